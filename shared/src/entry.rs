@@ -1,0 +1,233 @@
+//! What every plugin does around its command: runtime, cryptography, log, signals, exit codes.
+
+mod failure;
+mod panic;
+
+use std::io;
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use tracing_subscriber::EnvFilter;
+
+pub use failure::{Exit, Failure};
+
+use crate::cli::{OutputArgs, VerbosityArgs};
+use crate::report::{OutputError, Printer};
+
+/// The command line of a plugin.
+pub trait CommandLine: clap::Parser {
+    /// Returns how results are printed.
+    fn output(&self) -> &OutputArgs;
+
+    /// Returns how much is logged.
+    fn verbosity(&self) -> VerbosityArgs;
+}
+
+/// What a command is given besides its arguments.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct Context {
+    /// Where results and messages go.
+    pub printer: Printer,
+}
+
+impl Context {
+    /// Makes a context by hand: for tests of commands, with a captured printer.
+    #[must_use]
+    pub fn new(printer: Printer) -> Self {
+        Self { printer }
+    }
+}
+
+/// How a command ended that did what it was asked to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Done, and healthy.
+    Done,
+    /// It ran, and found problems: its report says which.
+    Findings,
+}
+
+/// Runs a plugin: parses its arguments, runs `run`, prints what went wrong and returns the exit code.
+///
+/// # Usage
+///
+/// ```no_run
+/// # use spire_mesh::cli::{OutputArgs, VerbosityArgs};
+/// # use spire_mesh::entry::{CommandLine, Context, Failure, Outcome};
+/// # #[derive(clap::Parser)]
+/// # struct Cli { #[command(flatten)] output: OutputArgs, #[command(flatten)] verbosity: VerbosityArgs }
+/// # impl CommandLine for Cli {
+/// #     fn output(&self) -> &OutputArgs { &self.output }
+/// #     fn verbosity(&self) -> VerbosityArgs { self.verbosity }
+/// # }
+/// async fn run(cli: Cli, context: Context) -> Result<Outcome, Failure> {
+///     context.printer.note("nothing to do");
+///     Ok(Outcome::Done)
+/// }
+///
+/// fn main() -> std::process::ExitCode {
+///     spire_mesh::entry::main(run)
+/// }
+/// ```
+///
+/// # Caveats
+///
+/// Ctrl-C and SIGTERM drop the future at its next await and end the process: a command must be safe to run again from
+/// any point. A reader who closes standard output early (`| head`) ends it quietly.
+pub fn main<C: CommandLine>(run: impl AsyncFnOnce(C, Context) -> Result<Outcome, Failure>) -> ExitCode {
+    let command = C::command();
+    panic::explain(command.get_bin_name().unwrap_or_else(|| command.get_name()).to_owned());
+    let cli: C = match parse(command) {
+        Ok(cli) => cli,
+        Err(code) => return code,
+    };
+    let OutputArgs { output, no_color } = *cli.output();
+    let VerbosityArgs { verbose } = cli.verbosity();
+    // Log lines and lines that are redrawn in place do not mix.
+    let printer = Printer::new(output, no_color, verbose == 0);
+    log(verbose, no_color);
+    // Fails only when a provider is installed already, and then there is one.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            return conclude(Err(anyhow::Error::from(error).context("cannot start").into()), &printer).into();
+        }
+    };
+    let context = Context::new(printer.clone());
+    let result = runtime.block_on(async {
+        tokio::select! {
+            biased;
+            signal = interrupted() => match signal {
+                Ok(()) => Err(Failure::interrupted()),
+                Err(error) => Err(anyhow::Error::from(error).context("cannot watch for signals").into()),
+            },
+            result = run(cli, context) => result,
+        }
+    });
+    // A thread that still waits for an answer on the terminal would otherwise hold the process.
+    runtime.shutdown_background();
+    conclude(result, &printer).into()
+}
+
+/// Parses the arguments. Help and usage errors are printed here.
+fn parse<C: CommandLine>(mut command: clap::Command) -> Result<C, ExitCode> {
+    // What is wrong with the arguments has to be said before they are understood.
+    if std::env::args_os().any(|argument| argument == "--no-color") {
+        command = command.color(clap::ColorChoice::Never);
+    }
+    command.try_get_matches().and_then(|matches| C::from_arg_matches(&matches)).map_err(|error| {
+        let asked_for = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+        // Nobody is left to be told when this cannot be written.
+        let _ = error.print();
+        if asked_for { Exit::Done } else { Exit::Usage }.into()
+    })
+}
+
+/// Prints what went wrong and returns how to exit.
+fn conclude(result: Result<Outcome, Failure>, printer: &Printer) -> Exit {
+    match result {
+        Ok(Outcome::Done) => Exit::Done,
+        Ok(Outcome::Findings) => Exit::Findings,
+        Err(failure) if is_closed_output(&failure) => Exit::Done,
+        Err(failure) => {
+            failure.print(printer);
+            failure.exit()
+        }
+    }
+}
+
+/// Tells whether the reader of standard output has gone. A broken connection to a cluster is another matter.
+fn is_closed_output(failure: &Failure) -> bool {
+    failure.causes().any(|cause| {
+        matches!(cause.downcast_ref(), Some(OutputError::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe)
+    })
+}
+
+/// Starts the log. What clusters are asked is logged at `-vvv` only; bodies, headers and keys never are.
+fn log(verbose: u8, no_color: bool) {
+    let directives = match verbose {
+        0 => "off,spire_mesh=warn",
+        1 => "off,spire_mesh=info",
+        2 => "warn,spire_mesh=debug",
+        _ => "info,spire_mesh=trace,kube=debug,kube_client=debug",
+    };
+    let colour = !no_color && anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never;
+    tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::new(directives))
+        .with_writer(io::stderr)
+        .with_ansi(colour)
+        .with_target(verbose >= 3)
+        .init();
+}
+
+/// Waits for Ctrl-C or a request to end.
+#[cfg(unix)]
+async fn interrupted() -> io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    tokio::select! {
+        _ = interrupt.recv() => Ok(()),
+        _ = terminate.recv() => Ok(()),
+    }
+}
+
+/// Waits for Ctrl-C.
+#[cfg(not(unix))]
+async fn interrupted() -> io::Result<()> {
+    tokio::signal::ctrl_c().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::Format;
+
+    fn concluded(result: Result<Outcome, Failure>) -> (Exit, String) {
+        let (printer, captured) = Printer::captured(Format::Table);
+        let exit = conclude(result, &printer);
+        assert_eq!(captured.stdout(), "");
+        (exit, captured.stderr())
+    }
+
+    #[test]
+    fn success_and_findings_print_nothing() {
+        assert_eq!(concluded(Ok(Outcome::Done)), (Exit::Done, String::new()));
+        assert_eq!(concluded(Ok(Outcome::Findings)), (Exit::Findings, String::new()));
+    }
+
+    #[test]
+    fn a_closed_standard_output_is_no_failure() {
+        let closed = || io::Error::from(io::ErrorKind::BrokenPipe);
+        let wrapped = anyhow::Error::from(OutputError::Write(closed())).context("cannot print the status");
+        assert_eq!(concluded(Err(wrapped.into())), (Exit::Done, String::new()));
+        let (exit, message) =
+            concluded(Err(anyhow::Error::from(closed()).context("cannot reach foo").into()));
+        assert_eq!(exit, Exit::Failed);
+        insta::assert_snapshot!(message, @r"
+        error: cannot reach foo
+          caused by: broken pipe
+        ");
+    }
+
+    #[test]
+    fn a_full_disk_behind_standard_output_is_a_failure() {
+        let full = OutputError::Write(io::Error::from(io::ErrorKind::StorageFull));
+        let (exit, message) = concluded(Err(full.into()));
+        assert_eq!(exit, Exit::Failed);
+        insta::assert_snapshot!(message, @r"
+        error: cannot write to standard output
+          caused by: no storage space
+        ");
+    }
+
+    #[test]
+    fn an_interruption_is_one_line() {
+        let (exit, message) = concluded(Err(Failure::interrupted()));
+        assert_eq!(exit, Exit::Interrupted);
+        insta::assert_snapshot!(message, @"interrupted; run the same command again to go on");
+    }
+}

@@ -1,0 +1,124 @@
+use crate::fleet::RequestError;
+use crate::hint::Hint;
+use crate::manifest::{ApplyError, DeleteError, PlanError, WaitError};
+use crate::spire::ReadError;
+use crate::spire::discovery::DiscoveryError;
+use crate::spire::server::{RefreshError, ServerError};
+use crate::trust::TrustDomain;
+
+/// Why a cluster got no further on its way into, or out of, the federation.
+#[derive(Debug, thiserror::Error)]
+pub enum FederationError {
+    /// What there is could not be held against what there has to be.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// Objects could not be applied.
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+    /// Objects could not be deleted.
+    #[error(transparent)]
+    Delete(#[from] DeleteError),
+    /// Something did not become ready.
+    #[error(transparent)]
+    Wait(#[from] WaitError),
+    /// The SPIRE server did not do what it was told.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    /// The SPIRE server could not fetch a peer's bundle.
+    #[error(transparent)]
+    Refresh(#[from] RefreshError),
+    /// Something of SPIRE could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// SPIRE could not be looked for, or not be told apart.
+    #[error(transparent)]
+    Discovery(#[from] DiscoveryError),
+    /// Something could not be read from the API server.
+    #[error("cannot read {what}")]
+    Request {
+        /// What was to be read.
+        what: String,
+        /// What the API server said.
+        source: RequestError,
+    },
+    /// `managed: false`, and there is no SPIRE server.
+    #[error("no SPIRE server was found{}", in_namespace(.namespace.as_deref()))]
+    NoServer {
+        /// Where it was looked for; everywhere when absent.
+        namespace: Option<String>,
+    },
+    /// There is a SPIRE server, and no pod of it runs.
+    #[error("no pod of the SPIRE server {workload} in namespace {namespace} is running")]
+    NotRunning {
+        /// Its namespace.
+        namespace: String,
+        /// Kind and name of what runs it.
+        workload: String,
+    },
+    /// The SPIRE server that runs is of another trust domain than the mesh file says.
+    #[error("the SPIRE server in {pod} is of trust domain {found}, the mesh file says {expected}")]
+    OtherTrustDomain {
+        /// Namespace and name of the server's pod.
+        pod: String,
+        /// What the server says.
+        found: TrustDomain,
+        /// What the mesh file says.
+        expected: TrustDomain,
+    },
+    /// `managed: false`, and other clusters cannot reach the bundle endpoint.
+    #[error("the SPIRE server's bundle endpoint cannot be reached from other clusters: {reason}")]
+    Unexposed {
+        /// Why.
+        reason: String,
+    },
+    /// The peer's own server did not come up, so that there is nothing to federate with.
+    #[error("not federated with {peer}: its own SPIRE server did not come up")]
+    PeerMissing {
+        /// The peer.
+        peer: TrustDomain,
+    },
+}
+
+fn in_namespace(namespace: Option<&str>) -> String {
+    namespace.map(|namespace| format!(" in namespace {namespace}")).unwrap_or_default()
+}
+
+impl FederationError {
+    /// Tells whether time ran out, which has an exit code of its own.
+    #[must_use]
+    pub fn is_timeout(&self) -> bool {
+        matches!(self, Self::Wait(error) if error.is_timeout())
+    }
+}
+
+impl Hint for FederationError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Plan(error) => error.hint(),
+            Self::Apply(error) => error.hint(),
+            Self::Delete(error) => error.hint(),
+            Self::Wait(error) => error.hint(),
+            Self::Server(error) => error.hint(),
+            Self::Refresh(error) => error.hint(),
+            Self::Read(error) => error.hint(),
+            Self::Discovery(error) => error.hint(),
+            Self::Request { .. } => None,
+            Self::NoServer { .. } => Some(
+                "set spire.serverNamespace of this cluster in the mesh file, or leave out `managed: false` to have SPIRE installed"
+                    .to_owned(),
+            ),
+            Self::NotRunning { namespace, workload } => Some(format!(
+                "see what keeps it: kubectl -n {namespace} describe {}",
+                workload.to_lowercase()
+            )),
+            Self::OtherTrustDomain { found, .. } => Some(format!(
+                "write `trustDomain: {found}` in the mesh file; a trust domain cannot be renamed while its SPIRE runs"
+            )),
+            Self::Unexposed { .. } => Some(
+                "make a service for it that other clusters reach, or set spire.bundleEndpoint.url of this cluster in the mesh file"
+                    .to_owned(),
+            ),
+            Self::PeerMissing { .. } => Some("see to that cluster first, then run the same command again".to_owned()),
+        }
+    }
+}

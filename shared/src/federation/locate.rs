@@ -1,0 +1,45 @@
+use super::FederationError;
+use crate::fleet::Member;
+use crate::mesh::Spire;
+use crate::spire::discovery::{DiscoveryError, Found, FoundSpire, find};
+use crate::spire::server::Server;
+
+/// A cluster's SPIRE server, ready to be talked to.
+#[derive(Debug)]
+pub(super) struct Located<'m> {
+    pub(super) server: Server<'m>,
+    pub(super) found: FoundSpire,
+}
+
+impl Located<'_> {
+    /// Returns namespace and name of the server's pod.
+    pub(super) fn pod(&self) -> String {
+        format!("{}/{}", self.server.target.namespace, self.server.target.pod)
+    }
+}
+
+/// Looks for the SPIRE server that the mesh file means: ours, or the one that somebody else installed.
+pub(super) async fn look(member: &Member) -> Result<Found, DiscoveryError> {
+    match &member.cluster.spire {
+        Spire::Managed(_) => find(member, None).await,
+        Spire::Existing(existing) => find(member, existing.server_namespace.as_deref()).await,
+    }
+}
+
+/// Returns the server that the mesh file means.
+pub(super) async fn locate(member: &Member) -> Result<Located<'_>, FederationError> {
+    let found = match (look(member).await?, &member.cluster.spire) {
+        (Found::Ours(found), _) | (Found::Foreign(found), Spire::Existing(_)) => *found,
+        (Found::None | Found::Foreign(_), spire) => {
+            let namespace = match spire {
+                Spire::Managed(spire) => Some(spire.server_namespace.clone()),
+                Spire::Existing(existing) => existing.server_namespace.clone(),
+            };
+            return Err(FederationError::NoServer { namespace });
+        }
+    };
+    let Some(server) = found.server(member) else {
+        return Err(FederationError::NotRunning { namespace: found.namespace, workload: found.workload });
+    };
+    Ok(Located { server, found })
+}

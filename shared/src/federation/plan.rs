@@ -1,0 +1,206 @@
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::FederationError;
+use super::locate::look;
+use crate::fleet::{ClusterErrors, Member, each};
+use crate::manifest::{self, Object, ObjectKey, Owner, Plan, Verdict};
+use crate::mesh::{Cluster, EndpointUrl, ExistingSpire, Mesh, Spire};
+use crate::spire::desired::{
+    CLASS_NAME, agent_objects, relationship, relationship_name, server_objects, workload_ids,
+};
+use crate::spire::discovery::Found;
+use crate::spire::endpoint::{Endpoint, bundle_endpoint};
+use crate::trust::TrustDomain;
+
+/// What `up` would do to a mesh.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MeshPlan {
+    /// Name of the mesh.
+    pub mesh: String,
+    /// One for each cluster, in the order of the mesh file.
+    pub clusters: Vec<ClusterPlan>,
+}
+
+impl MeshPlan {
+    /// Tells whether nothing would be changed.
+    #[must_use]
+    pub fn is_unchanged(&self) -> bool {
+        self.clusters.iter().all(ClusterPlan::is_unchanged)
+    }
+
+    /// Tells whether nothing would be changed in one cluster.
+    pub(super) fn leaves_alone(&self, cluster: &str) -> bool {
+        self.clusters.iter().any(|planned| planned.cluster == cluster && planned.is_unchanged())
+    }
+}
+
+/// What `up` would do to one cluster.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClusterPlan {
+    /// Name of the cluster.
+    pub cluster: String,
+    /// What would become of each object.
+    #[serde(flatten)]
+    pub plan: Plan,
+    /// Objects that are created too, and cannot be shown yet.
+    pub later: Vec<Later>,
+}
+
+/// An object that cannot be rendered yet.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Later {
+    /// Which object.
+    #[serde(flatten)]
+    pub key: ObjectKey,
+    /// What it waits for.
+    pub reason: String,
+}
+
+/// Everything that there has to be in one cluster.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Desired {
+    /// The objects, in the order in which to apply them.
+    pub objects: Vec<Object>,
+    /// Those that cannot be rendered yet.
+    pub later: Vec<Later>,
+}
+
+/// Where the bundle endpoint of each trust domain is, or why that is not known yet.
+pub type Endpoints = BTreeMap<TrustDomain, Result<EndpointUrl, String>>;
+
+/// Returns the addresses that the mesh file gives; of all others it says that they are not known.
+#[must_use]
+pub fn given_endpoints(mesh: &Mesh) -> Endpoints {
+    let given = |cluster: &Cluster| {
+        let url = match &cluster.spire {
+            Spire::Managed(spire) => match &spire.bundle_endpoint.exposure {
+                crate::mesh::Exposure::Url(url) => Some(url),
+                _ => None,
+            },
+            Spire::Existing(existing) => existing.bundle_endpoint_url.as_ref(),
+        };
+        url.cloned().ok_or_else(|| format!("the bundle endpoint of {} has no address yet", cluster.name))
+    };
+    mesh.clusters.iter().map(|cluster| (cluster.trust_domain.clone(), given(cluster))).collect()
+}
+
+/// Reads the addresses of all bundle endpoints from the clusters.
+///
+/// # Errors
+/// Every cluster that cannot be read.
+pub async fn endpoints(members: &[Member]) -> Result<Endpoints, ClusterErrors<FederationError>> {
+    let found = each(members, |member| async move {
+        let endpoint = match &member.cluster.spire {
+            Spire::Managed(spire) => bundle_endpoint(member, spire).await?,
+            Spire::Existing(ExistingSpire { bundle_endpoint_url: Some(url), .. }) => {
+                Endpoint::Ready(url.clone())
+            }
+            Spire::Existing(_) => match look(member).await? {
+                Found::Ours(found) | Found::Foreign(found) => found.endpoint(member).await?,
+                Found::None => Endpoint::Unexposed("no SPIRE server was found".to_owned()),
+            },
+        };
+        Ok::<_, FederationError>((
+            member.cluster.trust_domain.clone(),
+            match endpoint {
+                Endpoint::Ready(url) => Ok(url),
+                Endpoint::Pending(reason) | Endpoint::Unexposed(reason) => {
+                    Err(format!("{}: {reason}", member.name()))
+                }
+            },
+        ))
+    });
+    Ok(found.await.into_all()?.into_iter().collect())
+}
+
+/// Returns everything that there has to be in a cluster, with the labels of the mesh. `class_name` is that of the
+/// cluster's controller-manager.
+#[must_use]
+pub fn desired(mesh: &Mesh, cluster: &Cluster, class_name: Option<&str>, endpoints: &Endpoints) -> Desired {
+    let mut objects = Vec::new();
+    let mut later = Vec::new();
+    if let Spire::Managed(spire) = &cluster.spire {
+        objects.extend(server_objects(cluster, spire));
+        objects.extend(agent_objects(cluster, spire));
+    }
+    let peers: Vec<TrustDomain> = mesh
+        .clusters
+        .iter()
+        .map(|peer| peer.trust_domain.clone())
+        .filter(|domain| *domain != cluster.trust_domain)
+        .collect();
+    for peer in &peers {
+        match endpoints.get(peer) {
+            Some(Ok(url)) => objects.push(relationship(class_name, peer, url)),
+            unknown => later.push(Later {
+                key: ObjectKey::new(
+                    manifest::Kind::ClusterFederatedTrustDomain,
+                    None,
+                    &relationship_name(peer),
+                ),
+                reason: match unknown {
+                    Some(Err(reason)) => reason.clone(),
+                    _ => format!("the bundle endpoint of {peer} is not known"),
+                },
+            }),
+        }
+    }
+    if matches!(cluster.spire, Spire::Managed(_)) {
+        objects.extend(workload_ids(class_name, &peers));
+    }
+    Desired { objects: Owner::new(mesh.name.clone()).stamped(objects), later }
+}
+
+/// Returns the class of a cluster's controller-manager: ours, or that of the one that is there.
+///
+/// # Errors
+/// When SPIRE cannot be looked for.
+pub async fn class_name(member: &Member) -> Result<Option<String>, FederationError> {
+    match &member.cluster.spire {
+        Spire::Managed(_) => Ok(Some(CLASS_NAME.to_owned())),
+        Spire::Existing(existing) => match look(member).await? {
+            Found::Ours(found) | Found::Foreign(found) => Ok(found.class_name().map(str::to_owned)),
+            Found::None => Err(FederationError::NoServer { namespace: existing.server_namespace.clone() }),
+        },
+    }
+}
+
+/// Holds what there has to be against what there is, on all clusters at the same time. Changes nothing.
+///
+/// # Errors
+/// Every cluster that cannot be read, or would refuse an object.
+pub async fn plan(mesh: &Mesh, members: &[Member]) -> Result<MeshPlan, ClusterErrors<FederationError>> {
+    let endpoints = &endpoints(members).await?;
+    let clusters = each(members, |member| async move {
+        let class_name = class_name(member).await?;
+        let Desired { objects, later } = desired(mesh, &member.cluster, class_name.as_deref(), endpoints);
+        let plan = manifest::plan(member.client(), &objects).await?;
+        Ok::<_, FederationError>(ClusterPlan { cluster: member.name().to_owned(), plan, later })
+    });
+    Ok(MeshPlan { mesh: mesh.name.clone(), clusters: clusters.await.into_all()? })
+}
+
+impl ClusterPlan {
+    /// Tells whether nothing would be changed.
+    #[must_use]
+    pub fn is_unchanged(&self) -> bool {
+        self.plan.is_unchanged() && self.later.is_empty()
+    }
+
+    /// Lists the objects that belong to somebody else and stand in the way.
+    #[must_use]
+    pub fn foreign(&self) -> Vec<(&ObjectKey, &str)> {
+        self.plan.foreign()
+    }
+
+    /// Counts the objects with a verdict that `is` accepts.
+    #[must_use]
+    pub fn count(&self, is: fn(&Verdict) -> bool) -> usize {
+        self.plan.objects.iter().filter(|planned| is(&planned.verdict)).count()
+    }
+}

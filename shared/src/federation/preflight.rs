@@ -1,0 +1,233 @@
+use futures::future::try_join3;
+use k8s_openapi::api::storage::v1::StorageClass;
+use kube::api::{Api, ListParams};
+use kube::{Resource, ResourceExt};
+
+use super::locate::look;
+use crate::fleet::{ClusterErrors, Member, Need, RequestError, each, missing};
+use crate::hint::Hint;
+use crate::manifest::Kind;
+use crate::mesh::{ManagedSpire, Mesh, Spire};
+use crate::spire::desired::OLDEST_KUBERNETES;
+use crate::spire::discovery::{DiscoveryError, Found, FoundSpire};
+
+/// The annotation that makes a storage class the default.
+const DEFAULT_CLASS: &str = "storageclass.kubernetes.io/is-default-class";
+
+/// Why a cluster cannot take part as the mesh file has it. Nothing has been changed.
+#[derive(Debug, thiserror::Error)]
+pub enum PreflightError {
+    /// Rights are missing.
+    #[error("you may not {}", list(.0))]
+    MissingRights(Vec<Need>),
+    /// Somebody else installed SPIRE here.
+    #[error("there is a SPIRE already that this tool did not install: {}", describe(.0))]
+    ForeignSpire(Box<FoundSpire>),
+    /// SPIRE was installed by these plugins for another mesh.
+    #[error("its SPIRE ({}) belongs to mesh {mesh}", describe(.found))]
+    OtherMesh {
+        /// Name of that mesh.
+        mesh: String,
+        /// What was found.
+        found: Box<FoundSpire>,
+    },
+    /// No storage class is the default, and the mesh file names none.
+    #[error("no storage class is the default{}, so the SPIRE server would get no volume", available(.0))]
+    NoDefaultStorageClass(Vec<String>),
+    /// The storage class that the mesh file names does not exist.
+    #[error("storage class {name} does not exist{}", available(.known))]
+    NoStorageClass {
+        /// The name in the mesh file.
+        name: String,
+        /// The classes that there are.
+        known: Vec<String>,
+    },
+    /// Kubernetes is too old.
+    #[error("Kubernetes is {version}; {}.{} is the oldest that works", OLDEST_KUBERNETES.0, OLDEST_KUBERNETES.1)]
+    OldKubernetes {
+        /// The version that the API server gave.
+        version: String,
+    },
+    /// SPIRE could not be looked for.
+    #[error(transparent)]
+    Discovery(#[from] DiscoveryError),
+    /// The API server could not be asked.
+    #[error("cannot read {what}")]
+    Request {
+        /// What was to be read.
+        what: &'static str,
+        /// What the API server said.
+        source: RequestError,
+    },
+}
+
+fn list(needs: &[Need]) -> String {
+    needs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn available(names: &[String]) -> String {
+    if names.is_empty() {
+        " (there is none at all)".to_owned()
+    } else {
+        format!(" (there is {})", names.join(", "))
+    }
+}
+
+fn describe(found: &FoundSpire) -> String {
+    let place = format!("{} in namespace {}", found.workload, found.namespace);
+    let version = found.version.as_ref().map(|version| format!("SPIRE {version}"));
+    let domain = found.trust_domain.as_ref().map(|domain| format!("trust domain {domain}"));
+    [Some(place), version, domain].into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+impl Hint for PreflightError {
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::MissingRights(needs) => {
+                let need = needs.first()?;
+                let namespace = need.namespace.as_ref().map(|name| format!(" -n {name}")).unwrap_or_default();
+                let group = if need.group.is_empty() { String::new() } else { format!(".{}", need.group) };
+                format!("ask for these rights; check with: kubectl auth can-i {} {}{group}{namespace}", need.verb, need.resource)
+            }
+            Self::ForeignSpire(_) => {
+                "set `spire: {managed: false}` for this cluster in the mesh file: it is then federated as it is".to_owned()
+            }
+            Self::OtherMesh { mesh, .. } => {
+                format!("use the mesh file of {mesh}, or take that mesh down first: kubectl spire-federate down -f ITS_FILE")
+            }
+            Self::NoDefaultStorageClass(known) => match known.first() {
+                Some(name) => format!("set spire.storage.class in the mesh file, for example {name}"),
+                None => "install a storage driver; on EKS: the aws-ebs-csi-driver add-on and a StorageClass".to_owned(),
+            },
+            Self::NoStorageClass { .. } => "kubectl get storageclass".to_owned(),
+            Self::OldKubernetes { .. } => "upgrade the cluster".to_owned(),
+            Self::Discovery(error) => return error.hint(),
+            Self::Request { .. } => return None,
+        })
+    }
+}
+
+/// Checks on all clusters at the same time that they can take part, and changes nothing.
+///
+/// # Errors
+/// Every cluster that cannot, with the reason.
+pub async fn preflight(mesh: &Mesh, members: &[Member]) -> Result<(), ClusterErrors<PreflightError>> {
+    each(members, |member| check(mesh, member)).await.into_all().map(drop)
+}
+
+async fn check(mesh: &Mesh, member: &Member) -> Result<(), PreflightError> {
+    match &member.cluster.spire {
+        Spire::Managed(spire) => {
+            let (rights, (), ()) = try_join3(
+                rights(member, managed_needs(spire)),
+                no_other_spire(mesh, member),
+                storage(member, spire),
+            )
+            .await?;
+            rights?;
+            version(member)
+        }
+        Spire::Existing(_) => {
+            rights(member, existing_needs()).await??;
+            look(member).await?;
+            Ok(())
+        }
+    }
+}
+
+async fn rights(member: &Member, needs: Vec<Need>) -> Result<Result<(), PreflightError>, PreflightError> {
+    let missing = missing(member, &needs)
+        .await
+        .map_err(|source| PreflightError::Request { what: "your rights", source })?;
+    Ok(if missing.is_empty() { Ok(()) } else { Err(PreflightError::MissingRights(missing)) })
+}
+
+/// What it takes to install SPIRE.
+fn managed_needs(spire: &ManagedSpire) -> Vec<Need> {
+    let kinds: &[(Kind, Option<&str>)] = &[
+        (Kind::Namespace, None),
+        (Kind::CustomResourceDefinition, None),
+        (Kind::ClusterRole, None),
+        (Kind::ClusterRoleBinding, None),
+        (Kind::CSIDriver, None),
+        (Kind::ValidatingWebhookConfiguration, None),
+        (Kind::ServiceAccount, Some(&spire.server_namespace)),
+        (Kind::ConfigMap, Some(&spire.server_namespace)),
+        (Kind::Role, Some(&spire.server_namespace)),
+        (Kind::RoleBinding, Some(&spire.server_namespace)),
+        (Kind::Service, Some(&spire.server_namespace)),
+        (Kind::StatefulSet, Some(&spire.server_namespace)),
+        (Kind::ServiceAccount, Some(&spire.agent_namespace)),
+        (Kind::ConfigMap, Some(&spire.agent_namespace)),
+        (Kind::DaemonSet, Some(&spire.agent_namespace)),
+    ];
+    let applied = kinds.iter().flat_map(|(kind, namespace)| {
+        // Server-side apply of a new object is a patch and a create.
+        ["get", "create", "patch"].map(|verb| Need::new(verb, kind.group(), kind.plural(), *namespace))
+    });
+    applied.chain(existing_needs()).collect()
+}
+
+/// What it takes to federate a SPIRE that is there.
+fn existing_needs() -> Vec<Need> {
+    let mut needs = vec![
+        Need::new("list", "apps", "statefulsets", None),
+        Need::new("list", "apps", "deployments", None),
+        Need::new("list", "", "pods", None),
+        Need::new("create", "", "pods/exec", None),
+    ];
+    for kind in [Kind::ClusterFederatedTrustDomain, Kind::ClusterSPIFFEID] {
+        needs.extend(
+            ["get", "create", "patch"].map(|verb| Need::new(verb, kind.group(), kind.plural(), None)),
+        );
+    }
+    needs
+}
+
+async fn no_other_spire(mesh: &Mesh, member: &Member) -> Result<(), PreflightError> {
+    match look(member).await? {
+        Found::None => Ok(()),
+        Found::Ours(found) => match &found.mesh {
+            Some(other) if *other != mesh.name => {
+                Err(PreflightError::OtherMesh { mesh: other.clone(), found })
+            }
+            _ => Ok(()),
+        },
+        Found::Foreign(found) => Err(PreflightError::ForeignSpire(found)),
+    }
+}
+
+async fn storage(member: &Member, spire: &ManagedSpire) -> Result<(), PreflightError> {
+    let classes: Api<StorageClass> = Api::all(member.client().clone());
+    let list = classes.list(&ListParams::default()).await.map_err(|error| PreflightError::Request {
+        what: "storage classes",
+        source: RequestError::from(&error),
+    })?;
+    let known: Vec<String> = list.items.iter().map(ResourceExt::name_any).collect();
+    let is_default = |class: &StorageClass| {
+        class
+            .meta()
+            .annotations
+            .as_ref()
+            .and_then(|all| all.get(DEFAULT_CLASS))
+            .is_some_and(|value| value == "true")
+    };
+    match &spire.storage.class {
+        Some(name) if !known.contains(name) => {
+            Err(PreflightError::NoStorageClass { name: name.clone(), known })
+        }
+        None if !list.items.iter().any(is_default) => Err(PreflightError::NoDefaultStorageClass(known)),
+        _ => Ok(()),
+    }
+}
+
+fn version(member: &Member) -> Result<(), PreflightError> {
+    // `v1.34.2-eks-abc`; what cannot be read is not held against the cluster.
+    let mut parts = member.version().trim_start_matches('v').split('.').map(|part| part.parse::<u32>().ok());
+    match (parts.next().flatten(), parts.next().flatten()) {
+        (Some(major), Some(minor)) if (major, minor) < OLDEST_KUBERNETES => {
+            Err(PreflightError::OldKubernetes { version: member.version().to_owned() })
+        }
+        _ => Ok(()),
+    }
+}

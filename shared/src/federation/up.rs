@@ -1,0 +1,344 @@
+use std::fmt;
+
+use futures::future::{join, join_all};
+
+use super::locate::{Located, locate};
+use super::{FederationError, MeshPlan, Step, Watch};
+use crate::fleet::Member;
+use crate::manifest::wait::until;
+use crate::manifest::{self, Applied, Change, Deadline, Object, Owner, Poll};
+use crate::mesh::{EndpointUrl, ExistingSpire, Mesh, Spire};
+use crate::spire::desired::{
+    AGENT_NAME, CSI_DRIVER_NAME, SERVER_NAME, agent_objects, relationship, server_objects, workload_ids,
+};
+use crate::spire::endpoint::{Endpoint, bundle_endpoint};
+use crate::spire::server::RefreshError;
+use crate::trust::{BundleDocument, TrustBundle, TrustDomain};
+
+/// What bringing a mesh up came to.
+#[derive(Debug)]
+pub struct Federated {
+    /// What was created, changed or left as it was, and why a cluster got no further, by cluster in the order of the mesh.
+    pub clusters: Vec<(String, Counts, Vec<FederationError>)>,
+}
+
+/// How many objects were created, changed, or as they should be already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// They did not exist.
+    pub created: usize,
+    /// They were different.
+    pub changed: usize,
+    /// They were as they should be.
+    pub unchanged: usize,
+}
+
+impl Counts {
+    fn of(applied: &Applied) -> Self {
+        Self {
+            created: applied.count(Change::Created),
+            changed: applied.count(Change::Changed),
+            unchanged: applied.count(Change::Unchanged) + applied.count(Change::Kept),
+        }
+    }
+
+    /// Tells whether nothing was changed.
+    #[must_use]
+    pub fn is_unchanged(self) -> bool {
+        self.created + self.changed == 0
+    }
+
+    fn merge(&mut self, other: Self) {
+        self.created += other.created;
+        self.changed += other.changed;
+        self.unchanged += other.unchanged;
+    }
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_unchanged() {
+            return write!(f, "nothing to change, {} objects are as they should be", self.unchanged);
+        }
+        write!(f, "{} created, {} changed, {} unchanged", self.created, self.changed, self.unchanged)
+    }
+}
+
+/// A server that answers, with what its peers need to trust it.
+struct Ready<'m> {
+    located: Located<'m>,
+    url: EndpointUrl,
+    bundle: TrustBundle,
+    document: BundleDocument,
+}
+
+/// Brings up SPIRE on every cluster at the same time and federates every pair of them, until `deadline`.
+///
+/// `plan` is what [`super::plan`] has just found out; a cluster in which nothing would change is not planned again.
+///
+/// A cluster that fails does not stop the others: they are federated among each other. Safe to drop at any await and to run
+/// again.
+pub async fn up(
+    mesh: &Mesh,
+    members: &[Member],
+    plan: &MeshPlan,
+    deadline: Deadline<'_>,
+    watch: &dyn Watch,
+) -> Federated {
+    let run = Run { owner: Owner::new(mesh.name.clone()), mesh, plan, deadline, watch };
+    let started = join_all(members.iter().map(|member| run.start(member))).await;
+    let ready: Vec<&Ready<'_>> = started.iter().filter_map(|(_, ready)| ready.as_ref().ok()).collect();
+    let finished = join_all(started.iter().map(|(_, result)| async {
+        match result {
+            Ok(own) => Box::pin(run.finish(own, &ready)).await,
+            Err(_) => (Counts::default(), Vec::new()),
+        }
+    }))
+    .await;
+    let clusters = started
+        .into_iter()
+        .zip(finished)
+        .zip(members)
+        .map(|(((mut applied, start), (later, mut errors)), member)| {
+            applied.merge(later);
+            if let Err(error) = start {
+                errors.insert(0, error);
+            }
+            let outcome = match errors.first() {
+                Some(error) => Step::Failed(error.to_string()),
+                None => Step::Done(applied.to_string()),
+            };
+            watch.step(member.name(), &outcome);
+            (member.name().to_owned(), applied, errors)
+        })
+        .collect();
+    Federated { clusters }
+}
+
+/// What all clusters of one run share.
+struct Run<'r> {
+    owner: Owner,
+    mesh: &'r Mesh,
+    plan: &'r MeshPlan,
+    deadline: Deadline<'r>,
+    watch: &'r dyn Watch,
+}
+
+impl Run<'_> {
+    /// Brings one cluster's server up, without asking for its peers.
+    async fn start<'m>(&self, member: &'m Member) -> (Counts, Result<Ready<'m>, FederationError>) {
+        let mut applied = Counts::default();
+        let ready = self.start_server(member, &mut applied).await;
+        (applied, ready)
+    }
+
+    async fn start_server<'m>(
+        &self,
+        member: &'m Member,
+        applied: &mut Counts,
+    ) -> Result<Ready<'m>, FederationError> {
+        if let Spire::Managed(spire) = &member.cluster.spire {
+            self.step(member, &Step::Applying);
+            let objects = self.owner.stamped(server_objects(&member.cluster, spire));
+            applied.merge(self.apply(member, &objects).await?);
+            self.step(member, &Step::WaitingForServer);
+            manifest::stateful_set_ready(
+                member.client(),
+                &spire.server_namespace,
+                SERVER_NAME,
+                self.deadline,
+            )
+            .await?;
+        }
+        let located = self.answering(member).await?;
+        let bundle = located.server.bundle().await?;
+        if bundle.trust_domain() != &member.cluster.trust_domain {
+            return Err(FederationError::OtherTrustDomain {
+                pod: located.pod(),
+                found: bundle.trust_domain().clone(),
+                expected: member.cluster.trust_domain.clone(),
+            });
+        }
+        let document = located.server.bundle_document(&member.cluster.trust_domain).await?;
+        if let Spire::Managed(spire) = &member.cluster.spire {
+            // Their pods mount the bundle that the server has published by now.
+            let objects = self.owner.stamped(agent_objects(&member.cluster, spire));
+            applied.merge(self.apply(member, &objects).await?);
+        }
+        self.step(member, &Step::WaitingForAddress);
+        let url = self.endpoint(member, &located).await?;
+        self.step(member, &Step::WaitingForPeers);
+        Ok(Ready { located, url, bundle, document })
+    }
+
+    /// Waits until the server answers on its socket: a pod can be replaced between being ready and being asked.
+    async fn answering<'m>(&self, member: &'m Member) -> Result<Located<'m>, FederationError> {
+        let located = locate(member).await?;
+        until(self.deadline, "the SPIRE server to answer", || async {
+            match located.server.healthcheck().await {
+                Ok(()) => Poll::Ready(()),
+                Err(error) => Poll::Pending(error.to_string()),
+            }
+        })
+        .await?;
+        Ok(located)
+    }
+
+    async fn endpoint(&self, member: &Member, located: &Located<'_>) -> Result<EndpointUrl, FederationError> {
+        let what = "the bundle endpoint's address";
+        let found = until(self.deadline, what, || async {
+            let endpoint = match &member.cluster.spire {
+                Spire::Managed(spire) => bundle_endpoint(member, spire).await,
+                Spire::Existing(ExistingSpire { bundle_endpoint_url: Some(url), .. }) => {
+                    Ok(Endpoint::Ready(url.clone()))
+                }
+                Spire::Existing(_) => located.found.endpoint(member).await,
+            };
+            match endpoint {
+                Ok(Endpoint::Ready(url)) => Poll::Ready(Ok(url)),
+                Ok(Endpoint::Pending(reason)) => Poll::Pending(reason),
+                Ok(Endpoint::Unexposed(reason)) => Poll::Ready(Err(FederationError::Unexposed { reason })),
+                Err(error) if error.source.is_transient() => Poll::Pending(error.to_string()),
+                Err(error) => Poll::Ready(Err(error.into())),
+            }
+        });
+        found.await?
+    }
+
+    /// Federates one cluster with all that are ready, registers its workloads, and waits for its agents.
+    async fn finish(&self, own: &Ready<'_>, ready: &[&Ready<'_>]) -> (Counts, Vec<FederationError>) {
+        let (federated, agents) =
+            join(Box::pin(self.federate(own, ready)), self.agents_ready(own.located.server.member)).await;
+        let (applied, mut errors) = federated;
+        errors.extend(agents.err());
+        (applied, errors)
+    }
+
+    async fn federate(&self, own: &Ready<'_>, ready: &[&Ready<'_>]) -> (Counts, Vec<FederationError>) {
+        let member = own.located.server.member;
+        let (mut applied, mut errors) = (Counts::default(), Vec::new());
+        let peers = self.mesh.clusters.iter().map(|cluster| &cluster.trust_domain);
+        for domain in peers.filter(|domain| **domain != member.cluster.trust_domain) {
+            let Some(peer) = ready.iter().find(|peer| peer.bundle.trust_domain() == domain) else {
+                errors.push(FederationError::PeerMissing { peer: domain.clone() });
+                continue;
+            };
+            match self.trust(own, peer).await {
+                Ok(change) => applied.merge(change),
+                Err(error) => errors.push(error),
+            }
+        }
+        match self.register(own).await {
+            Ok(change) => applied.merge(change),
+            Err(error) => errors.push(error),
+        }
+        (applied, errors)
+    }
+
+    /// Makes one server trust one peer, and sees it fetch the peer's bundle itself.
+    async fn trust(&self, own: &Ready<'_>, peer: &Ready<'_>) -> Result<Counts, FederationError> {
+        let (server, member) = (&own.located.server, own.located.server.member);
+        let domain = peer.bundle.trust_domain();
+        let shares_one = |stored: &TrustBundle| {
+            stored.trust_domain() == domain
+                && stored.authorities().keys().any(|digest| peer.bundle.authorities().contains_key(digest))
+        };
+        // With one authority in common the server can fetch the others. With none it is locked out, or new.
+        if !server.stored_bundles().await?.iter().any(shares_one) {
+            self.step(member, &Step::CarryingBundle(domain.clone()));
+            server.set_bundle(&peer.document).await?;
+        }
+        let objects =
+            self.owner.stamped(vec![relationship(own.located.found.class_name(), domain, &peer.url)]);
+        let applied = self.apply(member, &objects).await?;
+        self.step(member, &Step::Refreshing(domain.clone()));
+        self.fetched(own, peer).await?;
+        Ok(applied)
+    }
+
+    /// Waits until the server has fetched the peer's bundle from its endpoint, and holds what the peer holds.
+    async fn fetched(&self, own: &Ready<'_>, peer: &Ready<'_>) -> Result<(), FederationError> {
+        let server = &own.located.server;
+        let domain = peer.bundle.trust_domain();
+        let what = format!("the bundle of {domain} from {}", peer.url.as_str());
+        let fetched = until(self.deadline, &what, || async {
+            match server.relationships().await {
+                Ok(known)
+                    if known
+                        .iter()
+                        .any(|known| &known.trust_domain == domain && known.url == peer.url.as_str()) => {}
+                Ok(_) => {
+                    return Poll::Pending("the server has not been told of the relationship yet".to_owned());
+                }
+                Err(error) => return Poll::Pending(error.to_string()),
+            }
+            match server.refresh(domain).await {
+                Ok(()) => {}
+                Err(error) if may_pass(&error) => return Poll::Pending(error.to_string()),
+                Err(error) => return Poll::Ready(Err(error.into())),
+            }
+            match (server.stored_bundles().await, peer.located.server.bundle().await) {
+                (Ok(stored), Ok(live)) if stored.iter().any(|bundle| bundle.same_authorities(&live)) => {
+                    Poll::Ready(Ok(()))
+                }
+                (Ok(_), Ok(_)) => {
+                    Poll::Pending("it was fetched, and holds other authorities than the peer".to_owned())
+                }
+                (Err(error), _) | (_, Err(error)) => Poll::Pending(error.to_string()),
+            }
+        });
+        fetched.await?
+    }
+
+    /// Registers workloads with every peer whose bundle is stored. With one that is not, SPIRE would make no entry at all.
+    async fn register(&self, own: &Ready<'_>) -> Result<Counts, FederationError> {
+        let server = &own.located.server;
+        let member = server.member;
+        if matches!(member.cluster.spire, Spire::Existing(_)) {
+            // Its entries are its owner's: a second one for a pod would make the pod's identity a matter of chance.
+            return Ok(Counts::default());
+        }
+        self.step(member, &Step::Registering);
+        let stored = server.stored_bundles().await?;
+        let has_bundle = |domain: &TrustDomain| stored.iter().any(|bundle| bundle.trust_domain() == domain);
+        let peers: Vec<TrustDomain> = self
+            .mesh
+            .clusters
+            .iter()
+            .map(|cluster| cluster.trust_domain.clone())
+            .filter(|domain| *domain != member.cluster.trust_domain && has_bundle(domain))
+            .collect();
+        let objects = self.owner.stamped(workload_ids(own.located.found.class_name(), &peers));
+        self.apply(member, &objects).await
+    }
+
+    async fn apply(&self, member: &Member, objects: &[Object]) -> Result<Counts, FederationError> {
+        if self.plan.leaves_alone(member.name()) {
+            return Ok(Counts { unchanged: objects.len(), ..Counts::default() });
+        }
+        let applied = manifest::apply(member.client(), objects, self.deadline, &|_, _| ()).await?;
+        Ok(Counts::of(&applied))
+    }
+
+    async fn agents_ready(&self, member: &Member) -> Result<(), FederationError> {
+        let Spire::Managed(spire) = &member.cluster.spire else { return Ok(()) };
+        for name in [AGENT_NAME, CSI_DRIVER_NAME] {
+            let ready =
+                manifest::daemon_set_ready(member.client(), &spire.agent_namespace, name, self.deadline);
+            Box::pin(ready).await?;
+        }
+        Ok(())
+    }
+
+    fn step(&self, member: &Member, step: &Step) {
+        self.watch.step(member.name(), step);
+    }
+}
+
+/// Tells whether waiting can help: the endpoint's address is fresh, or the server's pod is being replaced.
+fn may_pass(error: &RefreshError) -> bool {
+    match error {
+        RefreshError::Failed { cause, .. } => cause.may_pass(),
+        RefreshError::Server(_) => true,
+    }
+}

@@ -1,0 +1,53 @@
+use std::fmt;
+
+use crate::trust::TrustDomain;
+
+/// Is told what is being done while it is done. The command line shows it; a test may collect it.
+pub trait Watch {
+    /// Reports that `cluster` has come to `step`.
+    fn step(&self, cluster: &str, step: &Step);
+}
+
+/// What a cluster is busy with, or has just come through.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Applying SPIRE's objects.
+    Applying,
+    /// Waiting for the SPIRE server to answer.
+    WaitingForServer,
+    /// Waiting for the bundle endpoint's address.
+    WaitingForAddress,
+    /// Waiting for the other clusters' servers.
+    WaitingForPeers,
+    /// Carrying the peer's bundle over the Kubernetes API.
+    CarryingBundle(TrustDomain),
+    /// Waiting until the server has fetched the peer's bundle itself.
+    Refreshing(TrustDomain),
+    /// Registering workloads.
+    Registering,
+    /// Waiting for agents and CSI driver.
+    WaitingForAgents,
+    /// Deleting objects.
+    Deleting,
+    /// Nothing is left to do; the text is the outcome in a few words.
+    Done(String),
+    /// It did not work; the text is the cause in a few words.
+    Failed(String),
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Applying => f.write_str("applying SPIRE"),
+            Self::WaitingForServer => f.write_str("waiting for the SPIRE server"),
+            Self::WaitingForAddress => f.write_str("waiting for the bundle endpoint's address"),
+            Self::WaitingForPeers => f.write_str("waiting for the other clusters' servers"),
+            Self::CarryingBundle(peer) => write!(f, "carrying the first bundle of {peer}"),
+            Self::Refreshing(peer) => write!(f, "fetching the bundle of {peer} from its endpoint"),
+            Self::Registering => f.write_str("registering workloads"),
+            Self::WaitingForAgents => f.write_str("waiting for agents and CSI driver"),
+            Self::Deleting => f.write_str("deleting"),
+            Self::Done(text) | Self::Failed(text) => f.write_str(text),
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Rights that a command needs, asked for before it starts.
+
+use std::fmt;
+
+use futures::future::try_join_all;
+use k8s_openapi::api::authorization::v1::{
+    ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
+};
+use kube::api::{Api, PostParams};
+use serde::Serialize;
+
+use super::member::Member;
+use super::request::RequestError;
+
+/// A right: `create deployments.apps in namespace x`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Need {
+    /// `get`, `list`, `create`, `patch`, `delete`…
+    pub verb: String,
+    /// API group; empty for the core group.
+    pub group: String,
+    /// Plural name, with the subresource where there is one: `pods/exec`.
+    pub resource: String,
+    /// Namespace; `None` for cluster-wide.
+    pub namespace: Option<String>,
+}
+
+impl Need {
+    /// Makes a need.
+    #[must_use]
+    pub fn new(verb: &str, group: &str, resource: &str, namespace: Option<&str>) -> Self {
+        Self {
+            verb: verb.to_owned(),
+            group: group.to_owned(),
+            resource: resource.to_owned(),
+            namespace: namespace.map(str::to_owned),
+        }
+    }
+
+    fn review(&self) -> SelfSubjectAccessReview {
+        let (resource, subresource) = match self.resource.split_once('/') {
+            Some((resource, subresource)) => (resource, Some(subresource.to_owned())),
+            None => (self.resource.as_str(), None),
+        };
+        let attributes = ResourceAttributes {
+            verb: Some(self.verb.clone()),
+            group: Some(self.group.clone()),
+            resource: Some(resource.to_owned()),
+            subresource,
+            namespace: self.namespace.clone(),
+            ..ResourceAttributes::default()
+        };
+        SelfSubjectAccessReview {
+            spec: SelfSubjectAccessReviewSpec {
+                resource_attributes: Some(attributes),
+                ..SelfSubjectAccessReviewSpec::default()
+            },
+            ..SelfSubjectAccessReview::default()
+        }
+    }
+}
+
+impl fmt::Display for Need {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.verb, self.resource)?;
+        if !self.group.is_empty() {
+            write!(f, ".{}", self.group)?;
+        }
+        match &self.namespace {
+            Some(namespace) => write!(f, " in namespace {namespace}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Asks the API server which of the rights are missing, all at the same time, and keeps their order.
+///
+/// # Errors
+/// [`RequestError`] when the server cannot be asked.
+pub async fn missing(member: &Member, needs: &[Need]) -> Result<Vec<Need>, RequestError> {
+    let reviews = Api::<SelfSubjectAccessReview>::all(member.client().clone());
+    let ask = |need: &Need| {
+        let (reviews, review, need) = (reviews.clone(), need.review(), need.clone());
+        async move {
+            let answer = reviews.create(&PostParams::default(), &review).await?;
+            let allowed = answer.status.is_some_and(|status| status.allowed);
+            Ok::<_, RequestError>((!allowed).then_some(need))
+        }
+    };
+    Ok(try_join_all(needs.iter().map(ask)).await?.into_iter().flatten().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn needs_read_like_sentences() {
+        let need = Need::new("create", "apps", "deployments", Some("x"));
+        assert_eq!(need.to_string(), "create deployments.apps in namespace x");
+        assert_eq!(Need::new("get", "", "namespaces", None).to_string(), "get namespaces");
+    }
+
+    #[test]
+    fn a_subresource_is_asked_for_as_one() {
+        let attributes =
+            Need::new("create", "", "pods/exec", None).review().spec.resource_attributes.unwrap();
+        assert_eq!(attributes.resource.as_deref(), Some("pods"));
+        assert_eq!(attributes.subresource.as_deref(), Some("exec"));
+    }
+}

@@ -1,0 +1,355 @@
+//! Connecting to a cluster, so that whatever is wrong with the way there shows before any work starts.
+
+use std::time::Duration;
+
+use kube::client::{AuthError, ClientBuilder};
+use kube::config::{Config, ExecConfig, KubeConfigOptions};
+use tower::buffer::BufferLayer;
+use tower::retry::RetryLayer;
+use tower::timeout::TimeoutLayer;
+
+use super::gather::{PerCluster, gather};
+use super::kubeconfig::{KubeSettings, Kubeconfig};
+use super::member::Member;
+use super::request::{Cause, RequestError, auth_text};
+use super::{proxy, retry};
+use crate::hint::Hint;
+use crate::mesh;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(40);
+/// How long the first request may take altogether, connecting included.
+const FIRST_ANSWER: Duration = Duration::from_secs(10);
+/// How many requests may wait for the connection pool; far more than are ever sent at once.
+const QUEUE: usize = 1024;
+
+/// Why there is no connection to a cluster.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The kubeconfig has no such context.
+    #[error("{}", missing_context(context, known))]
+    MissingContext {
+        /// The context that the mesh file names.
+        context: String,
+        /// The contexts that exist.
+        known: Vec<String>,
+        /// The one that was probably meant.
+        nearest: Option<String>,
+    },
+    /// The context is there, and what it points to is not usable.
+    #[error("context `{context}` of the kubeconfig is not usable: {reason}")]
+    BrokenContext {
+        /// The context.
+        context: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The credential command of the kubeconfig is not installed.
+    #[error("context `{context}` gets its credentials from `{command}`, which is not on the PATH")]
+    CredentialCommandMissing {
+        /// The context.
+        context: String,
+        /// The command.
+        command: String,
+        /// What the kubeconfig says about installing it.
+        install_hint: Option<String>,
+    },
+    /// The credential command ran and failed.
+    #[error("context `{context}` has no credentials: {reason}")]
+    Credentials {
+        /// The context.
+        context: String,
+        /// What the command said.
+        reason: String,
+        /// The command with its arguments.
+        command: Option<String>,
+    },
+    /// The server does not accept the credentials.
+    #[error("{server} does not accept the credentials of context `{context}`")]
+    Unauthorized {
+        /// The context.
+        context: String,
+        /// The server's address.
+        server: String,
+        /// What it said.
+        source: RequestError,
+    },
+    /// There is no way to the server.
+    #[error("cannot reach {server} of context `{context}`")]
+    Unreachable {
+        /// The context.
+        context: String,
+        /// The server's address.
+        server: String,
+        /// What went wrong; [`RequestError::cause`] tells refused, timeout, name resolution and TLS apart.
+        source: RequestError,
+    },
+}
+
+fn missing_context(context: &str, known: &[String]) -> String {
+    match known {
+        [] => format!("there is no context `{context}`: no kubeconfig file was found, or it has no contexts"),
+        known => format!("there is no context `{context}` in the kubeconfig, only {}", known.join(", ")),
+    }
+}
+
+impl Hint for ConnectError {
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::MissingContext { nearest: Some(nearest), .. } => {
+                format!("did you mean `{nearest}`? Set it as `context` of the cluster in the mesh file")
+            }
+            Self::MissingContext { known, .. } if known.is_empty() => {
+                "aws eks update-kubeconfig --name CLUSTER --alias CONTEXT, or set KUBECONFIG".to_owned()
+            }
+            Self::MissingContext { .. } => "kubectl config get-contexts".to_owned(),
+            Self::BrokenContext { context, .. } => {
+                format!("kubectl config view --minify --context {context}")
+            }
+            Self::CredentialCommandMissing { install_hint: Some(hint), .. } => hint.trim().to_owned(),
+            Self::CredentialCommandMissing { command, .. } => {
+                format!("install `{command}`, or add it to the PATH")
+            }
+            Self::Credentials { command: Some(command), .. } => {
+                format!("run it by hand: {command} >/dev/null")
+            }
+            Self::Credentials { context, .. } | Self::Unauthorized { context, .. } => {
+                format!("kubectl auth whoami --context {context}")
+            }
+            Self::Unreachable { context, .. } => format!("kubectl version --context {context}"),
+        })
+    }
+}
+
+impl Kubeconfig {
+    /// Connects to all of the clusters at the same time.
+    pub async fn connect_all(
+        &self,
+        clusters: &[mesh::Cluster],
+        settings: &KubeSettings,
+    ) -> PerCluster<Member, ConnectError> {
+        gather(clusters.iter().map(|cluster| (cluster.name.clone(), self.connect(cluster, settings)))).await
+    }
+
+    /// Connects to one cluster and asks for its version, so that a problem shows here.
+    ///
+    /// Waits 5 seconds for the connection (or `--request-timeout`, if that is shorter) and 10 for the answer. The
+    /// credential command of the kubeconfig has no deadline: it may ask its user to log in.
+    ///
+    /// # Errors
+    /// [`ConnectError`], which names context and server and tells the causes apart.
+    pub async fn connect(
+        &self,
+        cluster: &mesh::Cluster,
+        settings: &KubeSettings,
+    ) -> Result<Member, ConnectError> {
+        let context = &cluster.context;
+        let config = self.config(context, settings).await?;
+        let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
+        let timeout =
+            settings.request_timeout.filter(|timeout| !timeout.is_zero()).unwrap_or(REQUEST_TIMEOUT);
+        // Runs the credential command, which blocks.
+        let built = tokio::task::spawn_blocking(move || client(config, timeout)).await;
+        let kube = match built {
+            Ok(client) => client.map_err(|error| self.no_client(context, &error))?,
+            Err(panicked) => {
+                let reason = format!("the client could not be built: {panicked}");
+                return Err(ConnectError::BrokenContext { context: context.clone(), reason });
+            }
+        };
+        let answer = tokio::time::timeout(FIRST_ANSWER.min(timeout), kube.apiserver_version()).await;
+        let error = match answer {
+            Ok(Ok(version)) => return Ok(Member::new(cluster.clone(), kube, server, version.git_version)),
+            Ok(Err(error)) => RequestError::from(error),
+            Err(_) => RequestError::new(Cause::Timeout, "no answer in time"),
+        };
+        let context = context.clone();
+        Err(match error.cause() {
+            // Whoever may not ask for the version is somebody all the same; what else is missing, `access` tells.
+            Cause::Forbidden => return Ok(Member::new(cluster.clone(), kube, server, "unknown".to_owned())),
+            Cause::Unauthorized => ConnectError::Unauthorized { context, server, source: error },
+            Cause::Credentials => self.no_credentials(&context, error.to_string()),
+            _ => ConnectError::Unreachable { context, server, source: error },
+        })
+    }
+
+    async fn config(&self, context: &str, settings: &KubeSettings) -> Result<Config, ConnectError> {
+        let known = self.contexts();
+        if !known.contains(&context) {
+            return Err(ConnectError::MissingContext {
+                context: context.to_owned(),
+                nearest: nearest(context, &known),
+                known: known.into_iter().map(str::to_owned).collect(),
+            });
+        }
+        let options = KubeConfigOptions { context: Some(context.to_owned()), ..KubeConfigOptions::default() };
+        let mut config =
+            Config::from_custom_kubeconfig(self.file.clone(), &options).await.map_err(|error| {
+                ConnectError::BrokenContext { context: context.to_owned(), reason: error.to_string() }
+            })?;
+        config.connect_timeout = Some(
+            settings
+                .request_timeout
+                .filter(|t| !t.is_zero())
+                .map_or(CONNECT_TIMEOUT, |t| t.min(CONNECT_TIMEOUT)),
+        );
+        // `retry` does it, and faster.
+        config.default_retry = false;
+        if let Some(user) = &settings.impersonate_user {
+            config.auth_info.impersonate = Some(user.clone());
+        }
+        if !settings.impersonate_groups.is_empty() {
+            config.auth_info.impersonate_groups = Some(settings.impersonate_groups.clone());
+        }
+        if settings.insecure_skip_tls_verify {
+            config.accept_invalid_certs = true;
+            config.root_cert = None;
+        }
+        let no_proxy = std::env::var("NO_PROXY").or_else(|_| std::env::var("no_proxy")).ok();
+        let host = config.cluster_url.host().unwrap_or_default();
+        if !self.names_proxy(context) && proxy::is_direct(host, no_proxy.as_deref()) {
+            config.proxy_url = None;
+        }
+        Ok(config)
+    }
+
+    fn names_proxy(&self, context: &str) -> bool {
+        let context = self.file.contexts.iter().find(|named| named.name == context);
+        let cluster = context.and_then(|named| Some(&named.context.as_ref()?.cluster));
+        self.file.clusters.iter().any(|named| {
+            Some(&named.name) == cluster
+                && named
+                    .cluster
+                    .as_ref()
+                    .and_then(|cluster| cluster.proxy_url.as_ref())
+                    .is_some_and(|url| !url.is_empty())
+        })
+    }
+
+    /// Finds the credential command of a context.
+    fn credential_command(&self, context: &str) -> Option<&ExecConfig> {
+        let context = self.file.contexts.iter().find(|named| named.name == context)?;
+        let user = context.context.as_ref()?.user.as_ref()?;
+        self.file.auth_infos.iter().find(|named| named.name == *user)?.auth_info.as_ref()?.exec.as_ref()
+    }
+
+    fn no_client(&self, context: &str, error: &kube::Error) -> ConnectError {
+        match error {
+            kube::Error::Auth(AuthError::AuthExecStart(start))
+                if start.kind() == std::io::ErrorKind::NotFound =>
+            {
+                let exec = self.credential_command(context);
+                ConnectError::CredentialCommandMissing {
+                    context: context.to_owned(),
+                    command: exec.and_then(|exec| exec.command.clone()).unwrap_or_default(),
+                    install_hint: exec
+                        .and_then(|exec| exec.install_hint.clone())
+                        .filter(|hint| !hint.is_empty()),
+                }
+            }
+            kube::Error::Auth(error) => self.no_credentials(context, auth_text(error)),
+            other => ConnectError::BrokenContext { context: context.to_owned(), reason: other.to_string() },
+        }
+    }
+
+    fn no_credentials(&self, context: &str, reason: String) -> ConnectError {
+        let command = self.credential_command(context).map(|exec| {
+            let words = exec.command.iter().chain(exec.args.iter().flatten());
+            words.map(String::as_str).collect::<Vec<_>>().join(" ")
+        });
+        ConnectError::Credentials { context: context.to_owned(), reason, command }
+    }
+}
+
+/// Builds the client: connections are kept and shared, every attempt has a deadline for its answer to begin, and
+/// what fails for a passing reason is repeated.
+fn client(config: Config, timeout: Duration) -> Result<kube::Client, kube::Error> {
+    Ok(ClientBuilder::try_from(config)?
+        .with_layer(&BufferLayer::new(QUEUE))
+        .with_layer(&TimeoutLayer::new(timeout))
+        .with_layer(&RetryLayer::new(retry::Repeat::default()))
+        .build())
+}
+
+/// Finds the context whose name resembles the wanted one, or ends in it, as the ARNs of EKS do.
+fn nearest(wanted: &str, known: &[&str]) -> Option<String> {
+    let tail = |name: &&&str| name.rsplit(['/', '@', ':']).next() == Some(wanted);
+    if let Some(name) = known.iter().find(tail) {
+        return Some((**name).to_owned());
+    }
+    let scored = known.iter().map(|name| (strsim::jaro_winkler(wanted, name), *name));
+    let best = scored.filter(|(score, _)| *score > 0.8).max_by(|a, b| a.0.total_cmp(&b.0));
+    best.map(|(_, name)| name.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mesh::{Cluster, ExistingSpire, Spire};
+
+    fn kubeconfig(server: &str, user: &str) -> Kubeconfig {
+        let text = format!(
+            "clusters: [{{name: c, cluster: {{server: '{server}'}}}}]\n\
+             users: [{{name: u, user: {user}}}]\n\
+             contexts: [{{name: foo-eks, context: {{cluster: c, user: u}}}}]\n"
+        );
+        Kubeconfig { file: kube::config::Kubeconfig::from_yaml(&text).unwrap() }
+    }
+
+    async fn refusal(kubeconfig: &Kubeconfig, context: &str) -> ConnectError {
+        let cluster = Cluster {
+            name: "foo".to_owned(),
+            context: context.to_owned(),
+            trust_domain: "foo.com".parse().unwrap(),
+            spire: Spire::Existing(ExistingSpire::default()),
+        };
+        let settings =
+            KubeSettings { request_timeout: Some(Duration::from_secs(2)), ..KubeSettings::default() };
+        kubeconfig.connect(&cluster, &settings).await.err().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_missing_context_names_those_that_exist_and_the_nearest() {
+        let error = refusal(&kubeconfig("https://127.0.0.1:1", "{}"), "foo-esk").await;
+        insta::assert_snapshot!(error.to_string(), @"there is no context `foo-esk` in the kubeconfig, only foo-eks");
+        insta::assert_snapshot!(error.hint().unwrap(), @"did you mean `foo-eks`? Set it as `context` of the cluster in the mesh file");
+    }
+
+    #[test]
+    fn the_context_of_an_eks_cluster_is_found_by_the_end_of_its_arn() {
+        let known = ["arn:aws:eks:eu-west-1:1:cluster/foo-eks-cluster", "minikube"];
+        assert_eq!(nearest("foo-eks-cluster", &known).as_deref(), Some(known[0]));
+        assert_eq!(nearest("production", &known), None);
+    }
+
+    #[tokio::test]
+    async fn a_server_that_nobody_runs_is_refused() {
+        let error = refusal(&kubeconfig("http://127.0.0.1:1", "{}"), "foo-eks").await;
+        let ConnectError::Unreachable { ref source, .. } = error else { panic!("{error:?}") };
+        assert_eq!(source.cause(), Cause::Refused);
+        insta::assert_snapshot!(error.to_string(), @"cannot reach http://127.0.0.1:1 of context `foo-eks`");
+    }
+
+    #[tokio::test]
+    async fn a_server_that_does_not_answer_times_out() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let server = format!("http://{}", listener.local_addr().unwrap());
+        let error = refusal(&kubeconfig(&server, "{}"), "foo-eks").await;
+        let ConnectError::Unreachable { source, .. } = error else { panic!("{error:?}") };
+        assert_eq!(source.cause(), Cause::Timeout);
+    }
+
+    #[tokio::test]
+    async fn a_host_without_an_address_is_told_apart() {
+        let error = refusal(&kubeconfig("http://nowhere.invalid", "{}"), "foo-eks").await;
+        let ConnectError::Unreachable { source, .. } = error else { panic!("{error:?}") };
+        assert!(matches!(source.cause(), Cause::NameResolution | Cause::Timeout), "{source:?}");
+    }
+
+    #[tokio::test]
+    async fn a_credential_command_that_is_not_installed_is_named() {
+        let user = "{exec: {apiVersion: client.authentication.k8s.io/v1beta1, command: no-such-aws, interactiveMode: Never}}";
+        let error = refusal(&kubeconfig("https://127.0.0.1:1", user), "foo-eks").await;
+        insta::assert_snapshot!(error.to_string(), @"context `foo-eks` gets its credentials from `no-such-aws`, which is not on the PATH");
+    }
+}

@@ -1,0 +1,193 @@
+//! The kubeconfig, from one file or several, merged as kubectl merges them.
+
+use std::ffi::OsStr;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use kube::config::Kubeconfig as KubeConfigFile;
+
+use crate::hint::Hint;
+
+/// What kubectl's own flags say about connecting.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KubeSettings {
+    /// `--kubeconfig`: the only file to read.
+    pub kubeconfig: Option<PathBuf>,
+    /// `--as`.
+    pub impersonate_user: Option<String>,
+    /// `--as-group`, repeated.
+    pub impersonate_groups: Vec<String>,
+    /// `--request-timeout`: how long to wait for the answer to one request. 40 seconds when absent: an admission
+    /// webhook may take 30.
+    pub request_timeout: Option<Duration>,
+    /// `--insecure-skip-tls-verify`.
+    pub insecure_skip_tls_verify: bool,
+}
+
+/// A kubeconfig, read and merged once.
+#[derive(Clone)]
+pub struct Kubeconfig {
+    pub(super) file: KubeConfigFile,
+}
+
+/// Why there is no kubeconfig to work with.
+#[derive(Debug, thiserror::Error)]
+pub enum KubeconfigError {
+    /// The file that `--kubeconfig` names does not exist.
+    #[error("kubeconfig {} does not exist", path.display())]
+    Missing {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is there and cannot be read.
+    #[error("cannot read kubeconfig {}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The file is not a kubeconfig. Its text is not quoted: it may hold a token.
+    #[error("kubeconfig {} is not a valid kubeconfig{place}", path.display())]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// Line and column where they are known, with a leading comma and space.
+        place: String,
+    },
+}
+
+impl Hint for KubeconfigError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Missing { .. } => Some("name an existing file, or leave --kubeconfig out".to_owned()),
+            Self::Unreadable { path, .. } => Some(format!("ls -l {}", path.display())),
+            Self::Invalid { path, .. } => {
+                Some(format!("kubectl config view --kubeconfig {}", path.display()))
+            }
+        }
+    }
+}
+
+impl Kubeconfig {
+    /// Reads the file of `settings`, or those of `$KUBECONFIG`, or `~/.kube/config`.
+    ///
+    /// As with kubectl, files of `$KUBECONFIG` that do not exist are skipped, the first file that sets a value wins,
+    /// and no file at all is an empty kubeconfig. Relative paths in a file start at its own directory.
+    ///
+    /// # Errors
+    /// [`KubeconfigError`] naming the file that cannot be read or parsed.
+    pub fn read(settings: &KubeSettings) -> Result<Self, KubeconfigError> {
+        if let Some(path) = &settings.kubeconfig {
+            let file = read_file(path)?.ok_or_else(|| KubeconfigError::Missing { path: path.clone() })?;
+            return Ok(Self { file });
+        }
+        Self::merge(&default_paths(std::env::var_os("KUBECONFIG").as_deref(), std::env::home_dir()))
+    }
+
+    fn merge(paths: &[PathBuf]) -> Result<Self, KubeconfigError> {
+        let mut merged = KubeConfigFile::default();
+        for path in paths {
+            let Some(file) = read_file(path)? else { continue };
+            merged = merged.merge(file).map_err(|error| KubeconfigError::Invalid {
+                path: path.clone(),
+                place: format!(": {error}"),
+            })?;
+        }
+        Ok(Self { file: merged })
+    }
+
+    /// Lists the names of the contexts, in the order of the files.
+    #[must_use]
+    pub fn contexts(&self) -> Vec<&str> {
+        self.file.contexts.iter().map(|context| context.name.as_str()).collect()
+    }
+
+    /// Returns the name of the current context.
+    #[must_use]
+    pub fn current_context(&self) -> Option<&str> {
+        self.file.current_context.as_deref().filter(|name| !name.is_empty())
+    }
+}
+
+fn default_paths(list: Option<&OsStr>, home: Option<PathBuf>) -> Vec<PathBuf> {
+    let listed: Vec<_> =
+        list.into_iter().flat_map(std::env::split_paths).filter(|path| path != Path::new("")).collect();
+    if listed.is_empty() { home.map(|home| home.join(".kube/config")).into_iter().collect() } else { listed }
+}
+
+/// Reads one file; `None` when it does not exist.
+fn read_file(path: &Path) -> Result<Option<KubeConfigFile>, KubeconfigError> {
+    use kube::config::KubeconfigError as Kube;
+    let path = path.to_owned();
+    match KubeConfigFile::read_from(&path) {
+        Ok(file) => Ok(Some(file)),
+        Err(Kube::ReadConfig(error, _)) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(Kube::ReadConfig(source, _)) => Err(KubeconfigError::Unreadable { path, source }),
+        Err(Kube::Parse(error)) => {
+            let place = error.location().map(|at| format!(", line {}, column {}", at.line(), at.column()));
+            Err(KubeconfigError::Invalid { path, place: place.unwrap_or_default() })
+        }
+        Err(error) => Err(KubeconfigError::Invalid { path, place: format!(": {error}") }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(directory: &tempfile::TempDir, name: &str, text: &str) -> PathBuf {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    fn context(name: &str, cluster: &str, current: &str) -> String {
+        format!(
+            "apiVersion: v1\nkind: Config\ncurrent-context: {current}\ncontexts:\n\
+             - {{name: {name}, context: {{cluster: {cluster}, user: u}}}}\n"
+        )
+    }
+
+    #[test]
+    fn files_are_merged_as_kubectl_merges_them() {
+        let directory = tempfile::tempdir().unwrap();
+        let first = file(&directory, "first", &context("foo", "one", "foo"));
+        let second = file(
+            &directory,
+            "second",
+            &(context("foo", "two", "bar") + "- {name: bar, context: {cluster: b}}\n"),
+        );
+        let missing = directory.path().join("missing");
+        let merged = Kubeconfig::merge(&[missing, first, second]).unwrap();
+        assert_eq!(merged.contexts(), ["foo", "bar"]);
+        assert_eq!(merged.current_context(), Some("foo"));
+        let foo = merged.file.contexts[0].context.as_ref().unwrap();
+        assert_eq!(foo.cluster, "one", "the first file wins");
+    }
+
+    #[test]
+    fn the_list_of_the_environment_comes_before_the_home_directory() {
+        let home = Some(PathBuf::from("/home/me"));
+        assert_eq!(default_paths(None, home.clone()), [Path::new("/home/me/.kube/config")]);
+        assert_eq!(default_paths(Some(OsStr::new("")), home.clone()), [Path::new("/home/me/.kube/config")]);
+        assert_eq!(default_paths(Some(OsStr::new("/a::/b")), home), [Path::new("/a"), Path::new("/b")]);
+    }
+
+    #[test]
+    fn a_file_that_does_not_parse_is_named_without_quoting_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let bad = file(&directory, "bad", "kind: Config\nusers: secret-token\n");
+        let error = Kubeconfig::merge(&[bad]).err().unwrap();
+        let text = error.to_string().replace(&directory.path().display().to_string(), "DIR");
+        insta::assert_snapshot!(text, @"kubeconfig DIR/bad is not a valid kubeconfig, line 2, column 8");
+        assert!(!format!("{error:?}").contains("secret-token"));
+    }
+
+    #[test]
+    fn the_file_of_the_flag_has_to_exist() {
+        let settings = KubeSettings { kubeconfig: Some("/nowhere/config".into()), ..KubeSettings::default() };
+        assert!(matches!(Kubeconfig::read(&settings), Err(KubeconfigError::Missing { .. })));
+    }
+}

@@ -1,0 +1,22 @@
+//! From a kubeconfig to one connection per cluster of the mesh; running one task on all of them; commands in pods.
+//!
+//! [`Kubeconfig::connect_all`] gives [`Member`]s, [`each`] runs a task on every one at the same time and gathers all
+//! results, so that a report can name every cluster that failed instead of the first.
+
+mod access;
+mod connect;
+mod exec;
+mod gather;
+mod kubeconfig;
+mod member;
+mod proxy;
+mod request;
+mod retry;
+
+pub use access::{Need, missing};
+pub use connect::ConnectError;
+pub use exec::{ExecError, ExecOutput, ExecProblem, ExecTarget};
+pub use gather::{ClusterErrors, PerCluster, each};
+pub use kubeconfig::{KubeSettings, Kubeconfig, KubeconfigError};
+pub use member::Member;
+pub use request::{Cause, RequestError};

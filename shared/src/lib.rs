@@ -1,0 +1,15 @@
+//! SPIRE federation over several Kubernetes clusters: the library behind the kubectl plugins.
+//!
+//! Data goes one way: mesh file → [`mesh`] → [`fleet`] → desired ([`manifest`], [`spire`]) and observed ([`spire`]) →
+//! a plain report → [`report`].
+
+pub mod cli;
+pub mod entry;
+pub mod federation;
+pub mod fleet;
+pub mod hint;
+pub mod manifest;
+pub mod mesh;
+pub mod report;
+pub mod spire;
+pub mod trust;

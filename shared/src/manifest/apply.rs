@@ -1,0 +1,204 @@
+//! Applying objects in an order in which each finds what it needs.
+
+use std::fmt;
+use std::time::Duration;
+
+use futures::stream::{self, StreamExt};
+use kube::api::Patch;
+use serde::Serialize;
+use tokio::time::Instant;
+
+use super::kind::Kind;
+use super::object::{Object, ObjectKey};
+use super::plan::{AT_ONCE, Plan, PlanError, Verdict, apply_params, plan, refusal_hint};
+use super::ready::custom_resource_established;
+use super::wait::{self, Deadline, Poll, WaitError};
+use crate::fleet::{Cause, RequestError};
+use crate::hint::Hint;
+
+/// How long a missing namespace or kind may take to appear after it was made.
+const APPEARS_WITHIN: Duration = Duration::from_secs(15);
+
+/// What was done with an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Change {
+    /// It did not exist.
+    Created,
+    /// It was changed.
+    Changed,
+    /// It was as wanted already.
+    Unchanged,
+    /// A namespace of somebody else, left as it is.
+    Kept,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Created => "created",
+            Self::Changed => "changed",
+            Self::Unchanged => "unchanged",
+            Self::Kept => "kept",
+        })
+    }
+}
+
+/// What was done with all objects, in the order given.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// One entry per object.
+    pub objects: Vec<(ObjectKey, Change)>,
+}
+
+impl Applied {
+    /// Counts the objects with which this was done.
+    #[must_use]
+    pub fn count(&self, change: Change) -> usize {
+        self.objects.iter().filter(|(_, done)| *done == change).count()
+    }
+
+    /// Tells whether nothing was changed.
+    #[must_use]
+    pub fn is_unchanged(&self) -> bool {
+        self.count(Change::Created) + self.count(Change::Changed) == 0
+    }
+}
+
+/// Why the objects are not all applied. Those before the failed one are; running again goes on from there.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ApplyError {
+    /// There is no plan.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// Objects of somebody else have the same names. Nothing was changed.
+    #[error("{}", foreign_text(objects))]
+    Foreign {
+        /// The objects, and whose they seem to be.
+        objects: Vec<(ObjectKey, String)>,
+        /// The mesh that wants them.
+        mesh: Option<String>,
+    },
+    /// The API server refuses an object.
+    #[error("the API server refuses {key}")]
+    Refused {
+        /// Which object.
+        key: ObjectKey,
+        /// Why.
+        source: RequestError,
+    },
+    /// It did not work before the deadline.
+    #[error(transparent)]
+    Wait(#[from] WaitError),
+}
+
+fn foreign_text(objects: &[(ObjectKey, String)]) -> String {
+    let names: Vec<_> = objects.iter().map(|(key, owner)| format!("{key} (of {owner})")).collect();
+    format!("not ours and in the way: {}", names.join(", "))
+}
+
+impl Hint for ApplyError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Plan(error) => error.hint(),
+            Self::Foreign { objects, mesh } => {
+                let (key, _) = objects.first()?;
+                let mesh = mesh.as_deref()?;
+                let labels = super::Owner::new(mesh).selector().replace(',', " ");
+                Some(format!(
+                    "to hand an object over to the mesh {mesh}: kubectl label --overwrite {} {labels}",
+                    key.kubectl()
+                ))
+            }
+            Self::Refused { key, source } => refusal_hint(key, source),
+            Self::Wait(error) => error.hint(),
+        }
+    }
+}
+
+/// Applies the objects that are not yet as wanted, and tells `on_applied` about every one when it is done.
+///
+/// Goes in waves: namespaces, custom resource definitions (and waits until they are served), settings, workloads, webhooks,
+/// custom resources; within a wave 16 objects at a time. Conflicts, webhooks that do not answer yet and namespaces that
+/// are still being deleted are tried again until the deadline.
+///
+/// # Errors
+/// [`ApplyError`]. With [`ApplyError::Foreign`] and [`ApplyError::Plan`] nothing was changed.
+pub async fn apply(
+    client: &kube::Client,
+    objects: &[Object],
+    deadline: Deadline<'_>,
+    on_applied: &(dyn Fn(&ObjectKey, Change) + Sync),
+) -> Result<Applied, ApplyError> {
+    let plan = plan(client, objects).await?;
+    let foreign: Vec<_> =
+        plan.foreign().into_iter().map(|(key, owner)| (key.clone(), owner.to_owned())).collect();
+    if !foreign.is_empty() {
+        let mesh = objects.iter().find_map(|object| object.label(super::MESH_LABEL)).map(str::to_owned);
+        return Err(ApplyError::Foreign { objects: foreign, mesh });
+    }
+    let mut order: Vec<_> = (0..objects.len()).collect();
+    order.sort_by_key(|index| objects[*index].key().kind.wave());
+    let mut done: Vec<Option<Change>> = vec![None; objects.len()];
+    for wave in order.chunk_by(|a, b| objects[*a].key().kind.wave() == objects[*b].key().kind.wave()) {
+        let work = wave.iter().map(|index| async {
+            let object = &objects[*index];
+            let change = place(client, object, &plan, *index, deadline).await?;
+            on_applied(object.key(), change);
+            Ok::<_, ApplyError>((*index, change))
+        });
+        let results: Vec<_> = stream::iter(work).buffer_unordered(AT_ONCE).collect().await;
+        let mut fresh = Vec::new();
+        for result in results {
+            let (index, change) = result?;
+            done[index] = Some(change);
+            let key = objects[index].key();
+            if key.kind == Kind::CustomResourceDefinition
+                && matches!(change, Change::Created | Change::Changed)
+            {
+                fresh.push(key.name.as_str());
+            }
+        }
+        let established = fresh.into_iter().map(|name| custom_resource_established(client, name, deadline));
+        futures::future::try_join_all(established).await?;
+    }
+    let done = objects.iter().zip(done).filter_map(|(object, change)| Some((object.key().clone(), change?)));
+    Ok(Applied { objects: done.collect() })
+}
+
+async fn place(
+    client: &kube::Client,
+    object: &Object,
+    plan: &Plan,
+    index: usize,
+    deadline: Deadline<'_>,
+) -> Result<Change, ApplyError> {
+    let change = match plan.objects.get(index).map(|planned| &planned.verdict) {
+        Some(Verdict::Unchanged) => return Ok(Change::Unchanged),
+        Some(Verdict::Kept) => return Ok(Change::Kept),
+        Some(Verdict::Change { .. }) => Change::Changed,
+        Some(Verdict::Create | Verdict::Foreign { .. }) | None => Change::Created,
+    };
+    let key = object.key();
+    let api = key.api(client);
+    let start = Instant::now();
+    let what = format!("{key} to be accepted");
+    let accepted = wait::until(deadline, &what, || async {
+        let error = match api.patch(&key.name, &apply_params(), &Patch::Apply(object.inner())).await {
+            // The old one is still going away, and would take this one's place with it.
+            Ok(live) if live.metadata.deletion_timestamp.is_some() => {
+                return Poll::Pending("the old one is still being deleted".to_owned());
+            }
+            Ok(_) => return Poll::Ready(Ok(())),
+            Err(error) => RequestError::from(error),
+        };
+        let passes = match error.cause() {
+            Cause::NotFound => start.elapsed() < APPEARS_WITHIN,
+            Cause::Conflict => true,
+            _ => error.is_transient(),
+        };
+        if passes { Poll::Pending(error.to_string()) } else { Poll::Ready(Err(error)) }
+    });
+    accepted.await?.map_err(|source| ApplyError::Refused { key: key.clone(), source })?;
+    Ok(change)
+}

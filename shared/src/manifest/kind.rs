@@ -1,0 +1,188 @@
+//! The kinds of objects that these plugins know: the one place that says how each is addressed and when it is applied.
+
+use std::fmt;
+
+use kube::api::{Api, DynamicObject};
+use kube::core::{ApiResource, GroupVersionKind};
+use serde::{Serialize, Serializer};
+
+/// When a kind is applied; deleting goes the other way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Wave {
+    Namespaces,
+    Definitions,
+    /// What workloads need to start.
+    Settings,
+    Workloads,
+    /// Webhooks refuse objects until their workload answers.
+    Webhooks,
+    CustomResources,
+}
+
+struct Row {
+    kind: Kind,
+    name: &'static str,
+    api_version: &'static str,
+    plural: &'static str,
+    namespaced: bool,
+    wave: Wave,
+}
+
+macro_rules! kinds {
+    ($($kind:ident $api_version:literal $plural:literal $scope:ident $wave:ident;)*) => {
+        /// A kind of object that these plugins apply. Its place in the list is its order within one wave.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Kind {
+            $(#[doc = concat!("`", stringify!($kind), "` of `", $api_version, "`.")] $kind,)*
+        }
+
+        const ROWS: &[Row] = &[$(Row {
+            kind: Kind::$kind,
+            name: stringify!($kind),
+            api_version: $api_version,
+            plural: $plural,
+            namespaced: kinds!(@$scope),
+            wave: Wave::$wave,
+        },)*];
+    };
+    (@namespaced) => { true };
+    (@cluster) => { false };
+}
+
+kinds! {
+    Namespace "v1" "namespaces" cluster Namespaces;
+    CustomResourceDefinition "apiextensions.k8s.io/v1" "customresourcedefinitions" cluster Definitions;
+    PriorityClass "scheduling.k8s.io/v1" "priorityclasses" cluster Settings;
+    ServiceAccount "v1" "serviceaccounts" namespaced Settings;
+    ClusterRole "rbac.authorization.k8s.io/v1" "clusterroles" cluster Settings;
+    ClusterRoleBinding "rbac.authorization.k8s.io/v1" "clusterrolebindings" cluster Settings;
+    Role "rbac.authorization.k8s.io/v1" "roles" namespaced Settings;
+    RoleBinding "rbac.authorization.k8s.io/v1" "rolebindings" namespaced Settings;
+    Secret "v1" "secrets" namespaced Settings;
+    ConfigMap "v1" "configmaps" namespaced Settings;
+    PersistentVolumeClaim "v1" "persistentvolumeclaims" namespaced Settings;
+    NetworkPolicy "networking.k8s.io/v1" "networkpolicies" namespaced Settings;
+    PodDisruptionBudget "policy/v1" "poddisruptionbudgets" namespaced Settings;
+    CSIDriver "storage.k8s.io/v1" "csidrivers" cluster Settings;
+    Service "v1" "services" namespaced Settings;
+    StatefulSet "apps/v1" "statefulsets" namespaced Workloads;
+    DaemonSet "apps/v1" "daemonsets" namespaced Workloads;
+    Deployment "apps/v1" "deployments" namespaced Workloads;
+    ValidatingWebhookConfiguration "admissionregistration.k8s.io/v1" "validatingwebhookconfigurations" cluster Webhooks;
+    ClusterFederatedTrustDomain "spire.spiffe.io/v1alpha1" "clusterfederatedtrustdomains" cluster CustomResources;
+    ClusterSPIFFEID "spire.spiffe.io/v1alpha1" "clusterspiffeids" cluster CustomResources;
+    ClusterStaticEntry "spire.spiffe.io/v1alpha1" "clusterstaticentries" cluster CustomResources;
+}
+
+impl Kind {
+    /// Goes through all kinds, in the order in which they are applied.
+    pub fn all() -> impl Iterator<Item = Self> {
+        ROWS.iter().map(|row| row.kind)
+    }
+
+    /// Finds the kind of an object by its `apiVersion` and `kind`.
+    #[must_use]
+    pub fn find(api_version: &str, kind: &str) -> Option<Self> {
+        ROWS.iter().find(|row| row.api_version == api_version && row.name == kind).map(|row| row.kind)
+    }
+
+    fn row(self) -> &'static Row {
+        &ROWS[self as usize]
+    }
+
+    /// Returns `kind`, as `StatefulSet`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        self.row().name
+    }
+
+    /// Returns `apiVersion`, as `apps/v1`.
+    #[must_use]
+    pub fn api_version(self) -> &'static str {
+        self.row().api_version
+    }
+
+    /// Returns the API group; empty for the core group.
+    #[must_use]
+    pub fn group(self) -> &'static str {
+        self.api_version().split_once('/').map_or("", |(group, _)| group)
+    }
+
+    /// Returns the name in addresses and RBAC rules, as `statefulsets`.
+    #[must_use]
+    pub fn plural(self) -> &'static str {
+        self.row().plural
+    }
+
+    /// Returns the name that kubectl understands without doubt, as `statefulsets.apps`.
+    #[must_use]
+    pub fn resource(self) -> String {
+        match self.group() {
+            "" => self.plural().to_owned(),
+            group => format!("{}.{group}", self.plural()),
+        }
+    }
+
+    /// Tells whether objects of this kind live in a namespace.
+    #[must_use]
+    pub fn is_namespaced(self) -> bool {
+        self.row().namespaced
+    }
+
+    pub(super) fn wave(self) -> Wave {
+        self.row().wave
+    }
+
+    fn api_resource(self) -> ApiResource {
+        let version = self.api_version().rsplit('/').next().unwrap_or_default();
+        ApiResource::from_gvk_with_plural(
+            &GroupVersionKind::gvk(self.group(), version, self.name()),
+            self.plural(),
+        )
+    }
+
+    /// Addresses the objects of this kind in one namespace, or in all when it is `None` or the kind has none.
+    pub(crate) fn api(self, client: &kube::Client, namespace: Option<&str>) -> Api<DynamicObject> {
+        match namespace {
+            Some(namespace) if self.is_namespaced() => {
+                Api::namespaced_with(client.clone(), namespace, &self.api_resource())
+            }
+            _ => Api::all_with(client.clone(), &self.api_resource()),
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl Serialize for Kind {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_is_found_again_and_stands_at_its_own_row() {
+        for kind in Kind::all() {
+            assert_eq!(Kind::find(kind.api_version(), kind.name()), Some(kind));
+            assert_eq!(kind.row().kind, kind);
+        }
+        assert_eq!(Kind::find("apps/v1beta1", "Deployment"), None);
+        assert_eq!(Kind::StatefulSet.resource(), "statefulsets.apps");
+        assert_eq!(Kind::Namespace.resource(), "namespaces");
+    }
+
+    #[test]
+    fn kinds_are_listed_in_the_order_of_their_waves() {
+        let waves: Vec<_> = Kind::all().map(Kind::wave).collect();
+        assert!(waves.is_sorted());
+        assert!(Kind::Namespace < Kind::CustomResourceDefinition && Kind::Deployment < Kind::ClusterSPIFFEID);
+    }
+}

@@ -1,0 +1,34 @@
+//! Objects as YAML and on an API server: reading, planning, applying, finding again, deleting, and waiting for them.
+//!
+//! Everything that is applied carries the labels of its [`Owner`]; nothing without them is ever changed or deleted. All writes
+//! are server-side apply by one field manager, so that a second run changes nothing and says so.
+
+mod apply;
+mod diff;
+mod inventory;
+mod kind;
+mod object;
+mod owner;
+mod plan;
+mod pods;
+mod ready;
+pub mod wait;
+mod yaml;
+
+pub use apply::{Applied, ApplyError, Change, apply};
+pub use diff::FieldChange;
+pub use inventory::{DeleteError, Deletion, delete, obsolete, owned};
+pub use kind::Kind;
+pub use object::{Object, ObjectError, ObjectKey};
+pub use owner::{FIELD_MANAGER, MANAGED_BY_LABEL, MESH_LABEL, Owner};
+pub use plan::{Plan, PlanError, Planned, Verdict, plan};
+pub use pods::trouble;
+pub use ready::{
+    custom_resource_established, daemon_set_ready, deployment_ready, load_balancer_address,
+    stateful_set_ready,
+};
+pub use wait::{Deadline, Poll, WaitError};
+pub use yaml::{YamlError, parse_yaml, to_yaml};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,190 @@
+//! What applying objects would do, found out by asking the API server to do it without keeping the result.
+
+use futures::stream::{self, StreamExt, TryStreamExt};
+use kube::api::{DynamicObject, Patch, PatchParams};
+use serde::Serialize;
+
+use super::diff::{self, FieldChange};
+use super::kind::Kind;
+use super::object::{Object, ObjectKey};
+use super::owner::{FIELD_MANAGER, stranger};
+use crate::fleet::{Cause, RequestError};
+use crate::hint::Hint;
+
+/// How many objects are looked at or applied at the same time.
+pub(super) const AT_ONCE: usize = 16;
+
+/// What applying one object would do.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "action", rename_all = "lowercase")]
+pub enum Verdict {
+    /// It does not exist yet.
+    Create,
+    /// It exists, and these fields would change.
+    Change {
+        /// Not empty.
+        fields: Vec<FieldChange>,
+    },
+    /// It exists as it is wanted.
+    Unchanged,
+    /// A namespace that somebody else made: used as it is, never changed, never deleted.
+    Kept,
+    /// Somebody else's object has the same name. Applying is refused.
+    Foreign {
+        /// Whose it seems to be.
+        owner: String,
+    },
+}
+
+/// One object of a plan.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Planned {
+    /// Which object.
+    #[serde(flatten)]
+    pub key: ObjectKey,
+    /// What applying it would do.
+    #[serde(flatten)]
+    pub verdict: Verdict,
+}
+
+/// What applying a set of objects to one cluster would do, in the order given.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Plan {
+    /// One entry per object.
+    pub objects: Vec<Planned>,
+}
+
+impl Plan {
+    /// Tells whether applying would change nothing.
+    #[must_use]
+    pub fn is_unchanged(&self) -> bool {
+        self.objects.iter().all(|planned| matches!(planned.verdict, Verdict::Unchanged | Verdict::Kept))
+    }
+
+    /// Lists the objects that belong to somebody else, with who that seems to be.
+    #[must_use]
+    pub fn foreign(&self) -> Vec<(&ObjectKey, &str)> {
+        let foreign = self.objects.iter().filter_map(|planned| match &planned.verdict {
+            Verdict::Foreign { owner } => Some((&planned.key, owner.as_str())),
+            _ => None,
+        });
+        foreign.collect()
+    }
+}
+
+/// Why there is no plan.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    /// The object cannot be read.
+    #[error("cannot read {key}")]
+    Read {
+        /// Which object.
+        key: ObjectKey,
+        /// Why.
+        source: RequestError,
+    },
+    /// The API server would refuse the object.
+    #[error("the API server refuses {key}")]
+    Refused {
+        /// Which object.
+        key: ObjectKey,
+        /// Why.
+        source: RequestError,
+    },
+}
+
+impl Hint for PlanError {
+    fn hint(&self) -> Option<String> {
+        let (Self::Read { key, source } | Self::Refused { key, source }) = self;
+        refusal_hint(key, source)
+    }
+}
+
+pub(super) fn refusal_hint(key: &ObjectKey, error: &RequestError) -> Option<String> {
+    match error.cause() {
+        Cause::Forbidden => {
+            let namespace =
+                key.namespace.as_ref().map(|namespace| format!("-n {namespace} ")).unwrap_or_default();
+            Some(format!("kubectl {namespace}auth can-i patch {}", key.kind.resource()))
+        }
+        Cause::Invalid
+            if error.to_string().contains("immutable") || error.to_string().contains("orbidden: updates") =>
+        {
+            Some(format!(
+                "this field cannot be changed; to have it made anew: kubectl delete {}",
+                key.kubectl()
+            ))
+        }
+        _ => None,
+    }
+}
+
+/// Finds out what applying the objects would do. Changes nothing.
+///
+/// Reads each object and applies it with `dryRun=All`, 16 objects at a time. What does not exist, or is of a kind that does not
+/// exist yet, is to be created. Where an admission webhook keeps the server from answering, the wanted fields are
+/// compared with the live ones instead.
+///
+/// # Errors
+/// [`PlanError`] for the first object that cannot be read or would be refused.
+pub async fn plan(client: &kube::Client, objects: &[Object]) -> Result<Plan, PlanError> {
+    let looks = objects.iter().map(|object| async move {
+        let verdict = look(client, object).await?;
+        Ok(Planned { key: object.key().clone(), verdict })
+    });
+    let objects = stream::iter(looks).buffered(AT_ONCE).try_collect().await?;
+    Ok(Plan { objects })
+}
+
+async fn look(client: &kube::Client, object: &Object) -> Result<Verdict, PlanError> {
+    let key = object.key();
+    let api = key.api(client);
+    let dry_run = apply_params().dry_run();
+    let patch = Patch::Apply(object.inner());
+    let (live, applied) = tokio::join!(api.get_opt(&key.name), api.patch(&key.name, &dry_run, &patch));
+    let live = match live.map_err(RequestError::from) {
+        Ok(live) => live,
+        Err(error) if error.is_not_found() => None,
+        Err(source) => return Err(PlanError::Read { key: key.clone(), source }),
+    };
+    let applied = applied.map_err(RequestError::from);
+    let Some(live) = live else {
+        return match applied {
+            Err(source)
+                if matches!(source.cause(), Cause::Invalid | Cause::Forbidden) && !is_webhook(&source) =>
+            {
+                Err(PlanError::Refused { key: key.clone(), source })
+            }
+            // Otherwise its namespace or kind is yet to come, or a webhook is.
+            _ => Ok(Verdict::Create),
+        };
+    };
+    let stranger = stranger(object, &live);
+    if live.metadata.deletion_timestamp.is_some() && (stranger.is_none() || key.kind == Kind::Namespace) {
+        return Ok(Verdict::Create);
+    }
+    if let Some(owner) = stranger {
+        return Ok(if key.kind == Kind::Namespace { Verdict::Kept } else { Verdict::Foreign { owner } });
+    }
+    let fields = match applied {
+        Ok(applied) => diff::compare(key.kind, &value(&live), &value(&applied)),
+        Err(error) if is_webhook(&error) => diff::missing(key.kind, &object.to_value(), &value(&live)),
+        Err(source) => return Err(PlanError::Refused { key: key.clone(), source }),
+    };
+    Ok(if fields.is_empty() { Verdict::Unchanged } else { Verdict::Change { fields } })
+}
+
+/// Returns how everything is applied: as one field manager, which wins over others for the fields that it sets.
+pub(super) fn apply_params() -> PatchParams {
+    PatchParams::apply(FIELD_MANAGER).force()
+}
+
+/// Tells whether an admission webhook did not answer, or cannot do a dry run.
+fn is_webhook(error: &RequestError) -> bool {
+    let text = error.to_string();
+    text.contains("failed calling webhook") || text.contains("does not support dry run")
+}
+
+fn value(object: &DynamicObject) -> serde_json::Value {
+    serde_json::to_value(object).expect("an object's keys are strings")
+}

@@ -1,0 +1,245 @@
+//! When workloads, definitions and load balancers are ready, and what is missing while they are not.
+
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use kube::api::Api;
+
+use super::pods;
+use super::wait::{self, Deadline, Poll, WaitError};
+use crate::fleet::RequestError;
+
+/// How far a workload is.
+struct Rollout {
+    /// The controller has seen the newest version of the object.
+    observed: bool,
+    wanted: i32,
+    updated: i32,
+    ready: i32,
+    selector: LabelSelector,
+}
+
+impl Rollout {
+    fn is_done(&self) -> bool {
+        self.observed && self.updated >= self.wanted && self.ready >= self.wanted
+    }
+
+    fn text(&self) -> String {
+        let Self { wanted, updated, ready, .. } = self;
+        if !self.observed {
+            "its controller has not seen it yet".to_owned()
+        } else if updated < wanted {
+            format!("{updated} of {wanted} pods updated, {ready} ready")
+        } else {
+            format!("{ready} of {wanted} pods ready")
+        }
+    }
+
+    /// Gives the result of one look, with the reason from the pods when it is not done.
+    async fn poll(self, client: &kube::Client, namespace: &str, workload: (&str, &str)) -> Poll<()> {
+        if self.is_done() {
+            return Poll::Ready(());
+        }
+        let text = self.text();
+        // What cannot be found out about the pods does not stop the wait.
+        match pods::trouble(client, namespace, &self.selector, workload).await {
+            Ok(Some(reason)) => Poll::Pending(format!("{text}; {reason}")),
+            Ok(None) | Err(_) => Poll::Pending(text),
+        }
+    }
+}
+
+/// Waits until all pods of a `StatefulSet` are of its newest version and ready.
+///
+/// # Errors
+/// [`WaitError`], whose last state holds the reason from the pods.
+pub async fn stateful_set_ready(
+    client: &kube::Client,
+    namespace: &str,
+    name: &str,
+    deadline: Deadline<'_>,
+) -> Result<(), WaitError> {
+    let api = Api::<StatefulSet>::namespaced(client.clone(), namespace);
+    let what = format!("StatefulSet/{name} in namespace {namespace} to be ready");
+    wait::until(deadline, &what, || async {
+        let set = match look(&api, name).await {
+            Ok(set) => set,
+            Err(poll) => return poll,
+        };
+        let (Some(spec), status) = (set.spec, set.status.unwrap_or_default()) else {
+            return Poll::Pending("it has no spec".to_owned());
+        };
+        let on_delete =
+            spec.update_strategy.and_then(|strategy| strategy.type_).as_deref() == Some("OnDelete");
+        let current = on_delete || status.current_revision == status.update_revision;
+        let rollout = Rollout {
+            observed: status.observed_generation >= set.metadata.generation,
+            wanted: spec.replicas.unwrap_or(1),
+            updated: if current { status.replicas } else { status.updated_replicas.unwrap_or(0) },
+            ready: status.ready_replicas.unwrap_or(0),
+            selector: spec.selector,
+        };
+        rollout.poll(client, namespace, ("StatefulSet", name)).await
+    })
+    .await
+}
+
+/// Waits until a `DaemonSet` runs on at least one node and all of its pods are of its newest version and ready.
+///
+/// # Errors
+/// [`WaitError`], whose last state holds the reason from the pods.
+pub async fn daemon_set_ready(
+    client: &kube::Client,
+    namespace: &str,
+    name: &str,
+    deadline: Deadline<'_>,
+) -> Result<(), WaitError> {
+    let api = Api::<DaemonSet>::namespaced(client.clone(), namespace);
+    let what = format!("DaemonSet/{name} in namespace {namespace} to be ready");
+    wait::until(deadline, &what, || async {
+        let set = match look(&api, name).await {
+            Ok(set) => set,
+            Err(poll) => return poll,
+        };
+        let (Some(spec), status) = (set.spec, set.status.unwrap_or_default()) else {
+            return Poll::Pending("it has no spec".to_owned());
+        };
+        let observed = status.observed_generation >= set.metadata.generation;
+        if observed && status.desired_number_scheduled == 0 {
+            return Poll::Pending("no node matches its node selector and tolerations".to_owned());
+        }
+        let rollout = Rollout {
+            observed,
+            wanted: status.desired_number_scheduled,
+            updated: status.updated_number_scheduled.unwrap_or(0),
+            ready: status.number_ready,
+            selector: spec.selector,
+        };
+        rollout.poll(client, namespace, ("DaemonSet", name)).await
+    })
+    .await
+}
+
+/// Waits until all pods of a Deployment are of its newest version and available.
+///
+/// # Errors
+/// [`WaitError`], whose last state holds the reason from the pods.
+pub async fn deployment_ready(
+    client: &kube::Client,
+    namespace: &str,
+    name: &str,
+    deadline: Deadline<'_>,
+) -> Result<(), WaitError> {
+    let api = Api::<Deployment>::namespaced(client.clone(), namespace);
+    let what = format!("Deployment/{name} in namespace {namespace} to be ready");
+    wait::until(deadline, &what, || async {
+        let deployment = match look(&api, name).await {
+            Ok(deployment) => deployment,
+            Err(poll) => return poll,
+        };
+        let (Some(spec), status) = (deployment.spec, deployment.status.unwrap_or_default()) else {
+            return Poll::Pending("it has no spec".to_owned());
+        };
+        // Its pods are made by a ReplicaSet, whose failures show here only.
+        let failure = status
+            .conditions
+            .iter()
+            .flatten()
+            .find(|condition| condition.type_ == "ReplicaFailure" && condition.status == "True");
+        if let Some(message) = failure.and_then(|condition| condition.message.as_ref()) {
+            return Poll::Pending(message.clone());
+        }
+        let rollout = Rollout {
+            observed: status.observed_generation >= deployment.metadata.generation,
+            wanted: spec.replicas.unwrap_or(1),
+            updated: status.updated_replicas.unwrap_or(0),
+            ready: status.available_replicas.unwrap_or(0),
+            selector: spec.selector,
+        };
+        rollout.poll(client, namespace, ("Deployment", name)).await
+    })
+    .await
+}
+
+/// Waits until the API server serves the kind that a custom resource definition defines.
+///
+/// # Errors
+/// [`WaitError`], also at once when the names are taken by another definition.
+pub async fn custom_resource_established(
+    client: &kube::Client,
+    name: &str,
+    deadline: Deadline<'_>,
+) -> Result<(), WaitError> {
+    let api = Api::<CustomResourceDefinition>::all(client.clone());
+    let what = format!("CustomResourceDefinition/{name} to be established");
+    wait::until(deadline, &what, || async {
+        let definition = match look(&api, name).await {
+            Ok(definition) => definition,
+            Err(poll) => return poll,
+        };
+        let conditions = definition.status.and_then(|status| status.conditions).unwrap_or_default();
+        let find = |kind: &str, value: &str| {
+            conditions.iter().find(|condition| condition.type_ == kind && condition.status == value)
+        };
+        if find("Established", "True").is_some() {
+            return Poll::Ready(());
+        }
+        match find("NamesAccepted", "False") {
+            Some(refused) => {
+                Poll::Never(refused.message.clone().unwrap_or_else(|| "its names are taken".to_owned()))
+            }
+            None => Poll::Pending("not established yet".to_owned()),
+        }
+    })
+    .await
+}
+
+/// Waits until a service of type `LoadBalancer` has an address, and returns it: a host name or an IP address.
+///
+/// # Errors
+/// [`WaitError`], whose last state holds the newest event of the service.
+pub async fn load_balancer_address(
+    client: &kube::Client,
+    namespace: &str,
+    name: &str,
+    deadline: Deadline<'_>,
+) -> Result<String, WaitError> {
+    let api = Api::<Service>::namespaced(client.clone(), namespace);
+    let what = format!("an address of the load balancer of Service/{name} in namespace {namespace}");
+    wait::until(deadline, &what, || async {
+        let service = match look(&api, name).await {
+            Ok(service) => service,
+            Err(poll) => return poll,
+        };
+        let kind = service.spec.and_then(|spec| spec.type_).unwrap_or_default();
+        if kind != "LoadBalancer" {
+            return Poll::Never(format!("the service is of type {kind}"));
+        }
+        let balancer = service.status.and_then(|status| status.load_balancer);
+        let mut ingress = balancer.and_then(|balancer| balancer.ingress).unwrap_or_default().into_iter();
+        if let Some(address) = ingress.find_map(|ingress| ingress.hostname.or(ingress.ip)) {
+            return Poll::Ready(address);
+        }
+        match pods::newest_event(client, namespace, "Service", name).await {
+            Ok(Some(event)) => Poll::Pending(format!("none yet; {event}")),
+            Ok(None) => {
+                Poll::Pending("none yet, and no controller has taken notice of the service".to_owned())
+            }
+            Err(_) => Poll::Pending("none yet".to_owned()),
+        }
+    })
+    .await
+}
+
+/// Reads an object; one that is not there may still come.
+async fn look<K, T>(api: &Api<K>, name: &str) -> Result<K, Poll<T>>
+where
+    K: Clone + std::fmt::Debug + serde::de::DeserializeOwned,
+{
+    match api.get_opt(name).await.map_err(RequestError::from) {
+        Ok(Some(object)) => Ok(object),
+        Ok(None) => Err(Poll::Pending("it does not exist yet".to_owned())),
+        Err(error) => Err(error.into()),
+    }
+}

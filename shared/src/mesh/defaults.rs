@@ -1,0 +1,24 @@
+//! What holds where a mesh file says nothing. They work on EKS without a line of configuration.
+
+pub(super) const SERVER_NAMESPACE: &str = "spire-server";
+pub(super) const AGENT_NAMESPACE: &str = "spire-system";
+
+pub(super) const SERVER_IMAGE: &str = "ghcr.io/spiffe/spire-server:1.15.3";
+pub(super) const AGENT_IMAGE: &str = "ghcr.io/spiffe/spire-agent:1.15.3";
+pub(super) const CONTROLLER_MANAGER_IMAGE: &str = "ghcr.io/spiffe/spire-controller-manager:0.6.3";
+pub(super) const CSI_DRIVER_IMAGE: &str = "ghcr.io/spiffe/spiffe-csi-driver:0.2.3";
+pub(super) const NODE_DRIVER_REGISTRAR_IMAGE: &str =
+    "registry.k8s.io/sig-storage/csi-node-driver-registrar:v2.15.0";
+
+/// Long enough that a peer can miss two days of refreshes.
+pub(super) const CA_TTL: &str = "168h";
+pub(super) const SVID_TTL: &str = "4h";
+pub(super) const REFRESH_HINT: &str = "5m";
+pub(super) const STORAGE_SIZE: &str = "1Gi";
+
+/// An internal AWS network load balancer that sends to the pods.
+pub(super) const LOAD_BALANCER_ANNOTATIONS: [(&str, &str); 3] = [
+    ("service.beta.kubernetes.io/aws-load-balancer-type", "external"),
+    ("service.beta.kubernetes.io/aws-load-balancer-nlb-target-type", "ip"),
+    ("service.beta.kubernetes.io/aws-load-balancer-scheme", "internal"),
+];

@@ -1,0 +1,96 @@
+//! The mesh file: which clusters trust each other.
+//!
+//! The text becomes a `tree` that knows its places, the tree is held against the `shape` of the types in `file`, and
+//! what has the right shape is checked and completed in `resolve`. Every problem of a file is reported, with its place.
+
+mod defaults;
+mod error;
+mod file;
+mod init;
+mod model;
+mod resolve;
+mod shape;
+mod spire;
+mod tree;
+mod values;
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+pub use error::{MeshFileError, Place, Problem};
+pub use file::schema;
+pub use init::{NewCluster, NewClusterError, NewFileError, new_file};
+pub use model::{
+    BundleEndpoint, Cluster, EndpointUrl, ExistingSpire, Exposure, KeyType, ManagedSpire, Mesh, Spire,
+    SpireImages, Storage,
+};
+pub use values::EndpointUrlError;
+
+use crate::report::one_line;
+use tree::Node;
+
+/// The mesh file that is read when none is named.
+pub const DEFAULT_FILE: &str = "spire-mesh.yaml";
+
+/// The largest file that is read, in bytes. A mesh of a thousand clusters is a tenth of it.
+const LARGEST_FILE: u64 = 1024 * 1024;
+
+/// The most problems of a file that are shown.
+const MOST_PROBLEMS: usize = 20;
+
+/// Reads the mesh file at `path`, or `spire-mesh.yaml` in the working directory, and returns it with the path it had.
+///
+/// # Errors
+///
+/// When the file is not there, cannot be read, or is not a valid mesh.
+pub fn load(path: Option<&Path>) -> Result<(Mesh, PathBuf), MeshFileError> {
+    let path = path.unwrap_or(Path::new(DEFAULT_FILE)).to_owned();
+    let file_name = one_line(&path.to_string_lossy());
+    let bytes = match read(&path) {
+        Ok(bytes) => bytes,
+        Err(source) if source.kind() == io::ErrorKind::NotFound => {
+            return Err(MeshFileError::Missing { path });
+        }
+        Err(source) => return Err(MeshFileError::Read { path, source }),
+    };
+    if bytes.len() as u64 > LARGEST_FILE {
+        return Err(MeshFileError::TooLarge { path, limit: LARGEST_FILE });
+    }
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let line = error.as_bytes()[..error.utf8_error().valid_up_to()].split(|&byte| byte == b'\n').count();
+        MeshFileError::NotUtf8 { file: file_name.clone(), line }
+    })?;
+    Ok((Mesh::parse(&text, &file_name)?, path))
+}
+
+/// Reads a file, and one byte more than a mesh file may have at most.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(LARGEST_FILE + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+impl Mesh {
+    /// Parses the text of a mesh file. `file_name` is used in messages only.
+    ///
+    /// # Errors
+    ///
+    /// [`MeshFileError::Invalid`] with every problem of the text.
+    pub fn parse(text: &str, file_name: &str) -> Result<Self, MeshFileError> {
+        let invalid = |(problems, more)| MeshFileError::Invalid { file: one_line(file_name), problems, more };
+        // An editor on Windows writes a byte order mark; YAML allows it.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let root = Node::parse(text).map_err(|problem| invalid((vec![problem], 0)))?;
+        let mut findings = shape::Findings::default();
+        let file = file::MeshFile::read(&root, &mut findings);
+        let mesh = resolve::resolve(file, &mut findings);
+        match mesh {
+            Some(mesh) if findings.is_empty() => Ok(mesh),
+            _ => Err(invalid(findings.into_problems(&root, text, MOST_PROBLEMS))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

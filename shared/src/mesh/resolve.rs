@@ -1,0 +1,127 @@
+//! From the file to the mesh: the clusters, each checked on its own and against the others.
+
+use super::file::{ClusterFile, MeshFile, Spec};
+use super::shape::{Findings, Where};
+use super::spire::{self, Layer};
+use super::tree::{Path, Step};
+use super::{Cluster, Mesh, Spire, values};
+use crate::trust::TrustDomain;
+
+/// Checks what the file says and fills in what it leaves out. `None` when something needed is missing or wrong, which has
+/// been added to the findings then.
+pub(super) fn resolve(file: MeshFile, findings: &mut Findings) -> Option<Mesh> {
+    let name = file
+        .metadata
+        .and_then(|metadata| metadata.name)
+        .and_then(|name| checked(values::dns_label(&name), keys(&["metadata", "name"]), findings));
+    let Spec { spire, clusters } = file.spec?;
+    let clusters = clusters?;
+    if clusters.len() < 2 {
+        let count = if clusters.is_empty() { "no cluster" } else { "one cluster only" };
+        findings.add(
+            format!("{count}: a mesh has at least two, to trust each other"),
+            keys(&["spec", "clusters"]),
+        );
+    }
+    let defaults = spire.unwrap_or_default();
+    let path = keys(&["spec", "spire"]);
+    let managed = |cluster: &ClusterFile| spire::is_managed(cluster.spire.as_ref(), &defaults);
+    spire::check_defaults(
+        &Layer { file: &defaults, path: path.clone() },
+        clusters.iter().any(managed),
+        findings,
+    );
+
+    let mut resolved = Vec::with_capacity(clusters.len());
+    let mut seen = Seen::default();
+    for (index, cluster) in clusters.into_iter().enumerate() {
+        let defaults = Layer { file: &defaults, path: path.clone() };
+        resolved.push(resolve_cluster(index, cluster, &defaults, &mut seen, findings));
+    }
+    // Their only values are the ones that this code is for.
+    let _ = (file.api_version?, file.kind?);
+    Some(Mesh { name: name?, clusters: resolved.into_iter().collect::<Option<_>>()? })
+}
+
+fn resolve_cluster(
+    index: usize,
+    cluster: ClusterFile,
+    defaults: &Layer<'_>,
+    seen: &mut Seen,
+    findings: &mut Findings,
+) -> Option<Cluster> {
+    let at = |key: &str| [&below(index)[..], &[Step::Key(key.to_owned())]].concat();
+    let ClusterFile { name, trust_domain, context, spire } = cluster;
+
+    let name = name.and_then(|name| checked(values::dns_label(&name), at("name"), findings));
+    let trust_domain = trust_domain.and_then(|text| {
+        checked(text.parse::<TrustDomain>().map_err(|e| e.to_string()), at("trustDomain"), findings)
+    });
+    let context_path = at(if context.is_some() { "context" } else { "name" });
+    let context = match context {
+        Some(context) => checked(values::context(&context), context_path.clone(), findings),
+        None => name.clone(),
+    };
+    if let Some(name) = &name {
+        seen.names.add("cluster name", name, at("name"), findings);
+    }
+    if let Some(trust_domain) = &trust_domain {
+        seen.trust_domains.add("trust domain", trust_domain.as_str(), at("trustDomain"), findings);
+    }
+    // A name that is there twice makes the context that it stands for be there twice; once is enough to say so.
+    if let Some(context) = &context
+        && (context_path != at("name") || !seen.names.is_repeated(context))
+    {
+        seen.contexts.add("context", context, context_path, findings);
+    }
+    let own = spire.unwrap_or_default();
+    let own = Layer { file: &own, path: at("spire") };
+    let spire = spire::resolve(&own, defaults, findings);
+    if let Some(Spire::Existing(existing)) = &spire
+        && let Some(url) = &existing.bundle_endpoint_url
+    {
+        seen.urls.add("address", url.as_str(), own.at(&["bundleEndpoint", "url"]), findings);
+    }
+    Some(Cluster { name: name?, context: context?, trust_domain: trust_domain?, spire: spire? })
+}
+
+/// What only one cluster may have.
+#[derive(Default)]
+struct Seen {
+    names: Unique,
+    contexts: Unique,
+    trust_domains: Unique,
+    urls: Unique,
+}
+
+#[derive(Default)]
+struct Unique(Vec<(String, Path)>);
+
+impl Unique {
+    fn add(&mut self, what: &str, value: &str, path: Path, findings: &mut Findings) {
+        if let Some((_, first)) = self.0.iter().find(|(other, _)| other == value) {
+            let message = format!("{what} `{value}` belongs to two clusters");
+            findings.add_with(message, Where::Value(path.clone()), Some(Where::Value(first.clone())));
+        }
+        self.0.push((value.to_owned(), path));
+    }
+
+    fn is_repeated(&self, value: &str) -> bool {
+        self.0.iter().filter(|(other, _)| other == value).count() > 1
+    }
+}
+
+/// Returns a value that passed its check, or adds what the check said.
+pub(super) fn checked<T>(result: Result<T, String>, path: Path, findings: &mut Findings) -> Option<T> {
+    result.map_err(|message| findings.add(message, path)).ok()
+}
+
+fn keys(keys: &[&str]) -> Path {
+    keys.iter().map(|&key| Step::Key(key.to_owned())).collect()
+}
+
+fn below(index: usize) -> Path {
+    let mut path = keys(&["spec", "clusters"]);
+    path.push(Step::Index(index));
+    path
+}

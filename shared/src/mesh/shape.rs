@@ -1,0 +1,257 @@
+//! Whether a file has the shape of its schema: known keys, the right types, nothing missing.
+//!
+//! serde stops at the first thing it does not like, and does not know the place of a key that nobody asked for. This goes
+//! on, and leaves out what it has reported.
+
+use std::collections::HashMap;
+
+use serde_json::{Map, Value as Json, json};
+
+use super::tree::{Entry, Node, Path, Position, Step, Value};
+use super::{Place, Problem};
+use crate::report::escape;
+
+/// What was found to be wrong so far.
+#[derive(Debug, Default)]
+pub(super) struct Findings(Vec<Finding>);
+
+#[derive(Debug)]
+struct Finding {
+    message: String,
+    place: Where,
+    other: Option<Where>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Where {
+    Value(Path),
+    Key(Path),
+    At(Position),
+}
+
+impl Findings {
+    /// Adds something that is wrong with the value at `path`.
+    pub(super) fn add(&mut self, message: impl Into<String>, path: Path) {
+        self.add_with(message, Where::Value(path), None);
+    }
+
+    /// Adds something that is wrong with two places.
+    pub(super) fn add_with(&mut self, message: impl Into<String>, place: Where, other: Option<Where>) {
+        self.0.push(Finding { message: message.into(), place, other });
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Returns the first `most` findings in the order of the text, with their places in it, and the number of the others.
+    pub(super) fn into_problems(self, root: &Node, text: &str, most: usize) -> (Vec<Problem>, usize) {
+        let position = |place: &Where| match place {
+            Where::Value(path) => root.position(path, false),
+            Where::Key(path) => root.position(path, true),
+            Where::At(position) => *position,
+        };
+        let mut found: Vec<_> = self
+            .0
+            .into_iter()
+            .map(|Finding { message, place, other }| {
+                (position(&place), message, other.as_ref().map(position))
+            })
+            .collect();
+        found.sort();
+        // What is wrong with a default is found again for every cluster that it holds for.
+        found.dedup();
+        let more = found.len().saturating_sub(most);
+        let place = |Position { line, column }| Place::new(text, line, column);
+        let problems = found.into_iter().take(most).map(|(position, message, other)| Problem {
+            message,
+            place: place(position),
+            other: other.map(place),
+        });
+        (problems.collect(), more)
+    }
+}
+
+/// Holds a tree against a schema, and returns the part of it that fits.
+pub(super) fn check(root: &Node, schema: &Json, findings: &mut Findings) -> Json {
+    if matches!(root.value, Value::Null) {
+        findings.add("the file is empty", Vec::new());
+        return json!({});
+    }
+    Checker { findings }.node(root, schema, &mut Vec::new()).unwrap_or_else(|| json!({}))
+}
+
+struct Checker<'a> {
+    findings: &'a mut Findings,
+}
+
+impl Checker<'_> {
+    fn node(&mut self, node: &Node, schema: &Json, path: &mut Path) -> Option<Json> {
+        // Texts with a description each are written as `oneOf`, which has no type of its own.
+        let wanted = schema.get("type").and_then(Json::as_str).unwrap_or("string");
+        match (wanted, &node.value) {
+            ("object", Value::Map(entries)) => Some(self.map(node, entries, schema, path)),
+            ("array", Value::List(nodes)) => {
+                let items = &schema["items"];
+                let mut list = Vec::with_capacity(nodes.len());
+                for (index, node) in nodes.iter().enumerate() {
+                    path.push(Step::Index(index));
+                    // A place is kept for what is wrong, so that places after it keep their number.
+                    list.push(self.node(node, items, path).unwrap_or_else(|| json!({})));
+                    path.pop();
+                }
+                Some(Json::Array(list))
+            }
+            ("boolean", Value::Boolean(value)) => Some(json!(value)),
+            ("integer", Value::Integer(value)) => self.integer(*value, schema, path),
+            ("string", Value::Text(text)) => self.text(text, schema, path),
+            (wanted, value) => {
+                self.findings.add(wrong_type(&label(path), wanted, value), path.clone());
+                None
+            }
+        }
+    }
+
+    fn map(&mut self, node: &Node, entries: &[Entry], schema: &Json, path: &mut Path) -> Json {
+        let nothing = Map::new();
+        let known = schema["properties"].as_object().unwrap_or(&nothing);
+        let free = schema.get("additionalProperties").filter(|schema| schema.is_object());
+        let mut kept = Map::new();
+        let mut seen = HashMap::with_capacity(entries.len());
+        for entry in entries {
+            if let Some(first) = seen.insert(&entry.key, entry.position) {
+                let message = format!("key `{}` is there twice", escape(&entry.key));
+                self.findings.add_with(message, Where::At(entry.position), Some(Where::At(first)));
+                continue;
+            }
+            let Some(schema) = known.get(&entry.key).or(free) else {
+                let message = unknown_key(&entry.key, &place(path), known);
+                self.findings.add_with(message, Where::At(entry.position), None);
+                continue;
+            };
+            path.push(Step::Key(entry.key.clone()));
+            if let Some(value) = self.node(&entry.node, schema, path) {
+                kept.insert(entry.key.clone(), value);
+            }
+            path.pop();
+        }
+        for key in
+            schema.get("required").and_then(Json::as_array).into_iter().flatten().filter_map(Json::as_str)
+        {
+            if !seen.contains_key(&key.to_owned()) {
+                let message = format!("key `{key}` is missing{}", place(path));
+                self.findings.add_with(message, Where::At(node.position), None);
+            }
+        }
+        Json::Object(kept)
+    }
+
+    fn integer(&mut self, value: i64, schema: &Json, path: &Path) -> Option<Json> {
+        let limit = |key| schema.get(key).and_then(Json::as_i64);
+        let (least, most) = (limit("minimum").unwrap_or(i64::MIN), limit("maximum").unwrap_or(i64::MAX));
+        if (least..=most).contains(&value) {
+            return Some(json!(value));
+        }
+        self.findings
+            .add(format!("{} must be from {least} to {most}, not {value}", label(path)), path.clone());
+        None
+    }
+
+    fn text(&mut self, text: &str, schema: &Json, path: &Path) -> Option<Json> {
+        let choices = choices(schema);
+        if choices.is_empty() || choices.contains(&text) {
+            return Some(json!(text));
+        }
+        let wanted: Vec<String> = choices.iter().map(|choice| format!("`{choice}`")).collect();
+        let wanted = match wanted.as_slice() {
+            [only] => only.clone(),
+            several => format!("one of {}", several.join(", ")),
+        };
+        self.findings.add(format!("{} must be {wanted}, not `{}`", label(path), escape(text)), path.clone());
+        None
+    }
+}
+
+/// Returns the texts that a schema allows; none when it allows any.
+fn choices(schema: &Json) -> Vec<&str> {
+    let list = |key| schema.get(key).and_then(Json::as_array).into_iter().flatten();
+    list("enum")
+        .chain(list("oneOf").filter_map(|choice| choice.get("const")))
+        .filter_map(Json::as_str)
+        .collect()
+}
+
+/// Says that a key is not known, and which one was probably meant.
+fn unknown_key(key: &str, place: &str, known: &Map<String, Json>) -> String {
+    let shown = escape(key);
+    let message = format!("unknown key `{shown}`{place}");
+    let distance = |other: &str| strsim::damerau_levenshtein(&key.to_lowercase(), &other.to_lowercase());
+    let nearest = known.keys().map(|other| (distance(other), other)).min();
+    if let Some((distance, nearest)) = nearest
+        && distance <= (nearest.chars().count() / 3).max(1)
+    {
+        return format!("{message}; did you mean `{nearest}`?");
+    }
+    // The right key in the wrong place: one level too high.
+    let below = |(parent, schema): (&String, &Json)| schema["properties"].get(key).map(|_| parent.clone());
+    if let Some(parent) = known.iter().find_map(below) {
+        return format!("{message}; it belongs below `{parent}`");
+    }
+    let known: Vec<&str> = known.keys().map(String::as_str).collect();
+    format!("{message}; known keys are {}", known.join(", "))
+}
+
+fn wrong_type(label: &str, wanted: &str, value: &Value) -> String {
+    let found = match value {
+        Value::Null => return format!("{label} has no value"),
+        Value::Boolean(_) => "true or false",
+        Value::Integer(_) | Value::Number => "a number",
+        Value::Text(_) => "text",
+        Value::List(_) => "a list",
+        Value::Map(_) => "a map of keys and values",
+    };
+    let quote = if matches!(value, Value::Boolean(_) | Value::Integer(_) | Value::Number) {
+        "; put it in quotes"
+    } else {
+        ""
+    };
+    match wanted {
+        "integer" if matches!(value, Value::Number) => format!("{label} must be a whole number"),
+        "string" => format!("{label} must be text, not {found}{quote}"),
+        "boolean" => format!("{label} must be true or false, not {found}"),
+        "integer" => format!("{label} must be a whole number, not {found}"),
+        "array" => format!("{label} must be a list, not {found}"),
+        _ => format!("{label} must be a map of keys and values, not {found}"),
+    }
+}
+
+/// Names a value: by its key, or by its number in a list.
+fn label(path: &[Step]) -> String {
+    match path {
+        [] => "the file".to_owned(),
+        [.., Step::Key(key)] => format!("`{}`", escape(key)),
+        [..] => format!("`{}`", dotted(path)),
+    }
+}
+
+/// Names the map at a place, for the end of a sentence; nothing for the file itself.
+fn place(path: &[Step]) -> String {
+    if path.is_empty() { String::new() } else { format!(" in `{}`", dotted(path)) }
+}
+
+/// Writes a path as `spec.clusters[1].trustDomain`.
+fn dotted(path: &[Step]) -> String {
+    let mut text = String::new();
+    for step in path {
+        match step {
+            Step::Index(index) => text.extend(["[", &index.to_string(), "]"]),
+            Step::Key(key) => {
+                if !text.is_empty() {
+                    text.push('.');
+                }
+                text.push_str(&escape(key));
+            }
+        }
+    }
+    text
+}

@@ -1,0 +1,113 @@
+//! What is accepted, and what it means.
+
+use std::time::Duration;
+
+use super::*;
+
+#[test]
+fn the_short_form_has_every_default() {
+    insta::assert_debug_snapshot!(parse(&format!("{HEAD}{TWO}")).clusters[0], @r#"
+    Cluster {
+        name: "foo",
+        context: "foo",
+        trust_domain: TrustDomain(
+            "foo.com",
+        ),
+        spire: Managed(
+            ManagedSpire {
+                server_namespace: "spire-server",
+                agent_namespace: "spire-system",
+                images: SpireImages {
+                    server: "ghcr.io/spiffe/spire-server:1.15.3",
+                    agent: "ghcr.io/spiffe/spire-agent:1.15.3",
+                    controller_manager: "ghcr.io/spiffe/spire-controller-manager:0.6.3",
+                    csi_driver: "ghcr.io/spiffe/spiffe-csi-driver:0.2.3",
+                    node_driver_registrar: "registry.k8s.io/sig-storage/csi-node-driver-registrar:v2.15.0",
+                },
+                ca_ttl: 604800s,
+                svid_ttl: 14400s,
+                key_type: EcP256,
+                bundle_endpoint: BundleEndpoint {
+                    exposure: LoadBalancer {
+                        class: None,
+                        annotations: {
+                            "service.beta.kubernetes.io/aws-load-balancer-nlb-target-type": "ip",
+                            "service.beta.kubernetes.io/aws-load-balancer-scheme": "internal",
+                            "service.beta.kubernetes.io/aws-load-balancer-type": "external",
+                        },
+                    },
+                    refresh_hint: 300s,
+                },
+                storage: Storage {
+                    class: None,
+                    size: "1Gi",
+                },
+            },
+        ),
+    }
+    "#);
+}
+
+#[test]
+fn a_clusters_own_keys_win_one_by_one() {
+    let mesh = parse(&format!(
+        "{HEAD}  spire:\n    caTTL: 24h\n    images: {{server: mirror/server:1, agent: mirror/agent:1}}\n    storage: {{class: gp3}}\n    \
+         bundleEndpoint: {{annotations: {{example.com/a: b}}}}\n  clusters:\n    - {{name: foo, trustDomain: foo.com}}\n    - name: bar\n      \
+         trustDomain: bar.com\n      context: me@bar\n      spire:\n        svidTTL: 1h\n        images: {{server: own/server:2}}\n        \
+         storage: {{size: 5Gi}}\n        bundleEndpoint: {{expose: NodePort, nodePort: 30010}}\n        keyType: rsa-4096\n"
+    ));
+    let (foo, bar) = (managed(&mesh.clusters[0]), managed(&mesh.clusters[1]));
+    assert_eq!((foo.ca_ttl, bar.ca_ttl), (Duration::from_hours(24), Duration::from_hours(24)));
+    assert_eq!((foo.svid_ttl, bar.svid_ttl), (Duration::from_hours(4), Duration::from_hours(1)));
+    assert_eq!((foo.images.server.as_str(), bar.images.server.as_str()), ("mirror/server:1", "own/server:2"));
+    assert_eq!(bar.images.agent, "mirror/agent:1");
+    assert_eq!((foo.storage.size.as_str(), bar.storage.size.as_str()), ("1Gi", "5Gi"));
+    assert_eq!(bar.storage.class.as_deref(), Some("gp3"));
+    assert_eq!((foo.key_type, bar.key_type), (KeyType::EcP256, KeyType::Rsa4096));
+    assert_eq!(bar.bundle_endpoint.exposure, Exposure::NodePort { port: Some(30010) });
+    assert_eq!(mesh.clusters[1].context, "me@bar");
+    let annotations = [("example.com/a".to_owned(), "b".to_owned())].into();
+    assert_eq!(foo.bundle_endpoint.exposure, Exposure::LoadBalancer { class: None, annotations });
+}
+
+#[test]
+fn the_default_life_of_svids_follows_a_short_ca() {
+    let mesh = parse(&with_cluster("{caTTL: 3h}"));
+    assert_eq!(managed(&mesh.clusters[0]).svid_ttl, Duration::from_mins(30));
+}
+
+#[test]
+fn a_spire_of_somebody_else_needs_nothing() {
+    let mesh = parse(&with_cluster("{managed: false}"));
+    assert_eq!(mesh.clusters[0].spire, Spire::Existing(ExistingSpire::default()));
+    let mesh = parse(&with_cluster(
+        "{managed: false, serverNamespace: spire, bundleEndpoint: {url: 'https://spire.foo.com:8443'}}",
+    ));
+    let existing = ExistingSpire {
+        server_namespace: Some("spire".to_owned()),
+        bundle_endpoint_url: Some("https://spire.foo.com:8443".parse().unwrap()),
+    };
+    assert_eq!(mesh.clusters[0].spire, Spire::Existing(existing));
+}
+
+#[test]
+fn clusters_can_wait_for_their_own_address() {
+    let mesh = parse(&format!(
+        "{HEAD}  spire: {{bundleEndpoint: {{expose: URL}}}}\n  clusters:\n    - {{name: foo, trustDomain: foo.com, spire: {{bundleEndpoint: \
+         {{url: 'https://foo.com'}}}}}}\n    - {{name: bar, trustDomain: bar.com, spire: {{bundleEndpoint: {{expose: NodePort}}}}}}\n"
+    ));
+    assert_eq!(
+        managed(&mesh.clusters[0]).bundle_endpoint.exposure,
+        Exposure::Url("https://foo.com".parse().unwrap())
+    );
+    assert_eq!(managed(&mesh.clusters[1]).bundle_endpoint.exposure, Exposure::NodePort { port: None });
+}
+
+#[test]
+fn json_line_ends_of_windows_and_a_byte_order_mark_are_yaml_too() {
+    let text = format!("\u{feff}{HEAD}{TWO}").replace('\n', "\r\n");
+    assert_eq!(parse(&text), parse(&format!("{HEAD}{TWO}")));
+    parse(
+        r#"{"apiVersion":"spire-mesh/v1alpha1","kind":"Mesh","metadata":{"name":"m"},"spec":{"clusters":[{"name":"foo","trustDomain":"foo.com"},{"name":"bar","trustDomain":"bar.com"}]}}"#,
+    );
+}

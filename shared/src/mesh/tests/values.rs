@@ -1,0 +1,200 @@
+//! Values that are wrong on their own or together.
+
+use super::*;
+
+#[test]
+fn trust_domains_are_checked_where_they_stand() {
+    let text = format!("{HEAD}{TWO}").replace("bar.com", "spiffe://bar.com/x");
+    insta::assert_snapshot!(refused(&text), @r"
+    spire-mesh.yaml:7:32: `spiffe://bar.com/x` is a SPIFFE ID; its trust domain is written `bar.com`
+      7 |     - {name: bar, trustDomain: spiffe://bar.com/x}
+        |                                ^
+    ");
+}
+
+#[test]
+fn what_belongs_to_one_cluster_is_refused_for_two() {
+    insta::assert_snapshot!(refused(&format!("{HEAD}{TWO}").replace("bar.com", "foo.com")), @r"
+    spire-mesh.yaml:7:32: trust domain `foo.com` belongs to two clusters
+      7 |     - {name: bar, trustDomain: foo.com}
+        |                                ^
+      6 |     - {name: foo, trustDomain: foo.com}
+        |                                ^ and this
+    ");
+    insta::assert_snapshot!(refused(&format!("{HEAD}{TWO}").replace("name: bar", "name: foo")), @r"
+    spire-mesh.yaml:7:14: cluster name `foo` belongs to two clusters
+      7 |     - {name: foo, trustDomain: bar.com}
+        |              ^
+      6 |     - {name: foo, trustDomain: foo.com}
+        |              ^ and this
+    ");
+    insta::assert_snapshot!(refused(&format!("{HEAD}{TWO}").replace("name: bar", "name: bar, context: foo")), @r"
+    spire-mesh.yaml:7:28: context `foo` belongs to two clusters
+      7 |     - {name: bar, context: foo, trustDomain: bar.com}
+        |                            ^
+      6 |     - {name: foo, trustDomain: foo.com}
+        |              ^ and this
+    ");
+}
+
+#[test]
+fn one_cluster_is_no_mesh() {
+    insta::assert_snapshot!(refused(&format!("{HEAD}  clusters:\n    - {{name: foo, trustDomain: foo.com}}\n")), @r"
+    spire-mesh.yaml:6:5: one cluster only: a mesh has at least two, to trust each other
+      6 |     - {name: foo, trustDomain: foo.com}
+        |     ^
+    ");
+    insta::assert_snapshot!(refused(&format!("{HEAD}  clusters: []\n")), @r"
+    spire-mesh.yaml:5:13: no cluster: a mesh has at least two, to trust each other
+      5 |   clusters: []
+        |             ^
+    ");
+}
+
+#[test]
+fn lives_have_to_fit_together() {
+    insta::assert_snapshot!(refused_defaults("{caTTL: 2h}"), @r"
+    spire-mesh.yaml:5:18: `caTTL` must be at least 3h, not 2h: peers need time to see each new CA
+      5 |   spire: {caTTL: 2h}
+        |                  ^
+    ");
+    insta::assert_snapshot!(refused_defaults("{caTTL: soon, svidTTL: 5}"), @r"
+    mesh file `spire-mesh.yaml` has 2 problems
+    spire-mesh.yaml:5:18: `soon` is not a duration such as 30s, 5m, 4h or 7d
+      5 |   spire: {caTTL: soon, svidTTL: 5}
+        |                  ^
+    spire-mesh.yaml:5:33: `svidTTL` must be text, not a number; put it in quotes
+      5 |   spire: {caTTL: soon, svidTTL: 5}
+        |                                 ^
+    ");
+    insta::assert_snapshot!(refused_defaults("{caTTL: 12h, svidTTL: 3h}"), @r"
+    spire-mesh.yaml:5:32: `svidTTL` is 3h, and SPIRE guarantees no more than 2h (a sixth of `caTTL`, and 7d)
+      5 |   spire: {caTTL: 12h, svidTTL: 3h}
+        |                                ^
+      5 |   spire: {caTTL: 12h, svidTTL: 3h}
+        |                  ^ and this
+    ");
+    insta::assert_snapshot!(refused_defaults("{svidTTL: 30s}"), @r"
+    spire-mesh.yaml:5:20: `svidTTL` must be at least 1m, not 30s
+      5 |   spire: {svidTTL: 30s}
+        |                    ^
+    ");
+    insta::assert_snapshot!(refused_defaults("{caTTL: 3h, bundleEndpoint: {refreshHint: 1h}}"), @r"
+    spire-mesh.yaml:5:52: `refreshHint` is 1h, and peers would miss a new CA with this `caTTL`: at most 12m
+      5 |   spire: {caTTL: 3h, bundleEndpoint: {refreshHint: 1h}}
+        |                                                    ^
+    ");
+    insta::assert_snapshot!(refused(&format!("{HEAD}  spire: {{svidTTL: 4h}}\n{TWO}").replace("trustDomain: bar.com", "trustDomain: bar.com, spire: {caTTL: 6h}")), @r"
+    spire-mesh.yaml:5:20: `svidTTL` is 4h, and SPIRE guarantees no more than 1h (a sixth of `caTTL`, and 7d)
+      5 |   spire: {svidTTL: 4h}
+        |                    ^
+      8 |     - {name: bar, trustDomain: bar.com, spire: {caTTL: 6h}}
+        |                                                        ^ and this
+    ");
+}
+
+#[test]
+fn contradictions_are_refused() {
+    insta::assert_snapshot!(refused(&with_cluster("{bundleEndpoint: {url: 'https://foo.com'}}")), @r"
+    spire-mesh.yaml:8:32: `url` is used with `expose: URL` only
+      8 |       spire: {bundleEndpoint: {url: 'https://foo.com'}}
+        |                                ^
+    ");
+    insta::assert_snapshot!(refused(&with_cluster("{bundleEndpoint: {expose: NodePort, annotations: {}, loadBalancerClass: x}}")), @r"
+    mesh file `spire-mesh.yaml` has 2 problems
+    spire-mesh.yaml:8:50: `annotations` is used with `expose: LoadBalancer` only
+      8 |       spire: {bundleEndpoint: {expose: NodePort, annotations: {}, loadBalancerClass: x}}
+        |                                                  ^
+    spire-mesh.yaml:8:67: `loadBalancerClass` is used with `expose: LoadBalancer` only
+      8 | …spire: {bundleEndpoint: {expose: NodePort, annotations: {}, loadBalancerClass: x}}
+        |                                                              ^
+    ");
+    insta::assert_snapshot!(refused(&with_cluster("{bundleEndpoint: {expose: URL}}")), @r"
+    spire-mesh.yaml:8:40: `expose: URL` needs `url` for every cluster
+      8 |       spire: {bundleEndpoint: {expose: URL}}
+        |                                        ^
+    ");
+    insta::assert_snapshot!(refused_defaults("{bundleEndpoint: {expose: URL}}"), @r"
+    spire-mesh.yaml:5:36: `expose: URL` needs `url` for every cluster
+      5 |   spire: {bundleEndpoint: {expose: URL}}
+        |                                    ^
+    ");
+    insta::assert_snapshot!(refused_defaults("{bundleEndpoint: {expose: URL, url: 'https://foo.com'}}"), @r"
+    mesh file `spire-mesh.yaml` has 2 problems
+    spire-mesh.yaml:5:36: `expose: URL` needs `url` for every cluster
+      5 |   spire: {bundleEndpoint: {expose: URL, url: 'https://foo.com'}}
+        |                                    ^
+    spire-mesh.yaml:5:41: `url` cannot be a default: an address belongs to one cluster
+      5 |   spire: {bundleEndpoint: {expose: URL, url: 'https://foo.com'}}
+        |                                         ^
+    ");
+    insta::assert_snapshot!(refused_defaults("{bundleEndpoint: {nodePort: 30010}}"), @r"
+    spire-mesh.yaml:5:28: `nodePort` is used with `expose: NodePort` only
+      5 |   spire: {bundleEndpoint: {nodePort: 30010}}
+        |                            ^
+    ");
+    insta::assert_snapshot!(refused(&with_cluster("{bundleEndpoint: {expose: URL, url: 'https://me@foo.com'}}")), @r"
+    spire-mesh.yaml:8:50: `https://me@foo.com` holds `@`; only https://HOST:PORT/PATH is allowed, without user, query and fragment
+      8 |       spire: {bundleEndpoint: {expose: URL, url: 'https://me@foo.com'}}
+        |                                                  ^
+    ");
+}
+
+#[test]
+fn a_spire_of_somebody_else_takes_no_settings() {
+    insta::assert_snapshot!(refused(&with_cluster("{managed: false, caTTL: 24h, bundleEndpoint: {expose: URL, url: 'https://foo.com'}}")), @r"
+    mesh file `spire-mesh.yaml` has 2 problems
+    spire-mesh.yaml:8:31: `caTTL` does nothing with `managed: false`: somebody else installed that SPIRE; only `serverNamespace` and `bundleEndpoint.url` are used
+      8 |       spire: {managed: false, caTTL: 24h, bundleEndpoint: {expose: URL, url: 'https://foo.…
+        |                               ^
+    spire-mesh.yaml:8:60: `bundleEndpoint.expose` does nothing with `managed: false`: somebody else installed that SPIRE; only `serverNamespace` and `bundleEndpoint.url` are used
+      8 |       spire: {managed: false, caTTL: 24h, bundleEndpoint: {expose: URL, url: 'https://foo.com'}}
+        |                                                            ^
+    ");
+    insta::assert_snapshot!(refused_defaults("{managed: false, keyType: ec-p384}"), @r"
+    spire-mesh.yaml:5:27: `keyType` does nothing with `managed: false`: somebody else installed that SPIRE; only `serverNamespace` and `bundleEndpoint.url` are used
+      5 |   spire: {managed: false, keyType: ec-p384}
+        |                           ^
+    ");
+}
+
+#[test]
+fn names_are_what_kubernetes_takes() {
+    insta::assert_snapshot!(refused_defaults("{serverNamespace: kube-system, agentNamespace: Spire, images: {agent: '-x'}, storage: {class: 'a b', size: 1GB}}"), @r"
+    mesh file `spire-mesh.yaml` has 5 problems
+    spire-mesh.yaml:5:28: namespace `kube-system` belongs to Kubernetes; SPIRE needs one of its own
+      5 |   spire: {serverNamespace: kube-system, agentNamespace: Spire, images: {agent: '-x'}, s…
+        |                            ^
+    spire-mesh.yaml:5:57: `Spire` is not a DNS label: at most 63 lower-case letters, digits and `-`, with a letter or digit at both ends
+      5 |   spire: {serverNamespace: kube-system, agentNamespace: Spire, images: {agent: '-x'}, storage: {class: 'a b', size: …
+        |                                                         ^
+    spire-mesh.yaml:5:80: `-x` is not a container image
+      5 | …espace: kube-system, agentNamespace: Spire, images: {agent: '-x'}, storage: {class: 'a b', size: 1GB}}
+        |                                                              ^
+    spire-mesh.yaml:5:104: `a b` is not a DNS name: lower-case letters, digits, `-` and `.`
+      5 | …ntNamespace: Spire, images: {agent: '-x'}, storage: {class: 'a b', size: 1GB}}
+        |                                                              ^
+    spire-mesh.yaml:5:117: `1GB` is not a size such as 1Gi
+      5 | …Spire, images: {agent: '-x'}, storage: {class: 'a b', size: 1GB}}
+        |                                                              ^
+    ");
+    insta::assert_snapshot!(refused_defaults("{serverNamespace: spire, agentNamespace: spire}"), @r"
+    spire-mesh.yaml:5:51: `serverNamespace` and `agentNamespace` must differ: the agents' pods are privileged
+      5 |   spire: {serverNamespace: spire, agentNamespace: spire}
+        |                                                   ^
+    ");
+    insta::assert_snapshot!(refused_defaults("{bundleEndpoint: {loadBalancerClass: '', annotations: {'a b': c}}}"), @r"
+    mesh file `spire-mesh.yaml` has 2 problems
+    spire-mesh.yaml:5:47: `` is not a qualified name such as `example.com/name`
+      5 |   spire: {bundleEndpoint: {loadBalancerClass: '', annotations: {'a b': c}}}
+        |                                               ^
+    spire-mesh.yaml:5:72: `a b` is not a qualified name such as `example.com/name`
+      5 | …undleEndpoint: {loadBalancerClass: '', annotations: {'a b': c}}}
+        |                                                              ^
+    ");
+    insta::assert_snapshot!(refused(&format!("{HEAD}{TWO}").replace("name: bar", "name: bar, context: ' '")), @r"
+    spire-mesh.yaml:7:28: the name of a context must not be empty
+      7 |     - {name: bar, context: ' ', trustDomain: bar.com}
+        |                            ^
+    ");
+}

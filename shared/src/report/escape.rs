@@ -1,0 +1,78 @@
+//! Text from elsewhere, made harmless for a terminal.
+
+use std::borrow::Cow;
+
+/// Replaces what a terminal would act on instead of showing: control characters, line breaks among them, and the
+/// Unicode characters that reorder or hide text.
+///
+/// Nothing that comes from a file, a cluster or a program reaches the terminal by another way.
+#[must_use]
+pub fn escape(text: &str) -> Cow<'_, str> {
+    if !text.contains(needs_escape) {
+        return Cow::Borrowed(text);
+    }
+    let mut escaped = String::with_capacity(text.len() + 8);
+    for character in text.chars() {
+        if needs_escape(character) {
+            escaped.extend(character.escape_default());
+        } else {
+            escaped.push(character);
+        }
+    }
+    Cow::Owned(escaped)
+}
+
+/// Joins the lines of a text with spaces and escapes it: for places that have one line only.
+#[must_use]
+pub fn one_line(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    escape(&lines.join(" ")).into_owned()
+}
+
+/// Escapes line by line and indents every line but the first, so that foreign text cannot look like a message of ours.
+pub(crate) fn indented(text: &str, indent: &str) -> String {
+    let lines: Vec<_> = text.lines().map(escape).collect();
+    lines.join(&format!("\n{indent}"))
+}
+
+fn needs_escape(character: char) -> bool {
+    character.is_control()
+        || matches!(character,
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{feff}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{fff9}'..='\u{fffb}'
+            | '\u{e0000}'..='\u{e007f}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_text_of_any_script_is_left_alone() {
+        for text in ["", "foo.com is ready", "größer ≤ 3 s · 東京 🙂", r"C:\path"] {
+            assert!(matches!(escape(text), Cow::Borrowed(same) if same == text));
+        }
+    }
+
+    #[test]
+    fn what_a_terminal_acts_on_is_shown_instead() {
+        insta::assert_snapshot!(escape("\u{1b}[31mred\u{1b}[0m"), @r"\u{1b}[31mred\u{1b}[0m");
+        insta::assert_snapshot!(escape("a\rb\nc\td\u{7}\u{7f}"), @r"a\rb\nc\td\u{7}\u{7f}");
+        insta::assert_snapshot!(escape("\u{9b}2J"), @r"\u{9b}2J");
+        insta::assert_snapshot!(escape("a\u{202e}moc.oof\u{2066}\u{200b}"), @r"a\u{202e}moc.oof\u{2066}\u{200b}");
+    }
+
+    #[test]
+    fn escaping_twice_changes_nothing() {
+        let once = escape("\u{1b}]0;title\u{7}").into_owned();
+        assert_eq!(escape(&once), once);
+    }
+
+    #[test]
+    fn one_line_joins_lines() {
+        insta::assert_snapshot!(one_line("first\n   second\u{1b}\n\n"), @r"first second\u{1b}");
+    }
+}

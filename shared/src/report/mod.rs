@@ -1,0 +1,26 @@
+//! Results, messages and progress on their way to the reader: the only room that knows a terminal.
+//!
+//! Results go to standard output, everything else to standard error. A command hands over one [`Report`]; the
+//! [`Printer`] makes a table, JSON or YAML of it.
+
+mod confirm;
+mod escape;
+mod printer;
+mod progress;
+mod table;
+
+use serde::Serialize;
+
+pub use confirm::ConfirmError;
+pub use escape::{escape, one_line};
+pub use printer::{Captured, Format, OutputError, Printer};
+pub use progress::{Line, Progress};
+pub use table::{Cell, Table};
+
+/// The result of a command.
+///
+/// `-o json` and `-o yaml` print exactly what `Serialize` gives, so its shape is a promise.
+pub trait Report: Serialize {
+    /// Returns the result as a table, for people. `wide` asks for the columns that only `-o wide` shows.
+    fn table(&self, wide: bool) -> Table;
+}

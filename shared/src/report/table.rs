@@ -1,0 +1,159 @@
+//! Tables as kubectl prints them: upper-case headers, no borders, three spaces between columns.
+
+use owo_colors::{OwoColorize, Style};
+use unicode_width::UnicodeWidthStr;
+
+use super::one_line;
+
+/// What kubectl prints where there is nothing; a column that is never empty can be cut with `awk`.
+const NOTHING: &str = "<none>";
+const GAP: usize = 3;
+
+/// A table with one line per row.
+///
+/// Its width does not depend on the terminal, so that a script sees what a person sees.
+#[derive(Clone, Debug)]
+pub struct Table {
+    headers: Vec<&'static str>,
+    rows: Vec<Vec<Cell>>,
+    when_empty: &'static str,
+}
+
+/// One field of a table.
+#[derive(Clone, Debug)]
+pub struct Cell {
+    text: String,
+    style: Style,
+}
+
+impl Table {
+    /// Makes an empty table with these column headers (upper case).
+    #[must_use]
+    pub fn new(headers: impl IntoIterator<Item = &'static str>) -> Self {
+        Self { headers: headers.into_iter().collect(), rows: Vec::new(), when_empty: "nothing found" }
+    }
+
+    /// Sets the message that stands for a table without rows. It goes to standard error.
+    #[must_use]
+    pub fn when_empty(mut self, message: &'static str) -> Self {
+        self.when_empty = message;
+        self
+    }
+
+    /// Adds a row. The caller sorts; a missing field is printed as `<none>`.
+    pub fn row(&mut self, cells: impl IntoIterator<Item = impl Into<Cell>>) {
+        self.rows.push(cells.into_iter().map(Into::into).collect());
+    }
+
+    /// Returns the message to print when there are no rows.
+    pub(super) fn empty_message(&self) -> Option<&'static str> {
+        self.rows.is_empty().then_some(self.when_empty)
+    }
+
+    /// Renders the table with colours; the stream it is written to strips them where they are not wanted.
+    pub(super) fn render(&self) -> String {
+        let headers: Vec<Cell> = self.headers.iter().map(|&header| Cell::from(header)).collect();
+        let lines = || std::iter::once(&headers).chain(&self.rows);
+        let nothing = Cell::from("");
+        let cell = |row: &[Cell], column: usize| row.get(column).unwrap_or(&nothing).clone();
+        let widths: Vec<usize> = (0..headers.len())
+            .map(|column| lines().map(|row| cell(row, column).text.width()).max().unwrap_or(0))
+            .collect();
+
+        let mut text = String::new();
+        for row in lines() {
+            for (column, width) in widths.iter().enumerate() {
+                let cell = cell(row, column);
+                text.push_str(&cell.text.style(cell.style).to_string());
+                if column + 1 < widths.len() {
+                    text.extend(std::iter::repeat_n(' ', width - cell.text.width() + GAP));
+                }
+            }
+            text.push('\n');
+        }
+        text
+    }
+}
+
+impl Cell {
+    /// Makes a cell for something that is as it should be (green). The words must say so too.
+    #[must_use]
+    pub fn good(text: impl AsRef<str>) -> Self {
+        Self { style: Style::new().green(), ..Self::from(text.as_ref()) }
+    }
+
+    /// Makes a cell for something that needs attention (yellow). The words must say so too.
+    #[must_use]
+    pub fn attention(text: impl AsRef<str>) -> Self {
+        Self { style: Style::new().yellow(), ..Self::from(text.as_ref()) }
+    }
+
+    /// Makes a cell for something that is wrong (red). The words must say so too.
+    #[must_use]
+    pub fn bad(text: impl AsRef<str>) -> Self {
+        Self { style: Style::new().red(), ..Self::from(text.as_ref()) }
+    }
+}
+
+impl From<&str> for Cell {
+    fn from(text: &str) -> Self {
+        let text = one_line(text);
+        Self { text: if text.is_empty() { NOTHING.to_owned() } else { text }, style: Style::new() }
+    }
+}
+
+impl From<String> for Cell {
+    fn from(text: String) -> Self {
+        Self::from(text.as_str())
+    }
+}
+
+impl From<&String> for Cell {
+    fn from(text: &String) -> Self {
+        Self::from(text.as_str())
+    }
+}
+
+impl From<usize> for Cell {
+    fn from(number: usize) -> Self {
+        Self::from(number.to_string())
+    }
+}
+
+impl<T: Into<Cell>> From<Option<T>> for Cell {
+    fn from(value: Option<T>) -> Self {
+        value.map_or_else(|| Self::from(""), Into::into)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_aligned_by_what_a_terminal_shows() {
+        let mut table = Table::new(["CLUSTER", "TRUST DOMAIN", "SERVER"]);
+        table.row([Cell::from("foo-eks-cluster"), "foo.com".into(), Cell::good("ready")]);
+        table.row([Cell::from("東京"), Cell::from(""), Cell::bad("not found")]);
+        table.row([Cell::from("ba\u{1b}[2Jr")]);
+        let text = anstream::adapter::strip_str(&table.render()).to_string();
+        insta::assert_snapshot!(text, @r"
+        CLUSTER           TRUST DOMAIN   SERVER
+        foo-eks-cluster   foo.com        ready
+        東京              <none>         not found
+        ba\u{1b}[2Jr      <none>         <none>
+        ");
+        assert!(text.lines().all(|line| line.trim_end() == line), "no trailing spaces");
+    }
+
+    #[test]
+    fn colour_does_not_move_columns() {
+        let table = |cell: Cell| {
+            let mut table = Table::new(["SERVER", "AGE"]);
+            table.row([cell, Cell::from(3)]);
+            anstream::adapter::strip_str(&table.render()).to_string()
+        };
+        assert_eq!(table(Cell::good("ready")), table(Cell::from("ready")));
+        assert!(Cell::good("ready").text.style(Style::new().green()).to_string().contains("\u{1b}["));
+    }
+}

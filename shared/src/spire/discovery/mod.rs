@@ -1,0 +1,236 @@
+//! Finds the SPIRE servers of a cluster, ours and those that somebody else installed.
+//!
+//! A server is known by what it runs, not by its labels, which differ from installation to installation: a container whose
+//! image or command is `spire-server`, in a `StatefulSet` or a `Deployment` of any namespace.
+
+mod settings;
+mod workload;
+
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
+use kube::api::{Api, ListParams};
+use serde::Serialize;
+
+use super::ReadError;
+use super::endpoint::{Endpoint, service_endpoint};
+use super::server::Server;
+use crate::fleet::{ExecTarget, Member};
+use crate::hint::Hint;
+use crate::trust::TrustDomain;
+use workload::Workload;
+
+/// What there is of SPIRE in a cluster.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Found {
+    /// No server.
+    None,
+    /// A server that these plugins installed.
+    Ours(Box<FoundSpire>),
+    /// A server that somebody else installed.
+    Foreign(Box<FoundSpire>),
+}
+
+/// A SPIRE server as it was found.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct FoundSpire {
+    /// Its namespace.
+    pub namespace: String,
+    /// Kind and name of what runs it: `StatefulSet/spire-server`.
+    pub workload: String,
+    /// Name of the mesh that it was installed for, where these plugins did.
+    pub mesh: Option<String>,
+    /// The pod to talk to: a ready one before a running one. `None` while there is none that runs.
+    pub pod: Option<String>,
+    /// Whether that pod is ready.
+    pub ready: bool,
+    /// Name of the server's container.
+    pub container: String,
+    /// Path of the server's binary in it.
+    pub binary: String,
+    /// Its image.
+    pub image: String,
+    /// Its version, where the image's tag is one; otherwise `Server::version` tells.
+    pub version: Option<String>,
+    /// Path of its socket, where its configuration gives one.
+    pub socket_path: Option<String>,
+    /// Its trust domain, where its configuration gives a valid one.
+    pub trust_domain: Option<TrustDomain>,
+    /// Its bundle endpoint. `None` where its configuration has none: no other domain can federate with it then.
+    pub bundle_endpoint: Option<FoundEndpoint>,
+    /// Its configuration has static relationships (`federates_with`), which override dynamic ones and cannot be listed.
+    pub static_federation: bool,
+    /// The controller-manager in its pod. Without one, relationships and entries have to be made in another way.
+    pub controller_manager: Option<FoundControllerManager>,
+}
+
+/// A bundle endpoint as it was found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FoundEndpoint {
+    /// The port that the server listens on.
+    pub container_port: u16,
+    /// It proves itself by a web certificate (profile `https_web`) instead of its SVID.
+    pub https_web: bool,
+    /// The service that leads there, and its port. One that other clusters can reach before one that they cannot.
+    pub service: Option<(String, i32)>,
+}
+
+/// A controller-manager as it was found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct FoundControllerManager {
+    /// It acts on objects of this class only, and on those without a class if it has none.
+    pub class_name: Option<String>,
+    /// It acts on objects without a class too.
+    pub watch_classless: bool,
+    /// Name of the cluster, part of the agents' SPIFFE IDs.
+    pub cluster_name: Option<String>,
+}
+
+/// Why SPIRE could not be looked for, or not be told apart.
+#[derive(Debug, thiserror::Error)]
+pub enum DiscoveryError {
+    /// Something could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// There are several, and nothing says which is meant.
+    #[error("cluster {cluster}: found several SPIRE servers: {}", servers.join(", "))]
+    Several {
+        /// Name of the cluster.
+        cluster: String,
+        /// Namespace, kind and name of each.
+        servers: Vec<String>,
+    },
+}
+
+impl Hint for DiscoveryError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Read(error) => error.hint(),
+            Self::Several { .. } => {
+                Some("name the namespace of the one to federate in the mesh file".to_owned())
+            }
+        }
+    }
+}
+
+impl FoundSpire {
+    /// Returns the class that objects for its controller-manager need: its own, or none.
+    #[must_use]
+    pub fn class_name(&self) -> Option<&str> {
+        self.controller_manager.as_ref().and_then(|manager| manager.class_name.as_deref())
+    }
+
+    /// Returns the server to talk to, if a pod of it runs.
+    #[must_use]
+    pub fn server<'a>(&self, member: &'a Member) -> Option<Server<'a>> {
+        let target = ExecTarget {
+            namespace: self.namespace.clone(),
+            pod: self.pod.clone()?,
+            container: self.container.clone(),
+        };
+        Some(Server { member, target, binary: self.binary.clone(), socket_path: self.socket_path.clone() })
+    }
+
+    /// Returns the address of its bundle endpoint.
+    ///
+    /// # Errors
+    /// [`ReadError`] when its service or the nodes cannot be read.
+    pub async fn endpoint(&self, member: &Member) -> Result<Endpoint, ReadError> {
+        let Some(endpoint) = &self.bundle_endpoint else {
+            return Ok(Endpoint::Unexposed(format!(
+                "the configuration of {} in namespace {} has no bundle endpoint",
+                self.workload, self.namespace
+            )));
+        };
+        let Some((name, port)) = &endpoint.service else {
+            return Ok(Endpoint::Unexposed(format!(
+                "no service in namespace {} leads to port {} of {}",
+                self.namespace, endpoint.container_port, self.workload
+            )));
+        };
+        let services: Api<Service> = Api::namespaced(member.client().clone(), &self.namespace);
+        let service = services.get(name).await.map_err(|error| {
+            ReadError::new(member.name(), format!("Service {}/{name}", self.namespace), &error)
+        })?;
+        service_endpoint(member, &service, Some(*port)).await
+    }
+}
+
+/// Looks for SPIRE in a cluster, or in one namespace of it. One of ours is found before any other.
+///
+/// # Errors
+/// [`DiscoveryError`] when something cannot be read, or there are several that are not ours.
+pub async fn find(member: &Member, namespace: Option<&str>) -> Result<Found, DiscoveryError> {
+    let mut servers = servers(member, namespace).await?;
+    if let Some(index) = servers.iter().position(|server| server.mesh.is_some()) {
+        return Ok(Found::Ours(Box::new(servers.swap_remove(index))));
+    }
+    match servers.len() {
+        0 => Ok(Found::None),
+        1 => Ok(Found::Foreign(Box::new(servers.swap_remove(0)))),
+        _ => Err(DiscoveryError::Several {
+            cluster: member.name().to_owned(),
+            servers: servers
+                .iter()
+                .map(|server| format!("{}/{}", server.namespace, server.workload))
+                .collect(),
+        }),
+    }
+}
+
+/// Returns every SPIRE server of a cluster, or of one namespace of it, sorted by namespace and name.
+///
+/// # Errors
+/// [`ReadError`] when something cannot be read.
+pub async fn servers(member: &Member, namespace: Option<&str>) -> Result<Vec<FoundSpire>, ReadError> {
+    let (sets, deployments) =
+        futures::try_join!(list::<StatefulSet>(member, namespace), list::<Deployment>(member, namespace))?;
+    let mut workloads: Vec<Workload> = sets
+        .into_iter()
+        .filter_map(Workload::of_stateful_set)
+        .chain(deployments.into_iter().filter_map(Workload::of_deployment))
+        .collect();
+    workloads.sort_by_cached_key(|workload| (workload.namespace.clone(), workload.name()));
+    futures::future::try_join_all(workloads.iter().map(|workload| look_closer(member, workload))).await
+}
+
+async fn look_closer(member: &Member, workload: &Workload) -> Result<FoundSpire, ReadError> {
+    let namespace = Some(workload.namespace.as_str());
+    let (pods, services, maps) = futures::try_join!(
+        list::<Pod>(member, namespace),
+        list::<Service>(member, namespace),
+        config_maps(member, workload)
+    )?;
+    Ok(workload.describe(&pods, &services, &maps))
+}
+
+async fn config_maps(member: &Member, workload: &Workload) -> Result<Vec<ConfigMap>, ReadError> {
+    let api: Api<ConfigMap> = Api::namespaced(member.client().clone(), &workload.namespace);
+    let names = workload.config_maps();
+    let maps = names.iter().map(|name| {
+        let api = &api;
+        async move {
+            api.get_opt(name).await.map_err(|error| {
+                ReadError::new(member.name(), format!("ConfigMap {}/{name}", workload.namespace), &error)
+            })
+        }
+    });
+    Ok(futures::future::try_join_all(maps).await?.into_iter().flatten().collect())
+}
+
+async fn list<K>(member: &Member, namespace: Option<&str>) -> Result<Vec<K>, ReadError>
+where
+    K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+        + Clone
+        + std::fmt::Debug
+        + serde::de::DeserializeOwned,
+{
+    let client = member.client().clone();
+    let api: Api<K> =
+        namespace.map_or_else(|| Api::all(client.clone()), |name| Api::namespaced(client.clone(), name));
+    let list = api.list(&ListParams::default()).await.map_err(|error| {
+        let place =
+            namespace.map_or_else(|| "in all namespaces".to_owned(), |name| format!("in namespace {name}"));
+        ReadError::new(member.name(), format!("{} {place}", K::plural(&())), &error)
+    })?;
+    Ok(list.items)
+}

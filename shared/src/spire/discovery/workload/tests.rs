@@ -1,0 +1,145 @@
+use serde_json::json;
+
+use super::*;
+
+/// As helm-charts-hardened installs it, shortened.
+fn chart() -> StatefulSet {
+    serde_json::from_value(json!({
+        "metadata": {"name": "spire-server", "namespace": "spire-server",
+                     "labels": {"app.kubernetes.io/managed-by": "Helm", "app.kubernetes.io/name": "server"}},
+        "spec": {
+            "serviceName": "spire-server",
+            "selector": {"matchLabels": {"app.kubernetes.io/name": "server"}},
+            "template": {
+                "metadata": {"labels": {"app.kubernetes.io/name": "server", "component": "server"}},
+                "spec": {
+                    "containers": [
+                        {"name": "spire-server", "image": "ghcr.io:443/spiffe/spire-server:1.14.2@sha256:00",
+                         "ports": [{"name": "federation", "containerPort": 8443}]},
+                        {"name": "spire-controller-manager", "image": "ghcr.io/spiffe/spire-controller-manager:0.6.3"},
+                    ],
+                    "volumes": [
+                        {"name": "config", "configMap": {"name": "spire-server"}},
+                        {"name": "manager", "configMap": {"name": "spire-controller-manager"}},
+                        {"name": "tmp", "emptyDir": {}},
+                    ],
+                },
+            },
+        },
+    }))
+    .unwrap()
+}
+
+fn maps() -> Vec<ConfigMap> {
+    let server = r#"{"server": {"trust_domain": "foo.com", "socket_path": "/run/s/api.sock", "federation": {
+        "bundle_endpoint": {"address": "0.0.0.0", "port": 8443, "profile": [{"https_spiffe": {}}]}}}}"#;
+    let manager = "apiVersion: spire.spiffe.io/v1alpha1\nkind: ControllerManagerConfig\nclassName: spire-mgmt\nclusterName: foo\ngcInterval: 10000000000\n";
+    [("spire-server", "server.conf", server), ("spire-controller-manager", "config.yaml", manager)]
+        .map(|(name, key, text)| {
+            serde_json::from_value(json!({"metadata": {"name": name}, "data": {key: text}})).unwrap()
+        })
+        .to_vec()
+}
+
+fn service(name: &str, kind: &str, target: &str) -> Service {
+    serde_json::from_value(json!({
+        "metadata": {"name": name},
+        "spec": {"type": kind, "selector": {"component": "server"}, "ports": [{"port": 443, "targetPort": target}]},
+    }))
+    .unwrap()
+}
+
+fn pod(name: &str, phase: &str, ready: &str) -> Pod {
+    serde_json::from_value(json!({
+        "metadata": {"name": name, "labels": {"app.kubernetes.io/name": "server"}},
+        "status": {"phase": phase, "conditions": [{"type": "Ready", "status": ready}]},
+    }))
+    .unwrap()
+}
+
+#[test]
+fn a_server_of_somebody_else_is_described() {
+    let workload = Workload::of_stateful_set(chart()).unwrap();
+    let services = [
+        service("a-internal", "ClusterIP", "federation"),
+        service("b-public", "LoadBalancer", "federation"),
+        service("c-grpc", "LoadBalancer", "grpc"),
+    ];
+    let pods = [pod("spire-server-0", "Running", "False"), pod("spire-server-1", "Running", "True")];
+    assert_eq!(workload.config_maps().len(), 2);
+    insta::assert_json_snapshot!(workload.describe(&pods, &services, &maps()), @r#"
+    {
+      "namespace": "spire-server",
+      "workload": "StatefulSet/spire-server",
+      "mesh": null,
+      "pod": "spire-server-1",
+      "ready": true,
+      "container": "spire-server",
+      "binary": "/opt/spire/bin/spire-server",
+      "image": "ghcr.io:443/spiffe/spire-server:1.14.2@sha256:00",
+      "version": "1.14.2",
+      "socket_path": "/run/s/api.sock",
+      "trust_domain": "foo.com",
+      "bundle_endpoint": {
+        "container_port": 8443,
+        "https_web": false,
+        "service": [
+          "b-public",
+          443
+        ]
+      },
+      "static_federation": false,
+      "controller_manager": {
+        "class_name": "spire-mgmt",
+        "watch_classless": false,
+        "cluster_name": "foo"
+      }
+    }
+    "#);
+}
+
+#[test]
+fn a_server_without_readable_configuration_is_found_all_the_same() {
+    let found = Workload::of_stateful_set(chart()).unwrap().describe(&[], &[], &[]);
+    assert_eq!(
+        (found.pod, found.ready, found.trust_domain, found.bundle_endpoint),
+        (None, false, None, None)
+    );
+    assert_eq!(found.controller_manager, Some(FoundControllerManager::default()));
+}
+
+#[test]
+fn our_own_server_is_known_by_its_marks() {
+    let mut set = chart();
+    set.labels_mut().insert("app.kubernetes.io/managed-by".into(), "spire-federate".into());
+    set.labels_mut().insert("spire-mesh.dev/mesh".into(), "devup".into());
+    let found = Workload::of_stateful_set(set).unwrap().describe(&[], &[], &[]);
+    assert_eq!(found.mesh.as_deref(), Some("devup"));
+}
+
+#[test]
+fn pods_that_end_or_are_not_running_are_not_talked_to() {
+    let workload = Workload::of_stateful_set(chart()).unwrap();
+    assert_eq!(workload.describe(&[pod("a", "Pending", "False")], &[], &[]).pod, None);
+    let mut other = pod("b", "Running", "True");
+    other.labels_mut().insert("app.kubernetes.io/name".into(), "agent".into());
+    assert_eq!(workload.describe(&[other], &[], &[]).pod, None);
+}
+
+#[test]
+fn only_what_runs_a_server_is_one() {
+    let with = |image: &str, command: &[&str]| {
+        let mut set = chart();
+        let container = &mut set.spec.as_mut().unwrap().template.spec.as_mut().unwrap().containers[0];
+        container.image = Some(image.into());
+        container.command = Some(command.iter().map(|&word| word.to_owned()).collect());
+        Workload::of_stateful_set(set)
+    };
+    assert!(with("registry.example/mirror/spire-server", &[]).is_some());
+    assert!(with("registry.example:5000/spire-server:1", &[]).is_some());
+    assert!(with("registry.example/spire-agent:1.15.3", &[]).is_none());
+    assert!(with("registry.example/spire-server-exporter:1", &[]).is_none());
+    let own = with("registry.example/security:7", &["/usr/bin/spire-server", "run"]).unwrap();
+    let found = own.describe(&[], &[], &[]);
+    assert_eq!((found.binary.as_str(), found.version), ("/usr/bin/spire-server", None));
+}

@@ -1,0 +1,27 @@
+use crate::fleet::{Cause, RequestError};
+use crate::hint::Hint;
+
+/// Something of SPIRE that could not be read from a cluster.
+#[derive(Debug, thiserror::Error)]
+#[error("cluster {cluster}: cannot read {what}")]
+pub struct ReadError {
+    /// Name of the cluster.
+    pub cluster: String,
+    /// What was to be read: kind, namespace and name.
+    pub what: String,
+    /// What the API server said.
+    pub source: RequestError,
+}
+
+impl ReadError {
+    pub(super) fn new(cluster: &str, what: impl Into<String>, error: &kube::Error) -> Self {
+        Self { cluster: cluster.to_owned(), what: what.into(), source: RequestError::from(error) }
+    }
+}
+
+impl Hint for ReadError {
+    fn hint(&self) -> Option<String> {
+        matches!(self.source.cause(), Cause::Forbidden)
+            .then(|| format!("ask for the right to get and list it: {}", self.what))
+    }
+}

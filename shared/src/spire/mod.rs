@@ -1,0 +1,14 @@
+//! SPIRE in one cluster: what has to be there ([`desired`]), what is there ([`discovery`], [`server`], [`crd`]) and
+//! where other clusters reach it ([`endpoint`]).
+//!
+//! Small steps only. The order in which several clusters are taken through them is decided by the commands.
+
+pub mod crd;
+pub mod desired;
+pub mod discovery;
+pub mod endpoint;
+pub mod server;
+
+mod error;
+
+pub use error::ReadError;

@@ -1,0 +1,10 @@
+//! Trust domains, SPIFFE IDs and trust bundles, as types that cannot hold a wrong value.
+//!
+//! Everything that comes from a mesh file, a cluster or a certificate is parsed here once; the rest of the library
+//! passes these types on and never looks at the text again.
+
+mod bundle;
+mod trust_domain;
+
+pub use bundle::{Authority, AuthorityDigest, BundleDocument, BundleError, TrustBundle};
+pub use trust_domain::{SpiffeId, SpiffeIdError, TrustDomain, TrustDomainError};
