@@ -1,0 +1,166 @@
+//! The command line of `kubectl spire-federate`. Doc comments here are the help text.
+
+#![expect(clippy::doc_markdown, reason = "help texts are read in a terminal, without Markdown")]
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use spire_mesh::cli::{ConfirmArgs, KubeArgs, MeshArgs, OutputArgs, VerbosityArgs, WaitArgs};
+use spire_mesh::entry::CommandLine;
+use spire_mesh::mesh::NewCluster;
+
+/// Install SPIRE on several clusters and make them trust each other
+///
+/// Without a verb it is `up`: SPIRE on every cluster of the mesh file, federated pair by pair, and proven: each server
+/// has fetched the other's bundle over its bundle endpoint before the command says that it worked.
+#[derive(Debug, Parser)]
+#[command(
+    name = "kubectl-spire_federate",
+    bin_name = "kubectl spire-federate",
+    version,
+    after_long_help = EXAMPLES
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) verb: Option<Verb>,
+    /// The flags of `up`, for the bare command.
+    #[command(flatten)]
+    pub(crate) up: UpArgs,
+    #[command(flatten)]
+    pub(crate) mesh: MeshArgs,
+    #[command(flatten)]
+    pub(crate) kube: KubeArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+    #[command(flatten)]
+    pub(crate) verbosity: VerbosityArgs,
+}
+
+impl CommandLine for Cli {
+    fn output(&self) -> &OutputArgs {
+        &self.output
+    }
+
+    fn verbosity(&self) -> VerbosityArgs {
+        self.verbosity
+    }
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  # Write spire-mesh.yaml for two kubeconfig contexts and their trust domains
+  kubectl spire-federate init foo-eks-cluster=foo.com bar-eks-cluster=bar.com
+
+  # Install SPIRE on both and federate them; run it again at any time
+  kubectl spire-federate
+
+  # See what that would change, or write it out for GitOps
+  kubectl spire-federate plan
+  kubectl spire-federate render --to manifests/
+
+  # See how it is
+  kubectl spire-federate status
+
+  # Take it away again
+  kubectl spire-federate down
+
+Exit codes:
+  0 done · 1 failed · 2 wrong usage or mesh file · 3 found problems · 124 timed out · 130 interrupted";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    Init(InitArgs),
+    Up(UpArgs),
+    /// Show what `up` would change
+    Plan,
+    Render(RenderArgs),
+    /// Show every cluster's SPIRE and every relationship between them
+    ///
+    /// Compares what each server holds for its peers with what the peers hold themselves. Exit code 3 when something is
+    /// not as it should be.
+    Status,
+    Down(DownArgs),
+}
+
+/// Write a mesh file
+///
+/// Writes `spire-mesh.yaml` (or the file that `--mesh` names) with one cluster for each CONTEXT=TRUST_DOMAIN.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  kubectl spire-federate init foo-eks-cluster=foo.com bar-eks-cluster=bar.com
+  kubectl spire-federate init --mesh - foo-eks-cluster=foo.com bar-eks-cluster=bar.com")]
+pub(crate) struct InitArgs {
+    /// A kubeconfig context and the trust domain of its cluster
+    #[arg(value_name = "CONTEXT=TRUST_DOMAIN", required = true)]
+    pub(crate) clusters: Vec<NewCluster>,
+    /// Replace the file if it is there
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+/// Install and federate SPIRE on every cluster of the mesh file (what the bare command does)
+///
+/// Works on all clusters at once. It can be interrupted anywhere and run again; when everything is as it should be it
+/// changes nothing and says so.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Args)]
+#[command(after_long_help = "\
+Examples:
+  kubectl spire-federate up
+  kubectl spire-federate up --mesh prod.yaml --yes --timeout 10m
+  kubectl spire-federate up --dry-run -o json")]
+pub(crate) struct UpArgs {
+    #[command(flatten)]
+    pub(crate) confirm: ConfirmArgs,
+    #[command(flatten)]
+    pub(crate) wait: WaitArgs,
+}
+
+/// Write the manifests that `up` would apply, for GitOps
+///
+/// A relationship needs the address of the other cluster's bundle endpoint; it is read from the clusters unless the
+/// mesh file gives a URL. The first bundle is not part of the manifests: `up` carries it.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  # Everything to standard output, one YAML document for each object
+  kubectl spire-federate render
+
+  # One file for each cluster
+  kubectl spire-federate render --to manifests/")]
+pub(crate) struct RenderArgs {
+    /// Folder for one file per cluster, instead of standard output
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) to: Option<PathBuf>,
+}
+
+/// Remove what `up` made
+///
+/// Refuses while pods still mount the SPIFFE CSI driver: they could never be stopped cleanly after it is gone. Keeps
+/// what it did not make, and the volume with the servers' CA keys unless told otherwise.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  kubectl spire-federate down
+  kubectl spire-federate down --yes --ca-volume delete")]
+pub(crate) struct DownArgs {
+    /// Remove SPIRE even though pods still mount its CSI driver
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// What becomes of the volume with the server's CA keys; asked on a terminal, kept where nobody can be asked
+    #[arg(long, value_enum)]
+    pub(crate) ca_volume: Option<CaVolume>,
+    #[command(flatten)]
+    pub(crate) confirm: ConfirmArgs,
+    #[command(flatten)]
+    pub(crate) wait: WaitArgs,
+}
+
+/// What becomes of a server's data when its SPIRE goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CaVolume {
+    /// Keep it: the next `up` goes on with the same CA
+    Keep,
+    /// Delete it: the next `up` starts a new CA, and everybody has to learn it
+    Delete,
+}

@@ -1,0 +1,76 @@
+//! From what was asked for to a mesh and connections to its clusters.
+
+use std::path::PathBuf;
+
+use spire_mesh::entry::Failure;
+use spire_mesh::federation::{Step, Watch};
+use spire_mesh::fleet::{KubeSettings, Kubeconfig, Member};
+use spire_mesh::mesh::{self, Mesh};
+use spire_mesh::report::{Printer, Progress};
+
+/// What every verb is given.
+pub(crate) struct Asked {
+    /// The mesh file that was named.
+    pub(crate) mesh: Option<PathBuf>,
+    /// How clusters are reached.
+    pub(crate) kube: KubeSettings,
+    /// Where results and messages go.
+    pub(crate) printer: Printer,
+}
+
+/// A mesh, and the clusters of it that can be reached.
+pub(crate) struct Reached {
+    pub(crate) mesh: Mesh,
+    pub(crate) members: Vec<Member>,
+    /// Why the others cannot be reached, in the order of the mesh.
+    pub(crate) unreachable: Vec<(String, Failure)>,
+}
+
+impl Asked {
+    /// Reads the mesh file.
+    pub(crate) fn load(&self) -> Result<Mesh, Failure> {
+        Ok(mesh::load(self.mesh.as_deref())?.0)
+    }
+
+    /// Reads mesh file and kubeconfig, and connects to all clusters at the same time.
+    pub(crate) async fn reach(&self) -> Result<Reached, Failure> {
+        let mesh = self.load()?;
+        let kubeconfig = Kubeconfig::read(&self.kube)?;
+        let mut members = Vec::new();
+        let mut unreachable = Vec::new();
+        for (cluster, result) in kubeconfig.connect_all(&mesh.clusters, &self.kube).await {
+            match result {
+                Ok(member) => members.push(member),
+                Err(error) => unreachable.push((cluster, Failure::from(error))),
+            }
+        }
+        Ok(Reached { mesh, members, unreachable })
+    }
+
+    /// Connects as [`Asked::reach`] does, and fails unless every cluster can be reached. Says which ones can.
+    pub(crate) async fn reach_all(&self) -> Result<(Mesh, Vec<Member>), Failure> {
+        let Reached { mesh, members, unreachable } = self.reach().await?;
+        if unreachable.is_empty() {
+            return Ok((mesh, members));
+        }
+        for member in &members {
+            self.printer.note(&format!("{}: reachable, Kubernetes {}", member.name(), member.version()));
+        }
+        self.printer.note("nothing was changed");
+        Err(Failure::clusters(mesh.clusters.len(), unreachable))
+    }
+}
+
+/// Shows the steps of each cluster on its line.
+pub(crate) struct Shown(pub(crate) Progress);
+
+impl Watch for Shown {
+    fn step(&self, cluster: &str, step: &Step) {
+        let line = self.0.of(cluster);
+        match step {
+            Step::Done(text) => line.done(text),
+            Step::Failed(text) => line.failed(text),
+            working => line.step(working.to_string()),
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! `down`: takes away what `up` made.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use spire_mesh::entry::{Failure, Outcome};
+use spire_mesh::federation::{self, CaVolume, Removal};
+use spire_mesh::fleet::each;
+use spire_mesh::manifest::Deadline;
+use spire_mesh::report::{Cell, Progress, Report, Table};
+
+use crate::cli::{self, DownArgs};
+use crate::connect::{Asked, Shown};
+use crate::plan::each_cluster;
+use crate::up::failure;
+
+pub(crate) async fn run(asked: &Asked, args: DownArgs) -> Result<Outcome, Failure> {
+    let deadline = Deadline::after(args.wait.timeout);
+    let (mesh, members) = asked.reach_all().await?;
+    let removals = each(&members, |member| federation::removal(&mesh, member)).await;
+    let removals = removals.into_all().map_err(|errors| each_cluster(&members, errors))?;
+    if args.confirm.dry_run {
+        asked.printer.report(&RemovalReport { clusters: removals.iter().map(RemovalRow::of).collect() })?;
+        return Ok(Outcome::Done);
+    }
+    if !args.force {
+        refuse_while_mounted(&removals)?;
+    }
+    if removals.iter().all(|removal| removal.objects.is_empty() && removal.ca_volume.is_none()) {
+        asked.printer.note(&format!("nothing of mesh {} is there", mesh.name));
+        return Ok(Outcome::Done);
+    }
+    let count: usize = removals.iter().map(|removal| removal.objects.len()).sum();
+    let question = format!("Delete {count} objects of mesh {} from {} clusters?", mesh.name, members.len());
+    if !asked.printer.confirm(&question, args.confirm.yes).await? {
+        asked.printer.note("nothing was deleted");
+        return Ok(Outcome::Done);
+    }
+    let ca_volumes = ca_volumes(asked, &args, &removals).await?;
+    let removed = {
+        let shown =
+            Shown(Progress::new(&asked.printer, members.iter().map(|member| member.name().to_owned())));
+        federation::down(&removals, &members, &ca_volumes, deadline, &shown).await
+    };
+    for removal in &removals {
+        for leftover in &removal.leftovers {
+            asked
+                .printer
+                .note(&format!("{}: {} stays: {}", removal.cluster, leftover.object, leftover.reason));
+        }
+        if let Some(claim) = &removal.ca_volume
+            && ca_volumes.get(&removal.cluster) == Some(&CaVolume::Keep)
+        {
+            asked
+                .printer
+                .note(&format!("{}: {claim} with the CA's keys stays, and its namespace", removal.cluster));
+        }
+    }
+    if ca_volumes.values().any(|volume| *volume == CaVolume::Keep) {
+        asked.printer.hint("to delete the CA's keys as well: kubectl spire-federate down --ca-volume delete");
+    }
+    let failed: Vec<(String, Failure)> = removed
+        .clusters
+        .into_iter()
+        .filter_map(|(cluster, result)| result.err().map(|error| (cluster, failure(error))))
+        .collect();
+    if failed.is_empty() { Ok(Outcome::Done) } else { Err(Failure::clusters(members.len(), failed)) }
+}
+
+/// Refuses as long as pods mount the CSI driver: the kubelet could never unmount it for them.
+fn refuse_while_mounted(removals: &[Removal]) -> Result<(), Failure> {
+    let mounted: Vec<(String, Failure)> = removals
+        .iter()
+        .filter(|removal| !removal.mounted_by.is_empty())
+        .map(|removal| {
+            let pods = removal.mounted_by.join(", ");
+            let error = anyhow::anyhow!(
+                "pods still mount the SPIFFE CSI driver and would hang when they stop: {pods}"
+            );
+            (removal.cluster.clone(), Failure::from(error))
+        })
+        .collect();
+    if mounted.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::clusters(removals.len(), mounted)
+        .with_hint("nothing was deleted; stop these pods first, or take SPIRE away regardless with --force"))
+}
+
+/// Finds out what becomes of each CA volume: as the flag says, else asked, else kept.
+async fn ca_volumes(
+    asked: &Asked,
+    args: &DownArgs,
+    removals: &[Removal],
+) -> Result<BTreeMap<String, CaVolume>, Failure> {
+    let mut volumes = BTreeMap::new();
+    for removal in removals.iter().filter(|removal| removal.ca_volume.is_some()) {
+        let volume = match args.ca_volume {
+            Some(cli::CaVolume::Keep) => CaVolume::Keep,
+            Some(cli::CaVolume::Delete) => CaVolume::Delete,
+            None if args.confirm.yes => CaVolume::Keep,
+            None => {
+                let question = format!(
+                    "Delete the volume with the CA's keys of {} too? Every peer then has to learn a new CA.",
+                    removal.cluster
+                );
+                if asked.printer.confirm(&question, false).await? { CaVolume::Delete } else { CaVolume::Keep }
+            }
+        };
+        volumes.insert(removal.cluster.clone(), volume);
+    }
+    Ok(volumes)
+}
+
+/// What `down --dry-run` prints.
+#[derive(Serialize)]
+struct RemovalReport {
+    clusters: Vec<RemovalRow>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct RemovalRow {
+    cluster: String,
+    delete: Vec<String>,
+    ca_volume: Option<String>,
+    mounted_by: Vec<String>,
+}
+
+impl RemovalRow {
+    fn of(removal: &Removal) -> Self {
+        Self {
+            cluster: removal.cluster.clone(),
+            delete: removal.objects.iter().map(ToString::to_string).collect(),
+            ca_volume: removal.ca_volume.as_ref().map(ToString::to_string),
+            mounted_by: removal.mounted_by.clone(),
+        }
+    }
+}
+
+impl Report for RemovalReport {
+    fn table(&self, _: bool) -> Table {
+        let mut table = Table::new(["CLUSTER", "ACTION", "OBJECT"]).when_empty("nothing would be deleted");
+        for cluster in &self.clusters {
+            let mut row = |action: Cell, object: &str| {
+                table.row([Cell::from(cluster.cluster.as_str()), action, object.into()])
+            };
+            cluster.delete.iter().for_each(|object| row(Cell::bad("delete"), object));
+            cluster.ca_volume.iter().for_each(|claim| row(Cell::attention("ask"), claim));
+            cluster.mounted_by.iter().for_each(|pod| row(Cell::bad("blocks"), pod));
+        }
+        table
+    }
+}

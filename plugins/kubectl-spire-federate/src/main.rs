@@ -1,0 +1,15 @@
+//! `kubectl spire-federate`: SPIRE on several clusters, federated and proven.
+
+mod cli;
+mod connect;
+mod down;
+mod init;
+mod plan;
+mod render;
+mod run;
+mod status;
+mod up;
+
+fn main() -> std::process::ExitCode {
+    spire_mesh::entry::main(run::run)
+}

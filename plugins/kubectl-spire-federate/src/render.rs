@@ -1,0 +1,83 @@
+//! `render`: the manifests that `up` would apply.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use spire_mesh::entry::{Failure, Outcome};
+use spire_mesh::federation::{self, Desired, Endpoints};
+use spire_mesh::fleet::Member;
+use spire_mesh::manifest::to_yaml;
+use spire_mesh::mesh::{Cluster, Mesh, Spire};
+use spire_mesh::spire::desired::CLASS_NAME;
+
+use crate::cli::RenderArgs;
+use crate::connect::{Asked, Reached};
+use crate::plan::each_cluster;
+
+pub(crate) async fn run(asked: &Asked, args: &RenderArgs) -> Result<Outcome, Failure> {
+    let mesh = asked.load()?;
+    let given = federation::given_endpoints(&mesh);
+    // Without a cluster where the mesh file says everything.
+    let needs_clusters = given.values().any(Result::is_err)
+        || mesh.clusters.iter().any(|cluster| matches!(cluster.spire, Spire::Existing(_)));
+    let (members, endpoints) = if needs_clusters { look(asked, given).await? } else { (Vec::new(), given) };
+    for cluster in &mesh.clusters {
+        let desired = render(&mesh, cluster, &members, &endpoints).await?;
+        write(asked, args, cluster, &desired)?;
+    }
+    asked
+        .printer
+        .note("the first bundles are not part of the manifests: kubectl spire-federate carries them");
+    Ok(Outcome::Done)
+}
+
+/// Reads the addresses from the clusters that can be reached.
+async fn look(asked: &Asked, mut endpoints: Endpoints) -> Result<(Vec<Member>, Endpoints), Failure> {
+    let Reached { members, unreachable, .. } = asked.reach().await?;
+    for (cluster, failure) in &unreachable {
+        asked.printer.warn(&format!("{cluster}: {}", failure.one_line()));
+    }
+    let found = federation::endpoints(&members).await.map_err(|errors| each_cluster(&members, errors))?;
+    for (domain, endpoint) in found {
+        endpoints.insert(domain, endpoint);
+    }
+    Ok((members, endpoints))
+}
+
+async fn render(
+    mesh: &Mesh,
+    cluster: &Cluster,
+    members: &[Member],
+    endpoints: &Endpoints,
+) -> Result<Desired, Failure> {
+    let class_name = match (&cluster.spire, members.iter().find(|member| member.name() == cluster.name)) {
+        (Spire::Managed(_), _) => Some(CLASS_NAME.to_owned()),
+        (Spire::Existing(_), Some(member)) => federation::class_name(member).await?,
+        (Spire::Existing(_), None) => {
+            let error =
+                anyhow::anyhow!("{}: its SPIRE has to be looked at, and it cannot be reached", cluster.name);
+            return Err(error.into());
+        }
+    };
+    Ok(federation::desired(mesh, cluster, class_name.as_deref(), endpoints))
+}
+
+fn write(asked: &Asked, args: &RenderArgs, cluster: &Cluster, desired: &Desired) -> Result<(), Failure> {
+    let yaml = to_yaml(&desired.objects);
+    for later in &desired.later {
+        asked.printer.warn(&format!("{}: {} is left out: {}", cluster.name, later.key, later.reason));
+    }
+    let Some(folder) = &args.to else {
+        asked.printer.data(&format!("# {} (context {})\n{yaml}", cluster.name, cluster.context))?;
+        return Ok(());
+    };
+    let file = folder.join(format!("{}.yaml", cluster.name));
+    save(folder, &file, &yaml).with_context(|| format!("cannot write {}", file.display()))?;
+    asked.printer.note(&format!("wrote {}", file.display()));
+    Ok(())
+}
+
+fn save(folder: &Path, file: &Path, text: &str) -> std::io::Result<()> {
+    std::fs::create_dir_all(folder)?;
+    std::fs::write(file, text)
+}

@@ -1,0 +1,57 @@
+//! `up`, and the bare command: SPIRE on every cluster, federated and proven.
+
+use std::collections::BTreeMap;
+
+use spire_mesh::entry::{Failure, Outcome};
+use spire_mesh::federation::{self, FederationError};
+use spire_mesh::manifest::Deadline;
+use spire_mesh::report::Progress;
+
+use crate::cli::UpArgs;
+use crate::connect::{Asked, Shown};
+use crate::plan::{PlanReport, checked, summary};
+use crate::status::{StatusReport, problems};
+
+pub(crate) async fn run(asked: &Asked, args: UpArgs) -> Result<Outcome, Failure> {
+    let deadline = Deadline::after(args.wait.timeout);
+    let (mesh, members) = asked.reach_all().await?;
+    let plan = checked(&mesh, &members).await?;
+    if args.confirm.dry_run {
+        asked.printer.report(&PlanReport(&plan))?;
+        asked.printer.note(&summary(&plan));
+        return Ok(Outcome::Done);
+    }
+    if plan.is_unchanged() {
+        asked.printer.note("nothing to change; checking that every server still fetches its peers' bundles");
+    } else {
+        asked.printer.note(&summary(&plan));
+        if !asked.printer.confirm("Go on?", args.confirm.yes).await? {
+            asked.printer.note("nothing was changed");
+            return Ok(Outcome::Done);
+        }
+    }
+    let federated = {
+        let shown =
+            Shown(Progress::new(&asked.printer, members.iter().map(|member| member.name().to_owned())));
+        federation::up(&mesh, &members, &plan, deadline, &shown).await
+    };
+    let failed: Vec<(String, Failure)> = federated
+        .clusters
+        .into_iter()
+        .flat_map(|(cluster, _, errors)| {
+            errors.into_iter().map(move |error| (cluster.clone(), failure(error)))
+        })
+        .collect();
+    let status = federation::observe(&mesh, &members, &BTreeMap::new()).await;
+    asked.printer.report(&StatusReport(&status))?;
+    if !failed.is_empty() {
+        return Err(Failure::clusters(members.len(), failed));
+    }
+    problems(&asked.printer, &status);
+    Ok(if status.is_healthy() { Outcome::Done } else { Outcome::Findings })
+}
+
+/// Gives time that ran out its own exit code.
+pub(crate) fn failure(error: FederationError) -> Failure {
+    if error.is_timeout() { Failure::timed_out(error) } else { error.into() }
+}
