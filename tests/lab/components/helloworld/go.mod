@@ -1,0 +1,3 @@
+module spire-mesh.lab/helloworld
+
+go 1.26.0

@@ -1,0 +1,126 @@
+//! The command line: one file for each verb.
+
+mod build;
+mod demo;
+mod down;
+mod fault;
+mod hidden;
+mod kubeconfig;
+mod logs;
+mod shell;
+mod status;
+mod test;
+mod up;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::error::{Error, Result};
+
+/// Two (or more) real Kubernetes clusters on this machine, peered like two VPCs.
+///
+/// State is kept in `$SPIRE_MESH_LAB_STATE` (default `/var/lib/spire-mesh-lab`), what was built in
+/// `$SPIRE_MESH_LAB_CACHE`.
+#[derive(Debug, Parser)]
+#[command(name = "lab", bin_name = "cargo lab")]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Demo(demo::Demo),
+    Test(test::Test),
+    Up(up::Up),
+    Down(down::Down),
+    Status(status::Status),
+    Kubeconfig(kubeconfig::Kubeconfig),
+    Logs(logs::Logs),
+    Shell(shell::Shell),
+    Build(build::Build),
+    Fault(fault::Fault),
+    #[command(flatten)]
+    Hidden(hidden::Hidden),
+}
+
+/// Runs the command line and says what went wrong.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match cli.verb {
+        Verb::Demo(_) => demo::Demo::run(),
+        Verb::Test(verb) => verb.run(),
+        Verb::Up(verb) => verb.run(),
+        Verb::Down(verb) => verb.run(),
+        Verb::Status(verb) => verb.run(),
+        Verb::Kubeconfig(verb) => verb.run(),
+        Verb::Logs(verb) => verb.run(),
+        Verb::Shell(verb) => verb.run(),
+        Verb::Build(build::Build {}) => build::Build::run(),
+        Verb::Fault(verb) => verb.run(),
+        Verb::Hidden(verb) => verb.run(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            // If even this cannot be written, the exit code says it.
+            let _ = writeln!(io::stderr(), "error: {e}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Prints a line.
+fn say(text: &str) -> Result<()> {
+    write(&format!("{text}\n"))
+}
+
+/// Prints as it is. A reader that has seen enough (`| head`) is no error.
+fn write(text: &str) -> Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(Error::system("write to standard output")(e)),
+        _ => Ok(()),
+    }
+}
+
+/// Prints a line of progress.
+fn progress(text: &str) {
+    // What is done matters more than what can be said about it.
+    let _ = say(text);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn help_names_every_verb() {
+        let help = Cli::command().term_width(100).render_long_help().to_string();
+        insta::assert_snapshot!(help);
+    }
+
+    #[test]
+    fn numbers_outside_of_what_there_is_are_refused() {
+        for arguments in [["--clusters", "0"], ["--clusters", "7"], ["--nodes", "17"]] {
+            assert!(
+                Cli::try_parse_from(["lab", "up"].into_iter().chain(arguments)).is_err(),
+                "{arguments:?}"
+            );
+        }
+        for arguments in ["up --clusters 3 --nodes 2", "fault delay 100 --from foo bar", "shell foo -- ls -l"]
+        {
+            let words = ["lab"].into_iter().chain(arguments.split(' '));
+            Cli::try_parse_from(words).unwrap_or_else(|e| panic!("{arguments}: {e}"));
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! Giving every node its images: imported once, then linked.
+
+mod seed;
+
+pub use seed::Seed;

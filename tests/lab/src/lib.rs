@@ -1,0 +1,24 @@
+//! Two (or more) real Kubernetes clusters on one Linux machine, without Docker and without a registry.
+
+pub mod build;
+pub mod cgroups;
+pub mod cli;
+pub mod cluster;
+pub mod command;
+pub mod error;
+pub mod faults;
+pub mod images;
+pub mod network;
+pub mod node;
+pub mod pki;
+pub mod plugins;
+pub mod preflight;
+pub mod proof;
+pub mod state;
+pub mod steps;
+mod sys;
+pub mod target;
+pub mod topology;
+
+pub use error::{Error, Result};
+pub use target::{Lab, Target};

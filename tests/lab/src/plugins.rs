@@ -1,0 +1,120 @@
+//! The plugins, built from this checkout and found by kubectl.
+
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::command::{command, describe};
+use crate::error::{Error, Result};
+
+/// The plugins' packages. A dash in a plugin's name is an underscore in its file's name, or kubectl does not find it.
+const PLUGINS: [(&str, &str); 1] = [("kubectl-spire-federate", "kubectl-spire_federate")];
+
+/// A folder with every plugin under the name that kubectl looks for.
+#[derive(Debug, Clone)]
+pub struct Plugins {
+    folder: PathBuf,
+}
+
+impl Plugins {
+    /// Builds the plugins and puts links to them into a folder of the workspace's target folder.
+    ///
+    /// # Errors
+    /// When they do not build.
+    pub fn build() -> Result<Self> {
+        let mut build = cargo();
+        build.args(["build", "--quiet"]);
+        for (package, _) in PLUGINS {
+            build.args(["--package", package]);
+        }
+        run(&mut build)?;
+        let target = target_folder()?;
+        let folder = target.join("kubectl-plugins");
+        fs::create_dir_all(&folder).map_err(Error::io("make", &folder))?;
+        for (package, file) in PLUGINS {
+            let link = folder.join(file);
+            match fs::remove_file(&link) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(Error::io("replace", &link)(error));
+                }
+                _ => {}
+            }
+            std::os::unix::fs::symlink(target.join("debug").join(package), &link)
+                .map_err(Error::io("make", &link))?;
+        }
+        Ok(Self { folder })
+    }
+
+    /// Returns the folder.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Returns a `PATH` on which kubectl finds the plugins, and, first, everything in `before`.
+    ///
+    /// # Errors
+    /// When a folder cannot be part of a `PATH`.
+    pub fn path(&self, before: &Path) -> Result<OsString> {
+        let old = env::var_os("PATH").unwrap_or_default();
+        let folders = [before.to_path_buf(), self.folder.clone()].into_iter().chain(env::split_paths(&old));
+        env::join_paths(folders).map_err(|error| Error::Invalid {
+            what: "variable",
+            value: "PATH".to_owned(),
+            why: error.to_string(),
+        })
+    }
+}
+
+/// Returns cargo, run in the workspace.
+#[must_use]
+pub fn cargo() -> Command {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(workspace());
+    cargo
+}
+
+/// Runs a command whose output belongs to the person who runs the lab.
+///
+/// # Errors
+/// When it cannot be started, or fails.
+pub fn run(command: &mut Command) -> Result<()> {
+    let status = command
+        .stdin(Stdio::null())
+        .status()
+        .map_err(|source| Error::Start { program: describe(command), source })?;
+    if status.success() {
+        return Ok(());
+    }
+    Err(Error::Command {
+        command: describe(command),
+        status: status.to_string(),
+        output: "see above".to_owned(),
+    })
+}
+
+/// Returns the folder of the workspace that this was built from.
+#[must_use]
+pub fn workspace() -> PathBuf {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
+    own.ancestors().nth(2).unwrap_or(own).to_path_buf()
+}
+
+/// Asks cargo where it puts what it builds.
+fn target_folder() -> Result<PathBuf> {
+    #[derive(serde::Deserialize)]
+    struct Metadata {
+        target_directory: PathBuf,
+    }
+    let mut metadata = command(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    metadata.current_dir(workspace()).args(["metadata", "--no-deps", "--format-version", "1", "--offline"]);
+    let text = crate::command::output(&mut metadata, None, std::time::Duration::from_mins(1))?;
+    let metadata: Metadata = serde_json::from_str(&text).map_err(|error| Error::Invalid {
+        what: "answer of cargo",
+        value: "metadata".to_owned(),
+        why: error.to_string(),
+    })?;
+    Ok(metadata.target_directory)
+}
