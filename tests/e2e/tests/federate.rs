@@ -1,0 +1,265 @@
+//! `kubectl spire-federate` on real clusters.
+
+use std::fs;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use spire_mesh_e2e::Bench;
+use spire_mesh_lab::Target;
+use spire_mesh_lab::faults::Fault;
+
+#[test]
+fn every_rendered_object_passes_a_server_side_dry_run() {
+    let bench = Bench::new();
+    bench.clean();
+    bench.plugin(&["render", "--to", "rendered"]).succeeded();
+    for member in &bench.members {
+        let file = bench.folder().join("rendered").join(format!("{}.yaml", member.context));
+        let yaml = fs::read_to_string(&file).expect("a rendered file");
+        let objects: Vec<&str> = yaml.split("\n---\n").collect();
+        assert!(objects.len() > 20, "{} objects", objects.len());
+        // Kinds and namespaces of the rendering itself have to be there first: what is in them is checked strictly.
+        let (first, rest): (Vec<&str>, Vec<&str>) = objects.into_iter().partition(|object| {
+            object.contains("kind: Namespace\n") || object.contains("kind: CustomResourceDefinition\n")
+        });
+        let kubectl = bench.target.kubectl(&member.context);
+        let apply = ["apply", "--server-side", "--validate=strict", "--field-manager=dry", "-f", "-"];
+        kubectl.run_with(apply, &first.join("\n---\n")).expect("namespaces and kinds are accepted");
+        let dry = apply.into_iter().chain(["--dry-run=server"]);
+        let result = kubectl.run_with(dry, &rest.join("\n---\n"));
+        // The namespaces and kinds carry our labels, so `down` takes them away again.
+        bench.clean();
+        result.unwrap_or_else(|error| panic!("{}: {error}", member.context));
+    }
+}
+
+#[test]
+fn up_federates_and_a_second_run_changes_nothing() {
+    let bench = Bench::new();
+    bench.clean();
+    let plan = bench.plugin(&["plan", "-o", "json"]).succeeded().json();
+    for cluster in plan["clusters"].as_array().expect("clusters") {
+        assert!(
+            cluster["objects"].as_array().expect("objects").iter().all(|object| object["action"] == "create")
+        );
+    }
+
+    bench.plugin(&["up"]).ended_with(2).said("needs --yes");
+    let first = bench.up();
+    assert!(first.stdout.starts_with("CLUSTER"), "{}", first.stdout);
+    bench.prove();
+
+    let versions = || -> Vec<String> {
+        let kinds =
+            "statefulsets,daemonsets,configmaps,services,clusterfederatedtrustdomains,clusterspiffeids,crds";
+        let which = "app.kubernetes.io/managed-by=spire-federate";
+        let path = "jsonpath={range .items[*]}{.kind}/{.metadata.name} {.metadata.generation}{\"\\n\"}{end}";
+        bench
+            .members
+            .iter()
+            .map(|member| bench.kubectl(&member.context, &["get", kinds, "-A", "-l", which, "-o", path]))
+            .collect()
+    };
+    let before = versions();
+    let begun = Instant::now();
+    bench.up().said("nothing to change");
+    println!("second run: {:.1} s", begun.elapsed().as_secs_f64());
+    assert_eq!(versions(), before);
+    bench.plugin(&["plan"]).succeeded().said("0 to create, 0 to change");
+
+    let status = bench.plugin(&["status", "-o", "json"]).succeeded().json();
+    let relationships = status["relationships"].as_array().expect("relationships");
+    assert_eq!(relationships.len(), bench.members.len() * (bench.members.len() - 1));
+    for relationship in relationships {
+        assert_eq!(relationship["state"], "current");
+        assert_eq!(relationship["storedAuthorities"], relationship["liveAuthorities"]);
+    }
+}
+
+#[test]
+fn relationships_never_hold_a_bundle_that_could_be_set_again() {
+    let bench = Bench::new();
+    bench.up();
+    for member in &bench.members {
+        let path = "jsonpath={.items[*].spec.trustDomainBundle}";
+        assert_eq!(bench.kubectl(&member.context, &["get", "clusterfederatedtrustdomains", "-o", path]), "");
+    }
+}
+
+#[test]
+fn a_run_that_is_killed_anywhere_converges_when_it_is_run_again() {
+    let bench = Bench::new();
+    for millis in [300, 1500, 4000, 8000] {
+        bench.clean();
+        let mut killed = bench.start(&["up", "--yes"]);
+        thread::sleep(Duration::from_millis(millis));
+        kill(killed.id());
+        let _ = killed.wait();
+        bench.up();
+        bench.plugin(&["status"]).succeeded();
+    }
+    bench.prove();
+}
+
+#[test]
+fn a_cluster_that_cannot_be_reached_is_named_and_nothing_is_changed() {
+    let bench = Bench::new();
+    bench.clean();
+    let Target::Lab(lab) = &bench.target else { return };
+    let last = lab.clusters().last().expect("a cluster");
+    let stopped = bench
+        .target
+        .faults()
+        .and_then(|faults| faults.during(Fault::ApiStopped { cluster: last.name().to_owned() }));
+    let stopped = stopped.expect("the API server stops");
+    let first = &bench.members[0].context;
+    bench
+        .plugin(&["up", "--yes"])
+        .ended_with(1)
+        .said("1 of 2 clusters failed")
+        .said(&last.context())
+        .said(&format!("{first}: reachable"))
+        .said("nothing was changed");
+    let status = bench.plugin(&["status"]).ended_with(1);
+    assert!(status.stdout.contains(first), "{}", status.stdout);
+    stopped.clear().expect("the API server starts again");
+    bench.up();
+}
+
+#[test]
+fn down_leaves_what_it_did_not_make_and_nothing_else() {
+    let bench = Bench::new();
+    bench.up();
+    for member in &bench.members {
+        bench.kubectl(&member.context, &["create", "namespace", "somebody-elses"]);
+    }
+    bench.plugin(&["down"]).ended_with(2).said("needs --yes");
+    // The CA's volume is only deleted when that was asked for.
+    bench.plugin(&["down", "--yes"]).succeeded().said("stays");
+    let authorities = |bench: &Bench| {
+        bench.plugin(&["status", "-o", "json"]).json()["clusters"][0]["spire"]["authorities"].clone()
+    };
+    bench.up();
+    let before = authorities(&bench);
+    bench.plugin(&["down", "--yes", "--ca-volume", "keep"]).succeeded();
+    bench.up();
+    assert_eq!(authorities(&bench), before, "the same CA goes on");
+    bench.plugin(&["down", "--yes", "--ca-volume", "delete"]).succeeded();
+    for member in &bench.members {
+        let kinds =
+            "namespaces,crds,clusterroles,clusterrolebindings,csidrivers,validatingwebhookconfigurations,pv";
+        let left = bench.kubectl(&member.context, &["get", kinds, "-o", "name"]);
+        assert!(!left.contains("spire-") && !left.contains("spiffe"), "{left}");
+        assert!(left.contains("namespace/somebody-elses"), "{left}");
+        bench.kubectl(&member.context, &["delete", "namespace", "somebody-elses"]);
+    }
+    bench.plugin(&["down", "--yes"]).succeeded().said("nothing of mesh");
+}
+
+#[test]
+fn down_refuses_while_pods_mount_the_csi_driver() {
+    let bench = Bench::new();
+    bench.up();
+    let context = bench.members[0].context.clone();
+    let pod = include_str!("../../lab/manifests/proof.yaml");
+    bench.target.kubectl(&context).apply(pod).expect("the pod is accepted");
+    bench.kubectl(
+        &context,
+        &["-n", "spire-mesh-proof", "wait", "pod/client", "--for=condition=Ready", "--timeout=25s"],
+    );
+    bench.plugin(&["down", "--yes"]).ended_with(1).said("spire-mesh-proof/client").said("--force");
+    bench.kubectl(&context, &["delete", "namespace", "spire-mesh-proof"]);
+    bench.plugin(&["down", "--yes"]).succeeded();
+}
+
+#[test]
+fn a_spire_that_somebody_else_installed_is_named_and_federated_as_it_is() {
+    let bench = Bench::new();
+    bench.clean();
+    // Somebody else's: the same software in other namespaces, without our labels, applied by kubectl.
+    bench.edit(
+        "clusters:",
+        "spire: {serverNamespace: identity, agentNamespace: identity-agents}\n  clusters:",
+    );
+    bench.plugin(&["render", "--to", "rendered"]).succeeded();
+    let theirs = &bench.members[0];
+    let file = bench.folder().join("rendered").join(format!("{}.yaml", theirs.context));
+    let yaml = fs::read_to_string(&file).expect("a rendered file");
+    let ours = ["app.kubernetes.io/managed-by: spire-federate", "spire-mesh.dev/mesh:"];
+    let theirs_only = yaml.lines().filter(|line| !ours.iter().any(|label| line.contains(label)));
+    let yaml = theirs_only.collect::<Vec<_>>().join("\n");
+    let kubectl = bench.target.kubectl(&theirs.context);
+    let (first, rest): (Vec<&str>, Vec<&str>) = yaml.split("\n---\n").partition(|object| {
+        object.contains("kind: Namespace\n") || object.contains("kind: CustomResourceDefinition\n")
+    });
+    let (entries, rest): (Vec<&str>, Vec<&str>) =
+        rest.into_iter().partition(|object| object.contains("kind: ClusterSPIFFEID\n"));
+    kubectl.apply(&first.join("\n---\n")).expect("namespaces and kinds");
+    kubectl.apply(&rest.join("\n---\n")).expect("their SPIRE");
+    let rollout = ["-n", "identity", "rollout", "status", "statefulset/spire-server", "--timeout=28s"];
+    bench.kubectl(&theirs.context, &rollout);
+    bench.edit("spire: {serverNamespace: identity, agentNamespace: identity-agents}\n  ", "");
+
+    bench
+        .plugin(&["up", "--yes"])
+        .ended_with(1)
+        .said("a SPIRE already that this tool did not install")
+        .said("StatefulSet/spire-server in namespace identity")
+        .said("managed: false");
+
+    bench.edit(
+        &format!("trustDomain: {}", theirs.trust_domain),
+        &format!("trustDomain: {}\n      spire: {{managed: false}}", theirs.trust_domain),
+    );
+    let federated = bench.plugin(&["up", "--yes"]);
+    let status = bench.plugin(&["status", "-o", "json"]).json();
+    bench.plugin(&["down", "--yes", "--ca-volume", "delete"]).succeeded();
+    let still = bench.kubectl(&theirs.context, &["-n", "identity", "get", "statefulset", "-o", "name"]);
+    drop(entries);
+    for object in ["namespace/identity", "namespace/identity-agents"] {
+        bench.kubectl(&theirs.context, &["delete", object, "--wait=false"]);
+    }
+    remove(&bench, &theirs.context, &rest);
+    remove(&bench, &theirs.context, &first);
+    federated.succeeded();
+    assert!(still.contains("statefulset.apps/spire-server"), "{still}");
+    for relationship in status["relationships"].as_array().expect("relationships") {
+        assert_eq!(relationship["state"], "current", "{relationship}");
+    }
+}
+
+#[test]
+fn missing_rights_are_named_before_anything_is_changed() {
+    let bench = Bench::new();
+    bench.clean();
+    bench
+        .plugin(&["up", "--yes", "--as", "nobody-of-this-cluster"])
+        .ended_with(1)
+        .said("you may not")
+        .said("kubectl auth can-i");
+    bench.plugin(&["down", "--yes"]).succeeded().said("nothing of mesh");
+}
+
+#[test]
+fn what_the_mesh_file_asks_for_and_the_cluster_lacks_is_named_before_anything_is_changed() {
+    let bench = Bench::new();
+    bench.clean();
+    bench.edit("clusters:", "spire: {storage: {class: no-such-class}}\n  clusters:");
+    bench.plugin(&["up", "--yes"]).ended_with(1).said("storage class no-such-class does not exist");
+    bench.edit("no-such-class", "lab");
+    bench.edit(&format!("name: {}", bench.members[1].context), "name: nowhere");
+    bench.plugin(&["up", "--yes"]).ended_with(1).said("there is no context `nowhere`");
+    bench.plugin(&["status"]).ended_with(1).said("nowhere");
+}
+
+fn remove(bench: &Bench, context: &str, objects: &[&str]) {
+    let delete = ["delete", "--ignore-not-found", "--wait=true", "-f", "-"];
+    let kubectl = bench.target.kubectl(context).limit(Duration::from_mins(1));
+    kubectl.run_with(delete, &objects.join("\n---\n")).unwrap_or_else(|error| panic!("{error}"));
+}
+
+/// Ends a process group at once, without a chance to tidy up.
+fn kill(group: u32) {
+    let done = std::process::Command::new("kill").args(["-9", "--", &format!("-{group}")]).status();
+    assert!(done.expect("kill runs").success());
+}
