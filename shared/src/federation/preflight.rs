@@ -1,4 +1,4 @@
-use futures::future::try_join3;
+use futures::future::try_join;
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::api::{Api, ListParams};
 use kube::{Resource, ResourceExt};
@@ -61,8 +61,15 @@ pub enum PreflightError {
     },
 }
 
+/// Lists rights by resource, so that each is named once: `get/create/patch services in namespace x`.
 fn list(needs: &[Need]) -> String {
-    needs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    let same = |a: &Need, b: &Need| (&a.group, &a.resource, &a.namespace) == (&b.group, &b.resource, &b.namespace);
+    let texts = needs.chunk_by(same).filter_map(|needs| {
+        let verbs: Vec<&str> = needs.iter().map(|need| need.verb.as_str()).collect();
+        let need = Need { verb: verbs.join("/"), ..needs.first()?.clone() };
+        Some(need.to_string())
+    });
+    texts.collect::<Vec<_>>().join(", ")
 }
 
 fn available(names: &[String]) -> String {
@@ -118,52 +125,50 @@ pub async fn preflight(mesh: &Mesh, members: &[Member]) -> Result<(), ClusterErr
 async fn check(mesh: &Mesh, member: &Member) -> Result<(), PreflightError> {
     match &member.cluster.spire {
         Spire::Managed(spire) => {
-            let (rights, (), ()) = try_join3(
-                rights(member, managed_needs(spire)),
-                no_other_spire(mesh, member),
-                storage(member, spire),
-            )
-            .await?;
-            rights?;
+            // First: without rights the rest could only be refused.
+            rights(member, managed_needs(spire)).await?;
+            try_join(no_other_spire(mesh, member), storage(member, spire)).await?;
             version(member)
         }
         Spire::Existing(_) => {
-            rights(member, existing_needs()).await??;
+            rights(member, existing_needs()).await?;
             look(member).await?;
             Ok(())
         }
     }
 }
 
-async fn rights(member: &Member, needs: Vec<Need>) -> Result<Result<(), PreflightError>, PreflightError> {
+async fn rights(member: &Member, needs: Vec<Need>) -> Result<(), PreflightError> {
     let missing = missing(member, &needs)
         .await
         .map_err(|source| PreflightError::Request { what: "your rights", source })?;
-    Ok(if missing.is_empty() { Ok(()) } else { Err(PreflightError::MissingRights(missing)) })
+    if missing.is_empty() { Ok(()) } else { Err(PreflightError::MissingRights(missing)) }
 }
 
 /// What it takes to install SPIRE.
 fn managed_needs(spire: &ManagedSpire) -> Vec<Need> {
-    let kinds: &[(Kind, Option<&str>)] = &[
+    let server = Some(spire.server_namespace.as_str());
+    let agents = Some(spire.agent_namespace.as_str());
+    let kinds = [
         (Kind::Namespace, None),
         (Kind::CustomResourceDefinition, None),
         (Kind::ClusterRole, None),
         (Kind::ClusterRoleBinding, None),
         (Kind::CSIDriver, None),
         (Kind::ValidatingWebhookConfiguration, None),
-        (Kind::ServiceAccount, Some(&spire.server_namespace)),
-        (Kind::ConfigMap, Some(&spire.server_namespace)),
-        (Kind::Role, Some(&spire.server_namespace)),
-        (Kind::RoleBinding, Some(&spire.server_namespace)),
-        (Kind::Service, Some(&spire.server_namespace)),
-        (Kind::StatefulSet, Some(&spire.server_namespace)),
-        (Kind::ServiceAccount, Some(&spire.agent_namespace)),
-        (Kind::ConfigMap, Some(&spire.agent_namespace)),
-        (Kind::DaemonSet, Some(&spire.agent_namespace)),
+        (Kind::ServiceAccount, server),
+        (Kind::ConfigMap, server),
+        (Kind::Role, server),
+        (Kind::RoleBinding, server),
+        (Kind::Service, server),
+        (Kind::StatefulSet, server),
+        (Kind::ServiceAccount, agents),
+        (Kind::ConfigMap, agents),
+        (Kind::DaemonSet, agents),
     ];
-    let applied = kinds.iter().flat_map(|(kind, namespace)| {
+    let applied = kinds.into_iter().flat_map(|(kind, namespace)| {
         // Server-side apply of a new object is a patch and a create.
-        ["get", "create", "patch"].map(|verb| Need::new(verb, kind.group(), kind.plural(), *namespace))
+        ["get", "create", "patch"].map(|verb| Need::new(verb, kind.group(), kind.plural(), namespace))
     });
     applied.chain(existing_needs()).collect()
 }

@@ -3,7 +3,7 @@ use crate::hint::Hint;
 
 /// Something of SPIRE that could not be read from a cluster.
 #[derive(Debug, thiserror::Error)]
-#[error("cluster {cluster}: cannot read {what}")]
+#[error("cannot read {what}")]
 pub struct ReadError {
     /// Name of the cluster.
     pub cluster: String,

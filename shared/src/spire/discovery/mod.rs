@@ -92,7 +92,7 @@ pub enum DiscoveryError {
     #[error(transparent)]
     Read(#[from] ReadError),
     /// There are several, and nothing says which is meant.
-    #[error("cluster {cluster}: found several SPIRE servers: {}", servers.join(", "))]
+    #[error("found several SPIRE servers: {}", servers.join(", "))]
     Several {
         /// Name of the cluster.
         cluster: String,

@@ -7,7 +7,7 @@ use crate::trust::TrustDomain;
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
     /// It could not be run.
-    #[error("cluster {cluster}: cannot run `spire-server {command}`")]
+    #[error("cannot run `spire-server {command}`")]
     Exec {
         /// Name of the cluster.
         cluster: String,
@@ -35,7 +35,7 @@ pub enum ServerError {
         stderr: String,
     },
     /// It ran, and what it wrote is not what this command writes.
-    #[error("cluster {cluster}: `spire-server {command}` in pod {namespace}/{pod} gave no usable answer")]
+    #[error("`spire-server {command}` in pod {namespace}/{pod} gave no usable answer")]
     Output {
         /// Name of the cluster.
         cluster: String,
@@ -85,7 +85,7 @@ impl Hint for ServerError {
 #[derive(Debug, thiserror::Error)]
 pub enum RefreshError {
     /// The server tried, and could not.
-    #[error("cluster {cluster}: cannot fetch the bundle of {peer}: {cause}: {message}")]
+    #[error("cannot fetch the bundle of {peer}: {cause}: {message}")]
     Failed {
         /// Name of the cluster whose server tried.
         cluster: String,
