@@ -143,7 +143,7 @@ impl Report for RemovalReport {
         let mut table = Table::new(["CLUSTER", "ACTION", "OBJECT"]).when_empty("nothing would be deleted");
         for cluster in &self.clusters {
             let mut row = |action: Cell, object: &str| {
-                table.row([Cell::from(cluster.cluster.as_str()), action, object.into()])
+                table.row([Cell::from(cluster.cluster.as_str()), action, object.into()]);
             };
             cluster.delete.iter().for_each(|object| row(Cell::bad("delete"), object));
             cluster.ca_volume.iter().for_each(|claim| row(Cell::attention("ask"), claim));

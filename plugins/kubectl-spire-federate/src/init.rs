@@ -32,7 +32,9 @@ pub(crate) fn run(asked: &Asked, args: &InitArgs) -> Result<Outcome, Failure> {
             return Err(Failure::usage(error).with_hint("look at it first; --force replaces it"));
         }
         Err(error) => {
-            return Err(anyhow::Error::from(error).context(format!("cannot write {}", path.display())).into());
+            return Err(anyhow::Error::from(error)
+                .context(format!("cannot write {}", path.display()))
+                .into());
         }
     };
     file.write_all(text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))?;

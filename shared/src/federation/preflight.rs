@@ -63,7 +63,8 @@ pub enum PreflightError {
 
 /// Lists rights by resource, so that each is named once: `get/create/patch services in namespace x`.
 fn list(needs: &[Need]) -> String {
-    let same = |a: &Need, b: &Need| (&a.group, &a.resource, &a.namespace) == (&b.group, &b.resource, &b.namespace);
+    let same =
+        |a: &Need, b: &Need| (&a.group, &a.resource, &a.namespace) == (&b.group, &b.resource, &b.namespace);
     let texts = needs.chunk_by(same).filter_map(|needs| {
         let verbs: Vec<&str> = needs.iter().map(|need| need.verb.as_str()).collect();
         let need = Need { verb: verbs.join("/"), ..needs.first()?.clone() };

@@ -12,8 +12,8 @@ use crate::spire::desired::{
     AGENT_NAME, CSI_DRIVER_NAME, SERVER_NAME, agent_objects, relationship, server_objects, workload_ids,
 };
 use crate::spire::endpoint::{Endpoint, bundle_endpoint};
-use crate::spire::server::RefreshError;
-use crate::trust::{BundleDocument, TrustBundle, TrustDomain};
+use crate::spire::server::{RefreshError, ServerError};
+use crate::trust::{TrustBundle, TrustDomain};
 
 /// What bringing a mesh up came to.
 #[derive(Debug)]
@@ -69,7 +69,6 @@ struct Ready<'m> {
     located: Located<'m>,
     url: EndpointUrl,
     bundle: TrustBundle,
-    document: BundleDocument,
 }
 
 /// Brings up SPIRE on every cluster at the same time and federates every pair of them, until `deadline`.
@@ -138,7 +137,9 @@ impl Run<'_> {
         applied: &mut Counts,
     ) -> Result<Ready<'m>, FederationError> {
         if let Spire::Managed(spire) = &member.cluster.spire {
-            self.step(member, &Step::Applying);
+            if !self.plan.leaves_alone(member.name()) {
+                self.step(member, &Step::Applying);
+            }
             let objects = self.owner.stamped(server_objects(&member.cluster, spire));
             applied.merge(self.apply(member, &objects).await?);
             self.step(member, &Step::WaitingForServer);
@@ -159,7 +160,6 @@ impl Run<'_> {
                 expected: member.cluster.trust_domain.clone(),
             });
         }
-        let document = located.server.bundle_document(&member.cluster.trust_domain).await?;
         if let Spire::Managed(spire) = &member.cluster.spire {
             // Their pods mount the bundle that the server has published by now.
             let objects = self.owner.stamped(agent_objects(&member.cluster, spire));
@@ -168,7 +168,7 @@ impl Run<'_> {
         self.step(member, &Step::WaitingForAddress);
         let url = self.endpoint(member, &located).await?;
         self.step(member, &Step::WaitingForPeers);
-        Ok(Ready { located, url, bundle, document })
+        Ok(Ready { located, url, bundle })
     }
 
     /// Waits until the server answers on its socket: a pod can be replaced between being ready and being asked.
@@ -217,13 +217,21 @@ impl Run<'_> {
     async fn federate(&self, own: &Ready<'_>, ready: &[&Ready<'_>]) -> (Counts, Vec<FederationError>) {
         let member = own.located.server.member;
         let (mut applied, mut errors) = (Counts::default(), Vec::new());
+        let stored = match own.located.server.stored_bundles().await {
+            Ok(stored) => stored,
+            Err(error) => return (applied, vec![error.into()]),
+        };
+        let stored = &stored;
         let peers = self.mesh.clusters.iter().map(|cluster| &cluster.trust_domain);
-        for domain in peers.filter(|domain| **domain != member.cluster.trust_domain) {
-            let Some(peer) = ready.iter().find(|peer| peer.bundle.trust_domain() == domain) else {
-                errors.push(FederationError::PeerMissing { peer: domain.clone() });
-                continue;
-            };
-            match self.trust(own, peer).await {
+        let trusted =
+            peers.filter(|domain| **domain != member.cluster.trust_domain).map(|domain| async move {
+                match ready.iter().find(|peer| peer.bundle.trust_domain() == domain) {
+                    Some(peer) => self.trust(own, peer, stored).await,
+                    None => Err(FederationError::PeerMissing { peer: domain.clone() }),
+                }
+            });
+        for result in join_all(trusted).await {
+            match result {
                 Ok(change) => applied.merge(change),
                 Err(error) => errors.push(error),
             }
@@ -235,8 +243,13 @@ impl Run<'_> {
         (applied, errors)
     }
 
-    /// Makes one server trust one peer, and sees it fetch the peer's bundle itself.
-    async fn trust(&self, own: &Ready<'_>, peer: &Ready<'_>) -> Result<Counts, FederationError> {
+    /// Makes one server trust one peer, and sees it fetch the peer's bundle itself. `stored` is what the server holds now.
+    async fn trust(
+        &self,
+        own: &Ready<'_>,
+        peer: &Ready<'_>,
+        stored: &[TrustBundle],
+    ) -> Result<Counts, FederationError> {
         let (server, member) = (&own.located.server, own.located.server.member);
         let domain = peer.bundle.trust_domain();
         let shares_one = |stored: &TrustBundle| {
@@ -244,9 +257,9 @@ impl Run<'_> {
                 && stored.authorities().keys().any(|digest| peer.bundle.authorities().contains_key(digest))
         };
         // With one authority in common the server can fetch the others. With none it is locked out, or new.
-        if !server.stored_bundles().await?.iter().any(shares_one) {
+        if !stored.iter().any(shares_one) {
             self.step(member, &Step::CarryingBundle(domain.clone()));
-            server.set_bundle(&peer.document).await?;
+            server.set_bundle(&peer.located.server.bundle_document(domain).await?).await?;
         }
         let objects =
             self.owner.stamped(vec![relationship(own.located.found.class_name(), domain, &peer.url)]);
@@ -262,12 +275,9 @@ impl Run<'_> {
         let domain = peer.bundle.trust_domain();
         let what = format!("the bundle of {domain} from {}", peer.url.as_str());
         let fetched = until(self.deadline, &what, || async {
-            match server.relationships().await {
-                Ok(known)
-                    if known
-                        .iter()
-                        .any(|known| &known.trust_domain == domain && known.url == peer.url.as_str()) => {}
-                Ok(_) => {
+            match self.knows(own, peer).await {
+                Ok(true) => {}
+                Ok(false) => {
                     return Poll::Pending("the server has not been told of the relationship yet".to_owned());
                 }
                 Err(error) => return Poll::Pending(error.to_string()),
@@ -277,17 +287,34 @@ impl Run<'_> {
                 Err(error) if may_pass(&error) => return Poll::Pending(error.to_string()),
                 Err(error) => return Poll::Ready(Err(error.into())),
             }
-            match (server.stored_bundles().await, peer.located.server.bundle().await) {
-                (Ok(stored), Ok(live)) if stored.iter().any(|bundle| bundle.same_authorities(&live)) => {
-                    Poll::Ready(Ok(()))
-                }
-                (Ok(_), Ok(_)) => {
+            match self.holds_what_is_live(own, peer).await {
+                Ok(true) => Poll::Ready(Ok(())),
+                Ok(false) => {
                     Poll::Pending("it was fetched, and holds other authorities than the peer".to_owned())
                 }
-                (Err(error), _) | (_, Err(error)) => Poll::Pending(error.to_string()),
+                Err(error) => Poll::Pending(error.to_string()),
             }
         });
         fetched.await?
+    }
+
+    /// Tells whether the server has been told where the peer's bundle endpoint is: a refresh before that would prove another
+    /// address. Where nothing was changed it has long been told.
+    async fn knows(&self, own: &Ready<'_>, peer: &Ready<'_>) -> Result<bool, ServerError> {
+        let server = &own.located.server;
+        if self.plan.leaves_alone(server.member.name()) {
+            return Ok(true);
+        }
+        let (domain, url) = (peer.bundle.trust_domain(), peer.url.as_str());
+        let known = server.relationships().await?;
+        Ok(known.iter().any(|known| &known.trust_domain == domain && known.url == url))
+    }
+
+    /// Tells whether the server holds exactly the authorities of the peer, which may have changed since they were read.
+    async fn holds_what_is_live(&self, own: &Ready<'_>, peer: &Ready<'_>) -> Result<bool, ServerError> {
+        let stored = own.located.server.stored_bundles().await?;
+        let holds = |live: &TrustBundle| stored.iter().any(|bundle| bundle.same_authorities(live));
+        Ok(holds(&peer.bundle) || holds(&peer.located.server.bundle().await?))
     }
 
     /// Registers workloads with every peer whose bundle is stored. With one that is not, SPIRE would make no entry at all.
@@ -298,9 +325,16 @@ impl Run<'_> {
             // Its entries are its owner's: a second one for a pod would make the pod's identity a matter of chance.
             return Ok(Counts::default());
         }
-        self.step(member, &Step::Registering);
-        let stored = server.stored_bundles().await?;
-        let has_bundle = |domain: &TrustDomain| stored.iter().any(|bundle| bundle.trust_domain() == domain);
+        // Where nothing was changed, the plan has found them registered with every peer.
+        let stored = if self.plan.leaves_alone(member.name()) {
+            None
+        } else {
+            self.step(member, &Step::Registering);
+            Some(server.stored_bundles().await?)
+        };
+        let has_bundle = |domain: &TrustDomain| {
+            stored.as_ref().is_none_or(|stored| stored.iter().any(|bundle| bundle.trust_domain() == domain))
+        };
         let peers: Vec<TrustDomain> = self
             .mesh
             .clusters

@@ -42,7 +42,7 @@ impl fmt::Display for Step {
             Self::WaitingForServer => f.write_str("waiting for the SPIRE server"),
             Self::WaitingForAddress => f.write_str("waiting for the bundle endpoint's address"),
             Self::WaitingForPeers => f.write_str("waiting for the other clusters' servers"),
-            Self::CarryingBundle(peer) => write!(f, "carrying the first bundle of {peer}"),
+            Self::CarryingBundle(peer) => write!(f, "carrying the bundle of {peer} over the Kubernetes API"),
             Self::Refreshing(peer) => write!(f, "fetching the bundle of {peer} from its endpoint"),
             Self::Registering => f.write_str("registering workloads"),
             Self::WaitingForAgents => f.write_str("waiting for agents and CSI driver"),

@@ -127,6 +127,29 @@ fn a_cluster_that_cannot_be_reached_is_named_and_nothing_is_changed() {
 }
 
 #[test]
+fn a_server_that_lost_its_volume_is_named_and_federated_again() {
+    let bench = Bench::new();
+    let Target::Lab(lab) = &bench.target else { return };
+    bench.up();
+    let first = lab.clusters().next().expect("a cluster");
+    let claim = "spire-server/data-spire-server-0".parse().expect("a claim");
+    bench.target.faults().and_then(|faults| faults.lose_volume(first.name(), &claim)).expect("the volume is emptied");
+    let ready = ["-n", "spire-server", "wait", "pod/spire-server-0", "--for=condition=Ready", "--timeout=28s"];
+    // The pod was deleted; its controller makes it again in a moment.
+    let end = Instant::now() + Duration::from_mins(1);
+    while bench.target.kubectl(&first.context()).run(ready).is_err() {
+        assert!(Instant::now() < end, "the server came back");
+        thread::sleep(Duration::from_millis(200));
+    }
+    let status = bench.plugin(&["status", "-o", "json"]).ended_with(3).json();
+    let relationships = status["relationships"].as_array().expect("relationships");
+    let to_first = |pair: &&serde_json::Value| pair["to"] == first.context();
+    assert!(relationships.iter().filter(to_first).all(|pair| pair["state"] == "locked-out"), "{relationships:?}");
+    bench.up();
+    bench.plugin(&["status"]).succeeded();
+}
+
+#[test]
 fn down_leaves_what_it_did_not_make_and_nothing_else() {
     let bench = Bench::new();
     bench.up();
