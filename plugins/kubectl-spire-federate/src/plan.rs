@@ -107,3 +107,65 @@ impl Report for PlanReport<'_> {
         table
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use spire_mesh::federation::{ClusterPlan, Later};
+    use spire_mesh::manifest::{FieldChange, Kind, Plan, Planned};
+    use spire_mesh::report::{Format, Printer};
+
+    use super::*;
+
+    fn mesh() -> MeshPlan {
+        let planned = |kind, namespace, name: &str, verdict| Planned {
+            key: ObjectKey::new(kind, namespace, name),
+            verdict,
+        };
+        let server = Some("spire-server");
+        let field = FieldChange {
+            path: "data.server.conf".to_owned(),
+            before: Some("old".into()),
+            after: Some("new".into()),
+        };
+        MeshPlan {
+            mesh: "example".to_owned(),
+            clusters: vec![ClusterPlan {
+                cluster: "foo".to_owned(),
+                plan: Plan {
+                    objects: vec![
+                        planned(Kind::Namespace, None, "spire-server", Verdict::Kept),
+                        planned(Kind::ConfigMap, server, "spire-server", Verdict::Change { fields: vec![field] }),
+                        planned(Kind::Service, server, "spire-server", Verdict::Unchanged),
+                        planned(Kind::StatefulSet, server, "spire-server", Verdict::Create),
+                    ],
+                },
+                later: vec![Later {
+                    key: ObjectKey::new(Kind::ClusterFederatedTrustDomain, None, "bar.com"),
+                    reason: "bar: Service spire-server/spire-server-bundle does not exist yet".to_owned(),
+                }],
+            }],
+        }
+    }
+
+    fn printed(format: Format) -> String {
+        let (printer, captured) = Printer::captured(format);
+        printer.report(&PlanReport(&mesh())).unwrap();
+        captured.stdout()
+    }
+
+    #[test]
+    fn a_plan_shows_what_would_change_and_wide_shows_the_rest() {
+        insta::assert_snapshot!(printed(Format::Table));
+        insta::assert_snapshot!(printed(Format::Wide));
+    }
+
+    #[test]
+    fn the_json_of_a_plan_is_a_promise() {
+        insta::assert_snapshot!(printed(Format::Json));
+    }
+
+    #[test]
+    fn a_plan_is_summed_up_over_all_clusters() {
+        assert_eq!(summary(&mesh()), "1 clusters: 2 to create, 1 to change, 2 unchanged");
+    }
+}

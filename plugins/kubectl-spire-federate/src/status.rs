@@ -122,3 +122,80 @@ impl Report for StatusReport<'_> {
         table
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use spire_mesh::federation::{Counted, RelationshipStatus};
+    use spire_mesh::report::Format;
+    use spire_mesh::trust::AuthorityDigest;
+
+    use super::*;
+
+    fn mesh() -> MeshStatus {
+        let digest = |seed: &str| AuthorityDigest::of(seed.as_bytes());
+        let spire = |seed, ready| SpireStatus {
+            server_version: "1.15.3".to_owned(),
+            server_pod: "spire-server/spire-server-0".to_owned(),
+            agents: Some(Counted { ready, desired: 3 }),
+            entries: 12,
+            ca_expires: Some("2026-12-01T00:47:17Z".to_owned()),
+            authorities: vec![digest(seed)],
+            bundle_endpoint: Some("https://10.2.0.128:8443".to_owned()),
+        };
+        let cluster = |name: &str, domain: &str, spire, problem: Option<&str>| ClusterStatus {
+            cluster: name.to_owned(),
+            context: name.to_owned(),
+            trust_domain: domain.parse().unwrap(),
+            managed: true,
+            spire,
+            problems: problem.map(str::to_owned).into_iter().collect(),
+        };
+        let pair = |from: &str, to: &str, state, stored: &[&str], live: Option<&str>| RelationshipStatus {
+            from: from.to_owned(),
+            to: to.to_owned(),
+            state,
+            stored_authorities: stored.iter().map(|seed| digest(seed)).collect(),
+            live_authorities: live.map(|seed| vec![digest(seed)]),
+        };
+        MeshStatus {
+            mesh: "example".to_owned(),
+            clusters: vec![
+                cluster("foo", "foo.com", Some(spire("foo", 3)), None),
+                cluster("bar", "bar.com", Some(spire("bar", 2)), Some("2 of 3 agents are ready")),
+                cluster("baz", "baz.com", None, Some("cannot reach https://10.4.0.10:6443")),
+            ],
+            relationships: vec![
+                pair("foo", "bar", RelationshipState::Current, &["bar"], Some("bar")),
+                pair("foo", "baz", RelationshipState::Unknown, &["baz"], None),
+                pair("bar", "foo", RelationshipState::LockedOut, &["old"], Some("foo")),
+                pair("bar", "baz", RelationshipState::Unknown, &[], None),
+                pair("baz", "foo", RelationshipState::Unknown, &[], Some("foo")),
+                pair("baz", "bar", RelationshipState::Unknown, &[], Some("bar")),
+            ],
+        }
+    }
+
+    fn printed(format: Format) -> String {
+        let (printer, captured) = Printer::captured(format);
+        printer.report(&StatusReport(&mesh())).unwrap();
+        captured.stdout()
+    }
+
+    #[test]
+    fn a_status_is_one_row_for_each_cluster() {
+        insta::assert_snapshot!(printed(Format::Table));
+        insta::assert_snapshot!(printed(Format::Wide));
+    }
+
+    #[test]
+    fn the_json_of_a_status_is_a_promise() {
+        insta::assert_snapshot!(printed(Format::Json));
+    }
+
+    #[test]
+    fn every_problem_is_said_once_and_what_follows_from_it_is_not() {
+        let (printer, captured) = Printer::captured(Format::Table);
+        problems(&printer, &mesh());
+        insta::assert_snapshot!(captured.stderr());
+    }
+}
