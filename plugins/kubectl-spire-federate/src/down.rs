@@ -44,9 +44,7 @@ pub(crate) async fn run(asked: &Asked, args: DownArgs) -> Result<Outcome, Failur
     };
     for removal in &removals {
         for leftover in &removal.leftovers {
-            asked
-                .printer
-                .note(&format!("{}: {} stays: {}", removal.cluster, leftover.object, leftover.reason));
+            asked.printer.note(&format!("{}: {} stays: {}", removal.cluster, leftover.what, leftover.reason));
         }
         if let Some(claim) = &removal.ca_volume
             && ca_volumes.get(&removal.cluster) == Some(&CaVolume::Keep)

@@ -134,7 +134,12 @@ mod tests {
                 plan: Plan {
                     objects: vec![
                         planned(Kind::Namespace, None, "spire-server", Verdict::Kept),
-                        planned(Kind::ConfigMap, server, "spire-server", Verdict::Change { fields: vec![field] }),
+                        planned(
+                            Kind::ConfigMap,
+                            server,
+                            "spire-server",
+                            Verdict::Change { fields: vec![field] },
+                        ),
                         planned(Kind::Service, server, "spire-server", Verdict::Unchanged),
                         planned(Kind::StatefulSet, server, "spire-server", Verdict::Create),
                     ],

@@ -6,12 +6,14 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt};
 
+use super::locate::locate;
 use super::{FederationError, Step, Watch};
 use crate::fleet::{Member, RequestError};
 use crate::manifest::{self, Deadline, Deletion, Kind, MANAGED_BY_LABEL, ObjectKey, wait::until};
 use crate::manifest::{FIELD_MANAGER, Poll};
 use crate::mesh::{Mesh, Spire};
-use crate::spire::desired::{CSI_DRIVER, DATA_CLAIM_NAME};
+use crate::spire::desired::{CSI_DRIVER, DATA_CLAIM_NAME, relationship_name};
+use crate::trust::TrustDomain;
 
 /// What becomes of the volume with a server's CA keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,15 +35,17 @@ pub struct Removal {
     pub mounted_by: Vec<String>,
     /// The claim of the server's volume, where there is one.
     pub ca_volume: Option<ObjectKey>,
-    /// What has the mesh's labels and stays, because somebody else uses it.
+    /// What stays, because somebody else uses it.
     pub leftovers: Vec<Leftover>,
+    /// Trust domains whose bundles a server that somebody else installed holds because of this mesh only.
+    pub bundles: Vec<TrustDomain>,
 }
 
 /// Something that stays.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Leftover {
-    /// Which object.
-    pub object: ObjectKey,
+    /// What it is.
+    pub what: String,
     /// Who uses it.
     pub reason: String,
 }
@@ -66,7 +70,11 @@ pub async fn removal(mesh: &Mesh, member: &Member) -> Result<Removal, Federation
         mounted_by: Vec::new(),
         ca_volume: None,
         leftovers: Vec::new(),
+        bundles: Vec::new(),
     };
+    if let Spire::Existing(_) = &member.cluster.spire {
+        bundles(mesh, member, &objects, &mut removal).await?;
+    }
     if let Spire::Managed(spire) = &member.cluster.spire {
         if objects.iter().any(|key| key.kind == Kind::CSIDriver) {
             removal.mounted_by = mounting(client, &spire.agent_namespace).await?;
@@ -93,11 +101,62 @@ pub async fn removal(mesh: &Mesh, member: &Member) -> Result<Removal, Federation
         if !others.is_empty() {
             objects.retain(|key| *key != definition);
             let reason = format!("objects of somebody else: {}", others.join(", "));
-            removal.leftovers.push(Leftover { object: definition, reason });
+            removal.leftovers.push(Leftover { what: definition.to_string(), reason });
         }
     }
     removal.objects = objects;
     Ok(removal)
+}
+
+/// Finds the bundles that a server of somebody else's got because of our relationships, and those of them that its entries use.
+async fn bundles(
+    mesh: &Mesh,
+    member: &Member,
+    objects: &[ObjectKey],
+    removal: &mut Removal,
+) -> Result<(), FederationError> {
+    let is_ours = |peer: &TrustDomain| {
+        let name = relationship_name(peer);
+        objects.iter().any(|key| key.kind == Kind::ClusterFederatedTrustDomain && key.name == name)
+    };
+    let peers: Vec<TrustDomain> =
+        mesh.clusters.iter().map(|peer| peer.trust_domain.clone()).filter(is_ours).collect();
+    if peers.is_empty() {
+        return Ok(());
+    }
+    let entries = locate(member).await?.server.entries().await?;
+    for peer in peers {
+        match entries.iter().filter(|entry| entry.federates_with.contains(&peer)).count() {
+            0 => removal.bundles.push(peer),
+            count => removal.leftovers.push(Leftover {
+                what: format!("the bundle of {peer} in the SPIRE server"),
+                reason: format!("{count} registration entries federate with it"),
+            }),
+        }
+    }
+    Ok(())
+}
+
+/// Makes the server forget the bundles, once the controller-manager has taken the relationships back.
+async fn forget(removal: &Removal, member: &Member, deadline: Deadline<'_>) -> Result<(), FederationError> {
+    if removal.bundles.is_empty() {
+        return Ok(());
+    }
+    let server = locate(member).await?.server;
+    until(deadline, "the relationships to be gone from the SPIRE server", || async {
+        match server.relationships().await {
+            Ok(known) if known.iter().any(|known| removal.bundles.contains(&known.trust_domain)) => {
+                Poll::Pending("some are still there".to_owned())
+            }
+            Ok(_) => Poll::Ready(()),
+            Err(error) => Poll::Pending(error.to_string()),
+        }
+    })
+    .await?;
+    for peer in &removal.bundles {
+        server.delete_bundle(peer).await?;
+    }
+    Ok(())
 }
 
 /// Lists the pods that mount the CSI driver, except the agents' own.
@@ -182,6 +241,7 @@ async fn remove(
         }
     };
     manifest::delete(member.client(), &objects, deadline, &count).await?;
+    forget(removal, member, deadline).await?;
     if keeps_volume && let Some(namespace) = &volume_namespace {
         // Its pods are deleted with their owners in the background; the next `up` must not meet them.
         pods_gone(member, namespace, deadline).await?;

@@ -133,8 +133,13 @@ fn a_server_that_lost_its_volume_is_named_and_federated_again() {
     bench.up();
     let first = lab.clusters().next().expect("a cluster");
     let claim = "spire-server/data-spire-server-0".parse().expect("a claim");
-    bench.target.faults().and_then(|faults| faults.lose_volume(first.name(), &claim)).expect("the volume is emptied");
-    let ready = ["-n", "spire-server", "wait", "pod/spire-server-0", "--for=condition=Ready", "--timeout=28s"];
+    bench
+        .target
+        .faults()
+        .and_then(|faults| faults.lose_volume(first.name(), &claim))
+        .expect("the volume is emptied");
+    let ready =
+        ["-n", "spire-server", "wait", "pod/spire-server-0", "--for=condition=Ready", "--timeout=28s"];
     // The pod was deleted; its controller makes it again in a moment.
     let end = Instant::now() + Duration::from_mins(1);
     while bench.target.kubectl(&first.context()).run(ready).is_err() {
@@ -144,7 +149,10 @@ fn a_server_that_lost_its_volume_is_named_and_federated_again() {
     let status = bench.plugin(&["status", "-o", "json"]).ended_with(3).json();
     let relationships = status["relationships"].as_array().expect("relationships");
     let to_first = |pair: &&serde_json::Value| pair["to"] == first.context();
-    assert!(relationships.iter().filter(to_first).all(|pair| pair["state"] == "locked-out"), "{relationships:?}");
+    assert!(
+        relationships.iter().filter(to_first).all(|pair| pair["state"] == "locked-out"),
+        "{relationships:?}"
+    );
     bench.up();
     bench.plugin(&["status"]).succeeded();
 }
@@ -215,8 +223,9 @@ fn a_spire_that_somebody_else_installed_is_named_and_federated_as_it_is() {
     let (first, rest): (Vec<&str>, Vec<&str>) = yaml.split("\n---\n").partition(|object| {
         object.contains("kind: Namespace\n") || object.contains("kind: CustomResourceDefinition\n")
     });
-    let (entries, rest): (Vec<&str>, Vec<&str>) =
-        rest.into_iter().partition(|object| object.contains("kind: ClusterSPIFFEID\n"));
+    // It has no workloads of its own that federate with anybody.
+    let rest: Vec<&str> =
+        rest.into_iter().filter(|object| !object.contains("kind: ClusterSPIFFEID\n")).collect();
     kubectl.apply(&first.join("\n---\n")).expect("namespaces and kinds");
     kubectl.apply(&rest.join("\n---\n")).expect("their SPIRE");
     let rollout = ["-n", "identity", "rollout", "status", "statefulset/spire-server", "--timeout=28s"];
@@ -238,7 +247,10 @@ fn a_spire_that_somebody_else_installed_is_named_and_federated_as_it_is() {
     let status = bench.plugin(&["status", "-o", "json"]).json();
     bench.plugin(&["down", "--yes", "--ca-volume", "delete"]).succeeded();
     let still = bench.kubectl(&theirs.context, &["-n", "identity", "get", "statefulset", "-o", "name"]);
-    drop(entries);
+    let show = ["/opt/spire/bin/spire-server", "bundle", "list"];
+    let held =
+        ["-n", "identity", "exec", "spire-server-0", "-c", "spire-server", "--"].into_iter().chain(show);
+    let held = bench.kubectl(&theirs.context, &held.collect::<Vec<_>>());
     for object in ["namespace/identity", "namespace/identity-agents"] {
         bench.kubectl(&theirs.context, &["delete", object, "--wait=false"]);
     }
@@ -246,6 +258,7 @@ fn a_spire_that_somebody_else_installed_is_named_and_federated_as_it_is() {
     remove(&bench, &theirs.context, &first);
     federated.succeeded();
     assert!(still.contains("statefulset.apps/spire-server"), "{still}");
+    assert_eq!(held, "", "a bundle that only this mesh brought is gone");
     for relationship in status["relationships"].as_array().expect("relationships") {
         assert_eq!(relationship["state"], "current", "{relationship}");
     }

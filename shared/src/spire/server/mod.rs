@@ -95,6 +95,17 @@ impl<'a> Server<'a> {
         parse_set_results(&output.stdout).map_err(|error| self.unreadable(command, error))
     }
 
+    /// Makes the server forget the bundle of another trust domain. Refused while registration entries federate with it.
+    ///
+    /// Without a relationship nothing brings it back; with one the server could not fetch it any more.
+    pub async fn delete_bundle(&self, peer: &TrustDomain) -> Result<(), ServerError> {
+        let command = "bundle delete";
+        let id = peer.id();
+        let arguments = ["-id", &id, "-mode", "restrict", "-output", "json"];
+        let output = self.run(command, &arguments, None, READ_DEADLINE).await?;
+        parse_set_results(&output.stdout).map_err(|error| self.unreadable(command, error))
+    }
+
     /// Makes the server fetch the bundle of `peer` now, and waits for it.
     pub async fn refresh(&self, peer: &TrustDomain) -> Result<(), RefreshError> {
         let id = peer.id();

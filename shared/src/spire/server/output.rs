@@ -163,7 +163,7 @@ pub fn parse_bundles(json: &[u8]) -> Result<Vec<TrustBundle>, OutputError> {
     parse::<Raw>(json)?.bundles.into_iter().map(RawBundle::bundle).collect()
 }
 
-/// Parses `bundle set`, whose exit code is 0 even when the server refused.
+/// Parses `bundle set` and `bundle delete`, whose exit code is 0 even when the server refused.
 pub fn parse_set_results(json: &[u8]) -> Result<(), OutputError> {
     #[derive(Deserialize)]
     struct Raw {

@@ -30,6 +30,10 @@ pub(super) struct Test {
 
 impl Test {
     pub(super) fn run(self) -> Result<()> {
+        if self.contexts.is_none() {
+            // Said now, not after the tests that need none of it.
+            preflight::require_root()?;
+        }
         let steps = Steps::new(&progress);
         let mut times = Times::default();
         if self.only.is_none() {
@@ -50,7 +54,6 @@ impl Test {
     }
 
     fn in_the_lab(&self, times: &mut Times) -> Result<()> {
-        preflight::require_root()?;
         times.time("components built", || build::all(&Options::from_env()?))?;
         if self.only.is_none() {
             down::Down::default().run()?;
