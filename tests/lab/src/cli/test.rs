@@ -30,9 +30,10 @@ pub(super) struct Test {
 
 impl Test {
     pub(super) fn run(self) -> Result<()> {
-        if self.contexts.is_none() {
-            // Said now, not after the tests that need none of it.
-            preflight::require_root()?;
+        // Said now, not after the tests that need none of it.
+        match &self.contexts {
+            Some(contexts) => Target::from_contexts(contexts).map(drop)?,
+            None => preflight::require_root()?,
         }
         let steps = Steps::new(&progress);
         let mut times = Times::default();
@@ -44,7 +45,6 @@ impl Test {
         }
         times.time("plugins built", Plugins::build)?;
         if let Some(contexts) = &self.contexts {
-            Target::from_contexts(contexts)?;
             times.time("end-to-end tests", || self.end_to_end(Some(contexts)))?;
         } else {
             self.in_the_lab(&mut times)?;
