@@ -151,8 +151,9 @@ fn log(verbose: u8, no_color: bool) {
     let directives = match verbose {
         0 => "off,spire_mesh=warn",
         1 => "off,spire_mesh=info",
-        2 => "warn,spire_mesh=debug",
-        _ => "info,spire_mesh=trace,kube=debug,kube_client=debug",
+        2 => "off,spire_mesh=debug",
+        // The client's other modules log what the server answered, which may hold secrets.
+        _ => "off,spire_mesh=trace,kube_client::client::builder=debug",
     };
     let colour = !no_color && anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never;
     tracing_subscriber::fmt()

@@ -56,8 +56,8 @@ impl Asked {
         for member in &members {
             self.printer.note(&format!("{}: reachable, Kubernetes {}", member.name(), member.version()));
         }
-        self.printer.note("nothing was changed");
-        Err(Failure::clusters(mesh.clusters.len(), unreachable))
+        Err(Failure::clusters(mesh.clusters.len(), unreachable)
+            .with_hint("nothing was changed: every cluster has to be reachable"))
     }
 }
 

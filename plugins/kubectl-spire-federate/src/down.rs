@@ -123,6 +123,8 @@ struct RemovalRow {
     delete: Vec<String>,
     ca_volume: Option<String>,
     mounted_by: Vec<String>,
+    forget_bundles_of: Vec<String>,
+    stays: Vec<String>,
 }
 
 impl RemovalRow {
@@ -132,6 +134,8 @@ impl RemovalRow {
             delete: removal.objects.iter().map(ToString::to_string).collect(),
             ca_volume: removal.ca_volume.as_ref().map(ToString::to_string),
             mounted_by: removal.mounted_by.clone(),
+            forget_bundles_of: removal.bundles.iter().map(ToString::to_string).collect(),
+            stays: removal.leftovers.iter().map(|left| format!("{}: {}", left.what, left.reason)).collect(),
         }
     }
 }
@@ -146,6 +150,8 @@ impl Report for RemovalReport {
             cluster.delete.iter().for_each(|object| row(Cell::bad("delete"), object));
             cluster.ca_volume.iter().for_each(|claim| row(Cell::attention("ask"), claim));
             cluster.mounted_by.iter().for_each(|pod| row(Cell::bad("blocks"), pod));
+            cluster.forget_bundles_of.iter().for_each(|domain| row(Cell::bad("forget"), domain));
+            cluster.stays.iter().for_each(|what| row(Cell::from("keep"), what));
         }
         table
     }

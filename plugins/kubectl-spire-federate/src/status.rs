@@ -15,27 +15,23 @@ pub(crate) async fn run(asked: &Asked) -> Result<Outcome, Failure> {
         unreachable.iter().map(|(cluster, failure)| (cluster.clone(), failure.one_line())).collect();
     let status = federation::observe(&mesh, &members, &reasons).await;
     asked.printer.report(&StatusReport(&status))?;
-    problems(&asked.printer, &status);
+    problems(&asked.printer, &status, &reasons);
     if !unreachable.is_empty() {
         return Err(Failure::clusters(mesh.clusters.len(), unreachable));
     }
     Ok(if status.is_healthy() { Outcome::Done } else { Outcome::Findings })
 }
 
-/// Says what is wrong, one line for each problem that has no place in the table.
-pub(crate) fn problems(printer: &Printer, status: &MeshStatus) {
-    for cluster in status.clusters.iter().filter(|cluster| cluster.spire.is_some()) {
+/// Says what is wrong, one line for each problem that has no place in the table. The error that ends the command says why
+/// clusters are `unreachable`.
+pub(crate) fn problems(printer: &Printer, status: &MeshStatus, unreachable: &BTreeMap<String, String>) {
+    for cluster in status.clusters.iter().filter(|cluster| !unreachable.contains_key(&cluster.cluster)) {
         for problem in &cluster.problems {
             printer.warn(&format!("{}: {problem}", cluster.cluster));
         }
     }
     let reached =
         |name: &str| status.clusters.iter().any(|cluster| cluster.cluster == name && cluster.spire.is_some());
-    for cluster in status.clusters.iter().filter(|cluster| cluster.spire.is_none()) {
-        for problem in &cluster.problems {
-            printer.warn(&format!("{}: {problem}", cluster.cluster));
-        }
-    }
     for pair in &status.relationships {
         let (from, to) = (&pair.from, &pair.to);
         let problem = match pair.state {
@@ -195,7 +191,7 @@ mod tests {
     #[test]
     fn every_problem_is_said_once_and_what_follows_from_it_is_not() {
         let (printer, captured) = Printer::captured(Format::Table);
-        problems(&printer, &mesh());
+        problems(&printer, &mesh(), &BTreeMap::new());
         insta::assert_snapshot!(captured.stderr());
     }
 }

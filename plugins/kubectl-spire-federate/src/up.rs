@@ -47,7 +47,7 @@ pub(crate) async fn run(asked: &Asked, args: UpArgs) -> Result<Outcome, Failure>
     if !failed.is_empty() {
         return Err(Failure::clusters(members.len(), failed));
     }
-    problems(&asked.printer, &status);
+    problems(&asked.printer, &status, &BTreeMap::new());
     Ok(if status.is_healthy() { Outcome::Done } else { Outcome::Findings })
 }
 

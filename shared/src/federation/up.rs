@@ -1,6 +1,6 @@
 use std::fmt;
 
-use futures::future::{join, join_all};
+use futures::future::join_all;
 
 use super::locate::{Located, locate};
 use super::{FederationError, MeshPlan, Step, Watch};
@@ -9,7 +9,8 @@ use crate::manifest::wait::until;
 use crate::manifest::{self, Applied, Change, Deadline, Object, Owner, Poll};
 use crate::mesh::{EndpointUrl, ExistingSpire, Mesh, Spire};
 use crate::spire::desired::{
-    AGENT_NAME, CSI_DRIVER_NAME, SERVER_NAME, agent_objects, relationship, server_objects, workload_ids,
+    AGENT_NAME, BUNDLE_SERVICE_NAME, CSI_DRIVER_NAME, SERVER_NAME, agent_objects, relationship,
+    server_objects, workload_ids,
 };
 use crate::spire::endpoint::{Endpoint, bundle_endpoint};
 use crate::spire::server::{RefreshError, ServerError};
@@ -196,7 +197,7 @@ impl Run<'_> {
             };
             match endpoint {
                 Ok(Endpoint::Ready(url)) => Poll::Ready(Ok(url)),
-                Ok(Endpoint::Pending(reason)) => Poll::Pending(reason),
+                Ok(Endpoint::Pending(reason)) => Poll::Pending(with_event(member, reason).await),
                 Ok(Endpoint::Unexposed(reason)) => Poll::Ready(Err(FederationError::Unexposed { reason })),
                 Err(error) if error.source.is_transient() => Poll::Pending(error.to_string()),
                 Err(error) => Poll::Ready(Err(error.into())),
@@ -207,10 +208,8 @@ impl Run<'_> {
 
     /// Federates one cluster with all that are ready, registers its workloads, and waits for its agents.
     async fn finish(&self, own: &Ready<'_>, ready: &[&Ready<'_>]) -> (Counts, Vec<FederationError>) {
-        let (federated, agents) =
-            join(Box::pin(self.federate(own, ready)), self.agents_ready(own.located.server.member)).await;
-        let (applied, mut errors) = federated;
-        errors.extend(agents.err());
+        let (applied, mut errors) = Box::pin(self.federate(own, ready)).await;
+        errors.extend(self.agents_ready(own.located.server.member).await.err());
         (applied, errors)
     }
 
@@ -356,6 +355,9 @@ impl Run<'_> {
 
     async fn agents_ready(&self, member: &Member) -> Result<(), FederationError> {
         let Spire::Managed(spire) = &member.cluster.spire else { return Ok(()) };
+        if !self.plan.leaves_alone(member.name()) {
+            self.step(member, &Step::WaitingForAgents);
+        }
         for name in [AGENT_NAME, CSI_DRIVER_NAME] {
             let ready =
                 manifest::daemon_set_ready(member.client(), &spire.agent_namespace, name, self.deadline);
@@ -366,6 +368,20 @@ impl Run<'_> {
 
     fn step(&self, member: &Member, step: &Step) {
         self.watch.step(member.name(), step);
+    }
+}
+
+/// Adds what the cloud last said about a managed bundle endpoint's service, which is where a missing load balancer
+/// controller or subnet shows.
+async fn with_event(member: &Member, reason: String) -> String {
+    let Spire::Managed(spire) = &member.cluster.spire else { return reason };
+    let event =
+        manifest::newest_event(member.client(), &spire.server_namespace, "Service", BUNDLE_SERVICE_NAME)
+            .await;
+    match event {
+        Ok(Some(event)) => format!("{reason}; {event}"),
+        Ok(None) => format!("{reason}; no controller has taken notice of the service"),
+        Err(_) => reason,
     }
 }
 

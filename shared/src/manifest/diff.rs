@@ -18,21 +18,6 @@ pub struct FieldChange {
     pub after: Option<Value>,
 }
 
-impl FieldChange {
-    /// Returns the lines that differ when the values are texts of several lines, in unified form with one line of
-    /// context, and otherwise `None`.
-    #[must_use]
-    pub fn unified(&self) -> Option<String> {
-        let (Some(Value::String(before)), Some(Value::String(after))) = (&self.before, &self.after) else {
-            return None;
-        };
-        let lines = before.contains('\n') || after.contains('\n');
-        lines.then(|| {
-            similar::TextDiff::from_lines(before, after).unified_diff().context_radius(1).to_string()
-        })
-    }
-}
-
 /// The metadata that the server writes by itself.
 const SERVER_METADATA: [&str; 6] =
     ["managedFields", "resourceVersion", "generation", "uid", "creationTimestamp", "selfLink"];
@@ -172,22 +157,6 @@ mod tests {
             json!([{"path": "data.key"}, {"path": "data.other"}])
         );
         assert!(missing(Kind::Secret, &after, &before).iter().all(|change| change.after.is_none()));
-    }
-
-    #[test]
-    fn texts_of_several_lines_are_compared_by_line() {
-        let change = &compare(
-            Kind::ConfigMap,
-            &json!({"data": {"c": "a\nb\nc\n"}}),
-            &json!({"data": {"c": "a\nB\nc\n"}}),
-        )[0];
-        insta::assert_snapshot!(change.unified().unwrap(), @r"
-        @@ -1,3 +1,3 @@
-         a
-        -b
-        +B
-         c
-        ");
     }
 
     #[test]

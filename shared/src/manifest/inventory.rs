@@ -1,13 +1,11 @@
 //! Finding a mesh's objects again by their labels, and deleting them.
 
-use std::collections::HashSet;
-
 use futures::stream::{self, StreamExt, TryStreamExt};
 use kube::api::{DeleteParams, DynamicObject, ListParams};
 use serde::Serialize;
 
 use super::kind::{Kind, Wave};
-use super::object::{Object, ObjectKey};
+use super::object::ObjectKey;
 use super::owner::Owner;
 use super::plan::AT_ONCE;
 use super::wait::{self, Deadline, Poll, WaitError};
@@ -39,13 +37,6 @@ pub async fn owned(client: &kube::Client, mesh: &str) -> Result<Vec<ObjectKey>, 
         stream::iter(lists).buffered(AT_ONCE).try_collect::<Vec<_>>().await?.into_iter().flatten().collect();
     keys.sort();
     Ok(keys)
-}
-
-/// Picks those of the owned objects that are not wanted any more.
-#[must_use]
-pub fn obsolete(owned: &[ObjectKey], wanted: &[Object]) -> Vec<ObjectKey> {
-    let wanted: HashSet<_> = wanted.iter().map(Object::key).collect();
-    owned.iter().filter(|key| !wanted.contains(key)).cloned().collect()
 }
 
 /// How an object went.
@@ -185,15 +176,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-
-    #[test]
-    fn only_what_is_not_wanted_any_more_is_obsolete() {
-        let key = |name: &str| ObjectKey::new(Kind::ConfigMap, Some("spire"), name);
-        let wanted = Object::from_value(
-            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "namespace": "spire"}}),
-        );
-        assert_eq!(obsolete(&[key("a"), key("b")], &[wanted.unwrap()]), [key("b")]);
-    }
 
     #[test]
     fn what_holds_a_namespace_is_told_in_its_own_words() {

@@ -17,16 +17,13 @@ mod yaml;
 
 pub use apply::{Applied, ApplyError, Change, apply};
 pub use diff::FieldChange;
-pub use inventory::{DeleteError, Deletion, delete, obsolete, owned};
+pub use inventory::{DeleteError, Deletion, delete, owned};
 pub use kind::Kind;
 pub use object::{Object, ObjectError, ObjectKey};
 pub use owner::{FIELD_MANAGER, MANAGED_BY_LABEL, MESH_LABEL, Owner};
 pub use plan::{Plan, PlanError, Planned, Verdict, plan};
-pub use pods::trouble;
-pub use ready::{
-    custom_resource_established, daemon_set_ready, deployment_ready, load_balancer_address,
-    stateful_set_ready,
-};
+pub use pods::{newest_event, trouble};
+pub use ready::{custom_resource_established, daemon_set_ready, stateful_set_ready};
 pub use wait::{Deadline, Poll, WaitError};
 pub use yaml::{YamlError, parse_yaml, to_yaml};
 

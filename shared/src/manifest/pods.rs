@@ -177,7 +177,7 @@ async fn pending_claim(
 }
 
 /// Returns the newest event about an object, warnings first: `FailedCreate: pods "x" is forbidden …`.
-pub(super) async fn newest_event(
+pub async fn newest_event(
     client: &kube::Client,
     namespace: &str,
     kind: &str,

@@ -1,7 +1,6 @@
 //! When workloads, definitions and load balancers are ready, and what is missing while they are not.
 
-use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::apps::v1::{DaemonSet, StatefulSet};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::api::Api;
@@ -121,47 +120,6 @@ pub async fn daemon_set_ready(
     .await
 }
 
-/// Waits until all pods of a Deployment are of its newest version and available.
-///
-/// # Errors
-/// [`WaitError`], whose last state holds the reason from the pods.
-pub async fn deployment_ready(
-    client: &kube::Client,
-    namespace: &str,
-    name: &str,
-    deadline: Deadline<'_>,
-) -> Result<(), WaitError> {
-    let api = Api::<Deployment>::namespaced(client.clone(), namespace);
-    let what = format!("Deployment/{name} in namespace {namespace} to be ready");
-    wait::until(deadline, &what, || async {
-        let deployment = match look(&api, name).await {
-            Ok(deployment) => deployment,
-            Err(poll) => return poll,
-        };
-        let (Some(spec), status) = (deployment.spec, deployment.status.unwrap_or_default()) else {
-            return Poll::Pending("it has no spec".to_owned());
-        };
-        // Its pods are made by a ReplicaSet, whose failures show here only.
-        let failure = status
-            .conditions
-            .iter()
-            .flatten()
-            .find(|condition| condition.type_ == "ReplicaFailure" && condition.status == "True");
-        if let Some(message) = failure.and_then(|condition| condition.message.as_ref()) {
-            return Poll::Pending(message.clone());
-        }
-        let rollout = Rollout {
-            observed: status.observed_generation >= deployment.metadata.generation,
-            wanted: spec.replicas.unwrap_or(1),
-            updated: status.updated_replicas.unwrap_or(0),
-            ready: status.available_replicas.unwrap_or(0),
-            selector: spec.selector,
-        };
-        rollout.poll(client, namespace, ("Deployment", name)).await
-    })
-    .await
-}
-
 /// Waits until the API server serves the kind that a custom resource definition defines.
 ///
 /// # Errors
@@ -190,43 +148,6 @@ pub async fn custom_resource_established(
                 Poll::Never(refused.message.clone().unwrap_or_else(|| "its names are taken".to_owned()))
             }
             None => Poll::Pending("not established yet".to_owned()),
-        }
-    })
-    .await
-}
-
-/// Waits until a service of type `LoadBalancer` has an address, and returns it: a host name or an IP address.
-///
-/// # Errors
-/// [`WaitError`], whose last state holds the newest event of the service.
-pub async fn load_balancer_address(
-    client: &kube::Client,
-    namespace: &str,
-    name: &str,
-    deadline: Deadline<'_>,
-) -> Result<String, WaitError> {
-    let api = Api::<Service>::namespaced(client.clone(), namespace);
-    let what = format!("an address of the load balancer of Service/{name} in namespace {namespace}");
-    wait::until(deadline, &what, || async {
-        let service = match look(&api, name).await {
-            Ok(service) => service,
-            Err(poll) => return poll,
-        };
-        let kind = service.spec.and_then(|spec| spec.type_).unwrap_or_default();
-        if kind != "LoadBalancer" {
-            return Poll::Never(format!("the service is of type {kind}"));
-        }
-        let balancer = service.status.and_then(|status| status.load_balancer);
-        let mut ingress = balancer.and_then(|balancer| balancer.ingress).unwrap_or_default().into_iter();
-        if let Some(address) = ingress.find_map(|ingress| ingress.hostname.or(ingress.ip)) {
-            return Poll::Ready(address);
-        }
-        match pods::newest_event(client, namespace, "Service", name).await {
-            Ok(Some(event)) => Poll::Pending(format!("none yet; {event}")),
-            Ok(None) => {
-                Poll::Pending("none yet, and no controller has taken notice of the service".to_owned())
-            }
-            Err(_) => Poll::Pending("none yet".to_owned()),
         }
     })
     .await

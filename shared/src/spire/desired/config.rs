@@ -184,8 +184,8 @@ pub(super) fn agent(cluster: &Cluster, spire: &ManagedSpire) -> String {
             "KeyManager": {"memory": {"plugin_data": {}}},
             // The kubelet is asked over 127.0.0.1, because no node name is given (SPIRE, `pkg/agent/plugin/workloadattestor/k8s/
             // kubeletclient.go`). Its certificate is not checked: on many clusters (the default of kubeadm and kind) no CA signed
-            // it. Only a pod with host network that takes the port while the kubelet is down could stand in for it, and the
-            // token that it would see may list pods and do nothing else.
+            // it. A pod with host network that takes the port while the kubelet is down could stand in for it, see a token that
+            // may list pods and do nothing else, and tell the agent of a false pod on this node (docs/security.md).
             "WorkloadAttestor": {"k8s": {"plugin_data": {"skip_kubelet_verification": true}}},
         }),
         health_checks: HealthChecks::on("127.0.0.1", "9982"),
