@@ -167,27 +167,30 @@ fn managed_needs(spire: &ManagedSpire) -> Vec<Need> {
         (Kind::ConfigMap, agents),
         (Kind::DaemonSet, agents),
     ];
-    let applied = kinds.into_iter().flat_map(|(kind, namespace)| {
-        // Server-side apply of a new object is a patch and a create.
-        ["get", "create", "patch"].map(|verb| Need::new(verb, kind.group(), kind.plural(), namespace))
-    });
-    applied.chain(existing_needs()).collect()
+    let mut needs: Vec<Need> =
+        kinds.into_iter().flat_map(|(kind, namespace)| applied(kind, namespace)).collect();
+    needs.extend(applied(Kind::ClusterSPIFFEID, None));
+    needs.push(Need::new("list", "storage.k8s.io", "storageclasses", None));
+    needs.extend(existing_needs());
+    needs
 }
 
-/// What it takes to federate a SPIRE that is there.
+/// What it takes to find a SPIRE and to federate it.
 fn existing_needs() -> Vec<Need> {
     let mut needs = vec![
         Need::new("list", "apps", "statefulsets", None),
         Need::new("list", "apps", "deployments", None),
         Need::new("list", "", "pods", None),
+        Need::new("list", "", "services", None),
         Need::new("create", "", "pods/exec", None),
     ];
-    for kind in [Kind::ClusterFederatedTrustDomain, Kind::ClusterSPIFFEID] {
-        needs.extend(
-            ["get", "create", "patch"].map(|verb| Need::new(verb, kind.group(), kind.plural(), None)),
-        );
-    }
+    needs.extend(applied(Kind::ClusterFederatedTrustDomain, None));
     needs
+}
+
+/// What it takes to apply objects of a kind: server-side apply of a new one is a patch and a create.
+fn applied(kind: Kind, namespace: Option<&str>) -> [Need; 3] {
+    ["get", "create", "patch"].map(|verb| Need::new(verb, kind.group(), kind.plural(), namespace))
 }
 
 async fn no_other_spire(mesh: &Mesh, member: &Member) -> Result<(), PreflightError> {
