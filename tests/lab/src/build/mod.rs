@@ -29,6 +29,7 @@ pub use artifacts::{Artifacts, Binaries, Resource, Tool};
 pub use error::Error;
 pub use progress::{Progress, StepTime};
 
+use components::Prefetch;
 use exec::Log;
 use plan::Plan;
 
@@ -72,6 +73,8 @@ pub fn everything(options: &Options, progress: &dyn Fn(&Progress<'_>)) -> Result
         packages::install(&missing, &mut Log::create("packages", &plan.cache.log("packages"))?)
     })?;
 
+    let missing = plan.steps.iter().filter(|step| !step.entry.is_dir()).map(|step| &step.component);
+    let downloads = Prefetch::start(missing, &options.components);
     for step in &plan.steps {
         let name = step.component.name;
         steps.take(name, step.entry.is_dir(), || {
@@ -79,6 +82,8 @@ pub fn everything(options: &Options, progress: &dyn Fn(&Progress<'_>)) -> Result
             plan.cache.prune_entries(name, &step.key)
         })?;
     }
+
+    drop(downloads);
 
     let binaries = plan.binaries();
     let cached = images::cached(&plan.cache, &plan.images);

@@ -2,12 +2,14 @@
 
 mod compile;
 mod go;
+mod prefetch;
 mod table;
 mod takeover;
 mod wheel;
 
 pub(super) use compile::compile;
 pub(super) use go::{GOFLAGS, Toolchain};
+pub(super) use prefetch::Prefetch;
 pub use table::all;
 
 use serde::Serialize;
