@@ -3,6 +3,7 @@
 //! Data goes one way: mesh file → [`mesh`] → [`fleet`] → desired ([`manifest`], [`spire`]) and observed ([`spire`]) →
 //! a plain report → [`report`].
 
+pub mod check;
 pub mod cli;
 pub mod entry;
 pub mod federation;

@@ -58,8 +58,9 @@ Examples:
   kubectl spire-federate plan
   kubectl spire-federate render --to manifests/
 
-  # See how it is
+  # See how it is; find out what is wrong and what to do about it
   kubectl spire-federate status
+  kubectl spire-federate verify
 
   # Take it away again
   kubectl spire-federate down
@@ -74,11 +75,8 @@ pub(crate) enum Verb {
     /// Show what `up` would change
     Plan,
     Render(RenderArgs),
-    /// Show every cluster's SPIRE and every relationship between them
-    ///
-    /// Compares what each server holds for its peers with what the peers hold themselves. Exit code 3 when something is
-    /// not as it should be.
-    Status,
+    Status(StatusArgs),
+    Verify(VerifyArgs),
     Down(DownArgs),
 }
 
@@ -132,6 +130,44 @@ pub(crate) struct RenderArgs {
     /// Folder for one file per cluster, instead of standard output
     #[arg(long, value_name = "FOLDER")]
     pub(crate) to: Option<PathBuf>,
+}
+
+/// Show every cluster's SPIRE and every relationship between them
+///
+/// Compares what each server holds for its peers with what the peers hold themselves. Exit code 3 when something is
+/// not as it should be; `verify` says why and what to do about it.
+#[derive(Clone, Copy, Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  kubectl spire-federate status
+  kubectl spire-federate status -o wide
+  kubectl spire-federate status --watch")]
+pub(crate) struct StatusArgs {
+    /// Go on, and print the status again whenever it has changed, until interrupted
+    #[arg(short, long)]
+    pub(crate) watch: bool,
+}
+
+/// Find out what is wrong, why, and what to do about it
+///
+/// Reads what is really there on every cluster, lets every server fetch its peers' bundles, and holds it against what has
+/// to be. Each failure names one cause, what was read as evidence, and the next command; what depends on a failed check
+/// is skipped. Exit code 3 on findings.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  kubectl spire-federate verify
+  kubectl spire-federate verify -o json
+  kubectl spire-federate verify --fix --yes")]
+pub(crate) struct VerifyArgs {
+    /// Repair what can be repaired safely, such as carrying a bundle again, and verify once more
+    #[arg(long)]
+    pub(crate) fix: bool,
+    /// Do not ask before something is repaired
+    #[arg(short, long, requires = "fix")]
+    pub(crate) yes: bool,
+    #[command(flatten)]
+    pub(crate) wait: WaitArgs,
 }
 
 /// Remove what `up` made

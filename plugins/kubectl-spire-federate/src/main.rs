@@ -9,6 +9,7 @@ mod render;
 mod run;
 mod status;
 mod up;
+mod verify;
 
 fn main() -> std::process::ExitCode {
     spire_mesh::entry::main(run::run)

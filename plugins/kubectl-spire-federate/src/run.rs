@@ -4,7 +4,7 @@ use spire_mesh::entry::{Context, Failure, Outcome};
 
 use crate::cli::{Cli, UpArgs, Verb};
 use crate::connect::Asked;
-use crate::{down, init, plan, render, status, up};
+use crate::{down, init, plan, render, status, up, verify};
 
 /// Runs the verb that was asked for, `up` where there is none.
 pub(crate) async fn run(cli: Cli, context: Context) -> Result<Outcome, Failure> {
@@ -20,7 +20,8 @@ pub(crate) async fn run(cli: Cli, context: Context) -> Result<Outcome, Failure> 
         Some(Verb::Init(args)) => init::run(&asked, &args),
         Some(Verb::Plan) => plan::run(&asked).await,
         Some(Verb::Render(args)) => render::run(&asked, &args).await,
-        Some(Verb::Status) => status::run(&asked).await,
+        Some(Verb::Status(args)) => status::run(&asked, args).await,
+        Some(Verb::Verify(args)) => verify::run(&asked, &args).await,
         Some(Verb::Down(args)) => down::run(&asked, args).await,
     }
 }

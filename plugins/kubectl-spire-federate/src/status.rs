@@ -1,25 +1,58 @@
 //! `status`: how the mesh is.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::Serialize;
 use spire_mesh::entry::{Failure, Outcome};
-use spire_mesh::federation::{self, ClusterStatus, MeshStatus, RelationshipState, SpireStatus};
+use spire_mesh::federation::{self, ClusterStatus, MeshStatus, RefreshState, RelationshipState, SpireStatus};
 use spire_mesh::report::{Cell, Printer, Report, Table};
 
+use crate::cli::StatusArgs;
 use crate::connect::{Asked, Reached};
 
-pub(crate) async fn run(asked: &Asked) -> Result<Outcome, Failure> {
-    let Reached { mesh, members, unreachable } = asked.reach().await?;
-    let reasons: BTreeMap<String, String> =
-        unreachable.iter().map(|(cluster, failure)| (cluster.clone(), failure.one_line())).collect();
-    let status = federation::observe(&mesh, &members, &reasons).await;
+/// How long `--watch` waits between two looks.
+const INTERVAL: Duration = Duration::from_secs(2);
+
+pub(crate) async fn run(asked: &Asked, args: StatusArgs) -> Result<Outcome, Failure> {
+    if args.watch {
+        return watch(asked).await;
+    }
+    let reached = asked.reach().await?;
+    let (status, reasons) = look(&reached).await;
     asked.printer.report(&StatusReport(&status))?;
     problems(&asked.printer, &status, &reasons);
-    if !unreachable.is_empty() {
-        return Err(Failure::clusters(mesh.clusters.len(), unreachable));
+    if !reached.unreachable.is_empty() {
+        return Err(Failure::clusters(reached.mesh.clusters.len(), reached.unreachable));
     }
     Ok(if status.is_healthy() { Outcome::Done } else { Outcome::Findings })
+}
+
+async fn look(reached: &Reached) -> (MeshStatus, BTreeMap<String, String>) {
+    let reasons: BTreeMap<String, String> =
+        reached.unreachable.iter().map(|(cluster, failure)| (cluster.clone(), failure.one_line())).collect();
+    (MeshStatus::of(&federation::observe(&reached.mesh, &reached.members, &reasons).await), reasons)
+}
+
+/// Prints the status, and again whenever it says something new. A cluster that cannot be reached is tried again each time.
+async fn watch(asked: &Asked) -> Result<Outcome, Failure> {
+    let mut last: Option<MeshStatus> = None;
+    loop {
+        let reached = asked.reach().await?;
+        if last.is_none() && reached.members.is_empty() {
+            // Wrong from the start, and nothing to look at.
+            return Err(Failure::clusters(reached.mesh.clusters.len(), reached.unreachable));
+        }
+        let (status, reasons) = look(&reached).await;
+        if !last.as_ref().is_some_and(|last| last.is_same(&status)) {
+            asked.printer.note(&format!("{:.0}:", Timestamp::now()));
+            asked.printer.report(&StatusReport(&status))?;
+            problems(&asked.printer, &status, &reasons);
+            last = Some(status);
+        }
+        tokio::time::sleep(INTERVAL).await;
+    }
 }
 
 /// Says what is wrong, one line for each problem that has no place in the table. The error that ends the command says why
@@ -94,7 +127,8 @@ impl Report for StatusReport<'_> {
     fn table(&self, wide: bool) -> Table {
         let narrow =
             ["CLUSTER", "TRUST DOMAIN", "SERVER", "AGENTS", "ENTRIES", "CA EXPIRES", "FEDERATES WITH"];
-        let more: &[&'static str] = if wide { &["VERSION", "SERVER POD", "BUNDLE ENDPOINT"] } else { &[] };
+        let more: &[&'static str] =
+            if wide { &["VERSION", "SERVER POD", "BUNDLE ENDPOINT", "CA SINCE", "UPSTREAM"] } else { &[] };
         let mut table = Table::new(narrow.iter().chain(more).copied());
         for cluster in &self.0.clusters {
             let mut row = vec![Cell::from(cluster.cluster.as_str()), cluster.trust_domain.as_str().into()];
@@ -102,7 +136,7 @@ impl Report for StatusReport<'_> {
                 row.push(Cell::good("ready"));
                 row.push(agents(spire));
                 row.push(Cell::from(spire.entries.to_string()));
-                row.push(Cell::from(spire.ca_expires.clone()));
+                row.push(Cell::from(spire.ca.as_ref().map(|ca| ca.expires.clone())));
             } else {
                 row.push(Cell::bad("unknown"));
                 row.extend(["unknown", "unknown", "unknown"].map(Cell::from));
@@ -112,16 +146,71 @@ impl Report for StatusReport<'_> {
                 row.push(Cell::from(spire.server_version.as_str()));
                 row.push(Cell::from(spire.server_pod.as_str()));
                 row.push(Cell::from(spire.bundle_endpoint.clone()));
+                row.push(Cell::from(spire.ca.as_ref().and_then(|ca| ca.since.clone())));
+                row.push(Cell::from(spire.ca.as_ref().and_then(|ca| ca.upstream.clone())));
             }
             table.row(row);
         }
         table
     }
+
+    /// One row for each ordered pair, and with `wide` one for each node's agent.
+    fn more_tables(&self, wide: bool) -> Vec<Table> {
+        let narrow = ["FROM", "TO", "BUNDLE", "FETCHES", "LOCKED OUT AFTER"];
+        let more: &[&'static str] = if wide { &["MUTUAL", "URL", "KNOWN FROM"] } else { &[] };
+        let mut pairs = Table::new(narrow.iter().chain(more).copied());
+        for pair in &self.0.relationships {
+            let state = pair.state.as_str();
+            let fetches = match pair.refresh.state {
+                RefreshState::Works => Cell::good("work"),
+                RefreshState::Fails => Cell::bad("fail"),
+                RefreshState::Unknown => Cell::from("unknown"),
+            };
+            let mut row = vec![
+                Cell::from(pair.from.as_str()),
+                pair.to.as_str().into(),
+                if pair.state == RelationshipState::Current { Cell::good(state) } else { Cell::bad(state) },
+                fetches,
+                pair.locked_out_after.clone().into(),
+            ];
+            if wide {
+                let mutual = pair.mutual.map_or("unknown", |mutual| if mutual { "yes" } else { "no" });
+                row.extend([
+                    mutual.into(),
+                    pair.url.clone().into(),
+                    Cell::from(pair.refresh.known_from.as_str()),
+                ]);
+            }
+            pairs.row(row);
+        }
+        if !wide {
+            return vec![pairs];
+        }
+        let mut nodes = Table::new(["CLUSTER", "NODE", "AGENT", "STATE", "SVID EXPIRES"]);
+        for cluster in &self.0.clusters {
+            for node in cluster.spire.iter().flat_map(|spire| &spire.nodes) {
+                let state = match (&node.agent, &node.trouble) {
+                    (None, _) => Cell::attention("no agent"),
+                    (Some(_), Some(trouble)) => Cell::bad(trouble),
+                    (Some(_), None) => Cell::good("ready"),
+                };
+                let (cluster, name) = (cluster.cluster.as_str(), node.node.as_str());
+                nodes.row([
+                    cluster.into(),
+                    name.into(),
+                    node.agent.clone().into(),
+                    state,
+                    node.svid_expires.clone().into(),
+                ]);
+            }
+        }
+        vec![pairs, nodes]
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use spire_mesh::federation::{Counted, RelationshipStatus};
+    use spire_mesh::federation::{CaStatus, Counted, NodeStatus, Refresh, RelationshipStatus};
     use spire_mesh::report::Format;
     use spire_mesh::trust::AuthorityDigest;
 
@@ -133,8 +222,24 @@ mod tests {
             server_version: "1.15.3".to_owned(),
             server_pod: "spire-server/spire-server-0".to_owned(),
             agents: Some(Counted { ready, desired: 3 }),
+            nodes: vec![
+                NodeStatus {
+                    node: "node-1".to_owned(),
+                    agent: Some("spire-agent-x7k2p".to_owned()),
+                    trouble: None,
+                    svid_expires: Some("2026-11-25T03:47:17Z".to_owned()),
+                },
+                NodeStatus { node: "node-2".to_owned(), agent: None, trouble: None, svid_expires: None },
+            ],
             entries: 12,
-            ca_expires: Some("2026-12-01T00:47:17Z".to_owned()),
+            ca: Some(CaStatus {
+                id: "5d6e2b1f".to_owned(),
+                since: Some("2026-11-24T00:47:07Z".to_owned()),
+                expires: "2026-12-01T00:47:17Z".to_owned(),
+                replaced: Some("2026-11-29T20:47:17Z".to_owned()),
+                prepared: None,
+                upstream: None,
+            }),
             authorities: vec![digest(seed)],
             bundle_endpoint: Some("https://10.2.0.128:8443".to_owned()),
         };
@@ -146,12 +251,22 @@ mod tests {
             spire,
             problems: problem.map(str::to_owned).into_iter().collect(),
         };
-        let pair = |from: &str, to: &str, state, stored: &[&str], live: Option<&str>| RelationshipStatus {
+        let pair = |from: &str, to: &str, state, stored: &[&str], live: Option<&str>| {
+            RelationshipStatus {
             from: from.to_owned(),
             to: to.to_owned(),
             state,
+            url: Some(format!("https://{to}:8443")),
+            mutual: live.map(|_| true),
             stored_authorities: stored.iter().map(|seed| digest(seed)).collect(),
             live_authorities: live.map(|seed| vec![digest(seed)]),
+            refresh: Refresh {
+                state: RefreshState::Works,
+                not_before: Some("2026-11-25T00:46:02Z".to_owned()),
+                known_from: "the server's log: no fetch failed since 2026-11-25T00:44:47Z, and the server fetches every 75 s".to_owned(),
+            },
+            locked_out_after: live.map(|_| "2026-11-29T20:47:17Z".to_owned()),
+        }
         };
         MeshStatus {
             mesh: "example".to_owned(),

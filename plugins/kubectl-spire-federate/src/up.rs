@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use spire_mesh::entry::{Failure, Outcome};
-use spire_mesh::federation::{self, FederationError};
+use spire_mesh::federation::{self, FederationError, MeshStatus};
 use spire_mesh::manifest::Deadline;
 use spire_mesh::report::Progress;
 
@@ -42,7 +42,7 @@ pub(crate) async fn run(asked: &Asked, args: UpArgs) -> Result<Outcome, Failure>
             errors.into_iter().map(move |error| (cluster.clone(), failure(error)))
         })
         .collect();
-    let status = federation::observe(&mesh, &members, &BTreeMap::new()).await;
+    let status = MeshStatus::of(&federation::observe(&mesh, &members, &BTreeMap::new()).await);
     asked.printer.report(&StatusReport(&status))?;
     if !failed.is_empty() {
         return Err(Failure::clusters(members.len(), failed));

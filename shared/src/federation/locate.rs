@@ -26,17 +26,22 @@ pub(super) async fn look(member: &Member) -> Result<Found, DiscoveryError> {
     }
 }
 
+/// Looks for the SPIRE server that the mesh file means. One that somebody else installed is meant only where the file says so.
+pub(super) async fn meant(member: &Member) -> Result<Option<FoundSpire>, DiscoveryError> {
+    Ok(match (look(member).await?, &member.cluster.spire) {
+        (Found::Ours(found), _) | (Found::Foreign(found), Spire::Existing(_)) => Some(*found),
+        (Found::None | Found::Foreign(_), _) => None,
+    })
+}
+
 /// Returns the server that the mesh file means.
 pub(super) async fn locate(member: &Member) -> Result<Located<'_>, FederationError> {
-    let found = match (look(member).await?, &member.cluster.spire) {
-        (Found::Ours(found), _) | (Found::Foreign(found), Spire::Existing(_)) => *found,
-        (Found::None | Found::Foreign(_), spire) => {
-            let namespace = match spire {
-                Spire::Managed(spire) => Some(spire.server_namespace.clone()),
-                Spire::Existing(existing) => existing.server_namespace.clone(),
-            };
-            return Err(FederationError::NoServer { namespace });
-        }
+    let Some(found) = meant(member).await? else {
+        let namespace = match &member.cluster.spire {
+            Spire::Managed(spire) => Some(spire.server_namespace.clone()),
+            Spire::Existing(existing) => existing.server_namespace.clone(),
+        };
+        return Err(FederationError::NoServer { namespace });
     };
     let Some(server) = found.server(member) else {
         return Err(FederationError::NotRunning { namespace: found.namespace, workload: found.workload });

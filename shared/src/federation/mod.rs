@@ -4,28 +4,40 @@
 //! 2. [`up`] brings every cluster's SPIRE up at the same time, then every pair: the first bundle is carried over the
 //!    Kubernetes API, which has proven both sides; then the server is told where the peer's bundle endpoint is, and has to
 //!    fetch the bundle from there itself before the pair counts; only then workloads get the peer's bundle.
-//! 3. [`observe`] tells how it is.
+//! 3. [`observe()`] reads how it is, and [`MeshStatus`] is derived from it; [`examine()`] reads the rest that [`verify`] needs to say what is
+//!    wrong, why, and what to do about it.
 //! 4. [`down`] takes it away in the opposite order.
 //!
 //! Nothing here prints: what is being done goes to a [`Watch`].
 
+pub mod checks;
 mod error;
+mod examine;
+pub mod examined;
 mod locate;
 mod observe;
+pub mod observed;
 mod plan;
 mod preflight;
 mod remove;
+mod repair;
 mod status;
 mod up;
 mod watch;
 
+pub use checks::{Repair, verify};
 pub use error::FederationError;
+pub use examine::examine;
 pub use observe::observe;
 pub use plan::{
     ClusterPlan, Desired, Endpoints, Later, MeshPlan, class_name, desired, endpoints, given_endpoints, plan,
 };
 pub use preflight::{PreflightError, preflight};
 pub use remove::{CaVolume, Leftover, Removal, Removed, down, removal};
-pub use status::{ClusterStatus, Counted, MeshStatus, RelationshipState, RelationshipStatus, SpireStatus};
+pub use repair::{merged, repair};
+pub use status::{
+    CaStatus, ClusterStatus, Counted, MeshStatus, NodeStatus, Refresh, RefreshState, RelationshipState,
+    RelationshipStatus, SpireStatus,
+};
 pub use up::{Counts, Federated, up};
 pub use watch::{Step, Watch};

@@ -1,181 +1,228 @@
+//! Reading how the SPIRE of every cluster is, with a handful of requests for each.
+
 use std::collections::BTreeMap;
 
-use futures::future::{join_all, try_join5};
+use futures::future::{join, join_all, join3, join4};
+use futures::try_join;
 use jiff::Timestamp;
-use k8s_openapi::api::apps::v1::DaemonSet;
-use kube::Api;
+use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use kube::api::{Api, ListParams};
+use kube::{Resource, ResourceExt};
 
-use super::FederationError;
-use super::locate::locate;
-use super::status::{ClusterStatus, Counted, MeshStatus, RelationshipState, RelationshipStatus, SpireStatus};
-use crate::fleet::{Member, RequestError};
-use crate::mesh::{ExistingSpire, ManagedSpire, Mesh, Spire};
-use crate::spire::desired::AGENT_NAME;
+use super::locate::meant;
+use super::observed::{
+    Observed, ObservedCluster, Read, Seen, SeenAgentPod, SeenAgents, SeenNode, SeenServer, Trouble, Unread,
+};
+use crate::fleet::{Member, Need, RequestError};
+use crate::manifest;
+use crate::mesh::{ExistingSpire, Mesh, Spire};
+use crate::spire::crd::ClusterFederatedTrustDomain;
+use crate::spire::discovery::{DiscoveryError, FoundSpire, find_agents};
 use crate::spire::endpoint::{Endpoint, bundle_endpoint};
-use crate::spire::server::Relationship;
-use crate::trust::{AuthorityDigest, TrustBundle, TrustDomain};
-
-/// What was read of one cluster.
-struct Observed {
-    status: SpireStatus,
-    stored: Vec<TrustBundle>,
-    relationships: Vec<Relationship>,
-}
+use crate::spire::polls::polls;
+use crate::spire::server::{Server, ServerError};
 
 /// Reads how the mesh is, from all clusters at the same time. `unreachable` are the clusters of the mesh that have no
 /// member, with the reason.
-pub async fn observe(mesh: &Mesh, members: &[Member], unreachable: &BTreeMap<String, String>) -> MeshStatus {
-    let read = join_all(members.iter().map(|member| async { (member.name(), read(member).await) })).await;
-    let mut read: BTreeMap<&str, Result<Observed, FederationError>> = read.into_iter().collect();
-    let mut observed: BTreeMap<&str, Observed> = BTreeMap::new();
-    let mut clusters = Vec::new();
-    for cluster in &mesh.clusters {
-        let mut problems: Vec<String> = unreachable.get(&cluster.name).cloned().into_iter().collect();
-        match read.remove(cluster.name.as_str()) {
-            Some(Ok(seen)) => {
-                problems.extend(trouble(&seen.status));
-                observed.insert(&cluster.name, seen);
-            }
-            Some(Err(error)) => problems.push(chain(&error)),
-            None => {}
-        }
-        clusters.push(ClusterStatus {
-            cluster: cluster.name.clone(),
-            context: cluster.context.clone(),
-            trust_domain: cluster.trust_domain.clone(),
-            managed: matches!(cluster.spire, Spire::Managed(_)),
-            spire: observed.get(cluster.name.as_str()).map(|seen| seen.status.clone()),
-            problems,
+pub async fn observe(mesh: &Mesh, members: &[Member], unreachable: &BTreeMap<String, String>) -> Observed {
+    let seen =
+        join_all(members.iter().map(|member| async { (member.name(), Box::pin(see(member)).await) })).await;
+    let mut seen: BTreeMap<&str, Seen> = seen.into_iter().collect();
+    let clusters = mesh.clusters.iter().map(|cluster| {
+        let seen = seen.remove(cluster.name.as_str()).ok_or_else(|| {
+            let why = unreachable.get(&cluster.name).cloned();
+            Unread::because(why.unwrap_or_else(|| "it was not asked".to_owned()))
         });
-    }
-    let relationships = pairs(mesh).map(|(from, to)| relationship(from, to, &observed)).collect();
-    MeshStatus { mesh: mesh.name.clone(), clusters, relationships }
+        ObservedCluster { cluster: cluster.clone(), seen }
+    });
+    Observed { mesh: mesh.clone(), clusters: clusters.collect(), at: Timestamp::now() }
 }
 
-/// Goes through every ordered pair of clusters.
-fn pairs(mesh: &Mesh) -> impl Iterator<Item = (Named<'_>, Named<'_>)> {
-    let named =
-        || mesh.clusters.iter().map(|cluster| Named { name: &cluster.name, domain: &cluster.trust_domain });
-    named().flat_map(move |from| named().filter(move |to| to.name != from.name).map(move |to| (from, to)))
+async fn see(member: &Member) -> Seen {
+    let beside = join3(relationship_objects(member), agents(member), nodes(member));
+    let (of_spire, (relationship_objects, agents, nodes)) = join(Box::pin(see_spire(member)), beside).await;
+    let OfSpire { spire, server_trouble, server, endpoint, polls } = of_spire;
+    Seen { spire, server_trouble, server, endpoint, polls, agents, nodes, relationship_objects }
 }
 
-#[derive(Clone, Copy)]
-struct Named<'m> {
-    name: &'m str,
-    domain: &'m TrustDomain,
+/// What is read of the server, which has to be found first.
+struct OfSpire {
+    spire: Read<Option<FoundSpire>>,
+    server_trouble: Read<Option<Trouble>>,
+    server: Read<SeenServer>,
+    endpoint: Read<Endpoint>,
+    polls: Read<crate::spire::polls::Polls>,
 }
 
-fn relationship(from: Named<'_>, to: Named<'_>, observed: &BTreeMap<&str, Observed>) -> RelationshipStatus {
-    let (own, peer) = (observed.get(from.name), observed.get(to.name));
-    let stored = own.and_then(|own| own.stored.iter().find(|bundle| bundle.trust_domain() == to.domain));
-    let stored: Vec<AuthorityDigest> = stored.map(digests).unwrap_or_default();
-    let live = peer.map(|peer| peer.status.authorities.clone());
-    let state = match (own, &live) {
-        (Some(own), Some(live)) => {
-            let known = own.relationships.iter().any(|known| &known.trust_domain == to.domain);
-            RelationshipState::of(known, &stored, live)
-        }
-        _ => RelationshipState::Unknown,
+async fn see_spire(member: &Member) -> OfSpire {
+    let spire = match meant(member).await {
+        Ok(spire) => Ok(spire),
+        Err(DiscoveryError::Read(error)) => Err(Unread::read(&error)),
+        Err(error @ DiscoveryError::Several { .. }) => Err(Unread::error(&error)),
     };
-    RelationshipStatus {
-        from: from.name.to_owned(),
-        to: to.name.to_owned(),
-        state,
-        stored_authorities: stored,
-        live_authorities: live,
-    }
+    let found = match &spire {
+        Ok(Some(found)) => found,
+        Ok(None) => {
+            let none = || Unread::because("there is no SPIRE server");
+            return OfSpire {
+                server_trouble: Ok(None),
+                server: Err(none()),
+                endpoint: Err(none()),
+                polls: Err(none()),
+                spire,
+            };
+        }
+        Err(unread) => {
+            let unread = || unread.clone();
+            return OfSpire {
+                server_trouble: Err(unread()),
+                server: Err(unread()),
+                endpoint: Err(unread()),
+                polls: Err(unread()),
+                spire,
+            };
+        }
+    };
+    let log = Need::new("get", "", "pods/log", Some(&found.namespace));
+    let polls = async { polls(member, found).await.map_err(|error| Unread::request(&log, &error)) };
+    let (server_trouble, server, endpoint, polls) =
+        Box::pin(join4(trouble(member, found), server(member, found), endpoint(member, found), polls)).await;
+    OfSpire { spire, server_trouble, server, endpoint, polls }
 }
 
-async fn read(member: &Member) -> Result<Observed, FederationError> {
-    let located = locate(member).await?;
-    let server = &located.server;
-    let (bundle, stored, relationships, entries, authorities) = try_join5(
+/// Finds out why the server's pod is not ready, and since when.
+async fn trouble(member: &Member, found: &FoundSpire) -> Read<Option<Trouble>> {
+    if found.ready {
+        return Ok(None);
+    }
+    let selector = LabelSelector { match_labels: Some(found.selector.clone()), ..LabelSelector::default() };
+    let need = Need::new("list", "", "pods", Some(&found.namespace));
+    let (kind, name) = found.workload.split_once('/').unwrap_or_default();
+    let pods: Api<Pod> = Api::namespaced(member.client().clone(), &found.namespace);
+    let (why, pod) =
+        join(manifest::trouble(member.client(), &found.namespace, &selector, (kind, name)), async {
+            match &found.pod {
+                Some(pod) => pods.get_opt(pod).await.ok().flatten(),
+                None => None,
+            }
+        })
+        .await;
+    let why = why.map_err(|error| Unread::request(&need, &error))?;
+    Ok(Some(Trouble {
+        why: why.unwrap_or_else(|| match &found.pod {
+            Some(pod) => format!("pod {pod} is not ready"),
+            None => format!("{} in namespace {} has no pod", found.workload, found.namespace),
+        }),
+        since: pod.as_ref().and_then(unready_since),
+    }))
+}
+
+fn unready_since(pod: &Pod) -> Option<Timestamp> {
+    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    let ready = conditions.filter(|condition| condition.type_ == "Ready" && condition.status != "True");
+    ready.filter_map(|condition| condition.last_transition_time.as_ref()).map(|time| time.0).next()
+}
+
+async fn server(member: &Member, found: &FoundSpire) -> Read<SeenServer> {
+    let Some(server) = found.server(member) else {
+        return Err(Unread::because(format!(
+            "no pod of {} in namespace {} runs",
+            found.workload, found.namespace
+        )));
+    };
+    let ask = Box::pin(ask(&server, found.version.as_deref())).await;
+    ask.map_err(|error| Unread::server(&found.namespace, &error))
+}
+
+async fn ask(server: &Server<'_>, version: Option<&str>) -> Result<SeenServer, ServerError> {
+    let version = async {
+        match version {
+            Some(version) => Ok(version.to_owned()),
+            None => server.version().await,
+        }
+    };
+    let (version, bundle, stored, relationships, entry_count, authorities, agents) = try_join!(
+        version,
         server.bundle(),
         server.stored_bundles(),
         server.relationships(),
         server.entry_count(),
         server.authorities(),
-    )
-    .await?;
-    if bundle.trust_domain() != &member.cluster.trust_domain {
-        return Err(FederationError::OtherTrustDomain {
-            pod: located.pod(),
-            found: bundle.trust_domain().clone(),
-            expected: member.cluster.trust_domain.clone(),
-        });
-    }
-    let server_version = match &located.found.version {
-        Some(version) => version.clone(),
-        None => server.version().await?,
-    };
+        server.agents(),
+    )?;
+    let pod = format!("{}/{}", server.target.namespace, server.target.pod);
+    Ok(SeenServer { pod, version, bundle, authorities, stored, relationships, agents, entry_count })
+}
+
+async fn endpoint(member: &Member, found: &FoundSpire) -> Read<Endpoint> {
     let endpoint = match &member.cluster.spire {
-        Spire::Managed(spire) => bundle_endpoint(member, spire).await?,
-        Spire::Existing(ExistingSpire { bundle_endpoint_url: Some(url), .. }) => Endpoint::Ready(url.clone()),
-        Spire::Existing(_) => located.found.endpoint(member).await?,
-    };
-    let agents = match &member.cluster.spire {
-        Spire::Managed(spire) => agents(member, spire).await?,
-        Spire::Existing(_) => None,
-    };
-    let status = SpireStatus {
-        server_version,
-        server_pod: located.pod(),
-        agents,
-        entries,
-        ca_expires: authorities
-            .active
-            .and_then(|active| Timestamp::from_second(active.expires_at).ok())
-            .map(|time| time.to_string()),
-        authorities: digests(&bundle),
-        bundle_endpoint: match endpoint {
-            Endpoint::Ready(url) => Some(url.as_str().to_owned()),
-            Endpoint::Pending(_) | Endpoint::Unexposed(_) => None,
-        },
-    };
-    Ok(Observed { status, stored, relationships })
-}
-
-async fn agents(member: &Member, spire: &ManagedSpire) -> Result<Option<Counted>, FederationError> {
-    let sets: Api<DaemonSet> = Api::namespaced(member.client().clone(), &spire.agent_namespace);
-    let set = sets.get_opt(AGENT_NAME).await.map_err(|error| FederationError::Request {
-        what: format!("DaemonSet {AGENT_NAME} in namespace {}", spire.agent_namespace),
-        source: RequestError::from(&error),
-    })?;
-    Ok(set
-        .and_then(|set| set.status)
-        .map(|status| Counted { ready: status.number_ready, desired: status.desired_number_scheduled }))
-}
-
-fn digests(bundle: &TrustBundle) -> Vec<AuthorityDigest> {
-    bundle.authorities().keys().copied().collect()
-}
-
-/// Names what is not as it should be in a cluster whose server answers.
-fn trouble(status: &SpireStatus) -> Vec<String> {
-    let mut problems = Vec::new();
-    if let Some(agents) = status.agents
-        && agents.ready < agents.desired
-    {
-        problems.push(format!("{} of {} agents are ready", agents.ready, agents.desired));
-    }
-    if status.ca_expires.is_none() {
-        problems.push("the server has no active CA certificate".to_owned());
-    }
-    if status.bundle_endpoint.is_none() {
-        problems.push("the bundle endpoint has no address that other clusters can reach".to_owned());
-    }
-    problems
-}
-
-fn chain(error: &FederationError) -> String {
-    let mut text = error.to_string();
-    let mut next = std::error::Error::source(error);
-    while let Some(cause) = next {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
+        Spire::Managed(spire) => bundle_endpoint(member, spire).await,
+        Spire::Existing(ExistingSpire { bundle_endpoint_url: Some(url), .. }) => {
+            Ok(Endpoint::Ready(url.clone()))
         }
-        next = cause.source();
+        Spire::Existing(_) => found.endpoint(member).await,
+    };
+    endpoint.map_err(|error| Unread::read(&error))
+}
+
+async fn relationship_objects(member: &Member) -> Read<Vec<ClusterFederatedTrustDomain>> {
+    list(member, Api::all(member.client().clone())).await
+}
+
+/// Reads a cluster's agents: where they are found, and how each of their pods is.
+async fn agents(member: &Member) -> Read<Option<SeenAgents>> {
+    let Some(found) = find_agents(member).await.map_err(|error| Unread::read(&error))? else {
+        return Ok(None);
+    };
+    let need = Need::new("list", "", "pods", Some(&found.namespace));
+    let pods: Api<Pod> = Api::namespaced(member.client().clone(), &found.namespace);
+    let params = ListParams::default().labels(&found.selector);
+    let pods =
+        pods.list(&params).await.map_err(|error| Unread::request(&need, &RequestError::from(error)))?;
+    let mut pods: Vec<SeenAgentPod> = pods.items.iter().map(agent_pod).collect();
+    pods.sort_by(|a, b| (&a.node, &a.name).cmp(&(&b.node, &b.name)));
+    Ok(Some(SeenAgents { found, pods }))
+}
+
+fn agent_pod(pod: &Pod) -> SeenAgentPod {
+    SeenAgentPod {
+        name: pod.name_any(),
+        node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
+        created: pod.meta().creation_timestamp.as_ref().map(|time| time.0),
+        trouble: manifest::pod_trouble(pod),
     }
-    text
+}
+
+async fn nodes(member: &Member) -> Read<Vec<SeenNode>> {
+    let nodes: Vec<Node> = list(member, Api::all(member.client().clone())).await?;
+    let mut nodes: Vec<SeenNode> = nodes.into_iter().map(node).collect();
+    nodes.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(nodes)
+}
+
+fn node(node: Node) -> SeenNode {
+    let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    let ready =
+        conditions.filter(|condition| condition.type_ == "Ready").any(|condition| condition.status == "True");
+    SeenNode {
+        name: node.name_any(),
+        uid: node.uid().unwrap_or_default(),
+        ready,
+        taints: node.spec.and_then(|spec| spec.taints).unwrap_or_default(),
+    }
+}
+
+/// Lists all objects of a kind. A kind that does not exist has none.
+pub(super) async fn list<K>(member: &Member, api: Api<K>) -> Read<Vec<K>>
+where
+    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
+{
+    let need = Need::new("list", &K::group(&()), &K::plural(&()), None);
+    match api.list(&ListParams::default()).await.map_err(RequestError::from) {
+        Ok(list) => Ok(list.items),
+        Err(error) if error.is_not_found() => Ok(Vec::new()),
+        Err(error) => Err(Unread::request(&need, &error)),
+    }
+    .inspect_err(|unread| tracing::debug!(cluster = member.name(), why = unread.why, "cannot list"))
 }

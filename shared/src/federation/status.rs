@@ -1,6 +1,10 @@
-//! How a mesh is: every cluster's SPIRE, and every ordered pair of clusters.
+//! How a mesh is: every cluster's SPIRE, and every ordered pair of clusters. Derived from what was read of it.
+
+mod derive;
 
 use serde::Serialize;
+
+pub(super) use derive::{digests, is_on, text};
 
 use crate::trust::{AuthorityDigest, TrustDomain};
 
@@ -22,6 +26,29 @@ impl MeshStatus {
     pub fn is_healthy(&self) -> bool {
         self.clusters.iter().all(ClusterStatus::is_healthy)
             && self.relationships.iter().all(|relationship| relationship.state == RelationshipState::Current)
+    }
+
+    /// Tells whether both say the same, apart from the times that go on by themselves.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.without_times() == other.without_times()
+    }
+
+    fn without_times(&self) -> Self {
+        let mut status = self.clone();
+        for relationship in &mut status.relationships {
+            relationship.refresh.not_before = None;
+            relationship.refresh.known_from.clear();
+        }
+        for node in status
+            .clusters
+            .iter_mut()
+            .filter_map(|cluster| cluster.spire.as_mut())
+            .flat_map(|spire| &mut spire.nodes)
+        {
+            node.svid_expires = None;
+        }
+        status
     }
 }
 
@@ -61,10 +88,12 @@ pub struct SpireStatus {
     pub server_pod: String,
     /// Agents that are ready, and that there should be; absent where the agents were not found.
     pub agents: Option<Counted>,
+    /// The agent of each node; empty where the agents were not found.
+    pub nodes: Vec<NodeStatus>,
     /// Registration entries.
     pub entries: u64,
-    /// End of the active CA certificate, RFC 3339, UTC; absent when the server has none.
-    pub ca_expires: Option<String>,
+    /// The CA certificate that signs; absent when the server has none.
+    pub ca: Option<CaStatus>,
     /// Digests of the authorities that verify its SVIDs.
     pub authorities: Vec<AuthorityDigest>,
     /// Address of its bundle endpoint; absent while it has none.
@@ -75,9 +104,41 @@ pub struct SpireStatus {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Counted {
     /// How many are ready.
-    pub ready: i32,
+    pub ready: usize,
     /// How many there should be.
-    pub desired: i32,
+    pub desired: usize,
+}
+
+/// The agent of a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeStatus {
+    /// Name of the node.
+    pub node: String,
+    /// Name of the agent's pod; absent where the node has none.
+    pub agent: Option<String>,
+    /// Why the pod is not ready; absent where it is, or where there is none.
+    pub trouble: Option<String>,
+    /// End of the agent's SVID, RFC 3339, UTC; absent where the server does not know the agent.
+    pub svid_expires: Option<String>,
+}
+
+/// A server's CA certificate. Times are RFC 3339, UTC.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CaStatus {
+    /// Subject key identifier, in hexadecimal: SPIRE's ID of the authority.
+    pub id: String,
+    /// Start of its validity; absent where an upstream authority signed it, so that it is not in the bundle.
+    pub since: Option<String>,
+    /// End of its validity.
+    pub expires: String,
+    /// When the server goes on with the next one; absent like `since`.
+    pub replaced: Option<String>,
+    /// ID of the CA that is ready to follow; absent where there is none.
+    pub prepared: Option<String>,
+    /// ID of the upstream authority that signed it; absent where it signed itself.
+    pub upstream: Option<String>,
 }
 
 /// Whether the server of one cluster can verify the SVIDs of another.
@@ -90,10 +151,42 @@ pub struct RelationshipStatus {
     pub to: String,
     /// How it is.
     pub state: RelationshipState,
+    /// Address from which `from` fetches the bundle of `to`; absent without a relationship, or where it could not be asked.
+    pub url: Option<String>,
+    /// Whether `to` has a relationship with `from` too; absent when it could not be asked.
+    pub mutual: Option<bool>,
     /// Digests of the authorities that `from` holds for `to`'s trust domain.
     pub stored_authorities: Vec<AuthorityDigest>,
     /// Digests of the authorities that `to` itself holds; absent when it could not be asked.
     pub live_authorities: Option<Vec<AuthorityDigest>>,
+    /// How `from`'s regular fetches of the bundle go.
+    pub refresh: Refresh,
+    /// Until when `from` can miss every fetch and still verify what `to` signs, RFC 3339, UTC; absent where it cannot be told.
+    pub locked_out_after: Option<String>,
+}
+
+/// How a server's regular fetches of a peer's bundle go. SPIRE keeps no record of them: this is what its log tells.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Refresh {
+    /// How they go.
+    pub state: RefreshState,
+    /// The last one that succeeded was not before this, RFC 3339, UTC; absent where that is not known.
+    pub not_before: Option<String>,
+    /// How that is known.
+    pub known_from: String,
+}
+
+/// How a server's regular fetches of a peer's bundle go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RefreshState {
+    /// The last one succeeded.
+    Works,
+    /// The last one failed.
+    Fails,
+    /// The log is too short, or could not be read.
+    Unknown,
 }
 
 /// How a relationship is.

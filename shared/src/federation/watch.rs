@@ -27,6 +27,8 @@ pub enum Step {
     Registering,
     /// Waiting for agents and CSI driver.
     WaitingForAgents,
+    /// Deleting agents' pods, so that they start again.
+    RestartingAgents,
     /// Deleting objects.
     Deleting,
     /// Nothing is left to do; the text is the outcome in a few words.
@@ -46,6 +48,7 @@ impl fmt::Display for Step {
             Self::Refreshing(peer) => write!(f, "fetching the bundle of {peer} from its endpoint"),
             Self::Registering => f.write_str("registering workloads"),
             Self::WaitingForAgents => f.write_str("waiting for agents and CSI driver"),
+            Self::RestartingAgents => f.write_str("starting the agents again"),
             Self::Deleting => f.write_str("deleting"),
             Self::Done(text) | Self::Failed(text) => f.write_str(text),
         }

@@ -22,7 +22,7 @@ pub use kind::Kind;
 pub use object::{Object, ObjectError, ObjectKey};
 pub use owner::{FIELD_MANAGER, MANAGED_BY_LABEL, MESH_LABEL, Owner};
 pub use plan::{Plan, PlanError, Planned, Verdict, plan};
-pub use pods::{newest_event, trouble};
+pub use pods::{newest_event, pod_trouble, trouble};
 pub use ready::{custom_resource_established, daemon_set_ready, stateful_set_ready};
 pub use wait::{Deadline, Poll, WaitError};
 pub use yaml::{YamlError, parse_yaml, to_yaml};

@@ -74,6 +74,15 @@ pub async fn trouble(
     Ok(Some(format!("pod {name}: {text}{more}")))
 }
 
+/// Says why a pod is not ready, as far as its own status tells; `None` where it is.
+#[must_use]
+pub fn pod_trouble(pod: &Pod) -> Option<String> {
+    match state(pod) {
+        PodState::Ready => None,
+        PodState::Settling(text) | PodState::Unscheduled(text) | PodState::Failing(text) => Some(text),
+    }
+}
+
 /// Reads the state of a pod from its status.
 fn state(pod: &Pod) -> PodState {
     let Some(status) = &pod.status else { return PodState::Settling("just created".to_owned()) };

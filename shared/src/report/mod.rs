@@ -23,4 +23,9 @@ pub use table::{Cell, Table};
 pub trait Report: Serialize {
     /// Returns the result as a table, for people. `wide` asks for the columns that only `-o wide` shows.
     fn table(&self, wide: bool) -> Table;
+
+    /// Returns further tables, which stand below the first. One without rows is left out.
+    fn more_tables(&self, _wide: bool) -> Vec<Table> {
+        Vec::new()
+    }
 }

@@ -125,14 +125,15 @@ impl Printer {
     pub fn report(&self, report: &impl Report) -> Result<(), OutputError> {
         match self.0.format {
             Format::Table | Format::Wide => {
-                let table = report.table(self.0.format == Format::Wide);
+                let wide = self.0.format == Format::Wide;
+                let table = report.table(wide);
                 match table.empty_message() {
-                    Some(message) => {
-                        self.note(message);
-                        Ok(())
-                    }
-                    None => self.data(&table.render()),
+                    Some(message) => self.note(message),
+                    None => self.data(&table.render())?,
                 }
+                let more = report.more_tables(wide);
+                let mut more = more.iter().filter(|table| table.empty_message().is_none());
+                more.try_for_each(|table| self.data(&format!("\n{}", table.render())))
             }
             Format::Json => {
                 let json = serde_json::to_string_pretty(report).map_err(OutputError::Json)?;

@@ -8,6 +8,7 @@ use super::one_line;
 /// What kubectl prints where there is nothing; a column that is never empty can be cut with `awk`.
 const NOTHING: &str = "<none>";
 const GAP: usize = 3;
+const NOTE_INDENT: &str = "    ";
 
 /// A table with one line per row.
 ///
@@ -15,8 +16,15 @@ const GAP: usize = 3;
 #[derive(Clone, Debug)]
 pub struct Table {
     headers: Vec<&'static str>,
-    rows: Vec<Vec<Cell>>,
+    rows: Vec<Row>,
     when_empty: &'static str,
+}
+
+/// A line of fields, and lines below it that span all columns.
+#[derive(Clone, Debug)]
+struct Row {
+    cells: Vec<Cell>,
+    notes: Vec<String>,
 }
 
 /// One field of a table.
@@ -42,7 +50,14 @@ impl Table {
 
     /// Adds a row. The caller sorts; a missing field is printed as `<none>`.
     pub fn row(&mut self, cells: impl IntoIterator<Item = impl Into<Cell>>) {
-        self.rows.push(cells.into_iter().map(Into::into).collect());
+        self.rows.push(Row { cells: cells.into_iter().map(Into::into).collect(), notes: Vec::new() });
+    }
+
+    /// Adds a line below the last row, indented, over all columns: what belongs to the row and fits no column.
+    pub fn note(&mut self, text: impl AsRef<str>) {
+        if let Some(row) = self.rows.last_mut() {
+            row.notes.push(one_line(text.as_ref()));
+        }
     }
 
     /// Returns the message to print when there are no rows.
@@ -52,11 +67,12 @@ impl Table {
 
     /// Renders the table with colours; the stream it is written to strips them where they are not wanted.
     pub(super) fn render(&self) -> String {
-        let headers: Vec<Cell> = self.headers.iter().map(|&header| Cell::from(header)).collect();
+        let cells = self.headers.iter().map(|&header| Cell::from(header)).collect();
+        let headers = Row { cells, notes: Vec::new() };
         let lines = || std::iter::once(&headers).chain(&self.rows);
         let nothing = Cell::from("");
-        let cell = |row: &[Cell], column: usize| row.get(column).unwrap_or(&nothing).clone();
-        let widths: Vec<usize> = (0..headers.len())
+        let cell = |row: &Row, column: usize| row.cells.get(column).unwrap_or(&nothing).clone();
+        let widths: Vec<usize> = (0..self.headers.len())
             .map(|column| lines().map(|row| cell(row, column).text.width()).max().unwrap_or(0))
             .collect();
 
@@ -70,6 +86,9 @@ impl Table {
                 }
             }
             text.push('\n');
+            for note in &row.notes {
+                text.extend([NOTE_INDENT, note, "\n"]);
+            }
         }
         text
     }
@@ -144,6 +163,21 @@ mod tests {
         ba\u{1b}[2Jr      <none>         <none>
         ");
         assert!(text.lines().all(|line| line.trim_end() == line), "no trailing spaces");
+    }
+
+    #[test]
+    fn notes_stand_below_their_row_and_move_no_column() {
+        let mut table = Table::new(["CHECK", "RESULT"]);
+        table.note("belongs to nothing");
+        table.row(["bundle-stored", "fail"]);
+        table.note("stored: \u{1b}[2J a long line that is wider than the table");
+        table.row(["webhook", "pass"]);
+        insta::assert_snapshot!(anstream::adapter::strip_str(&table.render()).to_string(), @r"
+        CHECK           RESULT
+        bundle-stored   fail
+            stored: \u{1b}[2J a long line that is wider than the table
+        webhook         pass
+        ");
     }
 
     #[test]

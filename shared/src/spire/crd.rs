@@ -6,7 +6,7 @@ use kube::CustomResource;
 use serde::{Deserialize, Serialize};
 
 /// Which pods get which SPIFFE ID, and which other trust domains they trust (`clusterspiffeid_types.go`).
-#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "spire.spiffe.io",
     version = "v1alpha1",

@@ -7,7 +7,7 @@ use kube::{Resource, ResourceExt};
 
 use super::ReadError;
 use super::desired::BUNDLE_SERVICE_NAME;
-use crate::fleet::Member;
+use crate::fleet::{Member, Need};
 use crate::mesh::{EndpointUrl, Exposure, ManagedSpire};
 
 /// The address of a bundle endpoint, as far as it exists.
@@ -33,7 +33,8 @@ pub async fn bundle_endpoint(member: &Member, spire: &ManagedSpire) -> Result<En
     let namespace = &spire.server_namespace;
     let services: Api<Service> = Api::namespaced(member.client().clone(), namespace);
     let service = services.get_opt(BUNDLE_SERVICE_NAME).await.map_err(|error| {
-        ReadError::new(member.name(), format!("Service {namespace}/{BUNDLE_SERVICE_NAME}"), &error)
+        let need = Need::new("get", "", "services", Some(namespace));
+        ReadError::new(member.name(), format!("Service {namespace}/{BUNDLE_SERVICE_NAME}"), need, &error)
     })?;
     match service {
         Some(service) => service_endpoint(member, &service, None).await,
@@ -58,7 +59,9 @@ pub async fn service_endpoint(
         nodes
             .list(&ListParams::default())
             .await
-            .map_err(|error| ReadError::new(member.name(), "nodes", &error))?
+            .map_err(|error| {
+                ReadError::new(member.name(), "nodes", Need::new("list", "", "nodes", None), &error)
+            })?
             .items
     } else {
         Vec::new()

@@ -1,4 +1,4 @@
-use crate::fleet::{Cause, RequestError};
+use crate::fleet::{Cause, Need, RequestError};
 use crate::hint::Hint;
 
 /// Something of SPIRE that could not be read from a cluster.
@@ -9,19 +9,25 @@ pub struct ReadError {
     pub cluster: String,
     /// What was to be read: kind, namespace and name.
     pub what: String,
+    /// The right that it takes.
+    pub need: Box<Need>,
     /// What the API server said.
     pub source: RequestError,
 }
 
 impl ReadError {
-    pub(super) fn new(cluster: &str, what: impl Into<String>, error: &kube::Error) -> Self {
-        Self { cluster: cluster.to_owned(), what: what.into(), source: RequestError::from(error) }
+    pub(super) fn new(cluster: &str, what: impl Into<String>, need: Need, error: &kube::Error) -> Self {
+        Self {
+            cluster: cluster.to_owned(),
+            what: what.into(),
+            need: Box::new(need),
+            source: RequestError::from(error),
+        }
     }
 }
 
 impl Hint for ReadError {
     fn hint(&self) -> Option<String> {
-        matches!(self.source.cause(), Cause::Forbidden)
-            .then(|| format!("ask for the right to get and list it: {}", self.what))
+        matches!(self.source.cause(), Cause::Forbidden).then(|| format!("ask for the right to {}", self.need))
     }
 }

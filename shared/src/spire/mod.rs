@@ -7,6 +7,9 @@ pub mod crd;
 pub mod desired;
 pub mod discovery;
 pub mod endpoint;
+pub mod polls;
+pub mod presented;
+pub mod schedule;
 pub mod server;
 
 mod error;

@@ -3,9 +3,9 @@ use std::fmt;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::prelude::{FromDer, ParsedExtension, X509Certificate};
 
 use super::TrustDomain;
 
@@ -53,8 +53,11 @@ impl Serialize for AuthorityDigest {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Authority {
     der: Vec<u8>,
+    /// Start of validity, in seconds since 1970 (UTC).
+    not_before: i64,
     /// End of validity, in seconds since 1970 (UTC).
     not_after: i64,
+    key_id: Option<String>,
 }
 
 impl Authority {
@@ -65,8 +68,14 @@ impl Authority {
         if !rest.is_empty() {
             return Err(BundleError::Certificate(format!("{} bytes follow the certificate", rest.len())));
         }
+        let not_before = certificate.validity().not_before.timestamp();
         let not_after = certificate.validity().not_after.timestamp();
-        Ok(Self { der, not_after })
+        let key_id =
+            certificate.extensions().iter().find_map(|extension| match extension.parsed_extension() {
+                ParsedExtension::SubjectKeyIdentifier(id) => Some(hex(id.0)),
+                _ => None,
+            });
+        Ok(Self { der, not_before, not_after, key_id })
     }
 
     /// Returns the certificate in DER.
@@ -75,11 +84,34 @@ impl Authority {
         &self.der
     }
 
+    /// Returns the start of validity, in seconds since 1970 (UTC).
+    #[must_use]
+    pub fn not_before(&self) -> i64 {
+        self.not_before
+    }
+
     /// Returns the end of validity, in seconds since 1970 (UTC).
     #[must_use]
     pub fn not_after(&self) -> i64 {
         self.not_after
     }
+
+    /// Returns the subject key identifier in hexadecimal, which SPIRE calls the authority's ID. `None` where the certificate has
+    /// none (RFC 5280, section 4.2.1.2, asks for one in every CA certificate).
+    #[must_use]
+    pub fn key_id(&self) -> Option<&str> {
+        self.key_id.as_deref()
+    }
+}
+
+/// Writes bytes in lower-case hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// The X.509 authorities of one trust domain. Never holds those of two domains.
@@ -98,6 +130,12 @@ pub enum BundleError {
     /// Not base64 where base64 is expected.
     #[error("an authority is not base64: {0}")]
     Base64(String),
+    /// Not the JSON that is expected.
+    #[error("the bundle is not SPIFFE's JSON: {0}")]
+    Json(String),
+    /// Not PEM where PEM is expected.
+    #[error("the bundle is not PEM: {0}")]
+    Pem(String),
     /// More authorities than a bundle can sensibly hold.
     #[error("the bundle holds more than {MOST_AUTHORITIES} authorities")]
     TooMany,
@@ -121,6 +159,51 @@ impl TrustBundle {
             }
         }
         Ok(Self { trust_domain, authorities })
+    }
+
+    /// Builds a bundle from certificates in PEM, as agents start from. Blocks of other kinds are left out.
+    ///
+    /// # Errors
+    /// [`BundleError`] when the text is no PEM, or one of them is not a certificate.
+    pub fn from_pem(trust_domain: TrustDomain, text: &str) -> Result<Self, BundleError> {
+        let blocks = pem::parse_many(text).map_err(|error| BundleError::Pem(error.to_string()))?;
+        let mut authorities = BTreeMap::new();
+        for block in blocks.into_iter().filter(|block| block.tag() == "CERTIFICATE") {
+            let der = block.into_contents();
+            authorities.insert(AuthorityDigest::of(&der), Authority::from_der(der)?);
+            if authorities.len() > MOST_AUTHORITIES {
+                return Err(BundleError::TooMany);
+            }
+        }
+        Ok(Self { trust_domain, authorities })
+    }
+
+    /// Builds a bundle from SPIFFE's JSON (SPIFFE Trust Domain and Bundle, section 4). Keys of JWTs are left out.
+    ///
+    /// # Errors
+    /// [`BundleError`] when the text is no such JSON, or one of the authorities is not a certificate.
+    pub fn from_spiffe_json(trust_domain: TrustDomain, text: &str) -> Result<Self, BundleError> {
+        #[derive(Deserialize)]
+        struct Document {
+            keys: Vec<Key>,
+        }
+        #[derive(Deserialize)]
+        struct Key {
+            #[serde(rename = "use")]
+            purpose: Option<String>,
+            #[serde(default)]
+            x5c: Vec<String>,
+        }
+        let document: Document =
+            serde_json::from_str(text).map_err(|error| BundleError::Json(error.to_string()))?;
+        let keys = document.keys.iter().filter(|key| key.purpose.as_deref() == Some("x509-svid"));
+        Self::from_base64_der(trust_domain, keys.flat_map(|key| &key.x5c).map(String::as_str))
+    }
+
+    /// Returns the authority with this subject key identifier (hexadecimal).
+    #[must_use]
+    pub fn with_key_id(&self, key_id: &str) -> Option<(&AuthorityDigest, &Authority)> {
+        self.authorities.iter().find(|(_, authority)| authority.key_id() == Some(key_id))
     }
 
     /// Returns the trust domain whose SVIDs this bundle verifies.

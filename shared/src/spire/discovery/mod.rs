@@ -3,18 +3,23 @@
 //! A server is known by what it runs, not by its labels, which differ from installation to installation: a container whose
 //! image or command is `spire-server`, in a `StatefulSet` or a `Deployment` of any namespace.
 
+mod agents;
 mod settings;
 mod workload;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
 use kube::api::{Api, ListParams};
 use serde::Serialize;
 
+pub use agents::{FoundAgents, SdsNames, find_agents};
+
 use super::ReadError;
 use super::endpoint::{Endpoint, service_endpoint};
 use super::server::Server;
-use crate::fleet::{ExecTarget, Member};
+use crate::fleet::{ExecTarget, Member, Need};
 use crate::hint::Hint;
 use crate::trust::TrustDomain;
 use workload::Workload;
@@ -39,6 +44,8 @@ pub struct FoundSpire {
     pub workload: String,
     /// Name of the mesh that it was installed for, where these plugins did.
     pub mesh: Option<String>,
+    /// The labels that its pods have.
+    pub selector: BTreeMap<String, String>,
     /// The pod to talk to: a ready one before a running one. `None` while there is none that runs.
     pub pod: Option<String>,
     /// Whether that pod is ready.
@@ -83,6 +90,22 @@ pub struct FoundControllerManager {
     pub watch_classless: bool,
     /// Name of the cluster, part of the agents' SPIFFE IDs.
     pub cluster_name: Option<String>,
+    /// Its trust domain, where its configuration gives a valid one.
+    pub trust_domain: Option<TrustDomain>,
+    /// Regular expressions of namespaces whose pods it leaves alone.
+    pub ignore_namespaces: Vec<String>,
+}
+
+impl FoundControllerManager {
+    /// Tells whether it acts on objects of a class, or on those without one (`reconcileClass` in spire-controller-manager 0.6.3,
+    /// `pkg/spireentry/reconciler.go`).
+    #[must_use]
+    pub fn acts_on(&self, class_name: Option<&str>) -> bool {
+        match class_name.filter(|class| !class.is_empty()) {
+            Some(class) => self.class_name.as_deref() == Some(class),
+            None => self.class_name.is_none() || self.watch_classless,
+        }
+    }
 }
 
 /// Why SPIRE could not be looked for, or not be told apart.
@@ -149,7 +172,8 @@ impl FoundSpire {
         };
         let services: Api<Service> = Api::namespaced(member.client().clone(), &self.namespace);
         let service = services.get(name).await.map_err(|error| {
-            ReadError::new(member.name(), format!("Service {}/{name}", self.namespace), &error)
+            let need = Need::new("get", "", "services", Some(&self.namespace));
+            ReadError::new(member.name(), format!("Service {}/{name}", self.namespace), need, &error)
         })?;
         service_endpoint(member, &service, Some(*port)).await
     }
@@ -198,19 +222,23 @@ async fn look_closer(member: &Member, workload: &Workload) -> Result<FoundSpire,
     let (pods, services, maps) = futures::try_join!(
         list::<Pod>(member, namespace),
         list::<Service>(member, namespace),
-        config_maps(member, workload)
+        config_maps(member, &workload.namespace, workload.config_maps())
     )?;
     Ok(workload.describe(&pods, &services, &maps))
 }
 
-async fn config_maps(member: &Member, workload: &Workload) -> Result<Vec<ConfigMap>, ReadError> {
-    let api: Api<ConfigMap> = Api::namespaced(member.client().clone(), &workload.namespace);
-    let names = workload.config_maps();
+async fn config_maps(
+    member: &Member,
+    namespace: &str,
+    names: BTreeSet<String>,
+) -> Result<Vec<ConfigMap>, ReadError> {
+    let api: Api<ConfigMap> = Api::namespaced(member.client().clone(), namespace);
     let maps = names.iter().map(|name| {
         let api = &api;
         async move {
             api.get_opt(name).await.map_err(|error| {
-                ReadError::new(member.name(), format!("ConfigMap {}/{name}", workload.namespace), &error)
+                let need = Need::new("get", "", "configmaps", Some(namespace));
+                ReadError::new(member.name(), format!("ConfigMap {namespace}/{name}"), need, &error)
             })
         }
     });
@@ -230,7 +258,8 @@ where
     let list = api.list(&ListParams::default()).await.map_err(|error| {
         let place =
             namespace.map_or_else(|| "in all namespaces".to_owned(), |name| format!("in namespace {name}"));
-        ReadError::new(member.name(), format!("{} {place}", K::plural(&())), &error)
+        let need = Need::new("list", &K::group(&()), &K::plural(&()), namespace);
+        ReadError::new(member.name(), format!("{} {place}", K::plural(&())), need, &error)
     })?;
     Ok(list.items)
 }

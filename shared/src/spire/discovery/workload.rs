@@ -72,6 +72,7 @@ impl Workload {
             namespace: self.namespace.clone(),
             workload: self.name(),
             mesh: self.mesh(),
+            selector: self.selector.clone(),
             ready: pod.is_some_and(is_ready),
             pod: pod.map(ResourceExt::name_any),
             binary: command
@@ -183,6 +184,10 @@ fn controller_manager(maps: &[ConfigMap]) -> FoundControllerManager {
         watch_classless: bool,
         #[serde(default)]
         cluster_name: String,
+        #[serde(default)]
+        trust_domain: String,
+        #[serde(default)]
+        ignore_namespaces: Vec<String>,
     }
     let some = |text: String| Some(text).filter(|text| !text.is_empty());
     files(maps)
@@ -192,15 +197,17 @@ fn controller_manager(maps: &[ConfigMap]) -> FoundControllerManager {
             class_name: some(config.class_name),
             watch_classless: config.watch_classless,
             cluster_name: some(config.cluster_name),
+            trust_domain: config.trust_domain.parse().ok(),
+            ignore_namespaces: config.ignore_namespaces,
         })
         .unwrap_or_default()
 }
 
-fn files(maps: &[ConfigMap]) -> impl Iterator<Item = &String> {
+pub(super) fn files(maps: &[ConfigMap]) -> impl Iterator<Item = &String> {
     maps.iter().flat_map(|map| map.data.iter().flat_map(BTreeMap::values))
 }
 
-fn runs(container: &Container, program: &str) -> bool {
+pub(super) fn runs(container: &Container, program: &str) -> bool {
     let repository = container.image.as_deref().map(repository);
     let words = container.command.iter().flatten().take(1);
     repository.is_some_and(|repository| is_program(repository, program))

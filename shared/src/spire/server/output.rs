@@ -93,6 +93,15 @@ pub struct Entry {
     pub federates_with: Vec<TrustDomain>,
 }
 
+impl Entry {
+    /// Returns the UID of the pod that it selects, as the controller-manager's entries do.
+    #[must_use]
+    pub fn pod_uid(&self) -> Option<&str> {
+        let selectors = self.selectors.iter().filter(|selector| selector.kind == "k8s");
+        selectors.map(|selector| &selector.value).find_map(|value| value.strip_prefix("pod-uid:"))
+    }
+}
+
 /// One property that a workload has to have: `k8s:pod-uid:…`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Selector {

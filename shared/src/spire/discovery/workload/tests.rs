@@ -72,6 +72,9 @@ fn a_server_of_somebody_else_is_described() {
       "namespace": "spire-server",
       "workload": "StatefulSet/spire-server",
       "mesh": null,
+      "selector": {
+        "app.kubernetes.io/name": "server"
+      },
       "pod": "spire-server-1",
       "ready": true,
       "container": "spire-server",
@@ -92,7 +95,9 @@ fn a_server_of_somebody_else_is_described() {
       "controller_manager": {
         "class_name": "spire-mgmt",
         "watch_classless": false,
-        "cluster_name": "foo"
+        "cluster_name": "foo",
+        "trust_domain": null,
+        "ignore_namespaces": []
       }
     }
     "#);

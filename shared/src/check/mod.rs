@@ -1,0 +1,189 @@
+//! The check engine: what a check is, in which order checks are taken, and what comes of them.
+//!
+//! Knows nothing of SPIRE or Istio: the catalogues do, each beside what it checks. A check is a pure function of what was
+//! read before, so it can be tried without a cluster. What stands on something that failed is skipped, not failed: the one
+//! cause is reported alone.
+
+mod result;
+
+use std::fmt;
+
+pub use result::{CheckId, CheckResult, Scope, Status, Verification};
+
+/// One check of a catalogue: about `W`, what was read; with repairs of type `R`.
+pub struct Check<W, R> {
+    /// Its name.
+    pub id: CheckId,
+    /// What is so when it passes, in a few words: `every server answers`.
+    pub title: &'static str,
+    /// The checks that it stands on. They come earlier in the catalogue.
+    pub needs: &'static [CheckId],
+    /// Answers it: one finding for everything that it looked at.
+    pub run: fn(&W) -> Vec<Finding<R>>,
+}
+
+/// What a check found about one thing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding<R> {
+    /// What it is about.
+    pub scope: Scope,
+    /// What came of it.
+    pub verdict: Verdict<R>,
+}
+
+/// What a check came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict<R> {
+    /// As it has to be; with what was read.
+    Pass(Vec<String>),
+    /// It works, and will not for ever or not for everybody.
+    Warn(Fault<R>),
+    /// Not as it has to be.
+    Fail(Fault<R>),
+    /// It could not be looked at, for this reason.
+    Skip(String),
+}
+
+/// What is wrong with something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault<R> {
+    /// The one cause, in words.
+    pub cause: String,
+    /// What was read, one line each.
+    pub evidence: Vec<String>,
+    /// The next step: a sentence, or a command that can be pasted.
+    pub hint: String,
+    /// What can be done about it without asking anybody what he wants.
+    pub repair: Option<R>,
+}
+
+impl<R> Fault<R> {
+    /// Makes a fault from its cause and the next step.
+    pub fn new(cause: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { cause: cause.into(), evidence: Vec::new(), hint: hint.into(), repair: None }
+    }
+
+    /// Adds what was read.
+    #[must_use]
+    pub fn seen(mut self, evidence: impl Into<String>) -> Self {
+        self.evidence.push(evidence.into());
+        self
+    }
+
+    /// Says how it can be repaired safely.
+    #[must_use]
+    pub fn repaired_by(mut self, repair: R) -> Self {
+        self.repair = Some(repair);
+        self
+    }
+}
+
+impl<R> Finding<R> {
+    /// Something is as it has to be.
+    pub fn pass(scope: Scope, evidence: impl Into<String>) -> Self {
+        Self { scope, verdict: Verdict::Pass(vec![evidence.into()]) }
+    }
+
+    /// Something works, and will not for ever or not for everybody.
+    pub fn warn(scope: Scope, fault: Fault<R>) -> Self {
+        Self { scope, verdict: Verdict::Warn(fault) }
+    }
+
+    /// Something is not as it has to be.
+    pub fn fail(scope: Scope, fault: Fault<R>) -> Self {
+        Self { scope, verdict: Verdict::Fail(fault) }
+    }
+
+    /// Something could not be looked at.
+    pub fn skip(scope: Scope, reason: impl Into<String>) -> Self {
+        Self { scope, verdict: Verdict::Skip(reason.into()) }
+    }
+}
+
+/// Takes every check of a catalogue, in its order.
+pub fn run<W, R: Clone + fmt::Display>(catalogue: &[Check<W, R>], world: &W) -> Verification<R> {
+    let mut verification = Verification::new();
+    for check in catalogue {
+        for Finding { scope, verdict } in (check.run)(world) {
+            let verdict = match verification.blocking(check.needs, &scope) {
+                Some(reason) => Verdict::Skip(reason),
+                None => verdict,
+            };
+            verification.add(check, scope, verdict);
+        }
+    }
+    verification
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SERVER: CheckId = CheckId("server");
+    const BUNDLE: CheckId = CheckId("bundle");
+    const ENTRIES: CheckId = CheckId("entries");
+
+    fn cluster(name: &str) -> Scope {
+        Scope::cluster(name)
+    }
+
+    fn verdicts(fails: &[&str]) -> Vec<String> {
+        let catalogue: [Check<Vec<&str>, String>; 3] = [
+            Check {
+                id: SERVER,
+                title: "every server answers",
+                needs: &[],
+                run: |down| {
+                    let find = |name: &str| {
+                        if down.contains(&name) {
+                            Finding::fail(cluster(name), Fault::new("it is down", "start it"))
+                        } else {
+                            Finding::pass(cluster(name), "it answers")
+                        }
+                    };
+                    vec![find("foo"), find("bar"), find("baz")]
+                },
+            },
+            Check {
+                id: BUNDLE,
+                title: "every bundle is stored",
+                needs: &[SERVER],
+                run: |_| {
+                    let fail = |from, to| {
+                        Finding::fail(Scope::pair(from, to), Fault::new("it is stale", "carry it"))
+                    };
+                    vec![fail("foo", "bar"), fail("foo", "baz"), fail("bar", "baz")]
+                },
+            },
+            Check {
+                id: ENTRIES,
+                title: "every pod has one entry",
+                needs: &[BUNDLE],
+                run: |_| vec![Finding::pass(Scope::pair("foo", "bar"), "1")],
+            },
+        ];
+        let verification = run(&catalogue, &fails.to_vec());
+        let line = |result: &CheckResult| format!("{} {} {}", result.id, result.scope, result.status);
+        verification.results().iter().map(line).collect()
+    }
+
+    #[test]
+    fn what_stands_on_something_that_failed_is_skipped_and_the_rest_is_not() {
+        insta::assert_snapshot!(verdicts(&["bar"]).join("\n"), @r"
+        server foo pass
+        server bar fail
+        server baz pass
+        bundle foo→bar skip
+        bundle foo→baz fail
+        bundle bar→baz skip
+        entries foo→bar skip
+        ");
+    }
+
+    #[test]
+    fn a_failed_pair_does_not_hide_another_pair() {
+        let verdicts = verdicts(&[]);
+        assert!(verdicts.contains(&"bundle bar→baz fail".to_owned()), "{verdicts:?}");
+        assert!(verdicts.contains(&"entries foo→bar skip".to_owned()), "{verdicts:?}");
+    }
+}

@@ -1,0 +1,228 @@
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+
+use super::{Check, Fault, Verdict};
+
+/// Name of a check: lower-case words with dashes, which is its anchor in `docs/checks.md`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct CheckId(pub &'static str);
+
+impl fmt::Display for CheckId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+/// What a check is about.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Scope {
+    /// The mesh as a whole.
+    Mesh,
+    /// One cluster.
+    Cluster {
+        /// Its name.
+        cluster: String,
+    },
+    /// One cluster's trust in another.
+    Pair {
+        /// The one that trusts.
+        from: String,
+        /// The one that is trusted.
+        to: String,
+    },
+    /// Something in a cluster.
+    Object {
+        /// Name of the cluster.
+        cluster: String,
+        /// What: `Pod default/sleep-1`, `ClusterSPIFFEID x`, `Node n`.
+        object: String,
+    },
+}
+
+impl Scope {
+    /// Names a cluster.
+    pub fn cluster(name: impl Into<String>) -> Self {
+        Self::Cluster { cluster: name.into() }
+    }
+
+    /// Names a cluster's trust in another.
+    pub fn pair(from: impl Into<String>, to: impl Into<String>) -> Self {
+        Self::Pair { from: from.into(), to: to.into() }
+    }
+
+    /// Names something in a cluster.
+    pub fn object(cluster: impl Into<String>, object: impl Into<String>) -> Self {
+        Self::Object { cluster: cluster.into(), object: object.into() }
+    }
+
+    /// Tells whether what is wrong with this is wrong with `other` too: a cluster covers its pairs and what is in it.
+    fn covers(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Mesh, _) => true,
+            (
+                Self::Cluster { cluster },
+                Self::Cluster { cluster: other } | Self::Object { cluster: other, .. },
+            ) => cluster == other,
+            (Self::Cluster { cluster }, Self::Pair { from, to }) => cluster == from || cluster == to,
+            (own, other) => own == other,
+        }
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Mesh => f.write_str("mesh"),
+            Self::Cluster { cluster } => f.write_str(cluster),
+            Self::Pair { from, to } => write!(f, "{from}→{to}"),
+            Self::Object { cluster, object } => write!(f, "{cluster}: {object}"),
+        }
+    }
+}
+
+impl Serialize for Scope {
+    /// Writes the names that apply: `{}` for the mesh, `cluster`, `from` and `to`, or `cluster` and `object`.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let pairs: Vec<(&str, &str)> = match self {
+            Self::Mesh => Vec::new(),
+            Self::Cluster { cluster } => vec![("cluster", cluster)],
+            Self::Pair { from, to } => vec![("from", from), ("to", to)],
+            Self::Object { cluster, object } => vec![("cluster", cluster), ("object", object)],
+        };
+        serializer.collect_map(pairs)
+    }
+}
+
+/// What a check came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// As it has to be.
+    Pass,
+    /// Works, and will not for ever or not for everybody.
+    Warn,
+    /// Not as it has to be.
+    Fail,
+    /// Not looked at, because something that it stands on failed or could not be read.
+    Skip,
+}
+
+impl Status {
+    /// Returns the word for tables, which is also the word in JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Warn => "warn",
+            Self::Fail => "fail",
+            Self::Skip => "skip",
+        }
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What a check came to about one thing. The shape of its JSON is a promise.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CheckResult {
+    /// Which check: `bundle-stored`. Has its section in `docs/checks.md`.
+    pub id: CheckId,
+    /// What is so when it passes.
+    pub title: &'static str,
+    /// What it is about.
+    pub scope: Scope,
+    /// What came of it.
+    pub status: Status,
+    /// The one cause, in words, or why it was skipped; null where it passed.
+    pub cause: Option<String>,
+    /// What was read, one line each: the reason to believe the status.
+    pub evidence: Vec<String>,
+    /// The next step: a sentence, or a command that can be pasted; null where it passed or was skipped.
+    pub hint: Option<String>,
+    /// What `--fix` would do about it; null where nothing can safely be done.
+    pub fix: Option<String>,
+}
+
+/// What all checks came to.
+#[derive(Clone, Debug)]
+pub struct Verification<R> {
+    results: Vec<CheckResult>,
+    repairs: Vec<R>,
+}
+
+impl<R: Clone + fmt::Display> Verification<R> {
+    pub(super) fn new() -> Self {
+        Self { results: Vec::new(), repairs: Vec::new() }
+    }
+
+    /// Returns every result, in the order of the catalogue.
+    #[must_use]
+    pub fn results(&self) -> &[CheckResult] {
+        &self.results
+    }
+
+    /// Returns every repair that was found, in the order of the catalogue.
+    #[must_use]
+    pub fn repairs(&self) -> &[R] {
+        &self.repairs
+    }
+
+    /// Tells whether nothing failed and nothing needs attention.
+    #[must_use]
+    pub fn is_healthy(&self) -> bool {
+        !self.results.iter().any(|result| matches!(result.status, Status::Fail | Status::Warn))
+    }
+
+    /// Counts the results of a status.
+    #[must_use]
+    pub fn count(&self, status: Status) -> usize {
+        self.results.iter().filter(|result| result.status == status).count()
+    }
+
+    /// Returns why a check about `scope` cannot be answered: the first of what it needs that is not so.
+    pub(super) fn blocking(&self, needs: &[CheckId], scope: &Scope) -> Option<String> {
+        let is_broken = |result: &&CheckResult| matches!(result.status, Status::Fail | Status::Skip);
+        self.results
+            .iter()
+            .filter(|result| needs.contains(&result.id) && result.scope.covers(scope))
+            .find(is_broken)
+            .map(|result| format!("{} of {} comes first", result.id, result.scope))
+    }
+
+    pub(super) fn add<W>(&mut self, check: &Check<W, R>, scope: Scope, verdict: Verdict<R>) {
+        let (status, fault) = match verdict {
+            Verdict::Pass(evidence) => (Status::Pass, Ok(evidence)),
+            Verdict::Skip(reason) => (Status::Skip, Err(Fault::new(reason, String::new()))),
+            Verdict::Warn(fault) => (Status::Warn, Err(fault)),
+            Verdict::Fail(fault) => (Status::Fail, Err(fault)),
+        };
+        let mut result = CheckResult {
+            id: check.id,
+            title: check.title,
+            scope,
+            status,
+            cause: None,
+            evidence: Vec::new(),
+            hint: None,
+            fix: None,
+        };
+        match fault {
+            Ok(evidence) => result.evidence = evidence,
+            Err(Fault { cause, evidence, hint, repair }) => {
+                result.cause = Some(cause);
+                result.evidence = evidence;
+                result.hint = Some(hint).filter(|hint| !hint.is_empty());
+                result.fix = repair.as_ref().map(ToString::to_string);
+                self.repairs.extend(repair);
+            }
+        }
+        self.results.push(result);
+    }
+}

@@ -1,0 +1,358 @@
+//! Checks on a cluster and its server.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{Findings, Reached, UP, kubectl, of_each, reached};
+use crate::check::{Fault, Finding, Scope};
+use crate::federation::examined::{Clock, Examined};
+use crate::federation::observed::{ObservedCluster, Seen, SeenServer, Trouble, Unread};
+use crate::federation::status::text;
+use crate::fleet::Need;
+use crate::mesh::Spire;
+use crate::spire::endpoint::Endpoint;
+use crate::spire::schedule::{prepared_at, replaced_at};
+
+/// By how much clocks may differ, in seconds, before certificates of one cluster are not valid yet in the other. SPIRE dates them
+/// back by ten (`NotBeforeCushion` in SPIRE's `pkg/server/credtemplate/builder.go`).
+const MOST_SKEW: i64 = 10;
+/// From which difference on it is worth a word, in seconds.
+const NOTABLE_SKEW: i64 = 5;
+/// How late the server may be with its own schedule: it looks every ten seconds, and may have been restarted.
+const LATE: SignedDuration = SignedDuration::from_mins(10);
+
+pub(super) fn reachable(examined: &Examined) -> Findings {
+    let answer = |cluster: &ObservedCluster| match &cluster.seen {
+        Ok(_) => Finding::pass(Scope::cluster(cluster.name()), "its API server answers"),
+        Err(unread) => {
+            let fault =
+                Fault::new("its API server cannot be reached", format!("{} version", kubectl(cluster)));
+            Finding::fail(Scope::cluster(cluster.name()), fault.seen(&unread.why))
+        }
+    };
+    examined.observed.clusters.iter().map(answer).collect()
+}
+
+/// Names every right that something could not be read without.
+pub(super) fn rights(examined: &Examined) -> Findings {
+    of_each(examined, |reached| {
+        let mut needs: Vec<Need> = unread(examined, &reached)
+            .into_iter()
+            .filter_map(|unread| unread.need.map(|need| *need))
+            .collect();
+        needs.sort();
+        needs.dedup();
+        let Some(first) = needs.first() else {
+            return vec![Finding::pass(reached.scope(), "everything could be read")];
+        };
+        let namespace = first.namespace.as_ref().map(|name| format!(" -n {name}")).unwrap_or_default();
+        let group = if first.group.is_empty() { String::new() } else { format!(".{}", first.group) };
+        let check =
+            format!("{} auth can-i {} {}{group}{namespace}", reached.kubectl(), first.verb, first.resource);
+        let mut fault = Fault::new("rights are missing, so not everything can be checked", check);
+        for need in &needs {
+            fault = fault.seen(format!("you may not {need}"));
+        }
+        vec![Finding::warn(reached.scope(), fault)]
+    })
+}
+
+/// Gathers what could not be read of a cluster.
+fn unread(examined: &Examined, reached: &Reached<'_>) -> Vec<Unread> {
+    let (seen, details) = (reached.seen, reached.details);
+    let fetched = examined.fetched.iter().filter(|((from, _), _)| from == reached.name());
+    let parts = [
+        seen.spire.as_ref().err(),
+        seen.server_trouble.as_ref().err(),
+        seen.server.as_ref().err(),
+        seen.endpoint.as_ref().err(),
+        seen.polls.as_ref().err(),
+        seen.agents.as_ref().err(),
+        seen.nodes.as_ref().err(),
+        seen.relationship_objects.as_ref().err(),
+        details.clock.as_ref().err(),
+        details.admission.as_ref().err(),
+        details.identity_objects.as_ref().err(),
+        details.entries.as_ref().err(),
+        details.csi_nodes.as_ref().err(),
+        details.published_bundle.as_ref().err(),
+        details.presented.as_ref().err(),
+        details.workloads.as_ref().err(),
+        details.istio_trust_domain.as_ref().err(),
+    ];
+    parts
+        .into_iter()
+        .flatten()
+        .chain(fetched.filter_map(|(_, fetched)| fetched.as_ref().err()))
+        .cloned()
+        .collect()
+}
+
+pub(super) fn clocks(examined: &Examined) -> Findings {
+    let known: Vec<(Reached<'_>, Clock)> = reached(examined)
+        .filter_map(|reached| Some((reached, *reached.details.clock.as_ref().ok()?.as_ref()?)))
+        .collect();
+    let mut findings = Vec::new();
+    for (index, (first, clock)) in known.iter().enumerate() {
+        for (second, other) in &known[index + 1..] {
+            findings.push(compared((first, *clock), (second, *other)));
+        }
+    }
+    findings
+}
+
+fn compared(
+    (first, clock): (&Reached<'_>, Clock),
+    (second, other): (&Reached<'_>, Clock),
+) -> Finding<super::Repair> {
+    let scope = Scope::pair(first.name(), second.name());
+    let apart = (clock.ahead_seconds - other.ahead_seconds).abs();
+    // A date is cut to the second, and the answer took its time.
+    let error = 1 + i64::try_from(clock.round_trip.max(other.round_trip).as_secs()).unwrap_or(i64::MAX);
+    let sure = apart.saturating_sub(error).max(0);
+    let (ahead, behind) =
+        if clock.ahead_seconds > other.ahead_seconds { (first, second) } else { (second, first) };
+    let fault = || {
+        let cause = format!(
+            "the clock of {} is {apart} s ahead of that of {}; certificates that it makes are not valid yet there",
+            ahead.name(),
+            behind.name()
+        );
+        Fault::new(cause, format!("set the clocks of the nodes of {} and {} by NTP", ahead.name(), behind.name())).seen(
+            format!("dates of the API servers' answers, good to {error} s; SPIRE dates certificates back by {MOST_SKEW} s"),
+        )
+    };
+    match sure {
+        sure if sure >= MOST_SKEW => Finding::fail(scope, fault()),
+        sure if sure >= NOTABLE_SKEW => Finding::warn(scope, fault()),
+        _ => Finding::pass(scope, format!("{apart} s apart, good to {error} s")),
+    }
+}
+
+pub(super) fn found(examined: &Examined) -> Findings {
+    of_each(examined, |reached| {
+        let scope = reached.scope();
+        vec![match &reached.seen.spire {
+            Ok(Some(found)) => {
+                Finding::pass(scope, format!("{} in namespace {}", found.workload, found.namespace))
+            }
+            Ok(None) => {
+                let hint = match &reached.cluster.cluster.spire {
+                    Spire::Managed(_) => UP.to_owned(),
+                    Spire::Existing(_) => format!("{} get statefulsets,deployments -A", reached.kubectl()),
+                };
+                Finding::fail(scope, Fault::new("there is no SPIRE server as the mesh file means it", hint))
+            }
+            Err(unread) => Finding::skip(scope, &unread.why),
+        }]
+    })
+}
+
+pub(super) fn ready(examined: &Examined) -> Findings {
+    of_each(examined, |reached| {
+        let scope = reached.scope();
+        let seen = reached.seen;
+        vec![match (&seen.server, &seen.server_trouble) {
+            (_, Ok(Some(trouble))) => Finding::fail(scope, down(&reached, trouble, examined.observed.at)),
+            (Ok(server), _) => Finding::pass(scope, format!("pod {}, SPIRE {}", server.pod, server.version)),
+            (Err(Unread { need: Some(_), why, .. }), _) => Finding::skip(scope, why),
+            (Err(unread), _) => {
+                let hint = unread.hint.clone().unwrap_or_else(|| describe(&reached));
+                Finding::fail(scope, Fault::new("the server does not answer", hint).seen(&unread.why))
+            }
+        }]
+    })
+}
+
+fn describe(reached: &Reached<'_>) -> String {
+    let (namespace, workload) = match &reached.seen.spire {
+        Ok(Some(found)) => (found.namespace.as_str(), found.workload.to_lowercase()),
+        _ => ("spire-server", "pods".to_owned()),
+    };
+    format!("{} -n {namespace} describe {workload}", reached.kubectl())
+}
+
+/// Says what stops working while a server is down, and when.
+fn down(reached: &Reached<'_>, trouble: &Trouble, now: Timestamp) -> Fault<super::Repair> {
+    let mut fault = Fault::new(
+        "the server is down: running workloads keep their SVIDs until these end, new pods get none",
+        describe(reached),
+    )
+    .seen(&trouble.why);
+    if let Spire::Managed(spire) = &reached.cluster.cluster.spire {
+        // Agents renew at half of the life, so the oldest SVID had half of it left when the server went down.
+        let since = trouble.since.unwrap_or(now);
+        let first = since.checked_add(spire.svid_ttl / 2).unwrap_or(since);
+        let known = if trouble.since.is_some() { "down since" } else { "down at" };
+        fault = fault.seen(format!(
+            "{known} {}; the first SVIDs end at {} at the earliest",
+            text(since),
+            text(first)
+        ));
+    }
+    fault
+}
+
+pub(super) fn trust_domain(examined: &Examined) -> Findings {
+    let servers: Vec<(&str, &SeenServer)> = examined
+        .observed
+        .clusters
+        .iter()
+        .filter_map(|cluster| Some((cluster.name(), cluster.server()?)))
+        .collect();
+    of_each(examined, |reached| {
+        let scope = reached.scope();
+        let Ok(server) = &reached.seen.server else {
+            return vec![Finding::skip(scope, "its server could not be asked")];
+        };
+        let own = server.bundle.trust_domain();
+        let wanted = reached.cluster.trust_domain();
+        let twin = servers
+            .iter()
+            .find(|(name, other)| *name != reached.name() && other.bundle.trust_domain() == own);
+        let manager = reached.cluster.spire().and_then(|found| found.controller_manager.as_ref());
+        let manager =
+            manager.and_then(|manager| manager.trust_domain.as_ref()).filter(|domain| *domain != own);
+        let istio = match &reached.details.istio_trust_domain {
+            Ok(Some(domain)) if domain != own.as_str() => Some(domain),
+            _ => None,
+        };
+        let fault = if own != wanted {
+            Fault::new(
+                format!("its server is of trust domain {own}, the mesh file says {wanted}"),
+                format!(
+                    "write `trustDomain: {own}` in the mesh file; a trust domain cannot be renamed while its SPIRE runs"
+                ),
+            )
+        } else if let Some((twin, _)) = twin {
+            Fault::new(
+                format!("{twin} has the same trust domain, so its SVIDs pass for this cluster's"),
+                "set up one of the two with a trust domain of its own",
+            )
+        } else if let Some(domain) = manager {
+            Fault::new(
+                format!(
+                    "its controller-manager is configured for trust domain {domain}, its server for {own}"
+                ),
+                UP,
+            )
+        } else if let Some(domain) = istio {
+            Fault::new(
+                format!("Istio is configured for trust domain {domain}, SPIRE for {own}"),
+                format!("set meshConfig.trustDomain: {own} in Istio, and restart its workloads"),
+            )
+            .seen("ConfigMap istio-system/istio, key mesh")
+        } else {
+            return vec![Finding::pass(scope, own.to_string())];
+        };
+        vec![Finding::fail(scope, fault.seen(format!("the bundle of pod {} is that of {own}", server.pod)))]
+    })
+}
+
+pub(super) fn ca_lifetime(examined: &Examined) -> Findings {
+    let now = examined.observed.at;
+    of_each(examined, |reached| {
+        let scope = reached.scope();
+        let Ok(server) = &reached.seen.server else {
+            return vec![Finding::skip(scope, "its server could not be asked")];
+        };
+        let logs = format!("{} -n {} logs {}", reached.kubectl(), namespace(server), pod(server));
+        let Some(active) = &server.authorities.active else {
+            return vec![Finding::fail(scope, Fault::new("the server has no CA, so it signs nothing", logs))];
+        };
+        let end = Timestamp::from_second(active.expires_at).unwrap_or(Timestamp::MAX);
+        let expires = format!("CA {} ends at {}", active.id, text(end));
+        if end <= now {
+            let cause = "the server's CA has expired, so it signs nothing that anybody accepts";
+            return vec![Finding::fail(scope, Fault::new(cause, logs).seen(expires))];
+        }
+        let Some((_, own)) = server.bundle.with_key_id(&active.id) else {
+            return vec![Finding::pass(scope, expires)];
+        };
+        let is_late = |at: Timestamp| at.checked_add(LATE).is_ok_and(|at| at < now);
+        let fault = if is_late(replaced_at(own)) {
+            let cause =
+                format!("the server should have gone on with its next CA at {}", text(replaced_at(own)));
+            Fault::new(cause, logs)
+        } else if server.authorities.prepared.is_none() && is_late(prepared_at(own)) {
+            let cause = format!("the server should have made its next CA at {}", text(prepared_at(own)));
+            Fault::new(cause, logs)
+        } else {
+            return vec![Finding::pass(scope, expires)];
+        };
+        vec![Finding::warn(scope, fault.seen(expires))]
+    })
+}
+
+fn namespace(server: &SeenServer) -> &str {
+    server.pod.split_once('/').map_or("", |(namespace, _)| namespace)
+}
+
+fn pod(server: &SeenServer) -> &str {
+    server.pod.split_once('/').map_or(server.pod.as_str(), |(_, pod)| pod)
+}
+
+pub(super) fn webhook(examined: &Examined) -> Findings {
+    of_each(examined, |reached| {
+        let scope = reached.scope();
+        let Seen { server: Ok(server), .. } = reached.seen else {
+            return vec![Finding::skip(scope, "its server could not be asked")];
+        };
+        let restart = format!("{} -n {} delete pod {}", reached.kubectl(), namespace(server), pod(server));
+        vec![match &reached.details.admission {
+            Ok(Ok(())) => Finding::pass(scope, "a ClusterSPIFFEID passes a dry run"),
+            Ok(Err(refusal)) if refusal.contains("x509: ") => {
+                let cause = "its own webhook refuses every change of SPIRE's objects: the webhook's certificate is of a CA that was revoked";
+                Finding::fail(scope, Fault::new(cause, restart).seen(refusal))
+            }
+            Ok(Err(refusal)) => {
+                let cause = "its own webhook lets no change of SPIRE's objects through";
+                let hint = format!(
+                    "{} -n {} logs {} -c spire-controller-manager",
+                    reached.kubectl(),
+                    namespace(server),
+                    pod(server)
+                );
+                Finding::fail(scope, Fault::new(cause, hint).seen(refusal))
+            }
+            Err(unread) => Finding::skip(scope, &unread.why),
+        }]
+    })
+}
+
+pub(super) fn bundle_endpoint(examined: &Examined) -> Findings {
+    let now = u64::try_from(examined.observed.at.as_second()).unwrap_or_default();
+    of_each(examined, |reached| {
+        let scope = reached.scope();
+        match &reached.seen.endpoint {
+            Ok(Endpoint::Ready(_)) => {}
+            Ok(Endpoint::Pending(why) | Endpoint::Unexposed(why)) => {
+                let services = reached.cluster.spire().map_or("spire-server", |found| &found.namespace);
+                let hint = format!("{} -n {services} describe services", reached.kubectl());
+                let cause = "the bundle endpoint has no address that other clusters can reach";
+                return vec![Finding::fail(scope, Fault::new(cause, hint).seen(why))];
+            }
+            Err(unread) => return vec![Finding::skip(scope, &unread.why)],
+        }
+        let Ok(server) = &reached.seen.server else {
+            return vec![Finding::skip(scope, "its server could not be asked")];
+        };
+        let presented = match &reached.details.presented {
+            Ok(presented) => presented,
+            Err(unread) => return vec![Finding::skip(scope, &unread.why)],
+        };
+        let wanted = server.bundle.trust_domain().server_id();
+        let restart = format!("{} -n {} delete pod {}", reached.kubectl(), namespace(server), pod(server));
+        let fault = if presented.id.as_ref() != Some(&wanted) {
+            Fault::new(format!("its bundle endpoint does not present {wanted}"), restart)
+        } else if let Err(why) = presented.verify(&server.bundle, now) {
+            Fault::new(
+                "its bundle endpoint presents a certificate that its own bundle does not verify",
+                restart,
+            )
+            .seen(why)
+        } else {
+            return vec![Finding::pass(scope, format!("pod {} presents {wanted}", server.pod))];
+        };
+        vec![Finding::fail(scope, fault.seen(format!("pod {} presents: {}", server.pod, presented.names)))]
+    })
+}

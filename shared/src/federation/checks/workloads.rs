@@ -1,0 +1,329 @@
+//! Checks on the identities of pods.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::SignedDuration;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use kube::ResourceExt;
+use kube::core::{Selector, SelectorExt};
+use regex_lite::Regex;
+
+use super::{Findings, Reached, Repair, UP, of_each};
+use crate::check::{Fault, Finding};
+use crate::federation::examined::{Examined, Parts, SeenWorkload};
+use crate::federation::observed::{ObservedCluster, SeenServer};
+use crate::mesh::Spire;
+use crate::spire::crd::ClusterSPIFFEID;
+use crate::spire::server::Entry;
+use crate::trust::TrustDomain;
+
+/// How long a new pod may be without an entry: the controller-manager looks every ten seconds (`gcInterval`).
+const SETTLING: SignedDuration = SignedDuration::from_secs(15);
+
+pub(super) fn identity_objects(examined: &Examined) -> Findings {
+    of_each(examined, |reached| {
+        let (server, objects) = match (&reached.seen.server, &reached.details.identity_objects) {
+            (Ok(server), Ok(objects)) => (server, objects),
+            (Err(unread), _) | (_, Err(unread)) => return vec![Finding::skip(reached.scope(), &unread.why)],
+        };
+        objects.iter().map(|object| identity_object(&reached, server, object)).collect()
+    })
+}
+
+fn identity_object(reached: &Reached<'_>, server: &SeenServer, object: &ClusterSPIFFEID) -> Finding<Repair> {
+    let name = object.name_any();
+    let scope = reached.object(format!("ClusterSPIFFEID {name}"));
+    if !acts_on(reached, object) {
+        let class = object.spec.class_name.as_deref().unwrap_or("none");
+        let manager = reached.cluster.spire().and_then(|found| found.class_name()).unwrap_or("none");
+        let cause =
+            format!("it is ignored: its className is {class}, that of the controller-manager is {manager}");
+        let hint = format!(
+            "{} patch clusterspiffeid {name} --type merge -p '{{\"spec\":{{\"className\":\"{manager}\"}}}}'",
+            reached.kubectl()
+        );
+        return Finding::warn(scope, Fault::new(cause, hint));
+    }
+    let missing = missing_bundles(server, object);
+    let stats = object.status.clone().unwrap_or_default().stats;
+    let figures = format!(
+        "status.stats: podsSelected {}, entriesToSet {}, entryFailures {}, podEntryRenderFailures {}, entriesMasked {}",
+        stats.pods_selected,
+        stats.entries_to_set,
+        stats.entry_failures,
+        stats.pod_entry_render_failures,
+        stats.entries_masked
+    );
+    if let Some(domain) = missing.first() {
+        if let Some(peer) = reached.peers().find(|peer| peer.trust_domain() == domain) {
+            return Finding::skip(
+                scope,
+                format!("bundle-stored of {}→{} comes first", reached.name(), peer.name()),
+            );
+        }
+        let hint = format!(
+            "take {domain} out of federatesWith, or add its cluster to the mesh file: {} edit clusterspiffeid {name}",
+            reached.kubectl()
+        );
+        let cause = format!(
+            "its pods get no entry at all, because the server holds no bundle of {domain}, which federatesWith names"
+        );
+        return Finding::fail(scope, Fault::new(cause, hint).seen(figures));
+    }
+    let manager_log = || {
+        let (namespace, pod) = server.pod.split_once('/').unwrap_or_default();
+        format!("{} -n {namespace} logs {pod} -c spire-controller-manager", reached.kubectl())
+    };
+    if stats.pod_entry_render_failures > 0 {
+        let cause = "its spiffeIDTemplate gives no valid SPIFFE ID for some pods";
+        return Finding::fail(scope, Fault::new(cause, manager_log()).seen(figures));
+    }
+    if stats.entry_failures > 0 {
+        return Finding::fail(
+            scope,
+            Fault::new("the server refuses some of its entries", manager_log()).seen(figures),
+        );
+    }
+    if stats.entries_masked > 0 {
+        let cause = "another ClusterSPIFFEID gives some of its pods the same entry";
+        return Finding::warn(
+            scope,
+            Fault::new(cause, format!("{} get clusterspiffeids", reached.kubectl())).seen(figures),
+        );
+    }
+    Finding::pass(scope, figures)
+}
+
+/// Lists the trust domains that an object federates with and whose bundles the server does not hold.
+fn missing_bundles(server: &SeenServer, object: &ClusterSPIFFEID) -> Vec<TrustDomain> {
+    let named = object.spec.federates_with.iter().filter_map(|name| name.parse::<TrustDomain>().ok());
+    named.filter(|domain| server.stored_bundle(domain).is_none()).collect()
+}
+
+fn acts_on(reached: &Reached<'_>, object: &ClusterSPIFFEID) -> bool {
+    let manager = reached.cluster.spire().and_then(|found| found.controller_manager.as_ref());
+    manager.is_none_or(|manager| manager.acts_on(object.spec.class_name.as_deref()))
+}
+
+pub(super) fn entries(examined: &Examined) -> Findings {
+    of_each(examined, |reached| {
+        let (Ok(server), Ok(entries), Ok(objects), Ok(workloads)) = (
+            &reached.seen.server,
+            &reached.details.entries,
+            &reached.details.identity_objects,
+            &reached.details.workloads,
+        ) else {
+            return vec![Finding::skip(
+                reached.scope(),
+                "entries, identity objects or pods could not be read",
+            )];
+        };
+        let objects: Vec<&ClusterSPIFFEID> =
+            objects.iter().filter(|object| acts_on(&reached, object)).collect();
+        let mut of_pod: BTreeMap<&str, Vec<&Entry>> = BTreeMap::new();
+        for entry in entries {
+            of_pod.entry(entry.pod_uid().unwrap_or_default()).or_default().push(entry);
+        }
+        let check = |workload: &SeenWorkload| {
+            let entries = of_pod.get(workload.uid.as_str()).map(Vec::as_slice).unwrap_or_default();
+            OfPod { workload, entries, objects: &objects, server, reached, examined }.check()
+        };
+        workloads.iter().map(check).collect()
+    })
+}
+
+/// A pod, with what is held against it.
+struct OfPod<'e> {
+    workload: &'e SeenWorkload,
+    entries: &'e [&'e Entry],
+    objects: &'e [&'e ClusterSPIFFEID],
+    server: &'e SeenServer,
+    reached: Reached<'e>,
+    examined: &'e Examined,
+}
+
+impl OfPod<'_> {
+    fn check(&self) -> Finding<Repair> {
+        let scope = self.reached.object(self.workload.object());
+        match self.entries {
+            [] => self.without_entry(),
+            [entry] => self.with_entry(entry),
+            entries => {
+                let ids: Vec<String> = entries.iter().map(|entry| entry.spiffe_id.to_string()).collect();
+                let cause = format!(
+                    "it has {} registration entries, so which identity it gets is a matter of chance: {} select it",
+                    entries.len(),
+                    list(self.selecting().map(|object| format!("ClusterSPIFFEID {}", object.name_any())))
+                );
+                let hint = format!(
+                    "let one of them exclude it: {} get clusterspiffeids -o yaml",
+                    self.reached.kubectl()
+                );
+                Finding::fail(scope, Fault::new(cause, hint).seen(format!("identities: {}", ids.join(", "))))
+            }
+        }
+    }
+
+    fn with_entry(&self, entry: &Entry) -> Finding<Repair> {
+        let scope = self.reached.object(self.workload.object());
+        let SeenWorkload { namespace, service_account, .. } = self.workload;
+        let expected = format!("/ns/{namespace}/sa/{service_account}");
+        if self.workload.parts != Parts::Volume && entry.spiffe_id.path() != expected {
+            let cause = format!(
+                "its identity is not the one that Istio expects: {} instead of …{expected}",
+                entry.spiffe_id
+            );
+            let hint = format!(
+                "set spiffeIDTemplate of {} as Istio expects it",
+                list(self.selecting().map(ResourceExt::name_any))
+            );
+            return Finding::fail(scope, Fault::new(cause, hint));
+        }
+        let lacks = |peer: &&ObservedCluster| !entry.federates_with.contains(peer.trust_domain());
+        let lacking: Vec<String> =
+            self.reached.peers().filter(lacks).map(|peer| peer.trust_domain().to_string()).collect();
+        if lacking.is_empty() {
+            return Finding::pass(scope, entry.spiffe_id.to_string());
+        }
+        let objects = list(self.selecting().map(ResourceExt::name_any));
+        let cause = format!(
+            "its entry does not federate with {}, so it does not get that bundle: ClusterSPIFFEID {objects} lacks it in federatesWith",
+            lacking.join(", ")
+        );
+        let hint = match &self.reached.cluster.cluster.spire {
+            Spire::Managed(_) => UP.to_owned(),
+            Spire::Existing(_) => format!(
+                "add {} to federatesWith: {} edit clusterspiffeid {objects}",
+                lacking.join(", "),
+                self.reached.kubectl()
+            ),
+        };
+        Finding::fail(
+            scope,
+            Fault::new(cause, hint).seen(format!("entry {} of {}", entry.id, entry.spiffe_id)),
+        )
+    }
+
+    fn without_entry(&self) -> Finding<Repair> {
+        let scope = self.reached.object(self.workload.object());
+        let young = self
+            .workload
+            .created
+            .is_some_and(|created| self.examined.observed.at.duration_since(created) < SETTLING);
+        if young {
+            return Finding::skip(scope, "it has only just been made, and its entry may still come");
+        }
+        if let Some(pattern) = self.ignored_by() {
+            let cause = format!(
+                "it waits for an identity: the controller-manager ignores its namespace (`{pattern}` in ignoreNamespaces)"
+            );
+            return Finding::fail(scope, Fault::new(cause, "run it in another namespace"));
+        }
+        let selecting: Vec<&ClusterSPIFFEID> = self.selecting().collect();
+        if let Some(object) = selecting.iter().find(|object| !missing_bundles(self.server, object).is_empty())
+        {
+            return Finding::skip(
+                scope,
+                format!("identity-objects of ClusterSPIFFEID {} comes first", object.name_any()),
+            );
+        }
+        if let Some(object) = selecting.first() {
+            let (namespace, pod) = self.server.pod.split_once('/').unwrap_or_default();
+            let hint =
+                format!("{} -n {namespace} logs {pod} -c spire-controller-manager", self.reached.kubectl());
+            let cause = format!(
+                "it waits for an identity: ClusterSPIFFEID {} selects it, and there is no entry",
+                object.name_any()
+            );
+            return Finding::fail(scope, Fault::new(cause, hint));
+        }
+        let mut fault =
+            Fault::new("it waits for an identity: no ClusterSPIFFEID selects it", self.label_hint());
+        for object in self.objects {
+            fault =
+                fault.seen(format!("ClusterSPIFFEID {}: {}", object.name_any(), self.excluded_by(object)));
+        }
+        Finding::fail(scope, fault)
+    }
+
+    fn label_hint(&self) -> String {
+        match &self.reached.cluster.cluster.spire {
+            Spire::Managed(_) => format!(
+                "{} -n {} label pod {} spiffe.io/spire-managed-identity=true, and the same in its controller's template",
+                self.reached.kubectl(),
+                self.workload.namespace,
+                self.workload.name
+            ),
+            Spire::Existing(_) => {
+                format!("let one select it: {} get clusterspiffeids -o yaml", self.reached.kubectl())
+            }
+        }
+    }
+
+    /// Goes through the objects that select the pod.
+    fn selecting(&self) -> impl Iterator<Item = &ClusterSPIFFEID> {
+        self.objects.iter().copied().filter(|object| {
+            matches(object.spec.pod_selector.as_ref(), &self.workload.labels)
+                && matches(object.spec.namespace_selector.as_ref(), &self.workload.namespace_labels)
+        })
+    }
+
+    fn excluded_by(&self, object: &ClusterSPIFFEID) -> String {
+        if matches(object.spec.pod_selector.as_ref(), &self.workload.labels) {
+            return format!("its namespaceSelector excludes namespace {}", self.workload.namespace);
+        }
+        let selector =
+            object.spec.pod_selector.clone().and_then(|selector| Selector::try_from(selector).ok());
+        format!(
+            "its podSelector excludes the pod: {}",
+            selector.map(|selector| selector.to_string()).unwrap_or_default()
+        )
+    }
+
+    fn ignored_by(&self) -> Option<&str> {
+        let manager = self.reached.cluster.spire()?.controller_manager.as_ref()?;
+        let ignores = |pattern: &&String| {
+            Regex::new(pattern).is_ok_and(|regex| regex.is_match(&self.workload.namespace))
+        };
+        manager.ignore_namespaces.iter().find(ignores).map(String::as_str)
+    }
+}
+
+fn list(names: impl Iterator<Item = String>) -> String {
+    let names: BTreeSet<String> = names.collect();
+    names.into_iter().collect::<Vec<_>>().join(" and ")
+}
+
+/// Tells whether a selector accepts labels; none accepts all.
+fn matches(selector: Option<&LabelSelector>, labels: &BTreeMap<String, String>) -> bool {
+    selector.is_none_or(|selector| {
+        Selector::try_from(selector.clone()).is_ok_and(|selector| selector.matches(labels))
+    })
+}
+
+pub(super) fn on_spire(examined: &Examined) -> Findings {
+    of_each(examined, |reached| {
+        let workloads = match &reached.details.workloads {
+            Ok(workloads) => workloads,
+            Err(unread) => return vec![Finding::skip(reached.scope(), &unread.why)],
+        };
+        let check = |workload: &SeenWorkload| {
+            let scope = reached.object(workload.object());
+            match workload.parts {
+                Parts::Volume => None,
+                Parts::ProxyAndVolume => Some(Finding::pass(scope, "its proxy mounts the SPIFFE CSI driver")),
+                Parts::Proxy => {
+                    let cause = "its proxy does not mount the SPIFFE CSI driver, so its certificate comes from istiod";
+                    let hint = format!(
+                        "inject it with SPIRE's template, and make it again: {} -n {} delete pod {}",
+                        reached.kubectl(),
+                        workload.namespace,
+                        workload.name
+                    );
+                    Some(Finding::fail(scope, Fault::new(cause, hint)))
+                }
+            }
+        };
+        workloads.iter().filter_map(check).collect()
+    })
+}

@@ -1,0 +1,246 @@
+//! Reading for the checks: what a status needs not.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use futures::future::join_all;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod};
+use k8s_openapi::api::storage::v1::CSINode;
+use kube::ResourceExt;
+use kube::api::{Api, PostParams};
+use kube::client::Body;
+
+use super::examined::{Clock, Details, Examined, FailedFetch, Parts, SeenWorkload};
+use super::observe::{list, observe};
+use super::observed::{Observed, Read, Seen, Unread};
+use crate::fleet::{Member, Need, RequestError};
+use crate::mesh::{Mesh, Spire};
+use crate::spire::crd::{ClusterSPIFFEID, ClusterSpiffeIdSpec};
+use crate::spire::desired::CSI_DRIVER;
+use crate::spire::discovery::FoundSpire;
+use crate::spire::presented::{Presented, of_pod};
+use crate::spire::server::{Entry, RefreshError, Server};
+use crate::trust::{TrustBundle, TrustDomain};
+
+/// Name of the object that is sent as a dry run, and never made.
+const PROBE: &str = "spire-mesh-probe";
+/// Name of the `ConfigMap` that a managed server publishes its bundle in, and of its key.
+const PUBLISHED_BUNDLE: (&str, &str) = ("spire-bundle", "bundle.crt");
+
+/// Reads all that the checks need, from all clusters at the same time, and lets every server fetch its peers' bundles.
+pub async fn examine(mesh: &Mesh, members: &[Member], unreachable: &BTreeMap<String, String>) -> Examined {
+    let observed = observe(mesh, members, unreachable).await;
+    let details = join_all(members.iter().filter_map(|member| {
+        let seen = observed.cluster(member.name())?.seen.as_ref().ok()?;
+        Some(async { (member.name().to_owned(), Box::pin(details(member, seen)).await) })
+    }));
+    let (details, fetched) = futures::join!(details, fetch_all(members, &observed));
+    Examined { details: details.into_iter().collect(), fetched, observed }
+}
+
+/// Lets every server fetch the bundle of every peer with which it has a relationship.
+async fn fetch_all(
+    members: &[Member],
+    observed: &Observed,
+) -> BTreeMap<(String, String), Read<Result<(), FailedFetch>>> {
+    let fetches = observed.pairs().filter_map(|(from, to)| {
+        from.server()?.relationship(to.trust_domain())?;
+        let member = members.iter().find(|member| member.name() == from.name())?;
+        let server = from.spire()?.server(member)?;
+        let key = (from.name().to_owned(), to.name().to_owned());
+        Some(async move { (key, fetch(&server, to.trust_domain()).await) })
+    });
+    join_all(fetches).await.into_iter().collect()
+}
+
+async fn fetch(server: &Server<'_>, peer: &TrustDomain) -> Read<Result<(), FailedFetch>> {
+    match server.refresh(peer).await {
+        Ok(()) => Ok(Ok(())),
+        Err(RefreshError::Failed { cause, message, .. }) => Ok(Err(FailedFetch { cause, message })),
+        Err(RefreshError::Server(error)) => Err(Unread::server(&server.target.namespace, &error)),
+    }
+}
+
+async fn details(member: &Member, seen: &Seen) -> Details {
+    let found = || match &seen.spire {
+        Ok(Some(found)) => Ok(found),
+        Ok(None) => Err(Unread::because("there is no SPIRE server")),
+        Err(unread) => Err(unread.clone()),
+    };
+    let entries = async { entries(member, found()?).await };
+    let presented = async { presented(member, found()?).await };
+    let admission = async { admission(member, found()?).await };
+    let (
+        clock,
+        admission,
+        entries,
+        presented,
+        csi_nodes,
+        identity_objects,
+        published_bundle,
+        workloads,
+        istio,
+    ) = futures::join!(
+        clock(member),
+        admission,
+        entries,
+        presented,
+        csi_nodes(member),
+        list(member, Api::<ClusterSPIFFEID>::all(member.client().clone())),
+        published_bundle(member),
+        workloads(member),
+        istio_trust_domain(member),
+    );
+    Details {
+        clock,
+        admission,
+        identity_objects,
+        entries,
+        csi_nodes,
+        published_bundle,
+        presented,
+        workloads,
+        istio_trust_domain: istio,
+    }
+}
+
+async fn entries(member: &Member, found: &FoundSpire) -> Read<Vec<Entry>> {
+    let Some(server) = found.server(member) else {
+        return Err(Unread::because("no pod of the SPIRE server runs"));
+    };
+    server.entries().await.map_err(|error| Unread::server(&found.namespace, &error))
+}
+
+/// Looks at what the bundle endpoint presents in the server's own pod, without anything in between.
+async fn presented(member: &Member, found: &FoundSpire) -> Read<Presented> {
+    let (Some(pod), Some(endpoint)) = (&found.pod, &found.bundle_endpoint) else {
+        return Err(Unread::because("no pod of the SPIRE server runs with a bundle endpoint"));
+    };
+    let need = Need::new("create", "", "pods/portforward", Some(&found.namespace));
+    of_pod(member, &found.namespace, pod, endpoint.container_port).await.map_err(|error| match error {
+        crate::spire::presented::PresentedError::Request(error) => Unread::request(&need, &error),
+        other => Unread::because(other.to_string()),
+    })
+}
+
+/// Compares an API server's clock with ours by the `Date` of its answer.
+async fn clock(member: &Member) -> Read<Option<Clock>> {
+    let need = Need::new("get", "", "/version", None);
+    let request = http::Request::get("/version").body(Body::empty());
+    let request = request.map_err(|error| Unread::because(error.to_string()))?;
+    let (begun, sent) = (Instant::now(), Timestamp::now());
+    let answer = member.client().send(request).await;
+    let answer = answer.map_err(|error| Unread::request(&need, &RequestError::from(error)))?;
+    let round_trip = begun.elapsed();
+    let date = answer.headers().get(http::header::DATE).and_then(|date| date.to_str().ok());
+    let Some(theirs) = date.and_then(|date| jiff::fmt::rfc2822::parse(date).ok()) else { return Ok(None) };
+    let middle = sent.checked_add(round_trip / 2).unwrap_or(sent);
+    Ok(Some(Clock { ahead_seconds: theirs.timestamp().as_second() - middle.as_second(), round_trip }))
+}
+
+/// Sends an identity object as a dry run: the controller-manager's webhook has to answer, and nothing is made.
+async fn admission(member: &Member, found: &FoundSpire) -> Read<Result<(), String>> {
+    let need = Need::new("create", "spire.spiffe.io", "clusterspiffeids", None);
+    let spec = ClusterSpiffeIdSpec {
+        spiffe_id_template: "spiffe://{{ .TrustDomain }}/spire-mesh-probe".to_owned(),
+        class_name: found.class_name().map(str::to_owned),
+        ..ClusterSpiffeIdSpec::default()
+    };
+    let api: Api<ClusterSPIFFEID> = Api::all(member.client().clone());
+    let dry = PostParams { dry_run: true, ..PostParams::default() };
+    match api.create(&dry, &ClusterSPIFFEID::new(PROBE, spec)).await.map_err(RequestError::from) {
+        Ok(_) => Ok(Ok(())),
+        Err(error) if matches!(error.cause(), crate::fleet::Cause::Forbidden) => {
+            Err(Unread::request(&need, &error))
+        }
+        Err(error) => Ok(Err(error.to_string())),
+    }
+}
+
+async fn csi_nodes(member: &Member) -> Read<Vec<String>> {
+    let nodes: Vec<CSINode> = list(member, Api::all(member.client().clone())).await?;
+    let has_driver = |node: &CSINode| node.spec.drivers.iter().any(|driver| driver.name == CSI_DRIVER);
+    Ok(nodes.iter().filter(|node| has_driver(node)).map(ResourceExt::name_any).collect())
+}
+
+/// Reads the bundle that a managed server publishes for its agents to start from.
+async fn published_bundle(member: &Member) -> Read<Option<TrustBundle>> {
+    let Spire::Managed(spire) = &member.cluster.spire else { return Ok(None) };
+    let (name, key) = PUBLISHED_BUNDLE;
+    let Some(map) = config_map(member, &spire.agent_namespace, name).await? else { return Ok(None) };
+    let Some(text) = map.data.as_ref().and_then(|data| data.get(key)) else { return Ok(None) };
+    let bundle = TrustBundle::from_pem(member.cluster.trust_domain.clone(), text);
+    let what = format!("ConfigMap {}/{name}", spire.agent_namespace);
+    bundle.map(Some).map_err(|error| Unread::because(format!("{what}: {error}")))
+}
+
+/// Reads the trust domain from Istio's mesh configuration.
+async fn istio_trust_domain(member: &Member) -> Read<Option<String>> {
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct MeshConfig {
+        // What Istio takes without one (`pkg/config/constants`).
+        #[serde(default = "cluster_local")]
+        trust_domain: String,
+    }
+    fn cluster_local() -> String {
+        "cluster.local".to_owned()
+    }
+    let Some(map) = config_map(member, "istio-system", "istio").await? else { return Ok(None) };
+    let Some(text) = map.data.as_ref().and_then(|data| data.get("mesh")) else { return Ok(None) };
+    match serde_saphyr::from_str::<MeshConfig>(text) {
+        Ok(config) => Ok(Some(config.trust_domain)),
+        Err(error) => {
+            Err(Unread::because(format!("ConfigMap istio-system/istio holds no mesh configuration: {error}")))
+        }
+    }
+}
+
+async fn config_map(member: &Member, namespace: &str, name: &str) -> Read<Option<ConfigMap>> {
+    let need = Need::new("get", "", "configmaps", Some(namespace));
+    let maps: Api<ConfigMap> = Api::namespaced(member.client().clone(), namespace);
+    maps.get_opt(name).await.map_err(|error| Unread::request(&need, &RequestError::from(error)))
+}
+
+/// Lists the pods that need an identity, and are not on their way out.
+async fn workloads(member: &Member) -> Read<Vec<SeenWorkload>> {
+    let client = || member.client().clone();
+    let (pods, namespaces) = futures::try_join!(
+        list(member, Api::<Pod>::all(client())),
+        list(member, Api::<Namespace>::all(client()))
+    )?;
+    let labels: BTreeMap<String, BTreeMap<String, String>> =
+        namespaces.iter().map(|namespace| (namespace.name_any(), namespace.labels().clone())).collect();
+    Ok(pods.iter().filter_map(|pod| workload(pod, &labels)).collect())
+}
+
+fn workload(pod: &Pod, labels: &BTreeMap<String, BTreeMap<String, String>>) -> Option<SeenWorkload> {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    if pod.metadata.deletion_timestamp.is_some() || matches!(phase, Some("Succeeded" | "Failed")) {
+        return None;
+    }
+    let namespace = pod.namespace()?;
+    let spec = pod.spec.as_ref()?;
+    let mut containers = spec.containers.iter().chain(spec.init_containers.iter().flatten());
+    let has_proxy = containers.any(|container| container.name == "istio-proxy");
+    let volumes = spec.volumes.iter().flatten().filter_map(|volume| volume.csi.as_ref());
+    let mut of_driver = volumes.filter(|csi| csi.driver == CSI_DRIVER);
+    let parts = match (has_proxy, of_driver.next().is_some()) {
+        (true, true) => Parts::ProxyAndVolume,
+        (true, false) => Parts::Proxy,
+        (false, true) => Parts::Volume,
+        (false, false) => return None,
+    };
+    Some(SeenWorkload {
+        name: pod.name_any(),
+        created: pod.metadata.creation_timestamp.as_ref().map(|time| time.0),
+        uid: pod.uid().unwrap_or_default(),
+        node: spec.node_name.clone(),
+        service_account: spec.service_account_name.clone().unwrap_or_else(|| "default".to_owned()),
+        labels: pod.labels().clone(),
+        namespace_labels: labels.get(&namespace).cloned().unwrap_or_default(),
+        namespace,
+        parts,
+    })
+}

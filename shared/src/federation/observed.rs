@@ -1,0 +1,260 @@
+//! What was read of a mesh, before anybody judges it: plain data, so that a status and a check are pure functions of it.
+//!
+//! Every part that is read on its own is a [`Read`]: what could not be read says why, and the rest goes on.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Taint;
+
+use crate::fleet::{Cause, ExecProblem, Need, RequestError};
+use crate::hint::Hint;
+use crate::mesh::{Cluster, Mesh};
+use crate::spire::ReadError;
+use crate::spire::crd::ClusterFederatedTrustDomain;
+use crate::spire::discovery::{FoundAgents, FoundSpire};
+use crate::spire::endpoint::Endpoint;
+use crate::spire::polls::Polls;
+use crate::spire::server::{Agent, LocalAuthorities, Relationship, ServerError};
+use crate::trust::{TrustBundle, TrustDomain};
+
+/// Something that was read, or why it could not be.
+pub type Read<T> = Result<T, Unread>;
+
+/// Why something could not be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unread {
+    /// What came instead, in one line.
+    pub why: String,
+    /// The right that is missing, where that is why.
+    pub need: Option<Box<Need>>,
+    /// What to do about it: a sentence, or a command that can be pasted.
+    pub hint: Option<String>,
+}
+
+impl Unread {
+    /// Says why something cannot be read that stands on something else.
+    pub(super) fn because(why: impl Into<String>) -> Self {
+        Self { why: why.into(), need: None, hint: None }
+    }
+
+    /// Takes the answer of an API server to a request that needs `need`.
+    pub(super) fn request(need: &Need, error: &RequestError) -> Self {
+        match error.cause() {
+            Cause::Forbidden => {
+                Self { why: format!("you may not {need}"), need: Some(Box::new(need.clone())), hint: None }
+            }
+            _ => Self::because(format!("cannot {need}: {error}")),
+        }
+    }
+
+    /// Takes what reading an object ended with.
+    pub(super) fn read(error: &ReadError) -> Self {
+        match error.source.cause() {
+            Cause::Forbidden => Self::request(&error.need, &error.source),
+            _ => Self::error(error),
+        }
+    }
+
+    /// Takes any other error, with its causes and its hint.
+    pub(super) fn error<E: std::error::Error + Hint>(error: &E) -> Self {
+        Self { why: with_causes(error), need: None, hint: error.hint() }
+    }
+
+    /// Takes what asking a server in `namespace` ended with.
+    pub(super) fn server(namespace: &str, error: &ServerError) -> Self {
+        if let ServerError::Exec { source, .. } = error
+            && let ExecProblem::Request(request) = &source.problem
+            && request.cause() == Cause::Forbidden
+        {
+            return Self::request(&Need::new("create", "", "pods/exec", Some(namespace)), request);
+        }
+        Self::error(error)
+    }
+}
+
+/// Returns an error's text with those of its causes that say something new.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        next = cause.source();
+    }
+    text
+}
+
+/// A mesh as it was found.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    /// What the mesh file says.
+    pub mesh: Mesh,
+    /// One for each cluster, in the order of the mesh file.
+    pub clusters: Vec<ObservedCluster>,
+    /// When it was read.
+    pub at: Timestamp,
+}
+
+/// One cluster as it was found.
+#[derive(Clone, Debug)]
+pub struct ObservedCluster {
+    /// What the mesh file says about it.
+    pub cluster: Cluster,
+    /// What was read from it; the reason where it could not be reached.
+    pub seen: Read<Seen>,
+}
+
+/// What was read from a cluster that can be reached.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// The SPIRE server that the mesh file means; `None` where there is none.
+    pub spire: Read<Option<FoundSpire>>,
+    /// Why the server's pod is not ready, and since when. `None` where it is.
+    pub server_trouble: Read<Option<Trouble>>,
+    /// What the server itself says.
+    pub server: Read<SeenServer>,
+    /// Where other clusters reach its bundle endpoint.
+    pub endpoint: Read<Endpoint>,
+    /// How its server's regular fetches of its peers' bundles went, from the server's log.
+    pub polls: Read<Polls>,
+    /// The agents; `None` where they are not found.
+    pub agents: Read<Option<SeenAgents>>,
+    /// All nodes.
+    pub nodes: Read<Vec<SeenNode>>,
+    /// All relationship objects, of any class.
+    pub relationship_objects: Read<Vec<ClusterFederatedTrustDomain>>,
+}
+
+/// Why a pod is not ready.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// What its containers, events and volumes say.
+    pub why: String,
+    /// Since when, where that is known.
+    pub since: Option<Timestamp>,
+}
+
+/// What a SPIRE server says of itself.
+#[derive(Clone, Debug)]
+pub struct SeenServer {
+    /// Namespace and name of its pod.
+    pub pod: String,
+    /// Its version.
+    pub version: String,
+    /// The bundle of its own trust domain.
+    pub bundle: TrustBundle,
+    /// Its own CA certificates.
+    pub authorities: LocalAuthorities,
+    /// The bundles of other trust domains that it holds.
+    pub stored: Vec<TrustBundle>,
+    /// Its dynamic relationships.
+    pub relationships: Vec<Relationship>,
+    /// The agents that attested.
+    pub agents: Vec<Agent>,
+    /// How many registration entries it has.
+    pub entry_count: u64,
+}
+
+/// A cluster's agents.
+#[derive(Clone, Debug)]
+pub struct SeenAgents {
+    /// Where they were found, and how they are configured.
+    pub found: FoundAgents,
+    /// Their pods, by node.
+    pub pods: Vec<SeenAgentPod>,
+}
+
+/// An agent's pod.
+#[derive(Clone, Debug)]
+pub struct SeenAgentPod {
+    /// Its name.
+    pub name: String,
+    /// The node that it is on.
+    pub node: Option<String>,
+    /// When it was made.
+    pub created: Option<Timestamp>,
+    /// Why it is not ready; `None` where it is.
+    pub trouble: Option<String>,
+}
+
+/// A node, as far as SPIRE cares.
+#[derive(Clone, Debug)]
+pub struct SeenNode {
+    /// Its name.
+    pub name: String,
+    /// Its UID, which is the last part of its agent's SPIFFE ID.
+    pub uid: String,
+    /// Whether it is ready.
+    pub ready: bool,
+    /// What keeps pods away that do not tolerate it.
+    pub taints: Vec<Taint>,
+}
+
+impl SeenServer {
+    /// Returns the bundle of another trust domain that it holds.
+    #[must_use]
+    pub fn stored_bundle(&self, peer: &TrustDomain) -> Option<&TrustBundle> {
+        self.stored.iter().find(|bundle| bundle.trust_domain() == peer)
+    }
+
+    /// Returns its relationship with another trust domain.
+    #[must_use]
+    pub fn relationship(&self, peer: &TrustDomain) -> Option<&Relationship> {
+        self.relationships.iter().find(|known| &known.trust_domain == peer)
+    }
+}
+
+impl Observed {
+    /// Goes through every ordered pair of clusters, the one that trusts first.
+    pub fn pairs(&self) -> impl Iterator<Item = (&ObservedCluster, &ObservedCluster)> {
+        self.clusters.iter().flat_map(move |from| {
+            self.clusters.iter().filter(move |to| to.name() != from.name()).map(move |to| (from, to))
+        })
+    }
+
+    /// Returns a cluster by its name.
+    #[must_use]
+    pub fn cluster(&self, name: &str) -> Option<&ObservedCluster> {
+        self.clusters.iter().find(|cluster| cluster.name() == name)
+    }
+}
+
+impl ObservedCluster {
+    /// Returns the cluster's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.cluster.name
+    }
+
+    /// Returns its trust domain, as the mesh file says.
+    #[must_use]
+    pub fn trust_domain(&self) -> &TrustDomain {
+        &self.cluster.trust_domain
+    }
+
+    /// Returns what its server says, where it could be asked.
+    #[must_use]
+    pub fn server(&self) -> Option<&SeenServer> {
+        self.seen.as_ref().ok()?.server.as_ref().ok()
+    }
+
+    /// Returns its SPIRE, where it was found.
+    #[must_use]
+    pub fn spire(&self) -> Option<&FoundSpire> {
+        self.seen.as_ref().ok()?.spire.as_ref().ok()?.as_ref()
+    }
+
+    /// Returns how often its peers' servers fetch its bundle: a quarter of its refresh hint, which counts as a minute at least
+    /// (SPIRE, `pkg/common/bundleutil/refreshhint.go`).
+    #[must_use]
+    pub fn poll_interval(&self) -> Duration {
+        let hint = match &self.cluster.spire {
+            crate::mesh::Spire::Managed(spire) => spire.bundle_endpoint.refresh_hint,
+            crate::mesh::Spire::Existing(_) => Duration::from_mins(5),
+        };
+        hint.max(Duration::from_mins(1)) / 4
+    }
+}

@@ -1,0 +1,117 @@
+//! Carrying out what the checks found a safe repair for.
+
+use std::collections::BTreeMap;
+
+use futures::future::join_all;
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
+use serde_json::json;
+
+use super::locate::locate;
+use super::{FederationError, Repair, Step, Watch};
+use crate::fleet::{Member, RequestError};
+use crate::manifest::{Deadline, daemon_set_ready};
+use crate::spire::crd::ClusterFederatedTrustDomain;
+use crate::spire::discovery::find_agents;
+use crate::trust::TrustDomain;
+
+/// Makes one repair of several that are done in one go, and leaves out what stands there twice.
+#[must_use]
+pub fn merged(repairs: &[Repair]) -> Vec<Repair> {
+    let mut merged: Vec<Repair> = Vec::new();
+    let mut agents: BTreeMap<(&str, &str), Vec<String>> = BTreeMap::new();
+    for repair in repairs {
+        match repair {
+            Repair::RestartAgents { cluster, namespace, pods } => {
+                agents.entry((cluster, namespace)).or_default().extend(pods.iter().cloned());
+            }
+            Repair::CarryBundle { .. } => merged.push(repair.clone()),
+        }
+    }
+    merged.extend(agents.into_iter().map(|((cluster, namespace), pods)| Repair::RestartAgents {
+        cluster: cluster.to_owned(),
+        namespace: namespace.to_owned(),
+        pods,
+    }));
+    merged.sort();
+    merged.dedup();
+    merged
+}
+
+/// Carries out repairs, all at the same time, and returns what did not work, by cluster.
+pub async fn repair(
+    members: &[Member],
+    repairs: &[Repair],
+    deadline: Deadline<'_>,
+    watch: &dyn Watch,
+) -> Vec<(String, FederationError)> {
+    let done = join_all(repairs.iter().map(|repair| async move {
+        match repair {
+            Repair::CarryBundle { from, to } => {
+                let (own, peer) = (member(members, from)?, member(members, to)?);
+                Some((from.clone(), carry(own, peer, watch).await))
+            }
+            Repair::RestartAgents { cluster, namespace, pods } => {
+                let member = member(members, cluster)?;
+                watch.step(cluster, &Step::RestartingAgents);
+                Some((cluster.clone(), restart(member, namespace, pods, deadline).await))
+            }
+        }
+    }));
+    done.await.into_iter().flatten().filter_map(|(cluster, result)| Some((cluster, result.err()?))).collect()
+}
+
+fn member<'m>(members: &'m [Member], name: &str) -> Option<&'m Member> {
+    members.iter().find(|member| member.name() == name)
+}
+
+async fn carry(own: &Member, peer: &Member, watch: &dyn Watch) -> Result<(), FederationError> {
+    let (own_server, peer_server) = (locate(own).await?.server, locate(peer).await?.server);
+    let domain = peer_server.bundle().await?.trust_domain().clone();
+    watch.step(own.name(), &Step::CarryingBundle(domain.clone()));
+    drop_carried_bundle(own, &domain).await?;
+    own_server.set_bundle(&peer_server.bundle_document(&domain).await?).await?;
+    watch.step(own.name(), &Step::Refreshing(domain.clone()));
+    Ok(own_server.refresh(&domain).await?)
+}
+
+/// Takes the bundle out of the relationship objects for a trust domain: the next change of the object would set it again.
+async fn drop_carried_bundle(own: &Member, domain: &TrustDomain) -> Result<(), FederationError> {
+    let objects: Api<ClusterFederatedTrustDomain> = Api::all(own.client().clone());
+    let failed =
+        |source| FederationError::Request { what: format!("the relationship object for {domain}"), source };
+    let list = objects.list(&ListParams::default()).await.map_err(RequestError::from).map_err(failed)?;
+    let carrying = list.items.iter().filter(|object| {
+        object.spec.trust_domain == domain.as_str() && object.spec.trust_domain_bundle.is_some()
+    });
+    for object in carrying {
+        let without = Patch::Merge(json!({"spec": {"trustDomainBundle": null}}));
+        let patched = objects.patch(&object.name_any(), &PatchParams::default(), &without).await;
+        patched.map_err(RequestError::from).map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Deletes agents' pods: their controller makes them again, and they start from the bundle that the server publishes now.
+async fn restart(
+    member: &Member,
+    namespace: &str,
+    names: &[String],
+    deadline: Deadline<'_>,
+) -> Result<(), FederationError> {
+    let pods: Api<Pod> = Api::namespaced(member.client().clone(), namespace);
+    for name in names {
+        match pods.delete(name, &DeleteParams::default()).await.map_err(RequestError::from) {
+            Ok(_) => {}
+            Err(error) if error.is_not_found() => {}
+            Err(source) => {
+                return Err(FederationError::Request { what: format!("Pod {namespace}/{name}"), source });
+            }
+        }
+    }
+    if let Some(found) = find_agents(member).await? {
+        daemon_set_ready(member.client(), &found.namespace, &found.name, deadline).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,263 @@
+//! From what was read of a mesh to how it is.
+
+use std::time::Duration;
+
+use jiff::{Timestamp, Unit};
+
+use super::{
+    CaStatus, ClusterStatus, Counted, MeshStatus, NodeStatus, Refresh, RefreshState, RelationshipState,
+    RelationshipStatus, SpireStatus,
+};
+use crate::federation::observed::{Observed, ObservedCluster, Seen, SeenAgents, SeenNode, SeenServer};
+use crate::mesh::Spire;
+use crate::spire::endpoint::Endpoint;
+use crate::spire::polls::{Polled, Polls};
+use crate::spire::schedule::{locked_out_after, replaced_at};
+use crate::spire::server::Agent;
+use crate::trust::{AuthorityDigest, TrustBundle};
+
+impl MeshStatus {
+    /// Derives the status of a mesh from what was read of it.
+    #[must_use]
+    pub fn of(observed: &Observed) -> Self {
+        Self {
+            mesh: observed.mesh.name.clone(),
+            clusters: observed.clusters.iter().map(cluster).collect(),
+            relationships: observed.pairs().map(|(from, to)| relationship(observed, from, to)).collect(),
+        }
+    }
+}
+
+fn cluster(observed: &ObservedCluster) -> ClusterStatus {
+    let (spire, problems) = match &observed.seen {
+        Err(unread) => (None, vec![unread.why.clone()]),
+        Ok(seen) => {
+            let spire = seen.server.as_ref().ok().map(|server| spire(seen, server));
+            let problems = problems(observed, seen, spire.as_ref());
+            (spire, problems)
+        }
+    };
+    ClusterStatus {
+        cluster: observed.name().to_owned(),
+        context: observed.cluster.context.clone(),
+        trust_domain: observed.trust_domain().clone(),
+        managed: matches!(observed.cluster.spire, Spire::Managed(_)),
+        spire,
+        problems,
+    }
+}
+
+fn spire(seen: &Seen, server: &SeenServer) -> SpireStatus {
+    let agents = seen.agents.as_ref().ok().and_then(Option::as_ref);
+    let nodes = seen.nodes.as_deref().unwrap_or_default();
+    SpireStatus {
+        server_version: server.version.clone(),
+        server_pod: server.pod.clone(),
+        agents: agents.map(counted),
+        nodes: agents
+            .map(|agents| nodes.iter().map(|node| of_node(node, agents, server)).collect())
+            .unwrap_or_default(),
+        entries: server.entry_count,
+        ca: ca(server),
+        authorities: digests(&server.bundle),
+        bundle_endpoint: match &seen.endpoint {
+            Ok(Endpoint::Ready(url)) => Some(url.as_str().to_owned()),
+            Ok(Endpoint::Pending(_) | Endpoint::Unexposed(_)) | Err(_) => None,
+        },
+    }
+}
+
+fn counted(agents: &SeenAgents) -> Counted {
+    let ready = agents.pods.iter().filter(|pod| pod.trouble.is_none()).count();
+    Counted { ready, desired: agents.found.desired.max(agents.pods.len()) }
+}
+
+fn of_node(node: &SeenNode, agents: &SeenAgents, server: &SeenServer) -> NodeStatus {
+    let pod = agents.pods.iter().find(|pod| pod.node.as_ref() == Some(&node.name));
+    let attested =
+        server.agents.iter().filter(|agent| is_on(agent, node)).max_by_key(|agent| agent.expires_at);
+    NodeStatus {
+        node: node.name.clone(),
+        agent: pod.map(|pod| pod.name.clone()),
+        trouble: pod.and_then(|pod| pod.trouble.clone()),
+        svid_expires: attested.and_then(|agent| Timestamp::from_second(agent.expires_at).ok()).map(text),
+    }
+}
+
+/// Tells whether an agent is that of a node: its SPIFFE ID ends with the node's UID (SPIRE, `doc/plugin_server_nodeattestor_k8s_psat.md`).
+pub(in super::super) fn is_on(agent: &Agent, node: &SeenNode) -> bool {
+    agent.id.path().rsplit('/').next() == Some(node.uid.as_str())
+}
+
+fn ca(server: &SeenServer) -> Option<CaStatus> {
+    let active = server.authorities.active.as_ref()?;
+    let own = server.bundle.with_key_id(&active.id).map(|(_, authority)| authority);
+    let time = |seconds| Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX);
+    Some(CaStatus {
+        id: active.id.clone(),
+        since: own.map(|authority| text(time(authority.not_before()))),
+        expires: text(time(active.expires_at)),
+        replaced: own.map(|authority| text(replaced_at(authority))),
+        prepared: server.authorities.prepared.as_ref().map(|prepared| prepared.id.clone()),
+        upstream: Some(active.upstream_id.clone()).filter(|id| !id.is_empty()),
+    })
+}
+
+/// Names what is not as it should be in a cluster.
+fn problems(observed: &ObservedCluster, seen: &Seen, spire: Option<&SpireStatus>) -> Vec<String> {
+    let mut problems = Vec::new();
+    match (&seen.spire, &seen.server_trouble, &seen.server) {
+        (Ok(None), ..) => problems.push("no SPIRE server was found".to_owned()),
+        (_, Ok(Some(trouble)), _) => problems.push(format!("the SPIRE server is not ready: {}", trouble.why)),
+        (_, _, Err(unread)) => problems.push(unread.why.clone()),
+        (_, _, Ok(server)) if server.bundle.trust_domain() != observed.trust_domain() => {
+            problems.push(format!(
+                "its SPIRE server is of trust domain {}, the mesh file says {}",
+                server.bundle.trust_domain(),
+                observed.trust_domain()
+            ));
+        }
+        _ => {}
+    }
+    for unread in [seen.agents.as_ref().err(), seen.nodes.as_ref().err()].into_iter().flatten() {
+        problems.push(unread.why.clone());
+    }
+    match &seen.endpoint {
+        Ok(Endpoint::Pending(why) | Endpoint::Unexposed(why)) => {
+            problems.push(format!("the bundle endpoint has no address that other clusters can reach: {why}"));
+        }
+        Err(_) if problems.is_empty() => {
+            problems.push("the bundle endpoint's address could not be read".to_owned());
+        }
+        Ok(Endpoint::Ready(_)) | Err(_) => {}
+    }
+    if let Some(spire) = spire {
+        if let Some(agents) = spire.agents.filter(|agents| agents.ready < agents.desired) {
+            problems.push(format!("{} of {} agents are ready", agents.ready, agents.desired));
+        }
+        if spire.ca.is_none() {
+            problems.push("the server has no active CA certificate".to_owned());
+        }
+    }
+    problems
+}
+
+fn relationship(observed: &Observed, from: &ObservedCluster, to: &ObservedCluster) -> RelationshipStatus {
+    let (own, peer) = (from.server(), to.server());
+    let bundle = own.and_then(|own| own.stored_bundle(to.trust_domain()));
+    let stored = bundle.map(digests).unwrap_or_default();
+    let live = peer.map(|peer| digests(&peer.bundle));
+    let known = own.and_then(|own| own.relationship(to.trust_domain()));
+    let state = match (own, &live) {
+        (Some(_), Some(live)) => RelationshipState::of(known.is_some(), &stored, live),
+        _ => RelationshipState::Unknown,
+    };
+    let safe_until = match (bundle, peer) {
+        (Some(bundle), Some(peer)) => locked_out_after(bundle, &peer.bundle, &peer.authorities),
+        _ => None,
+    };
+    RelationshipStatus {
+        from: from.name().to_owned(),
+        to: to.name().to_owned(),
+        state,
+        url: known.map(|known| known.url.clone()),
+        mutual: peer.map(|peer| peer.relationship(from.trust_domain()).is_some()),
+        stored_authorities: stored,
+        live_authorities: live,
+        refresh: refresh(observed, from, to),
+        locked_out_after: safe_until.map(text),
+    }
+}
+
+fn refresh(observed: &Observed, from: &ObservedCluster, to: &ObservedCluster) -> Refresh {
+    let unknown =
+        |why: &str| Refresh { state: RefreshState::Unknown, not_before: None, known_from: why.to_owned() };
+    let polls = match &from.seen {
+        Ok(Seen { polls: Ok(polls), .. }) => polls,
+        Ok(Seen { polls: Err(unread), .. }) | Err(unread) => return unknown(&unread.why),
+    };
+    if from.server().is_some_and(|own| own.relationship(to.trust_domain()).is_none()) {
+        return unknown("there is no relationship, so nothing is fetched");
+    }
+    let polled = polls.of.get(to.trust_domain()).cloned().unwrap_or_default();
+    of_log(polls, &polled, to.poll_interval(), observed.at)
+}
+
+/// Reads from a server's log how the fetches of one bundle go. A failure is logged each time; so without one in the last two
+/// rounds the last round succeeded.
+fn of_log(polls: &Polls, polled: &Polled, interval: Duration, now: Timestamp) -> Refresh {
+    let rounds = |count: u32| now.checked_sub(interval * count).unwrap_or(Timestamp::MIN);
+    let every = format!("the server fetches every {} s", interval.as_secs());
+    match (&polled.failed, polled.changed) {
+        (Some((at, why)), changed) if *at >= rounds(2) && changed.is_none_or(|changed| changed < *at) => {
+            Refresh {
+                state: RefreshState::Fails,
+                not_before: changed.map(text),
+                known_from: format!("the server's log: at {} a fetch failed: {why}", text(*at)),
+            }
+        }
+        (_, Some(changed)) if changed >= rounds(2) => Refresh {
+            state: RefreshState::Works,
+            not_before: Some(text(changed)),
+            known_from: "the server's log: then a fetch brought a new bundle".to_owned(),
+        },
+        _ if polls.from.is_some_and(|from| from <= rounds(2)) => Refresh {
+            state: RefreshState::Works,
+            not_before: Some(text(rounds(1))),
+            known_from: format!("the server's log: no fetch failed since {}, and {every}", text(rounds(2))),
+        },
+        _ => Refresh {
+            state: RefreshState::Unknown,
+            not_before: polled.changed.map(text),
+            known_from: format!("the server's log is too short to tell: {every}"),
+        },
+    }
+}
+
+pub(in super::super) fn digests(bundle: &TrustBundle) -> Vec<AuthorityDigest> {
+    bundle.authorities().keys().copied().collect()
+}
+
+/// Writes a time to the second.
+pub(in super::super) fn text(time: Timestamp) -> String {
+    time.round(Unit::Second).unwrap_or(time).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: &str = "2026-11-25T10:00:00Z";
+
+    fn refresh(
+        log_from: &str,
+        failed: Option<&str>,
+        changed: Option<&str>,
+    ) -> (RefreshState, Option<String>) {
+        let time = |text: &str| text.parse::<Timestamp>().unwrap();
+        let polls = Polls { from: Some(time(log_from)), ..Polls::default() };
+        let polled = Polled {
+            failed: failed.map(|at| (time(at), "i/o timeout".to_owned())),
+            changed: changed.map(time),
+        };
+        let refresh = of_log(&polls, &polled, Duration::from_secs(75), time(NOW));
+        (refresh.state, refresh.not_before)
+    }
+
+    #[test]
+    fn without_a_failure_in_two_rounds_the_last_fetch_succeeded() {
+        let works = (RefreshState::Works, Some("2026-11-25T09:58:45Z".to_owned()));
+        assert_eq!(refresh("2026-11-25T09:50:00Z", None, None), works);
+        assert_eq!(refresh("2026-11-25T09:50:00Z", Some("2026-11-25T09:55:00Z"), None), works);
+        assert_eq!(refresh("2026-11-25T09:59:00Z", None, None), (RefreshState::Unknown, None));
+    }
+
+    #[test]
+    fn a_failure_counts_until_a_bundle_came_after_it() {
+        let (failed, before, after) =
+            ("2026-11-25T09:59:00Z", "2026-11-25T09:58:00Z", "2026-11-25T09:59:30Z");
+        let log = "2026-11-25T09:50:00Z";
+        assert_eq!(refresh(log, Some(failed), Some(before)), (RefreshState::Fails, Some(before.to_owned())));
+        assert_eq!(refresh(log, Some(failed), Some(after)), (RefreshState::Works, Some(after.to_owned())));
+    }
+}

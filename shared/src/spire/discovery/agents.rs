@@ -1,0 +1,117 @@
+//! Finds the SPIRE agents of a cluster by what they run, as servers are found.
+
+use std::collections::BTreeSet;
+
+use k8s_openapi::api::apps::v1::DaemonSet;
+use k8s_openapi::api::core::v1::{ConfigMap, PodSpec, Toleration};
+use kube::ResourceExt;
+
+use super::settings::Settings;
+use super::workload::{files, runs};
+use super::{config_maps, list};
+use crate::fleet::Member;
+use crate::manifest::{FIELD_MANAGER, MANAGED_BY_LABEL};
+use crate::spire::ReadError;
+
+const AGENT: &str = "spire-agent";
+
+/// Agents as they were found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FoundAgents {
+    /// Their namespace.
+    pub namespace: String,
+    /// Name of their `DaemonSet`.
+    pub name: String,
+    /// How many of them there should be.
+    pub desired: usize,
+    /// Labels that select their pods: `a=b,c=d`.
+    pub selector: String,
+    /// Taints that they tolerate.
+    pub tolerations: Vec<Toleration>,
+    /// The names under which they serve bundles to Envoy; `None` where their configuration was not found.
+    pub sds: Option<SdsNames>,
+}
+
+/// `sds` of an agent's configuration, with SPIRE's defaults where it says nothing (SPIRE, `doc/spire_agent.md`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SdsNames {
+    /// `default_bundle_name`: the bundle of the agent's own trust domain.
+    pub bundle: String,
+    /// `default_all_bundles_name`: the bundles of all trust domains.
+    pub all_bundles: String,
+}
+
+/// Looks for the agents of a cluster. Those of these plugins are found before any other.
+///
+/// # Errors
+/// [`ReadError`] when something cannot be read.
+pub async fn find_agents(member: &Member) -> Result<Option<FoundAgents>, ReadError> {
+    let sets = list::<DaemonSet>(member, None).await?;
+    let is_ours = |set: &DaemonSet| set.labels().get(MANAGED_BY_LABEL).is_some_and(|by| by == FIELD_MANAGER);
+    let mut agents: Vec<DaemonSet> =
+        sets.into_iter().filter(|set| pod(set).is_some_and(runs_agent)).collect();
+    agents.sort_by_cached_key(|set| (!is_ours(set), set.namespace(), set.name_any()));
+    let Some(set) = agents.into_iter().next() else { return Ok(None) };
+    let namespace = set.namespace().unwrap_or_default();
+    let maps = config_maps(member, &namespace, pod(&set).map(mounted).unwrap_or_default()).await?;
+    Ok(Some(describe(&set, namespace, &maps)))
+}
+
+fn pod(set: &DaemonSet) -> Option<&PodSpec> {
+    set.spec.as_ref()?.template.spec.as_ref()
+}
+
+fn runs_agent(pod: &PodSpec) -> bool {
+    pod.containers.iter().any(|container| runs(container, AGENT))
+}
+
+/// Returns the names of the config maps that a pod mounts.
+fn mounted(pod: &PodSpec) -> BTreeSet<String> {
+    let volumes = pod.volumes.iter().flatten();
+    volumes.filter_map(|volume| Some(volume.config_map.as_ref()?.name.clone())).collect()
+}
+
+fn describe(set: &DaemonSet, namespace: String, maps: &[ConfigMap]) -> FoundAgents {
+    let labels = set.spec.as_ref().and_then(|spec| spec.selector.match_labels.clone()).unwrap_or_default();
+    let selector: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let desired = set.status.as_ref().map_or(0, |status| status.desired_number_scheduled);
+    FoundAgents {
+        namespace,
+        name: set.name_any(),
+        desired: usize::try_from(desired).unwrap_or_default(),
+        selector: selector.join(","),
+        tolerations: pod(set).and_then(|pod| pod.tolerations.clone()).unwrap_or_default(),
+        sds: files(maps).find_map(|text| sds(text)),
+    }
+}
+
+/// Reads the names from a configuration file; `None` where it is not that of an agent.
+fn sds(text: &str) -> Option<SdsNames> {
+    let settings = Settings::parse(text);
+    if !settings.has("agent") {
+        return None;
+    }
+    let name =
+        |key: &str, default: &str| settings.get(&format!("agent.sds.{key}")).unwrap_or(default).to_owned();
+    Some(SdsNames {
+        bundle: name("default_bundle_name", "ROOTCA"),
+        all_bundles: name("default_all_bundles_name", "ALL"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_from_hcl_and_json_and_have_defaults() {
+        let names = |bundle: &str, all: &str| {
+            Some(SdsNames { bundle: bundle.to_owned(), all_bundles: all.to_owned() })
+        };
+        let hcl = r#"agent { sds { default_bundle_name = "null" default_all_bundles_name = "ROOTCA" } }"#;
+        assert_eq!(sds(hcl), names("null", "ROOTCA"));
+        assert_eq!(sds(r#"{"agent": {"sds": {"default_all_bundles_name": "X"}}}"#), names("ROOTCA", "X"));
+        assert_eq!(sds("agent { trust_domain = \"foo.com\" }"), names("ROOTCA", "ALL"));
+        assert_eq!(sds("server { }"), None);
+    }
+}

@@ -1,0 +1,188 @@
+//! What a bundle endpoint presents in its TLS handshake, whoever it is.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::Api;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+
+use crate::fleet::{Member, RequestError};
+use crate::trust::{SpiffeId, TrustBundle};
+
+/// How long a handshake may take.
+const DEADLINE: Duration = Duration::from_secs(10);
+/// The most certificates that are kept of a chain.
+const MOST_CERTIFICATES: usize = 16;
+
+/// What an endpoint presented. Nothing of it has been verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Presented {
+    /// The certificates in DER, the endpoint's own first.
+    chain: Vec<Vec<u8>>,
+    /// The SPIFFE ID of its certificate; `None` where it has none, or no valid one.
+    pub id: Option<SpiffeId>,
+    /// Subject and issuer of its certificate, as one line.
+    pub names: String,
+}
+
+/// Why it is not known what an endpoint presents.
+#[derive(Debug, thiserror::Error)]
+pub enum PresentedError {
+    /// There is no way to the pod.
+    #[error("cannot forward a port")]
+    Request(#[from] RequestError),
+    /// There was no handshake.
+    #[error("no TLS handshake with the bundle endpoint: {0}")]
+    Handshake(String),
+    /// The certificate does not parse.
+    #[error("the bundle endpoint presented no valid certificate: {0}")]
+    Certificate(String),
+}
+
+impl Presented {
+    fn of(chain: Vec<Vec<u8>>) -> Result<Self, PresentedError> {
+        let leaf =
+            chain.first().ok_or_else(|| PresentedError::Certificate("it presented none".to_owned()))?;
+        let (_, leaf) = X509Certificate::from_der(leaf)
+            .map_err(|error| PresentedError::Certificate(error.to_string()))?;
+        let names = leaf.subject_alternative_name().ok().flatten();
+        let uris = names.iter().flat_map(|names| &names.value.general_names).filter_map(|name| match name {
+            GeneralName::URI(uri) => Some(*uri),
+            _ => None,
+        });
+        let uris: Vec<&str> = uris.collect();
+        // Exactly one: SPIFFE X509-SVID, section 2.
+        let id = match uris.as_slice() {
+            [uri] => uri.parse().ok(),
+            _ => None,
+        };
+        let names = format!("subject {}, issuer {}", leaf.subject(), leaf.issuer());
+        Ok(Self { chain, id, names })
+    }
+
+    /// Verifies the presented certificate with the bundle of its trust domain, at a time in seconds since 1970 (UTC).
+    ///
+    /// # Errors
+    /// In words, why it does not verify.
+    pub fn verify(&self, bundle: &TrustBundle, now: u64) -> Result<(), String> {
+        let certificates: Vec<CertificateDer<'_>> =
+            self.chain.iter().map(|der| CertificateDer::from(der.as_slice())).collect();
+        let Some((leaf, intermediates)) = certificates.split_first() else {
+            return Err("no certificate".to_owned());
+        };
+        let authorities: Vec<CertificateDer<'_>> =
+            bundle.authorities().values().map(|authority| CertificateDer::from(authority.der())).collect();
+        let anchors: Vec<_> =
+            authorities.iter().filter_map(|der| webpki::anchor_from_trusted_cert(der).ok()).collect();
+        let leaf = webpki::EndEntityCert::try_from(leaf).map_err(|error| error.to_string())?;
+        let time = UnixTime::since_unix_epoch(Duration::from_secs(now));
+        leaf.verify_for_usage(
+            webpki::ALL_VERIFICATION_ALGS,
+            &anchors,
+            intermediates,
+            time,
+            webpki::KeyUsage::server_auth(),
+            None,
+            None,
+        )
+        .map(drop)
+        .map_err(|error| error.to_string())
+    }
+}
+
+/// Looks at what a pod presents on a port, through the API server.
+///
+/// # Errors
+/// [`PresentedError`] when there is no way to the pod, or no handshake.
+pub async fn of_pod(
+    member: &Member,
+    namespace: &str,
+    pod: &str,
+    port: u16,
+) -> Result<Presented, PresentedError> {
+    let pods: Api<Pod> = Api::namespaced(member.client().clone(), namespace);
+    let mut forwarder = pods.portforward(pod, &[port]).await.map_err(RequestError::from)?;
+    let stream =
+        forwarder.take_stream(port).ok_or_else(|| PresentedError::Handshake("no stream".to_owned()))?;
+    let presented = handshake(stream).await;
+    forwarder.abort();
+    presented
+}
+
+/// Makes a TLS handshake, keeps what was presented, and ends the connection without a word.
+async fn handshake(stream: impl AsyncRead + AsyncWrite + Unpin) -> Result<Presented, PresentedError> {
+    let failed = |why: String| PresentedError::Handshake(why);
+    let provider = CryptoProvider::get_default().cloned();
+    let provider = provider.unwrap_or_else(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
+    let witness = Arc::new(Witness { provider: Arc::clone(&provider), seen: Mutex::default() });
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| failed(error.to_string()))?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::clone(&witness) as Arc<dyn ServerCertVerifier>)
+        .with_no_client_auth();
+    // A bundle endpoint takes no notice of the name.
+    let name = ServerName::try_from("bundle-endpoint.invalid").map_err(|error| failed(error.to_string()))?;
+    let connected = timeout(DEADLINE, TlsConnector::from(Arc::new(config)).connect(name, stream)).await;
+    let seen = std::mem::take(&mut *witness.seen.lock().unwrap_or_else(PoisonError::into_inner));
+    match connected {
+        _ if !seen.is_empty() => Presented::of(seen),
+        Ok(Ok(_)) => Presented::of(Vec::new()),
+        Ok(Err(error)) => Err(failed(error.to_string())),
+        Err(_) => Err(failed(format!("none within {} s", DEADLINE.as_secs()))),
+    }
+}
+
+/// Takes note of every certificate and believes none: nothing is sent over the connection, so nothing has to be believed.
+#[derive(Debug)]
+struct Witness {
+    provider: Arc<CryptoProvider>,
+    seen: Mutex<Vec<Vec<u8>>>,
+}
+
+impl ServerCertVerifier for Witness {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let chain = std::iter::once(leaf).chain(intermediates).take(MOST_CERTIFICATES);
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = chain.map(|der| der.to_vec()).collect();
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, certificate, signature, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, certificate, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
