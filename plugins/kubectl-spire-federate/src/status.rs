@@ -73,7 +73,7 @@ pub(crate) fn problems(printer: &Printer, status: &MeshStatus, unreachable: &BTr
             RelationshipState::Unknown => "it is not known how it is",
             RelationshipState::Behind => "the stored bundle lacks authorities; the next refresh brings them",
             RelationshipState::LockedOut => {
-                "none of the stored authorities is live, so no refresh can succeed; run: kubectl spire-federate"
+                "the stored bundle lacks the authority that the peer signs with, so no fetch can succeed; run: kubectl spire-federate"
             }
             RelationshipState::NoBundle => "there is no first bundle; run: kubectl spire-federate",
             RelationshipState::NoRelationship => {

@@ -197,7 +197,8 @@ pub enum RelationshipState {
     Current,
     /// The server has a relationship and some of the peer's authorities; the next refresh brings the others.
     Behind,
-    /// The server has a relationship and authorities, and none of them is the peer's: it cannot recover by itself.
+    /// The server has a relationship and authorities, and none of them is what the peer signs with: it cannot recover by
+    /// itself.
     LockedOut,
     /// The server has a relationship and never got a bundle.
     NoBundle,

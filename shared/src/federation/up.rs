@@ -13,7 +13,7 @@ use crate::spire::desired::{
     server_objects, workload_ids,
 };
 use crate::spire::endpoint::{Endpoint, bundle_endpoint};
-use crate::spire::server::{RefreshError, ServerError};
+use crate::spire::server::{RefreshCause, RefreshError, ServerError};
 use crate::trust::{TrustBundle, TrustDomain};
 
 /// What bringing a mesh up came to.
@@ -249,7 +249,7 @@ impl Run<'_> {
         peer: &Ready<'_>,
         stored: &[TrustBundle],
     ) -> Result<Counts, FederationError> {
-        let (server, member) = (&own.located.server, own.located.server.member);
+        let member = own.located.server.member;
         let domain = peer.bundle.trust_domain();
         let shares_one = |stored: &TrustBundle| {
             stored.trust_domain() == domain
@@ -257,15 +257,31 @@ impl Run<'_> {
         };
         // With one authority in common the server can fetch the others. With none it is locked out, or new.
         if !stored.iter().any(shares_one) {
-            self.step(member, &Step::CarryingBundle(domain.clone()));
-            server.set_bundle(&peer.located.server.bundle_document(domain).await?).await?;
+            self.carry(own, peer).await?;
         }
         let objects =
             self.owner.stamped(vec![relationship(own.located.found.class_name(), domain, &peer.url)]);
         let applied = self.apply(member, &objects).await?;
         self.step(member, &Step::Refreshing(domain.clone()));
-        self.fetched(own, peer).await?;
+        match self.fetched(own, peer).await {
+            Err(FederationError::Refresh(RefreshError::Failed {
+                cause: RefreshCause::UnknownAuthority,
+                ..
+            })) => {
+                // What they have in common is not what the peer signs with now.
+                self.carry(own, peer).await?;
+                self.fetched(own, peer).await?;
+            }
+            fetched => fetched?,
+        }
         Ok(applied)
+    }
+
+    /// Carries the peer's bundle over the Kubernetes API, which has proven both sides.
+    async fn carry(&self, own: &Ready<'_>, peer: &Ready<'_>) -> Result<(), FederationError> {
+        let domain = peer.bundle.trust_domain();
+        self.step(own.located.server.member, &Step::CarryingBundle(domain.clone()));
+        Ok(own.located.server.set_bundle(&peer.located.server.bundle_document(domain).await?).await?)
     }
 
     /// Waits until the server has fetched the peer's bundle from its endpoint, and holds what the peer holds.

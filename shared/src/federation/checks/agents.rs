@@ -277,3 +277,36 @@ pub(super) fn csi_driver(examined: &Examined) -> Findings {
         nodes.into_iter().map(of_node).collect()
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn taints_are_tolerated_as_kubernetes_does() {
+        let taint = Taint {
+            key: "gpu".to_owned(),
+            value: Some("yes".to_owned()),
+            effect: "NoSchedule".to_owned(),
+            ..Taint::default()
+        };
+        let toleration = |key: &str, operator: &str, value: &str, effect: &str| {
+            let some = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+            [Toleration {
+                key: some(key),
+                operator: some(operator),
+                value: some(value),
+                effect: some(effect),
+                ..Toleration::default()
+            }]
+        };
+        assert!(is_tolerated(&taint, &toleration("", "Exists", "", "")));
+        assert!(is_tolerated(&taint, &toleration("gpu", "Exists", "", "NoSchedule")));
+        assert!(is_tolerated(&taint, &toleration("gpu", "", "yes", "")));
+        assert!(!is_tolerated(&taint, &toleration("gpu", "Equal", "no", "")));
+        assert!(!is_tolerated(&taint, &toleration("gpu", "Exists", "", "NoExecute")));
+        assert!(!is_tolerated(&taint, &toleration("other", "Exists", "", "")));
+        assert!(!is_tolerated(&taint, &[]));
+        assert_eq!(written(&taint), "gpu=yes:NoSchedule");
+    }
+}

@@ -94,17 +94,14 @@ pub(super) fn clocks(examined: &Examined) -> Findings {
     let mut findings = Vec::new();
     for (index, (first, clock)) in known.iter().enumerate() {
         for (second, other) in &known[index + 1..] {
-            findings.push(compared((first, *clock), (second, *other)));
+            findings.push(compared((first.name(), *clock), (second.name(), *other)));
         }
     }
     findings
 }
 
-fn compared(
-    (first, clock): (&Reached<'_>, Clock),
-    (second, other): (&Reached<'_>, Clock),
-) -> Finding<super::Repair> {
-    let scope = Scope::pair(first.name(), second.name());
+fn compared((first, clock): (&str, Clock), (second, other): (&str, Clock)) -> Finding<super::Repair> {
+    let scope = Scope::pair(first, second);
     let apart = (clock.ahead_seconds - other.ahead_seconds).abs();
     // A date is cut to the second, and the answer took its time.
     let error = 1 + i64::try_from(clock.round_trip.max(other.round_trip).as_secs()).unwrap_or(i64::MAX);
@@ -113,11 +110,9 @@ fn compared(
         if clock.ahead_seconds > other.ahead_seconds { (first, second) } else { (second, first) };
     let fault = || {
         let cause = format!(
-            "the clock of {} is {apart} s ahead of that of {}; certificates that it makes are not valid yet there",
-            ahead.name(),
-            behind.name()
+            "the clock of {ahead} is {apart} s ahead of that of {behind}; certificates that it makes are not valid yet there"
         );
-        Fault::new(cause, format!("set the clocks of the nodes of {} and {} by NTP", ahead.name(), behind.name())).seen(
+        Fault::new(cause, format!("set the clocks of the nodes of {ahead} and {behind} by NTP")).seen(
             format!("dates of the API servers' answers, good to {error} s; SPIRE dates certificates back by {MOST_SKEW} s"),
         )
     };
@@ -355,4 +350,30 @@ pub(super) fn bundle_endpoint(examined: &Examined) -> Findings {
         };
         vec![Finding::fail(scope, fault.seen(format!("pod {} presents: {}", server.pod, presented.names)))]
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::check::Verdict;
+
+    fn apart(first: i64, second: i64, round_trip: u64) -> Verdict<super::super::Repair> {
+        let clock = |ahead_seconds| Clock { ahead_seconds, round_trip: Duration::from_secs(round_trip) };
+        compared(("foo", clock(first)), ("bar", clock(second))).verdict
+    }
+
+    #[test]
+    fn clocks_that_differ_by_more_than_what_spire_dates_back_are_a_failure() {
+        let Verdict::Fail(fault) = apart(-3, 40, 0) else { panic!("43 seconds apart") };
+        insta::assert_snapshot!(fault.cause, @"the clock of bar is 43 s ahead of that of foo; certificates that it makes are not valid yet there");
+        assert!(matches!(apart(7, 0, 0), Verdict::Warn(_)));
+        assert!(matches!(apart(2, 0, 0), Verdict::Pass(_)));
+    }
+
+    #[test]
+    fn a_difference_that_the_time_of_the_answer_explains_is_none() {
+        assert!(matches!(apart(11, 0, 8), Verdict::Pass(_)));
+    }
 }

@@ -148,13 +148,20 @@ fn relationship(observed: &Observed, from: &ObservedCluster, to: &ObservedCluste
     let stored = bundle.map(digests).unwrap_or_default();
     let live = peer.map(|peer| digests(&peer.bundle));
     let known = own.and_then(|own| own.relationship(to.trust_domain()));
+    let safe_until = match (bundle, peer) {
+        (Some(bundle), Some(peer)) => locked_out_after(bundle, &peer.bundle, &peer.authorities),
+        _ => None,
+    };
     let state = match (own, &live) {
         (Some(_), Some(live)) => RelationshipState::of(known.is_some(), &stored, live),
         _ => RelationshipState::Unknown,
     };
-    let safe_until = match (bundle, peer) {
-        (Some(bundle), Some(peer)) => locked_out_after(bundle, &peer.bundle, &peer.authorities),
-        _ => None,
+    let state = match state {
+        // What it has in common with the peer is not what the peer signs with now.
+        RelationshipState::Behind if safe_until.is_some_and(|until| until <= observed.at) => {
+            RelationshipState::LockedOut
+        }
+        state => state,
     };
     RelationshipStatus {
         from: from.name().to_owned(),
