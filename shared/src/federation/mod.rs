@@ -15,6 +15,7 @@ mod error;
 mod examine;
 pub mod examined;
 mod locate;
+mod lost;
 mod observe;
 pub mod observed;
 mod plan;

@@ -171,7 +171,7 @@ async fn relationship_objects(member: &Member) -> Read<Vec<ClusterFederatedTrust
 }
 
 /// Reads a cluster's agents: where they are found, and how each of their pods is.
-async fn agents(member: &Member) -> Read<Option<SeenAgents>> {
+pub(super) async fn agents(member: &Member) -> Read<Option<SeenAgents>> {
     let Some(found) = find_agents(member).await.map_err(|error| Unread::read(&error))? else {
         return Ok(None);
     };
@@ -194,7 +194,7 @@ fn agent_pod(pod: &Pod) -> SeenAgentPod {
     }
 }
 
-async fn nodes(member: &Member) -> Read<Vec<SeenNode>> {
+pub(super) async fn nodes(member: &Member) -> Read<Vec<SeenNode>> {
     let nodes: Vec<Node> = list(member, Api::all(member.client().clone())).await?;
     let mut nodes: Vec<SeenNode> = nodes.into_iter().map(node).collect();
     nodes.sort_by(|a, b| a.name.cmp(&b.name));

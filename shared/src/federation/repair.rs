@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use futures::future::join_all;
+use futures::future::{join_all, try_join_all};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
@@ -11,7 +11,8 @@ use serde_json::json;
 use super::locate::locate;
 use super::{FederationError, Repair, Step, Watch};
 use crate::fleet::{Member, RequestError};
-use crate::manifest::{Deadline, daemon_set_ready};
+use crate::manifest::wait::until;
+use crate::manifest::{Deadline, Poll, daemon_set_ready};
 use crate::spire::crd::ClusterFederatedTrustDomain;
 use crate::spire::discovery::find_agents;
 use crate::trust::TrustDomain;
@@ -94,7 +95,7 @@ async fn drop_carried_bundle(own: &Member, domain: &TrustDomain) -> Result<(), F
 }
 
 /// Deletes agents' pods: their controller makes them again, and they start from the bundle that the server publishes now.
-async fn restart(
+pub(super) async fn restart(
     member: &Member,
     namespace: &str,
     names: &[String],
@@ -110,6 +111,16 @@ async fn restart(
             }
         }
     }
+    // Until then their controller counts them as ready.
+    until(deadline, "the agents to stop", || async {
+        let gone = try_join_all(names.iter().map(|name| pods.get_opt(name))).await;
+        match gone.map_err(RequestError::from) {
+            Ok(left) if left.iter().all(Option::is_none) => Poll::Ready(()),
+            Ok(left) => Poll::Pending(format!("{} still there", left.iter().flatten().count())),
+            Err(error) => error.into(),
+        }
+    })
+    .await?;
     if let Some(found) = find_agents(member).await? {
         daemon_set_ready(member.client(), &found.namespace, &found.name, deadline).await?;
     }

@@ -1,8 +1,11 @@
 use std::fmt;
 
-use futures::future::join_all;
+use futures::future::{join, join_all};
 
 use super::locate::{Located, locate};
+use super::lost::Lost;
+use super::observe;
+use super::repair::restart;
 use super::{FederationError, MeshPlan, Step, Watch};
 use crate::fleet::Member;
 use crate::manifest::wait::until;
@@ -209,6 +212,7 @@ impl Run<'_> {
     /// Federates one cluster with all that are ready, registers its workloads, and waits for its agents.
     async fn finish(&self, own: &Ready<'_>, ready: &[&Ready<'_>]) -> (Counts, Vec<FederationError>) {
         let (applied, mut errors) = Box::pin(self.federate(own, ready)).await;
+        errors.extend(self.agents_back(own).await.err());
         errors.extend(self.agents_ready(own.located.server.member).await.err());
         (applied, errors)
     }
@@ -367,6 +371,25 @@ impl Run<'_> {
         }
         let applied = manifest::apply(member.client(), objects, self.deadline, &|_, _| ()).await?;
         Ok(Counts::of(&applied))
+    }
+
+    /// Starts the agents again that trust the CA of a server which has lost its data: they would not come back for ten minutes.
+    async fn agents_back(&self, own: &Ready<'_>) -> Result<(), FederationError> {
+        let server = &own.located.server;
+        let member = server.member;
+        if matches!(member.cluster.spire, Spire::Existing(_)) {
+            return Ok(());
+        }
+        let attested = server.agents().await?;
+        // What cannot be read is no reason to fail: `verify` names it.
+        let (Ok(Some(agents)), Ok(nodes)) = join(observe::agents(member), observe::nodes(member)).await
+        else {
+            return Ok(());
+        };
+        let Some(lost) = Lost::find(&own.bundle, &attested, &agents, &nodes) else { return Ok(()) };
+        self.step(member, &Step::RestartingAgents);
+        let pods: Vec<String> = lost.pods.iter().map(|pod| pod.name.clone()).collect();
+        restart(member, &agents.found.namespace, &pods, self.deadline).await
     }
 
     async fn agents_ready(&self, member: &Member) -> Result<(), FederationError> {

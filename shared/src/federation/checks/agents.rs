@@ -8,10 +8,11 @@ use k8s_openapi::api::core::v1::{Taint, Toleration};
 use super::{Findings, Reached, Repair, UP, of_each};
 use crate::check::{Fault, Finding};
 use crate::federation::examined::{Examined, SeenWorkload};
+use crate::federation::lost::Lost;
 use crate::federation::observed::{SeenAgentPod, SeenAgents, SeenNode, SeenServer};
 use crate::federation::status::{is_on, text};
 use crate::mesh::Spire;
-use crate::trust::{Authority, AuthorityDigest};
+use crate::trust::AuthorityDigest;
 
 /// The name under which Istio's proxies ask for the bundles of all trust domains (Istio, `pkg/security/security.go`).
 const ISTIO_BUNDLES: &str = "ROOTCA";
@@ -164,34 +165,22 @@ impl OfNode<'_> {
         Some(fault.seen(pods))
     }
 
-    /// Tells whether the server has lost what it knew: its CA is newer than the agent, and no agent attested since.
+    /// Says that the server has lost its data, where that is why the agent is not known.
     fn lost(&self, pod: &SeenAgentPod) -> Option<Fault<Repair>> {
-        let oldest = self.server.bundle.authorities().values().map(Authority::not_before).min()?;
-        let began = Timestamp::from_second(oldest).ok()?;
-        let created = pod.created?;
-        let knows_any = self
-            .reached
-            .seen
-            .nodes
-            .as_deref()
-            .unwrap_or_default()
-            .iter()
-            .any(|node| self.server.agents.iter().any(|agent| is_on(agent, node)));
-        if knows_any || created >= began {
-            return None;
-        }
+        let nodes = self.reached.seen.nodes.as_deref().unwrap_or_default();
+        let lost = Lost::find(&self.server.bundle, &self.server.agents, self.agents, nodes)?;
+        lost.pods.iter().find(|lost| lost.name == pod.name)?;
+        let since = text(lost.since);
         let cause = format!(
-            "the server has lost its data: its CA is new since {}, and no agent has attested to it",
-            text(began)
+            "the server has lost its data: its CA is new since {since}, and no agent has attested to it"
         );
         let repair = Repair::RestartAgents {
             cluster: self.reached.name().to_owned(),
             namespace: self.agents.found.namespace.clone(),
             pods: vec![pod.name.clone()],
         };
-        Some(
-            Fault::new(cause, UP).seen(format!("the agent runs since {}", text(created))).repaired_by(repair),
-        )
+        let created = pod.created.map(text).unwrap_or_default();
+        Some(Fault::new(cause, UP).seen(format!("the agent runs since {created}")).repaired_by(repair))
     }
 
     fn describe(&self, pod: &SeenAgentPod) -> String {
