@@ -86,16 +86,31 @@ pub fn new_file(clusters: &[NewCluster]) -> Result<String, NewFileError> {
 
     let mut text = HEAD.to_owned();
     let mut names: Vec<String> = Vec::new();
-    for NewCluster { context, trust_domain } in clusters {
-        let name = unique(&name_from(context), &names);
-        let _ = writeln!(text, "    - name: {}", scalar(&name));
-        if name != *context {
-            let _ = writeln!(text, "      context: {}", scalar(context));
+    for cluster in clusters {
+        let name = name_for(&cluster.context, &names);
+        for (index, (key, value)) in keys(&name, cluster).into_iter().enumerate() {
+            let _ = writeln!(text, "    {} {key}: {value}", if index == 0 { "-" } else { " " });
         }
-        let _ = writeln!(text, "      trustDomain: {}", scalar(trust_domain.as_str()));
         names.push(name);
     }
     Ok(text)
+}
+
+/// Returns the keys that a cluster needs in a mesh file, each with its value as YAML. The context is left out where it is
+/// the name.
+pub(super) fn keys(name: &str, cluster: &NewCluster) -> Vec<(&'static str, String)> {
+    let NewCluster { context, trust_domain } = cluster;
+    let mut keys = vec![("name", scalar(name))];
+    if name != context {
+        keys.push(("context", scalar(context)));
+    }
+    keys.push(("trustDomain", scalar(trust_domain.as_str())));
+    keys
+}
+
+/// Makes the name of a cluster from its context, with a number where that name is taken.
+pub(super) fn name_for(context: &str, taken: &[String]) -> String {
+    unique(&name_from(context), taken)
 }
 
 const HEAD: &str = "\

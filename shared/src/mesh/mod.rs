@@ -2,8 +2,10 @@
 //!
 //! The text becomes a `tree` that knows its places, the tree is held against the `shape` of the types in `file`, and
 //! what has the right shape is checked and completed in `resolve`. Every problem of a file is reported, with its place.
+//! `edit` adds a cluster to the text or takes one out, and leaves the rest as somebody wrote it.
 
 mod defaults;
+mod edit;
 mod error;
 mod file;
 mod init;
@@ -11,13 +13,13 @@ mod model;
 mod resolve;
 mod shape;
 mod spire;
+mod text;
 mod tree;
 mod values;
 
-use std::fs::File;
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+pub use edit::{EditError, with_cluster, without_cluster};
 pub use error::{MeshFileError, Place, Problem};
 pub use file::schema;
 pub use init::{NewCluster, NewClusterError, NewFileError, new_file};
@@ -25,6 +27,7 @@ pub use model::{
     BundleEndpoint, Cluster, EndpointUrl, ExistingSpire, Exposure, KeyType, ManagedSpire, Mesh, Spire,
     SpireImages, Storage,
 };
+pub use text::{MeshText, ReplaceError};
 pub use values::EndpointUrlError;
 
 use crate::report::one_line;
@@ -32,9 +35,6 @@ use tree::Node;
 
 /// The mesh file that is read when none is named.
 pub const DEFAULT_FILE: &str = "spire-mesh.yaml";
-
-/// The largest file that is read, in bytes. A mesh of a thousand clusters is a tenth of it.
-const LARGEST_FILE: u64 = 1024 * 1024;
 
 /// The most problems of a file that are shown.
 const MOST_PROBLEMS: usize = 20;
@@ -45,30 +45,8 @@ const MOST_PROBLEMS: usize = 20;
 ///
 /// When the file is not there, cannot be read, or is not a valid mesh.
 pub fn load(path: Option<&Path>) -> Result<(Mesh, PathBuf), MeshFileError> {
-    let path = path.unwrap_or(Path::new(DEFAULT_FILE)).to_owned();
-    let file_name = one_line(&path.to_string_lossy());
-    let bytes = match read(&path) {
-        Ok(bytes) => bytes,
-        Err(source) if source.kind() == io::ErrorKind::NotFound => {
-            return Err(MeshFileError::Missing { path });
-        }
-        Err(source) => return Err(MeshFileError::Read { path, source }),
-    };
-    if bytes.len() as u64 > LARGEST_FILE {
-        return Err(MeshFileError::TooLarge { path, limit: LARGEST_FILE });
-    }
-    let text = String::from_utf8(bytes).map_err(|error| {
-        let line = error.as_bytes()[..error.utf8_error().valid_up_to()].split(|&byte| byte == b'\n').count();
-        MeshFileError::NotUtf8 { file: file_name.clone(), line }
-    })?;
-    Ok((Mesh::parse(&text, &file_name)?, path))
-}
-
-/// Reads a file, and one byte more than a mesh file may have at most.
-fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(LARGEST_FILE + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
+    let text = MeshText::read(path)?;
+    Ok((text.mesh()?, text.path().to_owned()))
 }
 
 impl Mesh {

@@ -84,6 +84,19 @@ impl Node {
         }
     }
 
+    /// Returns the keys of a map with their values; of anything else there are none.
+    pub(super) fn entries(&self) -> &[Entry] {
+        match &self.value {
+            Value::Map(entries) => entries,
+            _ => &[],
+        }
+    }
+
+    /// Returns the first entry of a map with this key.
+    pub(super) fn entry(&self, key: &str) -> Option<&Entry> {
+        self.entries().iter().find(|entry| entry.key == key)
+    }
+
     /// Returns where a place is, or the nearest thing above it that is there.
     pub(super) fn position(&self, path: &[Step], of_key: bool) -> Position {
         let (mut node, mut position) = (self, self.position);
