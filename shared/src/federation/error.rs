@@ -1,6 +1,6 @@
 use crate::fleet::RequestError;
 use crate::hint::Hint;
-use crate::manifest::{ApplyError, DeleteError, PlanError, WaitError};
+use crate::manifest::{ApplyError, DeleteError, ObjectKey, PlanError, WaitError};
 use crate::spire::ReadError;
 use crate::spire::discovery::DiscoveryError;
 use crate::spire::server::{RefreshError, ServerError};
@@ -77,6 +77,18 @@ pub enum FederationError {
         /// The peer.
         peer: TrustDomain,
     },
+    /// Objects that somebody else made trust a peer that is to leave.
+    #[error("objects that this tool did not make trust {peer}: {}", list(.objects))]
+    TrustedByOthers {
+        /// The peer.
+        peer: TrustDomain,
+        /// The objects.
+        objects: Vec<ObjectKey>,
+    },
+}
+
+fn list(objects: &[ObjectKey]) -> String {
+    objects.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 fn in_namespace(namespace: Option<&str>) -> String {
@@ -118,6 +130,9 @@ impl Hint for FederationError {
                 "make a service for it that other clusters reach, or set spire.bundleEndpoint.url of this cluster in the mesh file"
                     .to_owned(),
             ),
+            Self::TrustedByOthers { peer, .. } => Some(format!(
+                "delete these objects, or take {peer} out of their federatesWith, then run the same command again"
+            )),
             Self::PeerMissing { .. } => Some("see to that cluster first, then run the same command again".to_owned()),
         }
     }

@@ -6,7 +6,7 @@
 //!    fetch the bundle from there itself before the pair counts; only then workloads get the peer's bundle.
 //! 3. [`observe()`] reads how it is, and [`MeshStatus`] is derived from it; [`examine()`] reads the rest that [`verify`] needs to say what is
 //!    wrong, why, and what to do about it.
-//! 4. [`down`] takes it away in the opposite order.
+//! 4. [`down`] takes it away in the opposite order. Where one cluster leaves, [`untie`] makes the others forget it first.
 //!
 //! Nothing here prints: what is being done goes to a [`Watch`].
 
@@ -14,6 +14,7 @@ pub mod checks;
 mod error;
 mod examine;
 pub mod examined;
+mod leave;
 mod locate;
 mod lost;
 mod observe;
@@ -29,6 +30,7 @@ mod watch;
 pub use checks::{Repair, verify};
 pub use error::FederationError;
 pub use examine::examine;
+pub use leave::{Keeper, Ties, ties, untie};
 pub use observe::observe;
 pub use plan::{
     ClusterPlan, Desired, Endpoints, Later, MeshPlan, class_name, desired, endpoints, given_endpoints, plan,

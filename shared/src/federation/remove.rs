@@ -13,7 +13,8 @@ use crate::manifest::{self, Deadline, Deletion, Kind, MANAGED_BY_LABEL, ObjectKe
 use crate::manifest::{FIELD_MANAGER, Poll};
 use crate::mesh::{Mesh, Spire};
 use crate::spire::desired::{CSI_DRIVER, DATA_CLAIM_NAME, relationship_name};
-use crate::trust::TrustDomain;
+use crate::spire::server::Server;
+use crate::trust::{TrustBundle, TrustDomain};
 
 /// What becomes of the volume with a server's CA keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,15 +138,15 @@ async fn bundles(
     Ok(())
 }
 
-/// Makes the server forget the bundles, once the controller-manager has taken the relationships back.
-async fn forget(removal: &Removal, member: &Member, deadline: Deadline<'_>) -> Result<(), FederationError> {
-    if removal.bundles.is_empty() {
-        return Ok(());
-    }
-    let server = locate(member).await?.server;
+/// Makes a server forget the bundles of `peers`, once the controller-manager has taken the relationships with them back.
+pub(super) async fn forget(
+    server: &Server<'_>,
+    peers: &[TrustDomain],
+    deadline: Deadline<'_>,
+) -> Result<(), FederationError> {
     until(deadline, "the relationships to be gone from the SPIRE server", || async {
         match server.relationships().await {
-            Ok(known) if known.iter().any(|known| removal.bundles.contains(&known.trust_domain)) => {
+            Ok(known) if known.iter().any(|known| peers.contains(&known.trust_domain)) => {
                 Poll::Pending("some are still there".to_owned())
             }
             Ok(_) => Poll::Ready(()),
@@ -153,7 +154,8 @@ async fn forget(removal: &Removal, member: &Member, deadline: Deadline<'_>) -> R
         }
     })
     .await?;
-    for peer in &removal.bundles {
+    let stored = server.stored_bundles().await?;
+    for peer in stored.iter().map(TrustBundle::trust_domain).filter(|domain| peers.contains(domain)) {
         server.delete_bundle(peer).await?;
     }
     Ok(())
@@ -241,7 +243,9 @@ async fn remove(
         }
     };
     manifest::delete(member.client(), &objects, deadline, &count).await?;
-    forget(removal, member, deadline).await?;
+    if !removal.bundles.is_empty() {
+        forget(&locate(member).await?.server, &removal.bundles, deadline).await?;
+    }
     if keeps_volume && let Some(namespace) = &volume_namespace {
         // Its pods are deleted with their owners in the background; the next `up` must not meet them.
         pods_gone(member, namespace, deadline).await?;

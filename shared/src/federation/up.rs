@@ -351,17 +351,7 @@ impl Run<'_> {
             self.step(member, &Step::Registering);
             Some(server.stored_bundles().await?)
         };
-        let has_bundle = |domain: &TrustDomain| {
-            stored.as_ref().is_none_or(|stored| stored.iter().any(|bundle| bundle.trust_domain() == domain))
-        };
-        let peers: Vec<TrustDomain> = self
-            .mesh
-            .clusters
-            .iter()
-            .map(|cluster| cluster.trust_domain.clone())
-            .filter(|domain| *domain != member.cluster.trust_domain && has_bundle(domain))
-            .collect();
-        let objects = self.owner.stamped(workload_ids(own.located.found.class_name(), &peers));
+        let objects = registrations(self.mesh, &own.located, stored.as_deref());
         self.apply(member, &objects).await
     }
 
@@ -408,6 +398,18 @@ impl Run<'_> {
     fn step(&self, member: &Member, step: &Step) {
         self.watch.step(member.name(), step);
     }
+}
+
+/// Returns the objects that register a cluster's workloads with every peer of the mesh whose bundle is `stored`; with every peer
+/// where that is `None`.
+pub(super) fn registrations(mesh: &Mesh, own: &Located<'_>, stored: Option<&[TrustBundle]>) -> Vec<Object> {
+    let own_domain = &own.server.member.cluster.trust_domain;
+    let has_bundle = |domain: &TrustDomain| {
+        stored.is_none_or(|stored| stored.iter().any(|bundle| bundle.trust_domain() == domain))
+    };
+    let peers = mesh.clusters.iter().map(|cluster| cluster.trust_domain.clone());
+    let peers: Vec<TrustDomain> = peers.filter(|domain| domain != own_domain && has_bundle(domain)).collect();
+    Owner::new(mesh.name.clone()).stamped(workload_ids(own.found.class_name(), &peers))
 }
 
 /// Adds what the cloud last said about a managed bundle endpoint's service, which is where a missing load balancer

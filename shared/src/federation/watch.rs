@@ -29,6 +29,14 @@ pub enum Step {
     WaitingForAgents,
     /// Deleting agents' pods, so that they start again.
     RestartingAgents,
+    /// Registering workloads without a peer that leaves.
+    Unregistering(TrustDomain),
+    /// Waiting until no registration entry federates with a peer that leaves.
+    WaitingForEntries(TrustDomain),
+    /// Deleting the relationship with a peer that leaves.
+    DeletingRelationship(TrustDomain),
+    /// Making the server forget the bundle of a peer that leaves.
+    ForgettingBundle(TrustDomain),
     /// Deleting objects.
     Deleting,
     /// Nothing is left to do; the text is the outcome in a few words.
@@ -49,6 +57,12 @@ impl fmt::Display for Step {
             Self::Registering => f.write_str("registering workloads"),
             Self::WaitingForAgents => f.write_str("waiting for agents and CSI driver"),
             Self::RestartingAgents => f.write_str("starting the agents again"),
+            Self::Unregistering(peer) => write!(f, "registering workloads without {peer}"),
+            Self::WaitingForEntries(peer) => {
+                write!(f, "waiting until no registration entry federates with {peer}")
+            }
+            Self::DeletingRelationship(peer) => write!(f, "deleting the relationship with {peer}"),
+            Self::ForgettingBundle(peer) => write!(f, "deleting the bundle of {peer} in the SPIRE server"),
             Self::Deleting => f.write_str("deleting"),
             Self::Done(text) | Self::Failed(text) => f.write_str(text),
         }

@@ -41,6 +41,12 @@ impl Owner {
         objects
     }
 
+    /// Tells whether a live object is this mesh's.
+    #[must_use]
+    pub fn owns(&self, live: &DynamicObject) -> bool {
+        label(live, MANAGED_BY_LABEL) == Some(FIELD_MANAGER) && label(live, MESH_LABEL) == Some(&self.mesh)
+    }
+
     /// Returns the label selector that finds this mesh's objects.
     #[must_use]
     pub fn selector(&self) -> String {
