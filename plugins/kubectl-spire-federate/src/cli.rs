@@ -62,6 +62,10 @@ Examples:
   kubectl spire-federate status
   kubectl spire-federate verify
 
+  # Add a cluster to the mesh, or take one out of it
+  kubectl spire-federate join baz-eks-cluster=baz.com
+  kubectl spire-federate leave baz-eks-cluster
+
   # Take it away again
   kubectl spire-federate down
 
@@ -77,6 +81,8 @@ pub(crate) enum Verb {
     Render(RenderArgs),
     Status(StatusArgs),
     Verify(VerifyArgs),
+    Join(JoinArgs),
+    Leave(LeaveArgs),
     Down(DownArgs),
 }
 
@@ -166,6 +172,53 @@ pub(crate) struct VerifyArgs {
     /// Do not ask before something is repaired
     #[arg(short, long, requires = "fix")]
     pub(crate) yes: bool,
+    #[command(flatten)]
+    pub(crate) wait: WaitArgs,
+}
+
+/// Add a cluster to the mesh
+///
+/// Adds it to the mesh file, whose comments and order stay, and then does what `up` does. The file is written after you
+/// have agreed and before any cluster is changed, so that `up` finishes what was interrupted.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  kubectl spire-federate join baz-eks-cluster=baz.com
+  kubectl spire-federate join --dry-run baz-eks-cluster=baz.com
+  kubectl spire-federate join --mesh prod.yaml --yes baz-eks-cluster=baz.com")]
+pub(crate) struct JoinArgs {
+    /// The kubeconfig context of the cluster, and its trust domain
+    #[arg(value_name = "CONTEXT=TRUST_DOMAIN")]
+    pub(crate) cluster: NewCluster,
+    #[command(flatten)]
+    pub(crate) confirm: ConfirmArgs,
+    #[command(flatten)]
+    pub(crate) wait: WaitArgs,
+}
+
+/// Take a cluster out of the mesh
+///
+/// First the clusters that stay forget it: no workload federates with it any more, then the relationship goes, then its
+/// bundle. Then it loses what `up` made there, as with `down`. The mesh file is written last, so that the same command
+/// finishes what was interrupted.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  kubectl spire-federate leave --dry-run baz-eks-cluster
+  kubectl spire-federate leave baz-eks-cluster
+  kubectl spire-federate leave --yes --ca-volume delete baz-eks-cluster")]
+pub(crate) struct LeaveArgs {
+    /// Name of the cluster in the mesh file
+    #[arg(value_name = "CLUSTER")]
+    pub(crate) cluster: String,
+    /// Remove SPIRE even though pods still mount its CSI driver; where the cluster cannot be reached, leave it as it is
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// What becomes of the volume with its CA keys; asked on a terminal, kept where nobody can be asked
+    #[arg(long, value_enum)]
+    pub(crate) ca_volume: Option<CaVolume>,
+    #[command(flatten)]
+    pub(crate) confirm: ConfirmArgs,
     #[command(flatten)]
     pub(crate) wait: WaitArgs,
 }

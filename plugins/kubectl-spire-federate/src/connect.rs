@@ -1,11 +1,11 @@
 //! From what was asked for to a mesh and connections to its clusters.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use spire_mesh::entry::Failure;
 use spire_mesh::federation::{Step, Watch};
 use spire_mesh::fleet::{KubeSettings, Kubeconfig, Member};
-use spire_mesh::mesh::{self, Mesh};
+use spire_mesh::mesh::{self, Mesh, MeshText};
 use spire_mesh::report::{Printer, Progress};
 
 /// What every verb is given.
@@ -32,9 +32,25 @@ impl Asked {
         Ok(mesh::load(self.mesh.as_deref())?.0)
     }
 
+    /// Reads the mesh file to edit it.
+    pub(crate) fn text(&self) -> Result<MeshText, Failure> {
+        Ok(MeshText::read(self.mesh.as_deref())?)
+    }
+
+    /// Returns this plugin's command with the flag that names the mesh file, where one was named, for a hint.
+    pub(crate) fn command(&self, verb: &str) -> String {
+        let named = |path: &Path| format!(" --mesh {}", path.display());
+        let verb = if verb.is_empty() { String::new() } else { format!(" {verb}") };
+        format!("kubectl spire-federate{verb}{}", self.mesh.as_deref().map(named).unwrap_or_default())
+    }
+
     /// Reads mesh file and kubeconfig, and connects to all clusters at the same time.
     pub(crate) async fn reach(&self) -> Result<Reached, Failure> {
-        let mesh = self.load()?;
+        self.reach_those_of(self.load()?).await
+    }
+
+    /// Reads the kubeconfig, and connects to all clusters of a mesh at the same time.
+    pub(crate) async fn reach_those_of(&self, mesh: Mesh) -> Result<Reached, Failure> {
         let kubeconfig = Kubeconfig::read(&self.kube)?;
         let mut members = Vec::new();
         let mut unreachable = Vec::new();
@@ -49,12 +65,19 @@ impl Asked {
 
     /// Connects as [`Asked::reach`] does, and fails unless every cluster can be reached. Says which ones can.
     pub(crate) async fn reach_all(&self) -> Result<(Mesh, Vec<Member>), Failure> {
-        let Reached { mesh, members, unreachable } = self.reach().await?;
+        self.reach().await?.all(&self.printer)
+    }
+}
+
+impl Reached {
+    /// Fails unless every cluster can be reached, and says which ones can.
+    pub(crate) fn all(self, printer: &Printer) -> Result<(Mesh, Vec<Member>), Failure> {
+        let Self { mesh, members, unreachable } = self;
         if unreachable.is_empty() {
             return Ok((mesh, members));
         }
         for member in &members {
-            self.printer.note(&format!("{}: reachable, Kubernetes {}", member.name(), member.version()));
+            printer.note(&format!("{}: reachable, Kubernetes {}", member.name(), member.version()));
         }
         Err(Failure::clusters(mesh.clusters.len(), unreachable)
             .with_hint("nothing was changed: every cluster has to be reachable"))

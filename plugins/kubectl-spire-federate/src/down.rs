@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use spire_mesh::cli::ConfirmArgs;
 use spire_mesh::entry::{Failure, Outcome};
 use spire_mesh::federation::{self, CaVolume, Removal};
-use spire_mesh::fleet::each;
+use spire_mesh::fleet::{Member, each};
 use spire_mesh::manifest::Deadline;
 use spire_mesh::report::{Cell, Progress, Report, Table};
 
@@ -26,7 +27,7 @@ pub(crate) async fn run(asked: &Asked, args: DownArgs) -> Result<Outcome, Failur
     if !args.force {
         refuse_while_mounted(&removals)?;
     }
-    if removals.iter().all(|removal| removal.objects.is_empty() && removal.ca_volume.is_none()) {
+    if removals.iter().all(is_empty) {
         asked.printer.note(&format!("nothing of mesh {} is there", mesh.name));
         return Ok(Outcome::Done);
     }
@@ -36,13 +37,34 @@ pub(crate) async fn run(asked: &Asked, args: DownArgs) -> Result<Outcome, Failur
         asked.printer.note("nothing was deleted");
         return Ok(Outcome::Done);
     }
-    let ca_volumes = ca_volumes(asked, &args, &removals).await?;
+    let ca_volumes = ca_volumes(asked, args.ca_volume, args.confirm, &removals).await?;
+    let removed = remove(asked, &removals, &members, &ca_volumes, deadline).await;
+    if ca_volumes.values().any(|volume| *volume == CaVolume::Keep) {
+        asked.printer.hint("to delete the CA's keys as well: kubectl spire-federate down --ca-volume delete");
+    }
+    removed?;
+    Ok(Outcome::Done)
+}
+
+/// Tells whether there is nothing to remove.
+pub(crate) fn is_empty(removal: &Removal) -> bool {
+    removal.objects.is_empty() && removal.ca_volume.is_none()
+}
+
+/// Removes what was found, and says what stays.
+pub(crate) async fn remove(
+    asked: &Asked,
+    removals: &[Removal],
+    members: &[Member],
+    ca_volumes: &BTreeMap<String, CaVolume>,
+    deadline: Deadline<'_>,
+) -> Result<(), Failure> {
     let removed = {
         let shown =
             Shown(Progress::new(&asked.printer, members.iter().map(|member| member.name().to_owned())));
-        federation::down(&removals, &members, &ca_volumes, deadline, &shown).await
+        federation::down(removals, members, ca_volumes, deadline, &shown).await
     };
-    for removal in &removals {
+    for removal in removals {
         for leftover in &removal.leftovers {
             asked.printer.note(&format!("{}: {} stays: {}", removal.cluster, leftover.what, leftover.reason));
         }
@@ -54,19 +76,16 @@ pub(crate) async fn run(asked: &Asked, args: DownArgs) -> Result<Outcome, Failur
                 .note(&format!("{}: {claim} with the CA's keys stays, and its namespace", removal.cluster));
         }
     }
-    if ca_volumes.values().any(|volume| *volume == CaVolume::Keep) {
-        asked.printer.hint("to delete the CA's keys as well: kubectl spire-federate down --ca-volume delete");
-    }
     let failed: Vec<(String, Failure)> = removed
         .clusters
         .into_iter()
         .filter_map(|(cluster, result)| result.err().map(|error| (cluster, failure(error))))
         .collect();
-    if failed.is_empty() { Ok(Outcome::Done) } else { Err(Failure::clusters(members.len(), failed)) }
+    if failed.is_empty() { Ok(()) } else { Err(Failure::clusters(members.len(), failed)) }
 }
 
 /// Refuses as long as pods mount the CSI driver: the kubelet could never unmount it for them.
-fn refuse_while_mounted(removals: &[Removal]) -> Result<(), Failure> {
+pub(crate) fn refuse_while_mounted(removals: &[Removal]) -> Result<(), Failure> {
     let mounted: Vec<(String, Failure)> = removals
         .iter()
         .filter(|removal| !removal.mounted_by.is_empty())
@@ -86,17 +105,18 @@ fn refuse_while_mounted(removals: &[Removal]) -> Result<(), Failure> {
 }
 
 /// Finds out what becomes of each CA volume: as the flag says, else asked, else kept.
-async fn ca_volumes(
+pub(crate) async fn ca_volumes(
     asked: &Asked,
-    args: &DownArgs,
+    wanted: Option<cli::CaVolume>,
+    confirm: ConfirmArgs,
     removals: &[Removal],
 ) -> Result<BTreeMap<String, CaVolume>, Failure> {
     let mut volumes = BTreeMap::new();
     for removal in removals.iter().filter(|removal| removal.ca_volume.is_some()) {
-        let volume = match args.ca_volume {
+        let volume = match wanted {
             Some(cli::CaVolume::Keep) => CaVolume::Keep,
             Some(cli::CaVolume::Delete) => CaVolume::Delete,
-            None if args.confirm.yes => CaVolume::Keep,
+            None if confirm.yes => CaVolume::Keep,
             None => {
                 let question = format!(
                     "Delete the volume with the CA's keys of {} too? Every peer then has to learn a new CA.",
@@ -118,7 +138,7 @@ struct RemovalReport {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct RemovalRow {
+pub(crate) struct RemovalRow {
     cluster: String,
     delete: Vec<String>,
     ca_volume: Option<String>,
@@ -128,7 +148,7 @@ struct RemovalRow {
 }
 
 impl RemovalRow {
-    fn of(removal: &Removal) -> Self {
+    pub(crate) fn of(removal: &Removal) -> Self {
         Self {
             cluster: removal.cluster.clone(),
             delete: removal.objects.iter().map(ToString::to_string).collect(),
@@ -138,21 +158,24 @@ impl RemovalRow {
             stays: removal.leftovers.iter().map(|left| format!("{}: {}", left.what, left.reason)).collect(),
         }
     }
+
+    /// Adds one row for each thing to a table of cluster, action and object.
+    pub(crate) fn add_to(&self, table: &mut Table) {
+        let mut row = |action: Cell, object: &str| {
+            table.row([Cell::from(self.cluster.as_str()), action, object.into()]);
+        };
+        self.delete.iter().for_each(|object| row(Cell::bad("delete"), object));
+        self.ca_volume.iter().for_each(|claim| row(Cell::attention("ask"), claim));
+        self.mounted_by.iter().for_each(|pod| row(Cell::bad("blocks"), pod));
+        self.forget_bundles_of.iter().for_each(|domain| row(Cell::bad("forget"), domain));
+        self.stays.iter().for_each(|what| row(Cell::from("keep"), what));
+    }
 }
 
 impl Report for RemovalReport {
     fn table(&self, _: bool) -> Table {
         let mut table = Table::new(["CLUSTER", "ACTION", "OBJECT"]).when_empty("nothing would be deleted");
-        for cluster in &self.clusters {
-            let mut row = |action: Cell, object: &str| {
-                table.row([Cell::from(cluster.cluster.as_str()), action, object.into()]);
-            };
-            cluster.delete.iter().for_each(|object| row(Cell::bad("delete"), object));
-            cluster.ca_volume.iter().for_each(|claim| row(Cell::attention("ask"), claim));
-            cluster.mounted_by.iter().for_each(|pod| row(Cell::bad("blocks"), pod));
-            cluster.forget_bundles_of.iter().for_each(|domain| row(Cell::bad("forget"), domain));
-            cluster.stays.iter().for_each(|what| row(Cell::from("keep"), what));
-        }
+        self.clusters.iter().for_each(|cluster| cluster.add_to(&mut table));
         table
     }
 }

@@ -39,7 +39,6 @@ pub(crate) fn run(asked: &Asked, args: &InitArgs) -> Result<Outcome, Failure> {
     };
     file.write_all(text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))?;
     asked.printer.note(&format!("wrote {}", path.display()));
-    let named = if asked.mesh.is_some() { format!(" --mesh {}", path.display()) } else { String::new() };
-    asked.printer.hint(&format!("kubectl spire-federate plan{named}"));
+    asked.printer.hint(&asked.command("plan"));
     Ok(Outcome::Done)
 }

@@ -4,6 +4,8 @@ mod cli;
 mod connect;
 mod down;
 mod init;
+mod join;
+mod leave;
 mod plan;
 mod render;
 mod run;

@@ -10,13 +10,11 @@ use spire_mesh::mesh::Mesh;
 use spire_mesh::report::{Cell, Report, Table};
 
 use crate::connect::Asked;
+use crate::up::show;
 
 pub(crate) async fn run(asked: &Asked) -> Result<Outcome, Failure> {
     let (mesh, members) = asked.reach_all().await?;
-    let plan = checked(&mesh, &members).await?;
-    asked.printer.report(&PlanReport(&plan))?;
-    asked.printer.note(&summary(&plan));
-    Ok(Outcome::Done)
+    show(asked, &checked(&mesh, &members).await?)
 }
 
 /// Checks that every cluster can take part, and plans. Changes nothing.

@@ -4,7 +4,7 @@ use spire_mesh::entry::{Context, Failure, Outcome};
 
 use crate::cli::{Cli, UpArgs, Verb};
 use crate::connect::Asked;
-use crate::{down, init, plan, render, status, up, verify};
+use crate::{down, init, join, leave, plan, render, status, up, verify};
 
 /// Runs the verb that was asked for, `up` where there is none.
 pub(crate) async fn run(cli: Cli, context: Context) -> Result<Outcome, Failure> {
@@ -22,6 +22,8 @@ pub(crate) async fn run(cli: Cli, context: Context) -> Result<Outcome, Failure> 
         Some(Verb::Render(args)) => render::run(&asked, &args).await,
         Some(Verb::Status(args)) => status::run(&asked, args).await,
         Some(Verb::Verify(args)) => verify::run(&asked, &args).await,
+        Some(Verb::Join(args)) => join::run(&asked, args).await,
+        Some(Verb::Leave(args)) => leave::run(&asked, args).await,
         Some(Verb::Down(args)) => down::run(&asked, args).await,
     }
 }

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use spire_mesh::entry::{Failure, Outcome};
-use spire_mesh::federation::{self, FederationError, MeshStatus};
+use spire_mesh::federation::{self, FederationError, MeshPlan, MeshStatus};
+use spire_mesh::fleet::Member;
 use spire_mesh::manifest::Deadline;
+use spire_mesh::mesh::Mesh;
 use spire_mesh::report::Progress;
 
 use crate::cli::UpArgs;
@@ -17,9 +19,7 @@ pub(crate) async fn run(asked: &Asked, args: UpArgs) -> Result<Outcome, Failure>
     let (mesh, members) = asked.reach_all().await?;
     let plan = checked(&mesh, &members).await?;
     if args.confirm.dry_run {
-        asked.printer.report(&PlanReport(&plan))?;
-        asked.printer.note(&summary(&plan));
-        return Ok(Outcome::Done);
+        return show(asked, &plan);
     }
     if plan.is_unchanged() {
         asked.printer.note("nothing to change; checking that every server still fetches its peers' bundles");
@@ -30,10 +30,28 @@ pub(crate) async fn run(asked: &Asked, args: UpArgs) -> Result<Outcome, Failure>
             return Ok(Outcome::Done);
         }
     }
+    federate(asked, &mesh, &members, &plan, deadline).await
+}
+
+/// Prints what would be done, for `--dry-run`.
+pub(crate) fn show(asked: &Asked, plan: &MeshPlan) -> Result<Outcome, Failure> {
+    asked.printer.report(&PlanReport(plan))?;
+    asked.printer.note(&summary(plan));
+    Ok(Outcome::Done)
+}
+
+/// Does what was planned, and prints the status that it came to.
+pub(crate) async fn federate(
+    asked: &Asked,
+    mesh: &Mesh,
+    members: &[Member],
+    plan: &MeshPlan,
+    deadline: Deadline<'_>,
+) -> Result<Outcome, Failure> {
     let federated = {
         let shown =
             Shown(Progress::new(&asked.printer, members.iter().map(|member| member.name().to_owned())));
-        federation::up(&mesh, &members, &plan, deadline, &shown).await
+        federation::up(mesh, members, plan, deadline, &shown).await
     };
     let failed: Vec<(String, Failure)> = federated
         .clusters
@@ -42,7 +60,7 @@ pub(crate) async fn run(asked: &Asked, args: UpArgs) -> Result<Outcome, Failure>
             errors.into_iter().map(move |error| (cluster.clone(), failure(error)))
         })
         .collect();
-    let status = MeshStatus::of(&federation::observe(&mesh, &members, &BTreeMap::new()).await);
+    let status = MeshStatus::of(&federation::observe(mesh, members, &BTreeMap::new()).await);
     asked.printer.report(&StatusReport(&status))?;
     if !failed.is_empty() {
         return Err(Failure::clusters(members.len(), failed));

@@ -18,6 +18,8 @@ spec:
     - {name: bar-eks-cluster, trustDomain: bar.com}
 ";
 
+const VERBS: [&str; 9] = ["init", "up", "plan", "render", "status", "verify", "join", "leave", "down"];
+
 /// Texts with commands to copy, besides the help texts.
 const DOCS: [&str; 5] =
     ["README.md", "docs/spire-federate.md", "docs/checks.md", "docs/mesh-file.md", "docs/security.md"];
@@ -69,6 +71,11 @@ fn told(mesh: Option<&str>, arguments: &[&str]) -> String {
     format!("exit code: {code}\n--- stdout\n{stdout}--- stderr\n{stderr}")
 }
 
+/// A mesh file with three clusters.
+fn three() -> String {
+    format!("{MESH}    - {{name: baz-eks-cluster, trustDomain: baz.com}}\n")
+}
+
 /// Takes the commands out of a text: lines that start with the plugin's name, after a prompt or not, without comments.
 fn commands(text: &str) -> Vec<&str> {
     text.lines()
@@ -81,7 +88,7 @@ fn commands(text: &str) -> Vec<&str> {
 #[test]
 fn help_of_the_plugin_and_of_each_verb() {
     insta::assert_snapshot!("help", help(&[]));
-    for verb in ["init", "up", "plan", "render", "status", "verify", "down"] {
+    for verb in VERBS {
         insta::assert_snapshot!(format!("help_{verb}"), help(&[verb]));
     }
 }
@@ -133,14 +140,50 @@ fn without_a_kubeconfig_nothing_is_changed() {
     insta::assert_snapshot!("kubeconfig_none_up", told(Some(MESH), &["up", "--yes"]));
 }
 
+#[test]
+fn join_and_leave_refuse_what_would_be_no_mesh() {
+    let told_of = |name: &str, mesh: &str, arguments: &[&str]| {
+        insta::assert_snapshot!(name, told(Some(mesh), arguments));
+    };
+    told_of("join_context_is_there", MESH, &["join", "--yes", "foo-eks-cluster=baz.com"]);
+    told_of("join_trust_domain_is_there", MESH, &["join", "--yes", "baz-eks-cluster=foo.com"]);
+    told_of("join_is_there_already", MESH, &["join", "--yes", "bar-eks-cluster=bar.com"]);
+    told_of("join_no_trust_domain", MESH, &["join", "--yes", "baz-eks-cluster"]);
+    told_of("leave_no_such_cluster", &three(), &["leave", "--yes", "baz"]);
+    told_of("leave_by_its_trust_domain", &three(), &["leave", "--yes", "baz.com"]);
+    told_of("leave_one_of_two", MESH, &["leave", "--yes", "bar-eks-cluster"]);
+    let brackets =
+        MESH.replace("\n    - {", " [{").replacen(" [{name: bar", ", {name: bar", 1).trim_end().to_owned()
+            + "]\n";
+    told_of("join_brackets", &brackets, &["join", "--yes", "baz-eks-cluster=baz.com"]);
+    insta::assert_snapshot!("join_no_mesh_file", told(None, &["join", "--yes", "baz-eks-cluster=baz.com"]));
+    insta::assert_snapshot!("join_from_standard_input", told(None, &["join", "--mesh", "-", "baz=baz.com"]));
+}
+
+#[test]
+fn join_and_leave_leave_the_mesh_file_alone_where_no_cluster_can_be_reached() {
+    let folder = TempDir::new().expect("a folder");
+    let file = folder.path().join("spire-mesh.yaml");
+    for (mesh, arguments) in [
+        (MESH.to_owned(), ["join", "--yes", "baz-eks-cluster=baz.com"]),
+        (three(), ["leave", "--yes", "baz-eks-cluster"]),
+    ] {
+        fs::write(&file, &mesh).expect("a mesh file");
+        let run = run_in(folder.path(), &arguments);
+        assert_eq!(run.code, Some(1), "{}", run.stderr);
+        insta::assert_snapshot!(format!("{}_no_kubeconfig", arguments[0]), run.stderr);
+        assert_eq!(fs::read_to_string(&file).expect("the mesh file"), mesh);
+        assert_eq!(fs::read_dir(folder.path()).expect("the folder").count(), 1);
+    }
+}
+
 /// Each command is run as it stands; without a kubeconfig it ends at the latest where it would connect. `verify` then has found
 /// that no cluster answers.
 #[test]
 fn every_command_in_help_and_documentation_is_one_that_the_plugin_takes() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let verbs = [&[][..], &["init"], &["up"], &["plan"], &["render"], &["status"], &["verify"], &["down"]];
-    let mut texts: Vec<(String, String)> =
-        verbs.iter().map(|verb| (format!("help {verb:?}"), help(verb))).collect();
+    let mut texts = vec![("help".to_owned(), help(&[]))];
+    texts.extend(VERBS.map(|verb| (format!("help of {verb}"), help(&[verb]))));
     for name in DOCS {
         texts.push((name.to_owned(), fs::read_to_string(root.join(name)).expect(name)));
     }
@@ -149,8 +192,10 @@ fn every_command_in_help_and_documentation_is_one_that_the_plugin_takes() {
             let arguments: Vec<&str> = command.split_whitespace().skip(2).collect();
             let folder = TempDir::new().expect("a folder");
             if !arguments.contains(&"init") {
+                // Who takes a cluster out has three.
+                let mesh = if arguments.contains(&"leave") { three() } else { MESH.to_owned() };
                 for file in ["spire-mesh.yaml", "prod.yaml"] {
-                    fs::write(folder.path().join(file), MESH).expect("a mesh file");
+                    fs::write(folder.path().join(file), &mesh).expect("a mesh file");
                 }
             }
             let run = run_in(folder.path(), &arguments);
@@ -161,5 +206,5 @@ fn every_command_in_help_and_documentation_is_one_that_the_plugin_takes() {
         let text = texts.iter().find(|(known, _)| known == name).map(|(_, text)| text.as_str());
         commands(text.unwrap_or_default()).len()
     };
-    assert!(in_text("help []") >= 5 && in_text("README.md") >= 3, "the commands are found");
+    assert!(in_text("help") >= 5 && in_text("README.md") >= 3, "the commands are found");
 }

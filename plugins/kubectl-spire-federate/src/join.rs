@@ -1,0 +1,51 @@
+//! `join`: a cluster more in the mesh file, and then what `up` does.
+
+use spire_mesh::entry::{Failure, Outcome};
+use spire_mesh::manifest::Deadline;
+use spire_mesh::mesh::{Cluster, Mesh, NewCluster};
+
+use crate::cli::{JoinArgs, UpArgs};
+use crate::connect::Asked;
+use crate::plan::{checked, summary};
+use crate::up;
+
+pub(crate) async fn run(asked: &Asked, args: JoinArgs) -> Result<Outcome, Failure> {
+    let JoinArgs { cluster: new, confirm, wait } = args;
+    let before = asked.text()?;
+    let file = before.path().display().to_string();
+    if let Some(cluster) = already_there(&before.mesh()?, &new) {
+        let name = &cluster.name;
+        asked.printer.note(&format!("{name} is in {file} already, with this context and trust domain"));
+        return up::run(asked, UpArgs { confirm, wait }).await;
+    }
+    let after = before.with_cluster(&new).map_err(Failure::usage)?;
+    if !confirm.dry_run {
+        before.can_be_replaced()?;
+    }
+    let deadline = Deadline::after(wait.timeout);
+    let (mesh, members) = asked.reach_those_of(after.mesh()?).await?.all(&asked.printer)?;
+    let plan = checked(&mesh, &members).await?;
+    if let Some(Cluster { name, context, trust_domain, .. }) = mesh.clusters.last() {
+        let joins =
+            format!("{name} (context {context}, trust domain {trust_domain}) joins mesh {}", mesh.name);
+        asked.printer.note(&joins);
+    }
+    if confirm.dry_run {
+        return up::show(asked, &plan);
+    }
+    asked.printer.note(&summary(&plan));
+    if !asked.printer.confirm(&format!("Write {file} and go on?"), confirm.yes).await? {
+        asked.printer.note("nothing was changed");
+        return Ok(Outcome::Done);
+    }
+    before.replace_by(&after)?;
+    asked.printer.note(&format!("wrote {file}; if this is interrupted, go on with: {}", asked.command("")));
+    up::federate(asked, &mesh, &members, &plan, deadline).await
+}
+
+/// Returns the cluster of the mesh that is the new one.
+fn already_there<'m>(mesh: &'m Mesh, new: &NewCluster) -> Option<&'m Cluster> {
+    mesh.clusters
+        .iter()
+        .find(|cluster| cluster.context == new.context && cluster.trust_domain == new.trust_domain)
+}
