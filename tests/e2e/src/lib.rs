@@ -12,7 +12,9 @@
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
+use std::thread;
+use std::time::Duration;
 
 use spire_mesh_lab::Target;
 use spire_mesh_lab::plugins::Plugins;
@@ -42,11 +44,19 @@ pub struct Ran {
 }
 
 impl Bench {
-    /// Finds the clusters under test and writes a mesh file for them with `kubectl spire-federate init`.
+    /// Finds the first two clusters under test and writes a mesh file for them with `kubectl spire-federate init`.
     ///
     /// # Panics
     /// When there are no clusters, or the plugins do not build.
     pub fn new() -> Self {
+        Self::of(2)
+    }
+
+    /// Finds the first `count` clusters under test and writes a mesh file for them. Other clusters are left alone.
+    ///
+    /// # Panics
+    /// When there are fewer clusters, or the plugins do not build.
+    pub fn of(count: usize) -> Self {
         let target = Target::from_env().expect("clusters to test on: `cargo lab up`");
         let before = match &target {
             Target::Lab(lab) => lab.state().bin(),
@@ -54,11 +64,13 @@ impl Bench {
         };
         let plugins = Plugins::build().expect("the plugins build");
         let path = plugins.path(&before).expect("a PATH");
+        let contexts = target.contexts();
+        assert!(contexts.len() >= count, "{count} clusters are needed: `cargo lab up --clusters {count}`");
         let domains = ["foo.com", "bar.com", "baz.com", "qux.com", "quux.com", "corge.com"];
-        let members = target
-            .contexts()
+        let members = contexts
             .into_iter()
             .zip(domains)
+            .take(count)
             .map(|(context, domain)| Member {
                 context,
                 trust_domain: domain.to_owned(),
@@ -67,10 +79,18 @@ impl Bench {
             .collect();
         let kubeconfig = target.kubeconfig();
         let bench = Self { target, members, work: tempfile::tempdir().expect("a folder"), path, kubeconfig };
-        let pairs = bench.members.iter().map(|member| format!("{}={}", member.context, member.trust_domain));
-        let init: Vec<String> = ["init".to_owned()].into_iter().chain(pairs).collect();
-        bench.plugin(&init.iter().map(String::as_str).collect::<Vec<_>>()).succeeded();
+        bench.init(&bench.members);
         bench
+    }
+
+    /// Writes the mesh file anew, for these clusters.
+    ///
+    /// # Panics
+    /// When that fails.
+    pub fn init(&self, members: &[Member]) {
+        let pairs = members.iter().map(|member| format!("{}={}", member.context, member.trust_domain));
+        let init: Vec<String> = ["init", "--force"].map(str::to_owned).into_iter().chain(pairs).collect();
+        self.plugin(&init.iter().map(String::as_str).collect::<Vec<_>>()).succeeded();
     }
 
     /// Returns the path of the mesh file.
@@ -112,15 +132,21 @@ impl Bench {
         Ran::of(&self.command(arguments).output().expect("kubectl runs"))
     }
 
-    /// Starts `kubectl spire-federate` with these arguments, in a process group of its own.
+    /// Runs `kubectl spire-federate` with these arguments, and ends it after this time, without a chance to tidy up.
     ///
     /// # Panics
-    /// When kubectl cannot be started.
-    pub fn start(&self, arguments: &[&str]) -> Child {
+    /// When kubectl cannot be started, or not be ended.
+    pub fn run_killed(&self, arguments: &[&str], after: Duration) {
         use std::os::unix::process::CommandExt;
         let mut command = self.command(arguments);
         command.stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
-        command.spawn().expect("kubectl runs")
+        let mut running = command.spawn().expect("kubectl runs");
+        thread::sleep(after);
+        // kubectl and its plugin are one process group.
+        let group = format!("-{}", running.id());
+        let killed = Command::new("kill").args(["-9", "--", &group]).status().expect("kill runs");
+        let ended = running.wait().expect("it ends");
+        assert!(killed.success() || ended.code().is_some(), "{ended}");
     }
 
     /// Runs kubectl for one context.
@@ -129,6 +155,17 @@ impl Bench {
     /// When it fails.
     pub fn kubectl(&self, context: &str, arguments: &[&str]) -> String {
         self.target.kubectl(context).run(arguments.iter().copied()).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Runs SPIRE's own command line in the server in a namespace of a cluster.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub fn server(&self, context: &str, namespace: &str, command: &[&str]) -> String {
+        let exec = ["-n", namespace, "exec", "spire-server-0", "-c", "spire-server", "--"];
+        let binary = ["/opt/spire/bin/spire-server"];
+        let words: Vec<&str> = exec.into_iter().chain(binary).chain(command.iter().copied()).collect();
+        self.kubectl(context, &words)
     }
 
     /// Takes away everything, the CA volumes too.
@@ -153,6 +190,77 @@ impl Bench {
     /// When it is not so.
     pub fn prove(&self) {
         proof::prove(&self.target, &self.members, &|_| ()).unwrap_or_else(|error| panic!("{error}"));
+    }
+}
+
+/// A SPIRE that somebody else installed: the same software in namespaces of its own, without our labels, applied by kubectl.
+pub struct TheirSpire<'b> {
+    bench: &'b Bench,
+    context: String,
+    /// Namespaces and kinds, which have to be there first.
+    first: String,
+    rest: String,
+}
+
+impl<'b> TheirSpire<'b> {
+    /// Installs it in the cluster of a member, and waits until it is ready. None is there before.
+    ///
+    /// # Panics
+    /// When that fails.
+    pub fn install(bench: &'b Bench, member: &Member) -> Self {
+        let elsewhere = "spire: {serverNamespace: identity, agentNamespace: identity-agents}\n  ";
+        bench.edit("clusters:", &format!("{elsewhere}clusters:"));
+        bench.plugin(&["render", "--to", "rendered"]).succeeded();
+        bench.edit(elsewhere, "");
+        let file = bench.folder().join("rendered").join(format!("{}.yaml", member.context));
+        let yaml = fs::read_to_string(&file).expect("a rendered file");
+        let ours = ["app.kubernetes.io/managed-by: spire-federate", "spire-mesh.dev/mesh:"];
+        let theirs = yaml.lines().filter(|line| !ours.iter().any(|label| line.contains(label)));
+        let yaml = theirs.collect::<Vec<_>>().join("\n");
+        let is_first = |object: &&str| {
+            object.contains("kind: Namespace\n") || object.contains("kind: CustomResourceDefinition\n")
+        };
+        let (first, rest): (Vec<&str>, Vec<&str>) = yaml.split("\n---\n").partition(is_first);
+        // It has no workloads of its own that federate with anybody.
+        let rest = rest.into_iter().filter(|object| !object.contains("kind: ClusterSPIFFEID\n"));
+        let (first, rest) = (first.join("\n---\n"), rest.collect::<Vec<_>>().join("\n---\n"));
+        let kubectl = bench.target.kubectl(&member.context);
+        kubectl.apply(&first).expect("namespaces and kinds");
+        kubectl.apply(&rest).expect("their SPIRE");
+        let rollout = ["-n", "identity", "rollout", "status", "statefulset/spire-server", "--timeout=28s"];
+        bench.kubectl(&member.context, &rollout);
+        Self { bench, context: member.context.clone(), first, rest }
+    }
+
+    /// Runs SPIRE's own command line in its server.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub fn server(&self, command: &[&str]) -> String {
+        self.bench.server(&self.context, "identity", command)
+    }
+
+    /// Returns the names of the stateful sets of its namespace.
+    ///
+    /// # Panics
+    /// When they cannot be read.
+    pub fn stateful_sets(&self) -> String {
+        self.bench.kubectl(&self.context, &["-n", "identity", "get", "statefulset", "-o", "name"])
+    }
+
+    /// Takes it away again.
+    ///
+    /// # Panics
+    /// When that fails.
+    pub fn remove(self) {
+        for object in ["namespace/identity", "namespace/identity-agents"] {
+            self.bench.kubectl(&self.context, &["delete", object, "--wait=false"]);
+        }
+        let delete = ["delete", "--ignore-not-found", "--wait=true", "-f", "-"];
+        let kubectl = self.bench.target.kubectl(&self.context).limit(Duration::from_mins(1));
+        for objects in [&self.rest, &self.first] {
+            kubectl.run_with(delete, objects).unwrap_or_else(|error| panic!("{error}"));
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use spire_mesh_e2e::Bench;
+use spire_mesh_e2e::{Bench, TheirSpire};
 use spire_mesh_lab::Target;
 use spire_mesh_lab::faults::Fault;
 
@@ -91,10 +91,7 @@ fn a_run_that_is_killed_anywhere_converges_when_it_is_run_again() {
     let bench = Bench::new();
     for millis in [300, 1500, 4000, 8000] {
         bench.clean();
-        let mut killed = bench.start(&["up", "--yes"]);
-        thread::sleep(Duration::from_millis(millis));
-        kill(killed.id());
-        let _ = killed.wait();
+        bench.run_killed(&["up", "--yes"], Duration::from_millis(millis));
         bench.up();
         bench.plugin(&["status"]).succeeded();
     }
@@ -106,7 +103,7 @@ fn a_cluster_that_cannot_be_reached_is_named_and_nothing_is_changed() {
     let bench = Bench::new();
     bench.clean();
     let Target::Lab(lab) = &bench.target else { return };
-    let last = lab.clusters().last().expect("a cluster");
+    let last = lab.clusters().nth(1).expect("a second cluster");
     let stopped = bench
         .target
         .faults()
@@ -207,30 +204,8 @@ fn down_refuses_while_pods_mount_the_csi_driver() {
 fn a_spire_that_somebody_else_installed_is_named_and_federated_as_it_is() {
     let bench = Bench::new();
     bench.clean();
-    // Somebody else's: the same software in other namespaces, without our labels, applied by kubectl.
-    bench.edit(
-        "clusters:",
-        "spire: {serverNamespace: identity, agentNamespace: identity-agents}\n  clusters:",
-    );
-    bench.plugin(&["render", "--to", "rendered"]).succeeded();
-    let theirs = &bench.members[0];
-    let file = bench.folder().join("rendered").join(format!("{}.yaml", theirs.context));
-    let yaml = fs::read_to_string(&file).expect("a rendered file");
-    let ours = ["app.kubernetes.io/managed-by: spire-federate", "spire-mesh.dev/mesh:"];
-    let theirs_only = yaml.lines().filter(|line| !ours.iter().any(|label| line.contains(label)));
-    let yaml = theirs_only.collect::<Vec<_>>().join("\n");
-    let kubectl = bench.target.kubectl(&theirs.context);
-    let (first, rest): (Vec<&str>, Vec<&str>) = yaml.split("\n---\n").partition(|object| {
-        object.contains("kind: Namespace\n") || object.contains("kind: CustomResourceDefinition\n")
-    });
-    // It has no workloads of its own that federate with anybody.
-    let rest: Vec<&str> =
-        rest.into_iter().filter(|object| !object.contains("kind: ClusterSPIFFEID\n")).collect();
-    kubectl.apply(&first.join("\n---\n")).expect("namespaces and kinds");
-    kubectl.apply(&rest.join("\n---\n")).expect("their SPIRE");
-    let rollout = ["-n", "identity", "rollout", "status", "statefulset/spire-server", "--timeout=28s"];
-    bench.kubectl(&theirs.context, &rollout);
-    bench.edit("spire: {serverNamespace: identity, agentNamespace: identity-agents}\n  ", "");
+    let member = &bench.members[0];
+    let theirs = TheirSpire::install(&bench, member);
 
     bench
         .plugin(&["up", "--yes"])
@@ -240,22 +215,15 @@ fn a_spire_that_somebody_else_installed_is_named_and_federated_as_it_is() {
         .said("managed: false");
 
     bench.edit(
-        &format!("trustDomain: {}", theirs.trust_domain),
-        &format!("trustDomain: {}\n      spire: {{managed: false}}", theirs.trust_domain),
+        &format!("trustDomain: {}", member.trust_domain),
+        &format!("trustDomain: {}\n      spire: {{managed: false}}", member.trust_domain),
     );
     let federated = bench.plugin(&["up", "--yes"]);
     let status = bench.plugin(&["status", "-o", "json"]).json();
     bench.plugin(&["down", "--yes", "--ca-volume", "delete"]).succeeded();
-    let still = bench.kubectl(&theirs.context, &["-n", "identity", "get", "statefulset", "-o", "name"]);
-    let show = ["/opt/spire/bin/spire-server", "bundle", "list"];
-    let held =
-        ["-n", "identity", "exec", "spire-server-0", "-c", "spire-server", "--"].into_iter().chain(show);
-    let held = bench.kubectl(&theirs.context, &held.collect::<Vec<_>>());
-    for object in ["namespace/identity", "namespace/identity-agents"] {
-        bench.kubectl(&theirs.context, &["delete", object, "--wait=false"]);
-    }
-    remove(&bench, &theirs.context, &rest);
-    remove(&bench, &theirs.context, &first);
+    let still = theirs.stateful_sets();
+    let held = theirs.server(&["bundle", "list"]);
+    theirs.remove();
     federated.succeeded();
     assert!(still.contains("statefulset.apps/spire-server"), "{still}");
     assert_eq!(held, "", "a bundle that only this mesh brought is gone");
@@ -286,16 +254,4 @@ fn what_the_mesh_file_asks_for_and_the_cluster_lacks_is_named_before_anything_is
     bench.edit(&format!("name: {}", bench.members[1].context), "name: nowhere");
     bench.plugin(&["up", "--yes"]).ended_with(1).said("there is no context `nowhere`");
     bench.plugin(&["status"]).ended_with(1).said("nowhere");
-}
-
-fn remove(bench: &Bench, context: &str, objects: &[&str]) {
-    let delete = ["delete", "--ignore-not-found", "--wait=true", "-f", "-"];
-    let kubectl = bench.target.kubectl(context).limit(Duration::from_mins(1));
-    kubectl.run_with(delete, &objects.join("\n---\n")).unwrap_or_else(|error| panic!("{error}"));
-}
-
-/// Ends a process group at once, without a chance to tidy up.
-fn kill(group: u32) {
-    let done = std::process::Command::new("kill").args(["-9", "--", &format!("-{group}")]).status();
-    assert!(done.expect("kill runs").success());
 }

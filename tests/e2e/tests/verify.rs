@@ -93,10 +93,7 @@ impl Mesh {
 
     /// Runs SPIRE's own command line in the server of a cluster.
     fn server(&self, context: &str, command: &[&str]) -> String {
-        let exec = ["-n", "spire-server", "exec", "spire-server-0", "-c", "spire-server", "--"];
-        let words: Vec<&str> =
-            exec.into_iter().chain(["/opt/spire/bin/spire-server"]).chain(command.iter().copied()).collect();
-        self.bench.kubectl(context, &words)
+        self.bench.server(context, "spire-server", command)
     }
 
     fn authority(&self, context: &str, which: &str) -> String {

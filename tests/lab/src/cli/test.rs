@@ -9,8 +9,14 @@ use crate::build::Options;
 use crate::error::Result;
 use crate::plugins::{Plugins, cargo, run};
 use crate::preflight;
+use crate::state::{Record, StateDir};
 use crate::steps::{Steps, seconds};
 use crate::target::{CONTEXTS, Target};
+
+/// Clusters of the lab that the end-to-end tests run in. Most of them use the first two.
+const CLUSTERS: u8 = 3;
+/// The module of the end-to-end tests that need all of them.
+const LARGE: &str = "three_clusters::";
 
 /// Run every test: format, lints, unit and snapshot tests, then the end-to-end tests on real clusters.
 ///
@@ -58,7 +64,12 @@ impl Test {
         if self.only.is_none() {
             down::Down::default().run()?;
         }
-        times.time("lab started", || up::Up::default().run())?;
+        // One that runs is used as it is.
+        let lab = match Record::read(&StateDir::from_env())? {
+            Some(_) => up::Up::default(),
+            None => up::Up::of(CLUSTERS),
+        };
+        times.time("lab started", || lab.run())?;
         let tested = times.time("end-to-end tests", || self.end_to_end(None));
         if !self.keep {
             times.time("lab taken down", || down::Down::default().run())?;
@@ -72,6 +83,10 @@ impl Test {
         tests.args(self.only.as_ref());
         if let Some(contexts) = contexts {
             tests.env(CONTEXTS, contexts);
+            if Target::from_contexts(contexts)?.contexts().len() < usize::from(CLUSTERS) {
+                say(&format!("left out with fewer than {CLUSTERS} contexts: tests in {LARGE}"))?;
+                tests.args(["--skip", LARGE]);
+            }
         }
         run(&mut tests)
     }

@@ -24,6 +24,11 @@ pub(super) struct Up {
 }
 
 impl Up {
+    /// Starts this many clusters.
+    pub(super) fn of(clusters: u8) -> Self {
+        Self { clusters: Some(clusters), nodes: None }
+    }
+
     pub(super) fn run(self) -> Result<()> {
         preflight::require_root()?;
         let state = StateDir::from_env();
