@@ -91,6 +91,12 @@ pub(super) fn all(versions: &Versions, binaries: &Binaries) -> Vec<Image> {
             &program("helloworld", "helloworld"),
             "/usr/local/bin/helloworld",
         ),
+        Image::program(
+            "lab.local/mtls:1".to_owned(),
+            Base::Minimal,
+            &program("mtls", "mtls"),
+            "/usr/local/bin/mtls",
+        ),
     ];
     images.extend(spire(versions, binaries));
     images.extend(istio(binaries));
@@ -234,6 +240,7 @@ mod tests {
             "quay.io/jetstack/cert-manager-cainjector:v1.11.5",
             "quay.io/jetstack/cert-manager-webhook:v1.11.5",
             "lab.local/helloworld:1",
+            "lab.local/mtls:1",
             "lab.local/tools:1",
         ] {
             assert!(names.contains(name), "no image {name}");
