@@ -84,6 +84,16 @@ impl Reached {
     }
 }
 
+/// Returns the cluster with this name.
+pub(crate) fn named<'m>(members: &'m [Member], name: &str) -> Result<&'m Member, Failure> {
+    members.iter().find(|member| member.name() == name).ok_or_else(|| {
+        let names: Vec<&str> = members.iter().map(Member::name).collect();
+        let error =
+            anyhow::anyhow!("cluster `{name}` is not in the mesh file; there is {}", names.join(", "));
+        Failure::usage(error)
+    })
+}
+
 /// Shows the steps of each cluster on its line.
 pub(crate) struct Shown(pub(crate) Progress);
 

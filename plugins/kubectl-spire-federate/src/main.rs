@@ -1,5 +1,6 @@
 //! `kubectl spire-federate`: SPIRE on several clusters, federated and proven.
 
+mod bundle;
 mod cli;
 mod connect;
 mod down;
@@ -8,6 +9,7 @@ mod join;
 mod leave;
 mod plan;
 mod render;
+mod rotate;
 mod run;
 mod status;
 mod up;

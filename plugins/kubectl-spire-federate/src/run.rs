@@ -4,7 +4,7 @@ use spire_mesh::entry::{Context, Failure, Outcome};
 
 use crate::cli::{Cli, UpArgs, Verb};
 use crate::connect::Asked;
-use crate::{down, init, join, leave, plan, render, status, up, verify};
+use crate::{bundle, down, init, join, leave, plan, render, rotate, status, up, verify};
 
 /// Runs the verb that was asked for, `up` where there is none.
 pub(crate) async fn run(cli: Cli, context: Context) -> Result<Outcome, Failure> {
@@ -24,6 +24,8 @@ pub(crate) async fn run(cli: Cli, context: Context) -> Result<Outcome, Failure> 
         Some(Verb::Verify(args)) => verify::run(&asked, &args).await,
         Some(Verb::Join(args)) => join::run(&asked, args).await,
         Some(Verb::Leave(args)) => leave::run(&asked, args).await,
+        Some(Verb::Bundle(args)) => bundle::run(&asked, args).await,
+        Some(Verb::Rotate(args)) => rotate::run(&asked, &args).await,
         Some(Verb::Down(args)) => down::run(&asked, args).await,
     }
 }

@@ -77,6 +77,20 @@ pub enum FederationError {
         /// The peer.
         peer: TrustDomain,
     },
+    /// The cluster's agents were not found.
+    #[error("no SPIRE agents were found in {cluster}")]
+    NoAgents {
+        /// Name of the cluster.
+        cluster: String,
+    },
+    /// The agents' pods have no identity to ask their own agents with.
+    #[error(
+        "the agents in {cluster} have no registration entry of their own, so that they cannot be asked what they serve"
+    )]
+    AgentsUnasked {
+        /// Name of the cluster.
+        cluster: String,
+    },
     /// Objects that somebody else made trust a peer that is to leave.
     #[error("objects that this tool did not make trust {peer}: {}", list(.objects))]
     TrustedByOthers {
@@ -133,6 +147,10 @@ impl Hint for FederationError {
             Self::TrustedByOthers { peer, .. } => Some(format!(
                 "delete these objects, or take {peer} out of their federatesWith, then run the same command again"
             )),
+            Self::NoAgents { .. } => Some("see what is there: kubectl spire-federate verify".to_owned()),
+            Self::AgentsUnasked { .. } => {
+                Some("an earlier version installed this SPIRE; run `kubectl spire-federate` first".to_owned())
+            }
             Self::PeerMissing { .. } => Some("see to that cluster first, then run the same command again".to_owned()),
         }
     }

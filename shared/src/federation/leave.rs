@@ -262,10 +262,13 @@ impl Untying<'_> {
     /// Registers workloads without the leaver, and waits until the server's entries are so.
     async fn unregister(&self, located: &Located<'_>) -> Result<(), FederationError> {
         let Ties { leaver, workload_ids, .. } = self.ties;
-        if !workload_ids.is_empty() {
+        let cluster = &self.member.cluster;
+        if let Spire::Managed(spire) = &cluster.spire
+            && !workload_ids.is_empty()
+        {
             self.step(&Step::Unregistering(leaver.clone()));
             let stored = located.server.stored_bundles().await?;
-            let mut objects = registrations(self.left, located, Some(&stored));
+            let mut objects = registrations(self.left, &cluster.trust_domain, spire, Some(&stored));
             objects.retain(|object| workload_ids.contains(object.key()));
             manifest::apply(self.member.client(), &objects, self.deadline, &|_, _| ()).await?;
         }

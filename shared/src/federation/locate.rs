@@ -1,5 +1,7 @@
 use super::FederationError;
 use crate::fleet::Member;
+use crate::manifest::wait::until;
+use crate::manifest::{Deadline, Poll};
 use crate::mesh::Spire;
 use crate::spire::discovery::{DiscoveryError, Found, FoundSpire, find};
 use crate::spire::server::Server;
@@ -47,4 +49,24 @@ pub(super) async fn locate(member: &Member) -> Result<Located<'_>, FederationErr
         return Err(FederationError::NotRunning { namespace: found.namespace, workload: found.workload });
     };
     Ok(Located { server, found })
+}
+
+/// Returns the server that the mesh file means once it answers on its socket: its pod can be starting, or be replaced between being
+/// found and being asked.
+pub(super) async fn answering<'m>(
+    member: &'m Member,
+    deadline: Deadline<'_>,
+) -> Result<Located<'m>, FederationError> {
+    let found = until(deadline, "the SPIRE server to answer", || async {
+        let located = match locate(member).await {
+            Ok(located) => located,
+            Err(error @ FederationError::NotRunning { .. }) => return Poll::Pending(error.to_string()),
+            Err(error) => return Poll::Ready(Err(error)),
+        };
+        match located.server.healthcheck().await {
+            Ok(()) => Poll::Ready(Ok(located)),
+            Err(error) => Poll::Pending(error.to_string()),
+        }
+    });
+    found.await?
 }

@@ -6,10 +6,12 @@
 //!    fetch the bundle from there itself before the pair counts; only then workloads get the peer's bundle.
 //! 3. [`observe()`] reads how it is, and [`MeshStatus`] is derived from it; [`examine()`] reads the rest that [`verify`] needs to say what is
 //!    wrong, why, and what to do about it.
-//! 4. [`down`] takes it away in the opposite order. Where one cluster leaves, [`untie`] makes the others forget it first.
+//! 4. [`rotate`] replaces a server's CA, one proven step after the other.
+//! 5. [`down`] takes it away in the opposite order. Where one cluster leaves, [`untie`] makes the others forget it first.
 //!
 //! Nothing here prints: what is being done goes to a [`Watch`].
 
+mod bundles;
 pub mod checks;
 mod error;
 mod examine;
@@ -23,10 +25,14 @@ mod plan;
 mod preflight;
 mod remove;
 mod repair;
+mod rotate;
 mod status;
 mod up;
 mod watch;
 
+pub use bundles::{
+    AuthorityInfo, BundleDifference, HeldBundles, Side, bundle_difference, bundle_document, held_bundles,
+};
 pub use checks::{Repair, verify};
 pub use error::FederationError;
 pub use examine::examine;
@@ -38,6 +44,7 @@ pub use plan::{
 pub use preflight::{PreflightError, preflight};
 pub use remove::{CaVolume, Leftover, Removal, Removed, down, removal};
 pub use repair::{merged, repair};
+pub use rotate::{Before, NextStep, RotateError, Rotated, RotationPlan, Wanted, rotate, rotation_plan};
 pub use status::{
     CaStatus, ClusterStatus, Counted, MeshStatus, NodeStatus, Refresh, RefreshState, RelationshipState,
     RelationshipStatus, SpireStatus,

@@ -150,8 +150,8 @@ pub fn desired(mesh: &Mesh, cluster: &Cluster, class_name: Option<&str>, endpoin
             }),
         }
     }
-    if matches!(cluster.spire, Spire::Managed(_)) {
-        objects.extend(workload_ids(class_name, &peers));
+    if let Spire::Managed(spire) = &cluster.spire {
+        objects.extend(workload_ids(spire, &peers));
     }
     Desired { objects: Owner::new(mesh.name.clone()).stamped(objects), later }
 }

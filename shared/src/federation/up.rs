@@ -2,7 +2,7 @@ use std::fmt;
 
 use futures::future::{join, join_all};
 
-use super::locate::{Located, locate};
+use super::locate::{Located, answering};
 use super::lost::Lost;
 use super::observe;
 use super::repair::restart;
@@ -10,7 +10,7 @@ use super::{FederationError, MeshPlan, Step, Watch};
 use crate::fleet::Member;
 use crate::manifest::wait::until;
 use crate::manifest::{self, Applied, Change, Deadline, Object, Owner, Poll};
-use crate::mesh::{EndpointUrl, ExistingSpire, Mesh, Spire};
+use crate::mesh::{EndpointUrl, ExistingSpire, ManagedSpire, Mesh, Spire};
 use crate::spire::desired::{
     AGENT_NAME, BUNDLE_SERVICE_NAME, CSI_DRIVER_NAME, SERVER_NAME, agent_objects, relationship,
     server_objects, workload_ids,
@@ -155,7 +155,7 @@ impl Run<'_> {
             )
             .await?;
         }
-        let located = self.answering(member).await?;
+        let located = answering(member, self.deadline).await?;
         let bundle = located.server.bundle().await?;
         if bundle.trust_domain() != &member.cluster.trust_domain {
             return Err(FederationError::OtherTrustDomain {
@@ -173,19 +173,6 @@ impl Run<'_> {
         let url = self.endpoint(member, &located).await?;
         self.step(member, &Step::WaitingForPeers);
         Ok(Ready { located, url, bundle })
-    }
-
-    /// Waits until the server answers on its socket: a pod can be replaced between being ready and being asked.
-    async fn answering<'m>(&self, member: &'m Member) -> Result<Located<'m>, FederationError> {
-        let located = locate(member).await?;
-        until(self.deadline, "the SPIRE server to answer", || async {
-            match located.server.healthcheck().await {
-                Ok(()) => Poll::Ready(()),
-                Err(error) => Poll::Pending(error.to_string()),
-            }
-        })
-        .await?;
-        Ok(located)
     }
 
     async fn endpoint(&self, member: &Member, located: &Located<'_>) -> Result<EndpointUrl, FederationError> {
@@ -340,10 +327,10 @@ impl Run<'_> {
     async fn register(&self, own: &Ready<'_>) -> Result<Counts, FederationError> {
         let server = &own.located.server;
         let member = server.member;
-        if matches!(member.cluster.spire, Spire::Existing(_)) {
+        let Spire::Managed(spire) = &member.cluster.spire else {
             // Its entries are its owner's: a second one for a pod would make the pod's identity a matter of chance.
             return Ok(Counts::default());
-        }
+        };
         // Where nothing was changed, the plan has found them registered with every peer.
         let stored = if self.plan.leaves_alone(member.name()) {
             None
@@ -351,7 +338,7 @@ impl Run<'_> {
             self.step(member, &Step::Registering);
             Some(server.stored_bundles().await?)
         };
-        let objects = registrations(self.mesh, &own.located, stored.as_deref());
+        let objects = registrations(self.mesh, &member.cluster.trust_domain, spire, stored.as_deref());
         self.apply(member, &objects).await
     }
 
@@ -400,16 +387,20 @@ impl Run<'_> {
     }
 }
 
-/// Returns the objects that register a cluster's workloads with every peer of the mesh whose bundle is `stored`; with every peer
-/// where that is `None`.
-pub(super) fn registrations(mesh: &Mesh, own: &Located<'_>, stored: Option<&[TrustBundle]>) -> Vec<Object> {
-    let own_domain = &own.server.member.cluster.trust_domain;
+/// Returns the objects that register a managed cluster's workloads with every peer of the mesh whose bundle is `stored`; with every
+/// peer where that is `None`.
+pub(super) fn registrations(
+    mesh: &Mesh,
+    own: &TrustDomain,
+    spire: &ManagedSpire,
+    stored: Option<&[TrustBundle]>,
+) -> Vec<Object> {
     let has_bundle = |domain: &TrustDomain| {
         stored.is_none_or(|stored| stored.iter().any(|bundle| bundle.trust_domain() == domain))
     };
     let peers = mesh.clusters.iter().map(|cluster| cluster.trust_domain.clone());
-    let peers: Vec<TrustDomain> = peers.filter(|domain| domain != own_domain && has_bundle(domain)).collect();
-    Owner::new(mesh.name.clone()).stamped(workload_ids(own.found.class_name(), &peers))
+    let peers: Vec<TrustDomain> = peers.filter(|domain| domain != own && has_bundle(domain)).collect();
+    Owner::new(mesh.name.clone()).stamped(workload_ids(spire, &peers))
 }
 
 /// Adds what the cloud last said about a managed bundle endpoint's service, which is where a missing load balancer

@@ -1,5 +1,7 @@
 use std::fmt;
+use std::time::Duration;
 
+use super::rotate::Wanted;
 use crate::trust::TrustDomain;
 
 /// Is told what is being done while it is done. The command line shows it; a test may collect it.
@@ -37,6 +39,32 @@ pub enum Step {
     DeletingRelationship(TrustDomain),
     /// Making the server forget the bundle of a peer that leaves.
     ForgettingBundle(TrustDomain),
+    /// Making the next CA of a server.
+    PreparingCa,
+    /// Making the prepared CA sign.
+    ActivatingCa,
+    /// Making everything be replaced that the old CA has signed.
+    TaintingCa,
+    /// Taking the old CA out of the bundle.
+    RevokingCa,
+    /// Asking a cluster's agents what they serve.
+    AskingAgents {
+        /// How many serve what is wanted.
+        done: usize,
+        /// How many there are.
+        of: usize,
+        /// What they have to serve.
+        wanted: Wanted,
+    },
+    /// Waiting for a time in which agents do what cannot be seen.
+    Waiting {
+        /// How long.
+        time: Duration,
+        /// What for.
+        what: &'static str,
+    },
+    /// Starting the server's pod again.
+    RestartingServer,
     /// Deleting objects.
     Deleting,
     /// Nothing is left to do; the text is the outcome in a few words.
@@ -63,6 +91,15 @@ impl fmt::Display for Step {
             }
             Self::DeletingRelationship(peer) => write!(f, "deleting the relationship with {peer}"),
             Self::ForgettingBundle(peer) => write!(f, "deleting the bundle of {peer} in the SPIRE server"),
+            Self::PreparingCa => f.write_str("preparing a new CA"),
+            Self::ActivatingCa => f.write_str("activating the new CA"),
+            Self::TaintingCa => f.write_str("tainting the old CA"),
+            Self::RevokingCa => f.write_str("revoking the old CA"),
+            Self::AskingAgents { done, of, wanted } => write!(f, "{done} of {of} agents {wanted}"),
+            Self::Waiting { time, what } => {
+                write!(f, "waiting {} for {what}", humantime::format_duration(*time))
+            }
+            Self::RestartingServer => f.write_str("starting the SPIRE server again"),
             Self::Deleting => f.write_str("deleting"),
             Self::Done(text) | Self::Failed(text) => f.write_str(text),
         }

@@ -11,6 +11,7 @@ pub mod polls;
 pub mod presented;
 pub mod schedule;
 pub mod server;
+pub mod workload_api;
 
 mod error;
 

@@ -178,6 +178,35 @@ impl TrustBundle {
         Ok(Self { trust_domain, authorities })
     }
 
+    /// Builds a bundle from certificates in DER that follow each other, as the Workload API gives them (SPIFFE Workload API,
+    /// section 5.2.1).
+    ///
+    /// # Errors
+    /// [`BundleError`] when something in it is not a certificate.
+    pub fn from_der_sequence(trust_domain: TrustDomain, mut bytes: &[u8]) -> Result<Self, BundleError> {
+        let mut authorities = BTreeMap::new();
+        while !bytes.is_empty() {
+            let (rest, _) = X509Certificate::from_der(bytes)
+                .map_err(|error| BundleError::Certificate(error.to_string()))?;
+            let der = bytes[..bytes.len() - rest.len()].to_vec();
+            authorities.insert(AuthorityDigest::of(&der), Authority::from_der(der)?);
+            if authorities.len() > MOST_AUTHORITIES {
+                return Err(BundleError::TooMany);
+            }
+            bytes = rest;
+        }
+        Ok(Self { trust_domain, authorities })
+    }
+
+    /// Writes the authorities in PEM, one after the other.
+    #[must_use]
+    pub fn to_pem(&self) -> String {
+        // OpenSSL and Go read both line endings; every other tool here writes this one.
+        let config = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
+        let block = |authority: &Authority| pem::Pem::new("CERTIFICATE", authority.der.clone());
+        pem::encode_many_config(&self.authorities.values().map(block).collect::<Vec<_>>(), config)
+    }
+
     /// Builds a bundle from SPIFFE's JSON (SPIFFE Trust Domain and Bundle, section 4). Keys of JWTs are left out.
     ///
     /// # Errors
@@ -280,6 +309,17 @@ mod tests {
         let a = authority();
         let other = TrustBundle::from_base64_der("bar.com".parse().unwrap(), [a.as_str()]).unwrap();
         assert!(!bundle(&[&a]).same_authorities(&other));
+    }
+
+    #[test]
+    fn a_bundle_is_the_same_in_every_form() {
+        let (a, b) = (authority(), authority());
+        let both = bundle(&[&a, &b]);
+        let name = || "foo.com".parse().unwrap();
+        let der: Vec<u8> = [&a, &b].iter().flat_map(|text| STANDARD.decode(text).unwrap()).collect();
+        assert_eq!(TrustBundle::from_der_sequence(name(), &der).unwrap(), both);
+        assert_eq!(TrustBundle::from_pem(name(), &both.to_pem()).unwrap(), both);
+        assert!(TrustBundle::from_der_sequence(name(), &der[..der.len() - 1]).is_err());
     }
 
     #[test]

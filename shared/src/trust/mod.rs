@@ -6,7 +6,6 @@
 mod bundle;
 mod trust_domain;
 
-#[cfg(test)]
 pub(crate) use bundle::hex;
 pub use bundle::{Authority, AuthorityDigest, BundleDocument, BundleError, TrustBundle};
 pub use trust_domain::{SpiffeId, SpiffeIdError, TrustDomain, TrustDomainError};

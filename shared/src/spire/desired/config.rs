@@ -201,7 +201,7 @@ struct ManagerConfig<'a> {
     cluster_domain: &'static str,
     trust_domain: &'a str,
     class_name: &'static str,
-    ignore_namespaces: [String; 4],
+    ignore_namespaces: [String; 3],
     validating_webhook_configuration_name: &'static str,
     #[serde(rename = "spireServerSocketPath")]
     socket_path: &'static str,
@@ -221,7 +221,7 @@ pub(super) fn controller_manager(cluster: &Cluster, spire: &ManagedSpire) -> Str
         trust_domain: cluster.trust_domain.as_str(),
         class_name: super::CLASS_NAME,
         // Regular expressions that match anywhere.
-        ignore_namespaces: ["kube-system", "kube-public", &spire.server_namespace, &spire.agent_namespace]
+        ignore_namespaces: ["kube-system", "kube-public", &spire.server_namespace]
             .map(|name| format!("^{name}$")),
         validating_webhook_configuration_name: "spire-mesh-controller-manager",
         socket_path: SERVER_SOCKET,

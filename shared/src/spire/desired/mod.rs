@@ -39,10 +39,14 @@ pub const CSI_DRIVER_NAME: &str = "spiffe-csi-driver";
 pub const CSI_DRIVER: &str = "csi.spiffe.io";
 /// Name of the service of the bundle endpoint.
 pub const BUNDLE_SERVICE_NAME: &str = "spire-server-bundle";
+/// Name of the `ClusterSPIFFEID` that gives agents' pods an identity.
+pub const AGENT_IDS_NAME: &str = "agents";
 /// Name of the volume claim of the server's data, as the `StatefulSet` controller makes it.
 pub const DATA_CLAIM_NAME: &str = "data-spire-server-0";
 /// The label and value on every pod and selector of a managed SPIRE.
 pub const PART_OF: (&str, &str) = ("app.kubernetes.io/part-of", "spire-mesh");
+/// The label that every namespace has; its value is the namespace's name.
+const NAMESPACE_NAME_LABEL: &str = "kubernetes.io/metadata.name";
 /// The oldest Kubernetes (major, minor) on which the agents' rights suffice: from here on the kubelet lets `nodes/pods` read
 /// its list of pods (`KubeletFineGrainedAuthz`, on by default since 1.33).
 pub const OLDEST_KUBERNETES: (u32, u32) = (1, 33);
@@ -121,7 +125,7 @@ pub fn relationship_name(peer: &TrustDomain) -> String {
 /// Returns the objects that give pods their SPIFFE IDs and the bundles of `peers`. Their selections exclude each other, so that each
 /// pod has exactly one registration entry.
 #[must_use]
-pub fn workload_ids(class_name: Option<&str>, peers: &[TrustDomain]) -> Vec<Object> {
+pub fn workload_ids(spire: &ManagedSpire, peers: &[TrustDomain]) -> Vec<Object> {
     let mut federates_with: Vec<String> = peers.iter().map(ToString::to_string).collect();
     federates_with.sort_unstable();
     federates_with.dedup();
@@ -129,8 +133,10 @@ pub fn workload_ids(class_name: Option<&str>, peers: &[TrustDomain]) -> Vec<Obje
         .iter()
         .map(|object| {
             let mut id: ClusterSPIFFEID = overlay::typed(object);
-            id.spec.class_name = class_name.map(str::to_owned);
             id.spec.federates_with.clone_from(&federates_with);
+            if let Some(labels) = id.spec.namespace_selector.as_mut().and_then(|s| s.match_labels.as_mut()) {
+                labels.insert(NAMESPACE_NAME_LABEL.to_owned(), spire.agent_namespace.clone());
+            }
             into_object(&id)
         })
         .collect()

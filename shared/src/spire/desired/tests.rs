@@ -219,7 +219,7 @@ fn trust_domains_that_are_no_object_names_get_one_of_their_own() {
 #[test]
 fn workload_ids_federate_with_every_peer_once_and_exclude_each_other() {
     let peers = ["baz.com", "bar.com", "baz.com"].map(|name| name.parse().unwrap());
-    insta::assert_snapshot!(to_yaml(&workload_ids(Some(CLASS_NAME), &peers)), @r#"
+    insta::assert_snapshot!(to_yaml(&workload_ids(&all_options(), &peers)), @r#"
     ---
     apiVersion: spire.spiffe.io/v1alpha1
     kind: ClusterSPIFFEID
@@ -258,11 +258,25 @@ fn workload_ids_federate_with_every_peer_once_and_exclude_each_other() {
           - "true"
         - key: service.istio.io/canonical-name
           operator: DoesNotExist
+    ---
+    apiVersion: spire.spiffe.io/v1alpha1
+    kind: ClusterSPIFFEID
+    metadata:
+      name: agents
+    spec:
+      spiffeIDTemplate: >-
+        spiffe://{{ .TrustDomain }}/ns/{{ .PodMeta.Namespace }}/sa/{{
+        .PodSpec.ServiceAccountName }}
+      className: spire-mesh
+      federatesWith:
+      - bar.com
+      - baz.com
+      namespaceSelector:
+        matchLabels:
+          kubernetes.io/metadata.name: trust-nodes
+      podSelector:
+        matchLabels:
+          app.kubernetes.io/name: spire-agent
+          app.kubernetes.io/part-of: spire-mesh
     "#);
-}
-
-#[test]
-fn objects_for_a_controller_manager_without_a_class_have_none() {
-    let objects = values(&workload_ids(None, &["bar.com".parse().unwrap()]));
-    assert!(objects.iter().all(|object| object["spec"].get("className").is_none()));
 }

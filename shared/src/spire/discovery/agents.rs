@@ -7,13 +7,17 @@ use k8s_openapi::api::core::v1::{ConfigMap, PodSpec, Toleration};
 use kube::ResourceExt;
 
 use super::settings::Settings;
-use super::workload::{files, runs};
+use super::workload::{files, is_program, runs};
 use super::{config_maps, list};
 use crate::fleet::Member;
 use crate::manifest::{FIELD_MANAGER, MANAGED_BY_LABEL};
 use crate::spire::ReadError;
 
 const AGENT: &str = "spire-agent";
+/// Path of the binary in SPIRE's own image (`Dockerfile`, stage `spire-agent`).
+const BINARY: &str = "/opt/spire/bin/spire-agent";
+/// Where the socket is when the configuration says nothing (SPIRE, `doc/spire_agent.md`).
+const DEFAULT_SOCKET: &str = "/tmp/spire-agent/public/api.sock";
 
 /// Agents as they were found.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,6 +30,12 @@ pub struct FoundAgents {
     pub desired: usize,
     /// Labels that select their pods: `a=b,c=d`.
     pub selector: String,
+    /// Name of the agent's container.
+    pub container: String,
+    /// Path of the agent's binary in it.
+    pub binary: String,
+    /// Path of the socket of its Workload API in it.
+    pub socket_path: String,
     /// Taints that they tolerate.
     pub tolerations: Vec<Toleration>,
     /// The names under which they serve bundles to Envoy; `None` where their configuration was not found.
@@ -75,11 +85,20 @@ fn describe(set: &DaemonSet, namespace: String, maps: &[ConfigMap]) -> FoundAgen
     let labels = set.spec.as_ref().and_then(|spec| spec.selector.match_labels.clone()).unwrap_or_default();
     let selector: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
     let desired = set.status.as_ref().map_or(0, |status| status.desired_number_scheduled);
+    let container = pod(set).and_then(|pod| pod.containers.iter().find(|container| runs(container, AGENT)));
+    let command = container.and_then(|container| container.command.as_ref()?.first());
     FoundAgents {
         namespace,
         name: set.name_any(),
         desired: usize::try_from(desired).unwrap_or_default(),
         selector: selector.join(","),
+        container: container.map(|container| container.name.clone()).unwrap_or_default(),
+        binary: command
+            .filter(|path| is_program(path, AGENT))
+            .map_or_else(|| BINARY.to_owned(), Clone::clone),
+        socket_path: files(maps)
+            .find_map(|text| Settings::parse(text).get("agent.socket_path").map(str::to_owned))
+            .unwrap_or_else(|| DEFAULT_SOCKET.to_owned()),
         tolerations: pod(set).and_then(|pod| pod.tolerations.clone()).unwrap_or_default(),
         sds: files(maps).find_map(|text| sds(text)),
     }

@@ -214,7 +214,7 @@ pub(super) fn runs(container: &Container, program: &str) -> bool {
         || words.into_iter().any(|word| is_program(word, program))
 }
 
-fn is_program(path: &str, program: &str) -> bool {
+pub(super) fn is_program(path: &str, program: &str) -> bool {
     path.rsplit('/').next() == Some(program)
 }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 pub use error::{RefreshError, ServerError};
 pub use output::{
     Agent, Entry, LocalAuthorities, LocalAuthority, OutputError, Profile, Relationship, Selector,
-    parse_agents, parse_authorities, parse_bundle, parse_bundles, parse_count, parse_entries,
+    parse_agents, parse_authorities, parse_bundle, parse_bundles, parse_count, parse_entries, parse_prepared,
     parse_relationships, parse_set_results,
 };
 pub use refresh::RefreshCause;
@@ -71,8 +71,21 @@ impl<'a> Server<'a> {
     ///
     /// `trust_domain` is that of this server; [`Server::bundle`] tells.
     pub async fn bundle_document(&self, trust_domain: &TrustDomain) -> Result<BundleDocument, ServerError> {
-        let command = "bundle show";
-        let output = self.run(command, &["-format", "spiffe"], None, READ_DEADLINE).await?;
+        self.document("bundle show", &["-format", "spiffe"], trust_domain).await
+    }
+
+    /// Returns the bundle of another trust domain that the server holds, in SPIFFE's JSON.
+    pub async fn stored_document(&self, peer: &TrustDomain) -> Result<BundleDocument, ServerError> {
+        self.document("bundle list", &["-id", &peer.id(), "-format", "spiffe"], peer).await
+    }
+
+    async fn document(
+        &self,
+        command: &'static str,
+        arguments: &[&str],
+        trust_domain: &TrustDomain,
+    ) -> Result<BundleDocument, ServerError> {
+        let output = self.run(command, arguments, None, READ_DEADLINE).await?;
         let text =
             String::from_utf8(output.stdout).map_err(|_| self.unreadable(command, OutputError::Text))?;
         serde_json::from_str::<serde_json::Value>(&text)
@@ -147,6 +160,33 @@ impl<'a> Server<'a> {
         self.read("localauthority x509 show", parse_authorities).await
     }
 
+    /// Makes the server's next CA and publishes it in the bundle. It signs nothing until it is activated.
+    ///
+    /// One that was prepared before and not activated is replaced, and stays in the bundle.
+    pub async fn prepare_authority(&self) -> Result<LocalAuthority, ServerError> {
+        self.read("localauthority x509 prepare", parse_prepared).await
+    }
+
+    /// Makes the prepared CA sign from now on. What the one before it has signed stays as it is.
+    pub async fn activate_authority(&self, id: &str) -> Result<(), ServerError> {
+        self.run("localauthority x509 activate", &["-authorityID", id], None, READ_DEADLINE).await.map(drop)
+    }
+
+    /// Makes agents and server replace what the old CA has signed. Refused where an upstream authority signs. Tainting again
+    /// changes nothing.
+    pub async fn taint_authority(&self, id: &str) -> Result<(), ServerError> {
+        match self.run("localauthority x509 taint", &["-authorityID", id], None, READ_DEADLINE).await {
+            // SPIRE 1.15.3, `TaintX509CA` in `pkg/server/datastore/sqlstore/sqlstore.go`.
+            Err(ServerError::Failed { stderr, .. }) if stderr.contains("already tainted") => Ok(()),
+            result => result.map(drop),
+        }
+    }
+
+    /// Takes a tainted CA out of the bundle: nothing that it has signed is trusted any more.
+    pub async fn revoke_authority(&self, id: &str) -> Result<(), ServerError> {
+        self.run("localauthority x509 revoke", &["-authorityID", id], None, READ_DEADLINE).await.map(drop)
+    }
+
     async fn read<T>(
         &self,
         command: &'static str,
@@ -210,7 +250,7 @@ impl<'a> Server<'a> {
 }
 
 /// Takes what a person needs of stderr: one line, without Go's usage text and the prefix that SPIRE puts first.
-fn first_lines(stderr: &[u8]) -> String {
+pub(super) fn first_lines(stderr: &[u8]) -> String {
     let text = String::from_utf8_lossy(stderr);
     let line = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
     line.strip_prefix("Error: ").unwrap_or(line).chars().filter(|c| !c.is_control()).take(1000).collect()

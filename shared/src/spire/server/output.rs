@@ -72,6 +72,8 @@ pub struct Agent {
     pub attestation_type: String,
     /// End of its SVID, in seconds since 1970 (UTC).
     pub expires_at: i64,
+    /// Serial number of its SVID, in decimal; another one after every renewal.
+    pub serial: String,
     /// It may not come back.
     pub banned: bool,
     /// Its version; from SPIRE 1.14.3 on.
@@ -244,6 +246,8 @@ pub fn parse_agents(json: &[u8]) -> Result<Vec<Agent>, OutputError> {
         #[serde(deserialize_with = "int64")]
         x509svid_expires_at: i64,
         #[serde(default)]
+        x509svid_serial_number: String,
+        #[serde(default)]
         banned: bool,
         #[serde(default)]
         agent_version: String,
@@ -253,6 +257,7 @@ pub fn parse_agents(json: &[u8]) -> Result<Vec<Agent>, OutputError> {
             id: raw.id.spiffe_id()?,
             attestation_type: raw.attestation_type,
             expires_at: raw.x509svid_expires_at,
+            serial: raw.x509svid_serial_number,
             banned: raw.banned,
             version: Some(raw.agent_version).filter(|version| !version.is_empty()),
         })
@@ -307,6 +312,15 @@ pub fn parse_count(json: &[u8]) -> Result<u64, OutputError> {
 /// Parses `localauthority x509 show`.
 pub fn parse_authorities(json: &[u8]) -> Result<LocalAuthorities, OutputError> {
     parse(json)
+}
+
+/// Parses `localauthority x509 prepare`.
+pub fn parse_prepared(json: &[u8]) -> Result<LocalAuthority, OutputError> {
+    #[derive(Deserialize)]
+    struct Raw {
+        prepared_authority: LocalAuthority,
+    }
+    Ok(parse::<Raw>(json)?.prepared_authority)
 }
 
 impl RawBundle {

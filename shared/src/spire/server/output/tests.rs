@@ -55,6 +55,7 @@ fn agents_are_read() {
         "id": "spiffe://foo.com/spire/agent/join_token/3410e794-3b15-474d-8f6f-c80d0037c62c",
         "attestation_type": "join_token",
         "expires_at": 1795492131,
+        "serial": "158873898149126370517235004410545405864",
         "banned": false,
         "version": "1.15.3"
       }

@@ -1,0 +1,207 @@
+//! What everybody who uses a trust domain's bundle has of it: asked of every peer's server and of every agent.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use futures::future::join_all;
+use kube::api::Api;
+
+use crate::federation::locate::locate;
+use crate::federation::observed::SeenAgents;
+use crate::federation::{FederationError, Step, Watch, observe};
+use crate::fleet::Member;
+use crate::manifest::wait::until;
+use crate::manifest::{Deadline, Poll};
+use crate::mesh::Spire;
+use crate::spire::crd::ClusterSPIFFEID;
+use crate::spire::desired::AGENT_IDS_NAME;
+use crate::spire::server::Server;
+use crate::spire::workload_api::{Answer, Served, ask};
+use crate::trust::{TrustBundle, TrustDomain};
+
+/// How long agents are given that cannot be asked. They ask their server every five seconds unless they are told otherwise
+/// (`sync_interval`; SPIRE 1.15.3, `doc/spire_agent.md`).
+const UNASKED: Duration = Duration::from_secs(30);
+
+/// What has to be so before a rotation goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// The bundle of the trust domain holds the CA with this ID.
+    Holds(TrustDomain, String),
+    /// It no longer does.
+    Lacks(TrustDomain, String),
+    /// SVIDs are signed by the CA with this ID.
+    SignedBy(String),
+}
+
+impl Wanted {
+    /// Tells whether a stored bundle is so. `None` stands for none at all.
+    fn is_stored(&self, bundle: Option<&TrustBundle>) -> bool {
+        match self {
+            Self::Holds(_, id) => bundle.is_some_and(|bundle| bundle.with_key_id(id).is_some()),
+            Self::Lacks(_, id) => bundle.is_some_and(|bundle| bundle.with_key_id(id).is_none()),
+            Self::SignedBy(_) => false,
+        }
+    }
+
+    /// Tells whether what an agent serves is so.
+    fn is_served(&self, served: &Served) -> bool {
+        match self {
+            Self::Holds(domain, _) | Self::Lacks(domain, _) => self.is_stored(served.bundle(domain)),
+            Self::SignedBy(id) => served.issuer.as_ref() == Some(id),
+        }
+    }
+}
+
+impl fmt::Display for Wanted {
+    /// Goes on from `2 of 3 agents`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Holds(domain, id) => write!(f, "serve CA {} of {domain}", short(id)),
+            Self::Lacks(domain, id) => write!(f, "no longer serve CA {} of {domain}", short(id)),
+            Self::SignedBy(id) => write!(f, "serve SVIDs of CA {}", short(id)),
+        }
+    }
+}
+
+/// Returns as much of an ID as tells CAs apart.
+pub(super) fn short(id: &str) -> &str {
+    id.get(..8).unwrap_or(id)
+}
+
+/// Everybody who uses the bundle of one cluster.
+pub(super) struct Everyone<'e> {
+    pub(super) own: &'e Member,
+    pub(super) members: &'e [Member],
+    pub(super) deadline: Deadline<'e>,
+    pub(super) watch: &'e dyn Watch,
+}
+
+impl Everyone<'_> {
+    /// Waits until every peer's server has fetched a bundle that is so, and every agent of every cluster serves it.
+    pub(super) async fn have(&self, wanted: &Wanted) -> Result<(), FederationError> {
+        let asked = self.members.iter().map(|member| async move {
+            if member.name() != self.own.name() {
+                self.peer(member, wanted).await?;
+            }
+            self.agents(member, wanted).await
+        });
+        join_all(asked).await.into_iter().collect()
+    }
+
+    /// Makes a peer's server fetch the bundle until it is so.
+    async fn peer(&self, peer: &Member, wanted: &Wanted) -> Result<(), FederationError> {
+        let domain = &self.own.cluster.trust_domain;
+        let server = locate(peer).await?.server;
+        self.watch.step(peer.name(), &Step::Refreshing(domain.clone()));
+        let what = format!("the SPIRE server in {} to fetch the bundle of {domain}", peer.name());
+        let fetched = until(self.deadline, &what, || fetch(&server, domain, wanted));
+        fetched.await?
+    }
+
+    /// Waits until all agents of a cluster serve what is wanted.
+    pub(super) async fn agents(&self, member: &Member, wanted: &Wanted) -> Result<(), FederationError> {
+        let proven = Mutex::new(BTreeSet::new());
+        let what = format!("the agents in {} to {wanted}", member.name());
+        let asked = until(self.deadline, &what, || async {
+            match observe::agents(member).await {
+                Ok(Some(agents)) => self.look(member, &agents, wanted, &proven).await,
+                Ok(None) => Poll::Ready(Err(FederationError::NoAgents { cluster: member.name().to_owned() })),
+                Err(unread) => Poll::Pending(unread.why),
+            }
+        });
+        match (asked.await?, &member.cluster.spire) {
+            (Err(FederationError::AgentsUnasked { .. }), Spire::Existing(_)) => {
+                self.wait(member, UNASKED, "agents that cannot be asked").await;
+                Ok(())
+            }
+            (result, _) => result,
+        }
+    }
+
+    /// Asks those agents that have not proven it yet.
+    async fn look(
+        &self,
+        member: &Member,
+        agents: &SeenAgents,
+        wanted: &Wanted,
+        proven: &Mutex<BTreeSet<String>>,
+    ) -> Poll<Result<(), FederationError>> {
+        let is_proven = |name: &String| lock(proven).contains(name);
+        let names = || agents.pods.iter().map(|pod| &pod.name);
+        let left: Vec<&String> = names().filter(|name| !is_proven(name)).collect();
+        let answers =
+            left.into_iter().map(|name| async move { (name, ask(member, &agents.found, name).await) });
+        let mut missing = None;
+        for (name, answer) in join_all(answers).await {
+            match answer {
+                Ok(Answer::Served(served)) if wanted.is_served(&served) => {
+                    lock(proven).insert(name.clone());
+                }
+                Ok(Answer::Served(_)) => missing = Some(format!("pod {name} does not yet")),
+                Ok(Answer::NoIdentity) if registers_agents(member).await => {
+                    missing = Some(format!("pod {name} has not got its own identity yet"));
+                }
+                Ok(Answer::NoIdentity) => {
+                    return Poll::Ready(Err(FederationError::AgentsUnasked {
+                        cluster: member.name().to_owned(),
+                    }));
+                }
+                Err(error) => missing = Some(error.to_string()),
+            }
+        }
+        let done = names().filter(|name| is_proven(name)).count();
+        let of = agents.found.desired.max(agents.pods.len());
+        self.watch.step(member.name(), &Step::AskingAgents { done, of, wanted: wanted.clone() });
+        if done == of && of > 0 {
+            return Poll::Ready(Ok(()));
+        }
+        let missing = missing.map(|missing| format!(": {missing}")).unwrap_or_default();
+        Poll::Pending(format!("{done} of {of} agents {wanted}{missing}"))
+    }
+
+    /// Waits for a time, because there is nothing to look at.
+    pub(super) async fn wait(&self, member: &Member, time: Duration, what: &'static str) {
+        self.watch.step(member.name(), &Step::Waiting { time, what });
+        tokio::time::sleep(time).await;
+    }
+}
+
+/// Tells whether the object is there that gives agents an identity to ask with. Where that cannot be read it may be.
+async fn registers_agents(member: &Member) -> bool {
+    if matches!(member.cluster.spire, Spire::Existing(_)) {
+        return false;
+    }
+    let objects: Api<ClusterSPIFFEID> = Api::all(member.client().clone());
+    !matches!(objects.get_opt(AGENT_IDS_NAME).await, Ok(None))
+}
+
+async fn fetch(
+    server: &Server<'_>,
+    domain: &TrustDomain,
+    wanted: &Wanted,
+) -> Poll<Result<(), FederationError>> {
+    match server.refresh(domain).await {
+        Ok(()) => {}
+        Err(error) if error.may_pass() => return Poll::Pending(error.to_string()),
+        Err(error) => return Poll::Ready(Err(error.into())),
+    }
+    match server.stored_bundles().await {
+        Ok(stored) => {
+            let bundle = stored.iter().find(|bundle| bundle.trust_domain() == domain);
+            if wanted.is_stored(bundle) {
+                Poll::Ready(Ok(()))
+            } else {
+                Poll::Pending("it was fetched, and is another one".to_owned())
+            }
+        }
+        Err(error) if error.may_pass() => Poll::Pending(error.to_string()),
+        Err(error) => Poll::Ready(Err(error.into())),
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

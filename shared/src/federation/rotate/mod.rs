@@ -1,0 +1,336 @@
+//! A server's CA, replaced step by step: prepare, activate, taint, revoke (SPIRE 1.15.3, `doc/spire_server.md`, "local authority").
+//!
+//! Each step is taken only when what it needs is proven, on every peer's server and on every agent of every cluster:
+//!
+//! 1. **prepare** once everybody has the CA that signs now: who has not even that would be lost.
+//! 2. **activate** once everybody has the new CA. From here on it signs what is renewed.
+//! 3. **taint** makes agents and server replace all that the old CA has signed, at once.
+//! 4. **revoke** once every agent has a new SVID and serves new ones, and the server has started again: the certificate of its
+//!    controller-manager's webhook is made when it starts, lives for a day, and is not replaced by tainting.
+//!
+//! What the server says tells how far it is; a small record in the cluster tells the rest, so that an interrupted rotation goes on
+//! where it was. Until the end both CAs are trusted: a rotation that stops half-way breaks nothing.
+
+mod error;
+mod everyone;
+mod record;
+mod stage;
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+use kube::api::{Api, DeleteParams};
+use serde::Serialize;
+
+pub use error::{Before, RotateError};
+pub use everyone::Wanted;
+pub use stage::NextStep;
+
+use self::everyone::Everyone;
+use self::record::{Book, Record, Tainted};
+use self::stage::Stage;
+use super::locate::{Located, answering};
+use super::status::{is_on, text};
+use super::{FederationError, Step, Watch, observe};
+use crate::fleet::{Member, RequestError};
+use crate::manifest::wait::until;
+use crate::manifest::{self, Deadline, Owner, Poll};
+use crate::mesh::{Mesh, Spire};
+use crate::spire::desired::SERVER_NAME;
+use crate::spire::server::{Agent, LocalAuthorities};
+use crate::trust::{TrustBundle, TrustDomain};
+
+/// How many SVIDs an agent replaces at a time after a taint, and how long it pauses between (SPIRE 1.15.3,
+/// `pkg/agent/manager/cache/lru_cache.go`).
+const BATCH: u64 = 100;
+const BATCH_PAUSE: Duration = Duration::from_secs(5);
+
+/// How long a server is waited for that is starting, as it is where a rotation was interrupted.
+const STARTING: Duration = Duration::from_mins(1);
+
+/// What rotating a server's CA would begin with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RotationPlan {
+    /// Name of the cluster.
+    pub cluster: String,
+    /// Its trust domain.
+    pub trust_domain: TrustDomain,
+    /// ID of the CA that is to go: its subject key identifier, in hexadecimal.
+    pub from: String,
+    /// End of that CA's validity, RFC 3339, UTC; absent where it is out of the bundle.
+    pub expires: Option<String>,
+    /// The step that is next; another one than `prepare` goes on with what was begun.
+    pub next: NextStep,
+}
+
+/// A CA that was replaced.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Rotated {
+    /// Name of the cluster.
+    pub cluster: String,
+    /// Its trust domain.
+    pub trust_domain: TrustDomain,
+    /// ID of the CA that is gone.
+    pub from: String,
+    /// ID of the CA that signs.
+    pub to: String,
+    /// Servers of other clusters that have been seen to hold the new CA and not the old one.
+    pub peers: usize,
+}
+
+/// Tells what rotating the CA of a cluster's server would begin with. Waits for a server that is starting.
+///
+/// # Errors
+/// [`RotateError`] where it cannot be rotated, or not be found out until `deadline`.
+pub async fn rotation_plan(
+    mesh: &Mesh,
+    member: &Member,
+    deadline: Deadline<'_>,
+) -> Result<RotationPlan, RotateError> {
+    let owner = Owner::new(mesh.name.clone());
+    let located = answering(member, deadline.at_most(STARTING)).await?;
+    let book = Book { member, namespace: &located.server.target.namespace, owner: &owner, deadline };
+    let (stage, bundle) = look(&located, &book).await?;
+    let expires = bundle.with_key_id(stage.from()).map(|(_, authority)| authority.not_after());
+    Ok(RotationPlan {
+        cluster: member.name().to_owned(),
+        trust_domain: member.cluster.trust_domain.clone(),
+        from: stage.from().to_owned(),
+        expires: expires.and_then(|end| Timestamp::from_second(end).ok()).map(text),
+        next: stage.next(),
+    })
+}
+
+/// Reads how far the rotation of a server's CA is, with its bundle.
+async fn look(located: &Located<'_>, book: &Book<'_>) -> Result<(Stage, TrustBundle), RotateError> {
+    let server = &located.server;
+    let read = futures::future::try_join(server.authorities(), server.bundle());
+    let (authorities, bundle) = read.await.map_err(FederationError::from)?;
+    refuse_upstream(&authorities)?;
+    let record = book.read().await?;
+    let stage = Stage::of(&authorities, &bundle, record.as_ref()).ok_or(RotateError::NoCa)?;
+    Ok((stage, bundle))
+}
+
+/// With an upstream authority the bundle holds that one, and rotating what it has signed changes nothing that anybody sees;
+/// SPIRE refuses to taint it (`TaintX509Authority` in `pkg/server/api/localauthority/v1/service.go`).
+fn refuse_upstream(authorities: &LocalAuthorities) -> Result<(), RotateError> {
+    match authorities.active.as_ref().filter(|active| !active.upstream_id.is_empty()) {
+        Some(active) => Err(RotateError::Upstream { id: active.upstream_id.clone() }),
+        None => Ok(()),
+    }
+}
+
+/// Replaces the CA of the server of `own`, from wherever an earlier run got to. `members` are all clusters of the mesh.
+///
+/// Safe to drop at any await and to run again.
+///
+/// # Errors
+/// [`RotateError::Stopped`] when what the next step needs is not so until `deadline`.
+pub async fn rotate(
+    mesh: &Mesh,
+    members: &[Member],
+    own: &Member,
+    deadline: Deadline<'_>,
+    watch: &dyn Watch,
+) -> Result<Rotated, RotateError> {
+    let owner = Owner::new(mesh.name.clone());
+    let located = answering(own, deadline.at_most(STARTING)).await?;
+    let namespace = located.server.target.namespace.clone();
+    let book = Book { member: own, namespace: &namespace, owner: &owner, deadline };
+    let everyone = Everyone { own, members, deadline, watch };
+    let mut rotation = Rotation { own, located, book, everyone, deadline, watch };
+    let (from, to) = Box::pin(rotation.run()).await?;
+    watch.step(
+        own.name(),
+        &Step::Done(format!("CA {} follows {}", everyone::short(&to), everyone::short(&from))),
+    );
+    for peer in members.iter().filter(|peer| peer.name() != own.name()) {
+        watch.step(peer.name(), &Step::Done(format!("trusts the new CA of {}", own.cluster.trust_domain)));
+    }
+    Ok(Rotated {
+        cluster: own.name().to_owned(),
+        trust_domain: own.cluster.trust_domain.clone(),
+        from,
+        to,
+        peers: members.len().saturating_sub(1),
+    })
+}
+
+struct Rotation<'r> {
+    own: &'r Member,
+    located: Located<'r>,
+    book: Book<'r>,
+    everyone: Everyone<'r>,
+    deadline: Deadline<'r>,
+    watch: &'r dyn Watch,
+}
+
+impl Rotation<'_> {
+    /// Takes step after step and returns the IDs of the old and the new CA.
+    async fn run(&mut self) -> Result<(String, String), RotateError> {
+        let (mut stage, _) = look(&self.located, &self.book).await?;
+        loop {
+            stage = match stage {
+                Stage::Prepare { from } => self.prepare(from).await?,
+                Stage::Activate { from, to } => self.activate(from, to).await?,
+                Stage::Taint { from, to } => self.taint(from, to).await?,
+                Stage::Revoke { from, to, tainted } => self.revoke(from, to, &tainted).await?,
+                Stage::Finish { from, to } => {
+                    let gone = Wanted::Lacks(self.domain(), from.clone());
+                    self.proven(Before::End, self.everyone.have(&gone)).await?;
+                    self.book.remove().await?;
+                    return Ok((from, to));
+                }
+            }
+        }
+    }
+
+    async fn prepare(&self, from: String) -> Result<Stage, RotateError> {
+        self.proven(Before::Prepare, self.everyone.have(&self.holds(&from))).await?;
+        self.step(&Step::PreparingCa);
+        let prepared = self.located.server.prepare_authority().await.map_err(FederationError::from)?;
+        Ok(Stage::Activate { from, to: prepared.id })
+    }
+
+    async fn activate(&self, from: String, to: String) -> Result<Stage, RotateError> {
+        let record = Record { from: from.clone(), to: to.clone(), tainted: None };
+        self.book.write(&record).await?;
+        self.proven(Before::Activate, self.everyone.have(&self.holds(&to))).await?;
+        self.step(&Step::ActivatingCa);
+        self.located.server.activate_authority(&to).await.map_err(FederationError::from)?;
+        Ok(Stage::Taint { from, to })
+    }
+
+    async fn taint(&self, from: String, to: String) -> Result<Stage, RotateError> {
+        self.proven(Before::Taint, self.everyone.have(&self.holds(&to))).await?;
+        let agents = self.located.server.agents().await.map_err(FederationError::from)?;
+        let tainted = Tainted {
+            agents: agents.into_iter().map(|agent| (agent.id.to_string(), agent.serial)).collect(),
+            server_pod: self.server_pod().await?,
+        };
+        let record = Record { from: from.clone(), to: to.clone(), tainted: Some(tainted.clone()) };
+        self.book.write(&record).await?;
+        Ok(Stage::Revoke { from, to, tainted })
+    }
+
+    async fn revoke(&mut self, from: String, to: String, tainted: &Tainted) -> Result<Stage, RotateError> {
+        self.step(&Step::TaintingCa);
+        self.located.server.taint_authority(&from).await.map_err(FederationError::from)?;
+        let signed = Wanted::SignedBy(to.clone());
+        self.proven(Before::Revoke, self.everyone.agents(self.own, &signed)).await?;
+        self.proven(Before::Revoke, self.agents_renewed(tainted)).await?;
+        self.proven(Before::Revoke, self.svids_replaced()).await?;
+        let restarted = self.restart_server(tainted).await;
+        self.proven(Before::Revoke, async { restarted }).await?;
+        // The bundle endpoint proves itself by an SVID of the new CA by now.
+        self.proven(Before::Revoke, self.everyone.have(&self.holds(&to))).await?;
+        self.step(&Step::RevokingCa);
+        self.located.server.revoke_authority(&from).await.map_err(FederationError::from)?;
+        Ok(Stage::Finish { from, to })
+    }
+
+    /// Waits until every agent on a node has got a new SVID of its own: with the old one it could not reach the server any more.
+    async fn agents_renewed(&self, tainted: &Tainted) -> Result<(), FederationError> {
+        until(self.deadline, "the agents to renew their own SVIDs", || async {
+            let nodes = match observe::nodes(self.own).await {
+                Ok(nodes) => nodes,
+                Err(unread) => return Poll::Pending(unread.why),
+            };
+            let lives = |agent: &&Agent| !agent.banned && nodes.iter().any(|node| is_on(agent, node));
+            match self.located.server.agents().await {
+                Ok(agents) => {
+                    let living: Vec<&Agent> = agents.iter().filter(lives).collect();
+                    let renewed = living.iter().filter(|agent| tainted.is_renewed(agent)).count();
+                    if renewed == living.len() {
+                        return Poll::Ready(());
+                    }
+                    Poll::Pending(format!("{renewed} of {} have", living.len()))
+                }
+                Err(error) => Poll::Pending(error.to_string()),
+            }
+        })
+        .await?;
+        Ok(())
+    }
+
+    /// Gives the agents the time that they take at most to replace the SVIDs of their workloads.
+    async fn svids_replaced(&self) -> Result<(), FederationError> {
+        let entries = self.located.server.entry_count().await?;
+        let batches = u32::try_from(entries.div_ceil(BATCH)).unwrap_or(u32::MAX).max(1);
+        self.everyone.wait(self.own, BATCH_PAUSE.saturating_mul(batches), "agents to replace SVIDs").await;
+        Ok(())
+    }
+
+    /// Starts a managed server again, unless that was done since the taint. One of somebody else's is left alone: it may keep its
+    /// keys in memory only.
+    async fn restart_server(&mut self, tainted: &Tainted) -> Result<(), FederationError> {
+        let Spire::Managed(spire) = &self.own.cluster.spire else { return Ok(()) };
+        let uid = self.server_pod().await?;
+        if uid.is_some() && uid == tainted.server_pod {
+            self.step(&Step::RestartingServer);
+            let pods = self.pods();
+            let name = self.located.server.target.pod.clone();
+            if let Err(error) = pods.delete(&name, &DeleteParams::default()).await {
+                let source = RequestError::from(error);
+                if !source.is_not_found() {
+                    return Err(FederationError::Request { what: format!("Pod {name}"), source });
+                }
+            }
+            until(self.deadline, "the SPIRE server's pod to be replaced", || async {
+                match self.server_pod().await {
+                    Ok(now) if now.is_some() && now != tainted.server_pod => Poll::Ready(()),
+                    Ok(_) => Poll::Pending("it still stops".to_owned()),
+                    Err(error) => Poll::Pending(error.to_string()),
+                }
+            })
+            .await?;
+        }
+        manifest::stateful_set_ready(self.own.client(), &spire.server_namespace, SERVER_NAME, self.deadline)
+            .await?;
+        self.located = answering(self.own, self.deadline).await?;
+        Ok(())
+    }
+
+    fn pods(&self) -> Api<Pod> {
+        Api::namespaced(self.own.client().clone(), &self.located.server.target.namespace)
+    }
+
+    /// Returns the UID of the server's pod.
+    async fn server_pod(&self) -> Result<Option<String>, FederationError> {
+        let name = &self.located.server.target.pod;
+        let pod = self.pods().get_opt(name).await.map_err(|error| FederationError::Request {
+            what: format!("Pod {}/{name}", self.located.server.target.namespace),
+            source: RequestError::from(error),
+        })?;
+        Ok(pod.and_then(|pod| pod.uid()))
+    }
+
+    fn domain(&self) -> TrustDomain {
+        self.own.cluster.trust_domain.clone()
+    }
+
+    fn holds(&self, id: &str) -> Wanted {
+        Wanted::Holds(self.domain(), id.to_owned())
+    }
+
+    async fn proven(
+        &self,
+        before: Before,
+        proof: impl Future<Output = Result<(), FederationError>>,
+    ) -> Result<(), RotateError> {
+        Box::pin(proof).await.map_err(|source| RotateError::Stopped {
+            cluster: self.own.name().to_owned(),
+            before,
+            source: Box::new(source),
+        })
+    }
+
+    fn step(&self, step: &Step) {
+        self.watch.step(self.own.name(), step);
+    }
+}

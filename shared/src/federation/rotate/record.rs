@@ -1,0 +1,97 @@
+//! What a rotation writes down in the cluster, so that it goes on after an interruption.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::{Api, DeleteParams, ObjectMeta};
+use serde::{Deserialize, Serialize};
+
+use crate::federation::FederationError;
+use crate::fleet::{Member, RequestError};
+use crate::manifest::{self, Deadline, Object, Owner};
+use crate::spire::server::Agent;
+
+/// Name of the config map, beside the server.
+const NAME: &str = "spire-mesh-rotation";
+const KEY: &str = "rotation.json";
+
+/// A rotation that was begun.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Record {
+    /// ID of the CA that is to go.
+    pub(super) from: String,
+    /// ID of the CA that follows.
+    pub(super) to: String,
+    /// How things were right before the old CA was tainted; absent before that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) tainted: Option<Tainted>,
+}
+
+/// How things were right before the old CA was tainted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Tainted {
+    /// Serial number of every agent's SVID, by the agent's SPIFFE ID.
+    pub(super) agents: BTreeMap<String, String>,
+    /// UID of the server's pod.
+    pub(super) server_pod: Option<String>,
+}
+
+impl Tainted {
+    /// Tells whether an agent has got a new SVID since.
+    pub(super) fn is_renewed(&self, agent: &Agent) -> bool {
+        self.agents.get(&agent.id.to_string()) != Some(&agent.serial)
+    }
+}
+
+/// Where the record of one cluster is kept.
+pub(super) struct Book<'b> {
+    pub(super) member: &'b Member,
+    pub(super) namespace: &'b str,
+    pub(super) owner: &'b Owner,
+    pub(super) deadline: Deadline<'b>,
+}
+
+impl Book<'_> {
+    fn api(&self) -> Api<ConfigMap> {
+        Api::namespaced(self.member.client().clone(), self.namespace)
+    }
+
+    fn failed(&self, error: kube::Error) -> FederationError {
+        let what = format!("ConfigMap {}/{NAME}, the record of the rotation", self.namespace);
+        FederationError::Request { what, source: RequestError::from(error) }
+    }
+
+    /// Reads the record. One that cannot be understood counts as none: what matters is read from the server.
+    pub(super) async fn read(&self) -> Result<Option<Record>, FederationError> {
+        let map = self.api().get_opt(NAME).await.map_err(|error| self.failed(error))?;
+        let text = map.and_then(|map| map.data?.remove(KEY));
+        Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
+    }
+
+    /// Writes the record.
+    pub(super) async fn write(&self, record: &Record) -> Result<(), FederationError> {
+        let text = serde_json::to_string(record).unwrap_or_default();
+        let map = ConfigMap {
+            metadata: ObjectMeta {
+                name: Some(NAME.to_owned()),
+                namespace: Some(self.namespace.to_owned()),
+                ..ObjectMeta::default()
+            },
+            data: Some([(KEY.to_owned(), text)].into()),
+            ..ConfigMap::default()
+        };
+        let object = Object::of(&map).expect("a config map made here has a kind, a name and a namespace");
+        let objects = self.owner.stamped(vec![object]);
+        manifest::apply(self.member.client(), &objects, self.deadline, &|_, _| ()).await?;
+        Ok(())
+    }
+
+    /// Removes the record: the rotation is at its end.
+    pub(super) async fn remove(&self) -> Result<(), FederationError> {
+        match self.api().delete(NAME, &DeleteParams::default()).await {
+            Ok(_) => Ok(()),
+            Err(error) if RequestError::from(&error).is_not_found() => Ok(()),
+            Err(error) => Err(self.failed(error)),
+        }
+    }
+}
