@@ -132,15 +132,15 @@ pub fn parse_served(json: &[u8]) -> Result<Served, OutputError> {
     let svid = raw.svids.into_iter().next().ok_or_else(|| OutputError::Json("no SVID".to_owned()))?;
     let id: SpiffeId = svid.spiffe_id.parse()?;
     let own = id.trust_domain().clone();
-    let mut bundles = vec![bundle(own, &svid.bundle)?];
+    let mut bundles = vec![bundle(&own, &svid.bundle)?];
     for (name, text) in &raw.federated_bundles {
         let domain: TrustDomain = name.strip_prefix("spiffe://").unwrap_or(name).parse()?;
-        bundles.push(bundle(domain, text)?);
+        bundles.push(bundle(&domain, text)?);
     }
     Ok(Served { issuer: issuer(&svid.x509_svid)?, bundles })
 }
 
-fn bundle(trust_domain: TrustDomain, text: &str) -> Result<TrustBundle, OutputError> {
+fn bundle(trust_domain: &TrustDomain, text: &str) -> Result<TrustBundle, OutputError> {
     let invalid = |source| OutputError::Bundle { trust_domain: trust_domain.clone(), source };
     let der = STANDARD.decode(text).map_err(|error| invalid(BundleError::Base64(error.to_string())))?;
     TrustBundle::from_der_sequence(trust_domain.clone(), &der).map_err(invalid)

@@ -91,7 +91,6 @@ impl Mesh {
         self.is_healthy();
     }
 
-    /// Runs SPIRE's own command line in the server of a cluster.
     fn server(&self, context: &str, command: &[&str]) -> String {
         self.bench.server(context, "spire-server", command)
     }

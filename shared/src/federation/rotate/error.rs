@@ -54,7 +54,13 @@ pub enum RotateError {
     NoCa,
     /// How far it is could not be found out.
     #[error(transparent)]
-    Federation(#[from] FederationError),
+    Federation(Box<FederationError>),
+}
+
+impl From<FederationError> for RotateError {
+    fn from(error: FederationError) -> Self {
+        Self::Federation(Box::new(error))
+    }
 }
 
 impl RotateError {
