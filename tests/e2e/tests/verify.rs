@@ -377,8 +377,9 @@ fn a_server_that_is_down_or_has_lost_its_data_is_named_alone() {
         let faults = mesh.bench.target.faults();
         faults.and_then(|faults| faults.lose_volume(last.name(), &claim)).expect("the volume is emptied");
         let none = "holds none of the authorities";
-        let lost = [("agents", "has lost its data"), ("bundle-stored", none), ("bundle-stored", "never got")];
-        let found = mesh.finds(&lost);
+        let wrong =
+            [("agents", "has lost its data"), ("bundle-stored", none), ("bundle-stored", "never got")];
+        let found = mesh.finds(&wrong);
         is_about_pair(&found[1], first, second);
         is_about_pair(&found[2], second, first);
     };

@@ -41,6 +41,16 @@ fn maps() -> Vec<ConfigMap> {
         .to_vec()
 }
 
+/// The objects of one kind in a file with several.
+fn of_kind<K: serde::de::DeserializeOwned>(kind: &str, yaml: &str) -> Vec<K> {
+    let objects =
+        yaml.split("\n---\n").map(|text| serde_saphyr::from_str::<serde_json::Value>(text).unwrap());
+    objects
+        .filter(|object| object["kind"] == kind)
+        .map(|object| serde_json::from_value(object).unwrap())
+        .collect()
+}
+
 fn service(name: &str, kind: &str, target: &str) -> Service {
     serde_json::from_value(json!({
         "metadata": {"name": name},
@@ -181,4 +191,13 @@ fn what_keeps_a_server_from_being_federated_is_found() {
     assert_eq!(none.as_deref(), Some("`reconcile` without `clusterFederatedTrustDomains: true`"));
     let fixed = passes_over("staticManifestPath: /manifests\n");
     assert_eq!(fixed.as_deref(), Some("`staticManifestPath: /manifests`"));
+}
+
+#[test]
+fn the_layout_of_the_public_chart_is_understood() {
+    let yaml = include_str!("../../../../../tests/e2e/manifests/foreign/server.yaml");
+    let set = of_kind("StatefulSet", yaml).remove(0);
+    let workload = Workload::of_stateful_set(set).unwrap();
+    let found = workload.describe(&[], &of_kind("Service", yaml), &of_kind("ConfigMap", yaml));
+    insta::assert_json_snapshot!(found);
 }
