@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use spire_mesh_lab::Target;
-use spire_mesh_lab::plugins::Plugins;
+use spire_mesh_lab::plugins::{Plugins, Profile};
 use spire_mesh_lab::proof::{self, Member, ServerPod};
 use tempfile::TempDir;
 
@@ -52,7 +52,7 @@ impl Bench {
             Target::Lab(lab) => lab.state().bin(),
             Target::Contexts(_) => PathBuf::from("/usr/local/bin"),
         };
-        let plugins = Plugins::build().expect("the plugins build");
+        let plugins = Plugins::build(Profile::Debug).expect("the plugins build");
         let path = plugins.path(&before).expect("a PATH");
         let domains = ["foo.com", "bar.com", "baz.com", "qux.com", "quux.com", "corge.com"];
         let members = target
