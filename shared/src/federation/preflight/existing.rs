@@ -48,3 +48,27 @@ fn unread(error: ReadError) -> PreflightError {
         _ => DiscoveryError::Read(error).into(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fleet::{Need, RequestError};
+
+    #[test]
+    fn a_right_that_the_address_takes_is_named_like_any_other() {
+        let need = Need::new("list", "", "nodes", None);
+        let refused = |cause| {
+            unread(ReadError {
+                cluster: "bar".to_owned(),
+                what: "nodes".to_owned(),
+                need: Box::new(need.clone()),
+                source: RequestError::new(cause, "no"),
+            })
+        };
+        let PreflightError::MissingRights(needs) = refused(Cause::Forbidden) else {
+            panic!("a right is missing")
+        };
+        assert_eq!(needs, vec![need.clone()]);
+        assert!(matches!(refused(Cause::Timeout), PreflightError::Discovery(_)));
+    }
+}
