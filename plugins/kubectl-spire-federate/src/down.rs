@@ -18,6 +18,7 @@ use crate::up::failure;
 pub(crate) async fn run(asked: &Asked, args: DownArgs) -> Result<Outcome, Failure> {
     let deadline = Deadline::after(args.wait.timeout);
     let (mesh, members) = asked.reach_all().await?;
+    federation::preflight_removal(&members).await.map_err(|errors| each_cluster(&members, errors))?;
     let removals = each(&members, |member| federation::removal(&mesh, member)).await;
     let removals = removals.into_all().map_err(|errors| each_cluster(&members, errors))?;
     if args.confirm.dry_run {
@@ -31,6 +32,9 @@ pub(crate) async fn run(asked: &Asked, args: DownArgs) -> Result<Outcome, Failur
         asked.printer.note(&format!("nothing of mesh {} is there", mesh.name));
         return Ok(Outcome::Done);
     }
+    federation::preflight_down(&removals, &members, at_most(&args))
+        .await
+        .map_err(|errors| each_cluster(&members, errors))?;
     let count: usize = removals.iter().map(|removal| removal.objects.len()).sum();
     let question = format!("Delete {count} objects of mesh {} from {} clusters?", mesh.name, members.len());
     if !asked.printer.confirm(&question, args.confirm.yes).await? {
@@ -102,6 +106,15 @@ pub(crate) fn refuse_while_mounted(removals: &[Removal]) -> Result<(), Failure> 
     }
     Err(Failure::clusters(removals.len(), mounted)
         .with_hint("nothing was deleted; stop these pods first, or take SPIRE away regardless with --force"))
+}
+
+/// Says what may become of the CA volumes, before anybody is asked.
+fn at_most(args: &DownArgs) -> CaVolume {
+    match args.ca_volume {
+        Some(cli::CaVolume::Keep) => CaVolume::Keep,
+        None if args.confirm.yes => CaVolume::Keep,
+        Some(cli::CaVolume::Delete) | None => CaVolume::Delete,
+    }
 }
 
 /// Finds out what becomes of each CA volume: as the flag says, else asked, else kept.

@@ -41,7 +41,7 @@ pub use observe::observe;
 pub use plan::{
     ClusterPlan, Desired, Endpoints, Later, MeshPlan, class_name, desired, endpoints, given_endpoints, plan,
 };
-pub use preflight::{PreflightError, preflight};
+pub use preflight::{PreflightError, preflight, preflight_down, preflight_removal};
 pub use remove::{CaVolume, Leftover, Removal, Removed, down, removal};
 pub use repair::{merged, repair};
 pub use rotate::{Before, NextStep, RotateError, Rotated, RotationPlan, Wanted, rotate, rotation_plan};

@@ -1,15 +1,25 @@
+mod existing;
+mod removal;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+
 use futures::future::try_join;
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::api::{Api, ListParams};
 use kube::{Resource, ResourceExt};
 
+pub use removal::{preflight_down, preflight_removal};
+
 use super::locate::look;
 use crate::fleet::{ClusterErrors, Member, Need, RequestError, each, missing};
 use crate::hint::Hint;
 use crate::manifest::Kind;
-use crate::mesh::{ManagedSpire, Mesh, Spire};
-use crate::spire::desired::OLDEST_KUBERNETES;
+use crate::mesh::{Cluster, Exposure, ManagedSpire, Mesh, Spire};
+use crate::spire::desired::{OLDEST_KUBERNETES, agent_objects, server_objects};
 use crate::spire::discovery::{DiscoveryError, Found, FoundSpire};
+use crate::trust::TrustDomain;
 
 /// The annotation that makes a storage class the default.
 const DEFAULT_CLASS: &str = "storageclass.kubernetes.io/is-default-class";
@@ -30,6 +40,34 @@ pub enum PreflightError {
         mesh: String,
         /// What was found.
         found: Box<FoundSpire>,
+    },
+    /// `managed: false`, and nothing passes relationships on to the server.
+    #[error("its SPIRE ({}) has no spire-controller-manager in its pod, so nothing passes relationships on to the server", describe(.0))]
+    NoControllerManager(Box<FoundSpire>),
+    /// `managed: false`, and the controller-manager passes over relationships.
+    #[error("the spire-controller-manager of its SPIRE ({}) passes over relationships: its configuration has {setting}", describe(.found))]
+    PassedOver {
+        /// What its configuration says.
+        setting: String,
+        /// What was found.
+        found: Box<FoundSpire>,
+    },
+    /// `managed: false`, and the bundle endpoint presents a web certificate, which peers do not ask for.
+    #[error("the bundle endpoint of its SPIRE ({}) presents a web certificate, and peers ask for the server's SVID: its configuration has profile `https_web`", describe(.0))]
+    WebCertificate(Box<FoundSpire>),
+    /// `managed: false`, and the server's configuration has relationships of its own with clusters of the mesh.
+    #[error("its SPIRE ({}) has static relationships, which win over those that are made here: its configuration has `federates_with` for {}", describe(.found), names(.peers))]
+    StaticRelationships {
+        /// The trust domains of the mesh that it names.
+        peers: Vec<TrustDomain>,
+        /// What was found.
+        found: Box<FoundSpire>,
+    },
+    /// `managed: false`, and other clusters cannot reach the bundle endpoint.
+    #[error("other clusters cannot reach the bundle endpoint of its SPIRE: {reason}")]
+    Unexposed {
+        /// Why.
+        reason: String,
     },
     /// No storage class is the default, and the mesh file names none.
     #[error("no storage class is the default{}, so the SPIRE server would get no volume", available(.0))]
@@ -81,6 +119,10 @@ fn available(names: &[String]) -> String {
     }
 }
 
+fn names(domains: &[TrustDomain]) -> String {
+    domains.iter().map(TrustDomain::as_str).collect::<Vec<_>>().join(", ")
+}
+
 fn describe(found: &FoundSpire) -> String {
     let place = format!("{} in namespace {}", found.workload, found.namespace);
     let version = found.version.as_ref().map(|version| format!("SPIRE {version}"));
@@ -102,6 +144,26 @@ impl Hint for PreflightError {
             }
             Self::OtherMesh { mesh, .. } => {
                 format!("use the mesh file of {mesh}, or take that mesh down first: kubectl spire-federate down -f ITS_FILE")
+            }
+            Self::NoControllerManager(_) => {
+                "run spire-controller-manager in the server's pod; in the Helm chart: spire-server.controllerManager.enabled: true"
+                    .to_owned()
+            }
+            Self::PassedOver { .. } => {
+                "set `reconcile: {clusterFederatedTrustDomains: true}` in its configuration, without staticManifestPath, and restart the server's pod; in the Helm chart: spire-server.controllerManager.reconcile.clusterFederatedTrustDomains: true"
+                    .to_owned()
+            }
+            Self::WebCertificate(_) => {
+                "set profile `https_spiffe` in federation.bundle_endpoint of server.conf, and restart the server; in the Helm chart: spire-server.federation.tls.spire.enabled: true"
+                    .to_owned()
+            }
+            Self::StaticRelationships { .. } => {
+                "take these out of federation.federates_with of server.conf, and restart the server; the bundles stay, and the relationships are made here"
+                    .to_owned()
+            }
+            Self::Unexposed { .. } => {
+                "make a service for it that other clusters reach, or set spire.bundleEndpoint.url of this cluster in the mesh file; in the Helm chart: spire-server.federation.enabled: true and spire-server.service.type: LoadBalancer"
+                    .to_owned()
             }
             Self::NoDefaultStorageClass(known) => match known.first() {
                 Some(name) => format!("set spire.storage.class in the mesh file, for example {name}"),
@@ -127,14 +189,20 @@ async fn check(mesh: &Mesh, member: &Member) -> Result<(), PreflightError> {
     match &member.cluster.spire {
         Spire::Managed(spire) => {
             // First: without rights the rest could only be refused.
-            rights(member, managed_needs(spire)).await?;
+            rights(member, managed_needs(&member.cluster, spire)).await?;
             try_join(no_other_spire(mesh, member), storage(member, spire)).await?;
             version(member)
         }
-        Spire::Existing(_) => {
+        Spire::Existing(existing) => {
             rights(member, existing_needs()).await?;
-            look(member).await?;
-            Ok(())
+            match look(member).await? {
+                Found::Ours(found) | Found::Foreign(found) => {
+                    existing::can_be_federated(mesh, &member.cluster, &found)?;
+                    existing::can_be_reached(member, existing, &found).await
+                }
+                // The plan says so.
+                Found::None => Ok(()),
+            }
         }
     }
 }
@@ -146,30 +214,22 @@ async fn rights(member: &Member, needs: Vec<Need>) -> Result<(), PreflightError>
     if missing.is_empty() { Ok(()) } else { Err(PreflightError::MissingRights(missing)) }
 }
 
+/// The kinds of what a managed SPIRE consists of, beside relationships and identities, and where they are.
+fn managed_places(cluster: &Cluster, spire: &ManagedSpire) -> BTreeSet<(Kind, Option<String>)> {
+    let objects = server_objects(cluster, spire).into_iter().chain(agent_objects(cluster, spire));
+    objects.map(|object| (object.key().kind, object.key().namespace.clone())).collect()
+}
+
 /// What it takes to install SPIRE.
-fn managed_needs(spire: &ManagedSpire) -> Vec<Need> {
-    let server = Some(spire.server_namespace.as_str());
-    let agents = Some(spire.agent_namespace.as_str());
-    let kinds = [
-        (Kind::Namespace, None),
-        (Kind::CustomResourceDefinition, None),
-        (Kind::ClusterRole, None),
-        (Kind::ClusterRoleBinding, None),
-        (Kind::CSIDriver, None),
-        (Kind::ValidatingWebhookConfiguration, None),
-        (Kind::ServiceAccount, server),
-        (Kind::ConfigMap, server),
-        (Kind::Role, server),
-        (Kind::RoleBinding, server),
-        (Kind::Service, server),
-        (Kind::StatefulSet, server),
-        (Kind::ServiceAccount, agents),
-        (Kind::ConfigMap, agents),
-        (Kind::DaemonSet, agents),
-    ];
+fn managed_needs(cluster: &Cluster, spire: &ManagedSpire) -> Vec<Need> {
+    let places = managed_places(cluster, spire);
     let mut needs: Vec<Need> =
-        kinds.into_iter().flat_map(|(kind, namespace)| applied(kind, namespace)).collect();
+        places.iter().flat_map(|(kind, namespace)| applied(*kind, namespace.as_deref())).collect();
     needs.extend(applied(Kind::ClusterSPIFFEID, None));
+    if matches!(spire.bundle_endpoint.exposure, Exposure::NodePort { .. }) {
+        // Peers are given the address of one.
+        needs.push(Need::new("list", "", "nodes", None));
+    }
     needs.push(Need::new("list", "storage.k8s.io", "storageclasses", None));
     needs.extend(existing_needs());
     needs

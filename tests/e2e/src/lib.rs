@@ -17,7 +17,7 @@ use std::thread;
 use std::time::Duration;
 
 use spire_mesh_lab::Target;
-use spire_mesh_lab::plugins::Plugins;
+use spire_mesh_lab::plugins::{Plugins, Profile};
 use spire_mesh_lab::proof::{self, Member, ServerPod};
 use tempfile::TempDir;
 
@@ -62,7 +62,7 @@ impl Bench {
             Target::Lab(lab) => lab.state().bin(),
             Target::Contexts(_) => PathBuf::from("/usr/local/bin"),
         };
-        let plugins = Plugins::build().expect("the plugins build");
+        let plugins = Plugins::build(Profile::Debug).expect("the plugins build");
         let path = plugins.path(&before).expect("a PATH");
         let contexts = target.contexts();
         assert!(contexts.len() >= count, "{count} clusters are needed: `cargo lab up --clusters {count}`");

@@ -245,6 +245,44 @@ fn missing_rights_are_named_before_anything_is_changed() {
 }
 
 #[test]
+fn down_names_all_missing_rights_before_anything_is_deleted() {
+    let bench = Bench::new();
+    bench.up();
+    let reader = "\
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: spire-mesh-reader}
+rules:
+- {apiGroups: ['*'], resources: ['*'], verbs: [get, list]}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: spire-mesh-reader}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: spire-mesh-reader}
+subjects:
+- {apiGroup: rbac.authorization.k8s.io, kind: User, name: reader}
+";
+    for member in &bench.members {
+        bench.target.kubectl(&member.context).apply(reader).expect("a reader");
+    }
+    let dry = bench.plugin(&["down", "--dry-run", "--as", "reader"]);
+    let refused = bench.plugin(&["down", "--yes", "--as", "reader"]);
+    let blind = bench.plugin(&["down", "--yes", "--as", "nobody-of-this-cluster"]);
+    for member in &bench.members {
+        remove(&bench, &member.context, &[reader]);
+    }
+    dry.succeeded();
+    refused
+        .ended_with(1)
+        .said("you may not delete namespaces")
+        .said("delete statefulsets.apps in namespace spire-server")
+        .said("delete clusterfederatedtrustdomains.spire.spiffe.io")
+        .said("kubectl auth can-i delete namespaces");
+    blind.ended_with(1).said("list secrets").said("get/delete statefulsets.apps in namespace spire-server");
+    bench.plugin(&["status"]).succeeded();
+}
+
+#[test]
 fn what_the_mesh_file_asks_for_and_the_cluster_lacks_is_named_before_anything_is_changed() {
     let bench = Bench::new();
     bench.clean();

@@ -1,5 +1,6 @@
 //! The command line: one file for each verb.
 
+mod bench;
 mod build;
 mod demo;
 mod down;
@@ -41,6 +42,7 @@ enum Verb {
     Logs(logs::Logs),
     Shell(shell::Shell),
     Build(build::Build),
+    Bench(bench::Bench),
     Fault(fault::Fault),
     #[command(flatten)]
     Hidden(hidden::Hidden),
@@ -60,6 +62,7 @@ pub fn main() -> ExitCode {
         Verb::Logs(verb) => verb.run(),
         Verb::Shell(verb) => verb.run(),
         Verb::Build(build::Build {}) => build::Build::run(),
+        Verb::Bench(verb) => verb.run(),
         Verb::Fault(verb) => verb.run(),
         Verb::Hidden(verb) => verb.run(),
     };
@@ -110,15 +113,32 @@ mod tests {
     }
 
     #[test]
+    fn help_of_bench_names_every_flag() {
+        let mut command = Cli::command().term_width(100);
+        let bench = command.find_subcommand_mut("bench").expect("a verb");
+        insta::assert_snapshot!(bench.clone().bin_name("cargo lab bench").render_long_help().to_string());
+    }
+
+    #[test]
     fn numbers_outside_of_what_there_is_are_refused() {
-        for arguments in [["--clusters", "0"], ["--clusters", "7"], ["--nodes", "17"]] {
-            assert!(
-                Cli::try_parse_from(["lab", "up"].into_iter().chain(arguments)).is_err(),
-                "{arguments:?}"
-            );
+        let wrong = [
+            ("up", ["--clusters", "0"]),
+            ("up", ["--clusters", "7"]),
+            ("up", ["--nodes", "17"]),
+            ("bench", ["--clusters", "2"]),
+            ("bench", ["--rounds", "0"]),
+            ("bench", ["--only", "down"]),
+        ];
+        for (verb, arguments) in wrong {
+            let words = ["lab", verb].into_iter().chain(arguments);
+            assert!(Cli::try_parse_from(words).is_err(), "{verb} {arguments:?}");
         }
-        for arguments in ["up --clusters 3 --nodes 2", "fault delay 100 --from foo bar", "shell foo -- ls -l"]
-        {
+        for arguments in [
+            "up --clusters 3 --nodes 2",
+            "fault delay 100 --from foo bar",
+            "shell foo -- ls -l",
+            "bench --only up,verify --rounds 3 --clusters 6 -o json",
+        ] {
             let words = ["lab"].into_iter().chain(arguments.split(' '));
             Cli::try_parse_from(words).unwrap_or_else(|e| panic!("{arguments}: {e}"));
         }

@@ -92,6 +92,16 @@ pub enum Error {
         /// What was asked for.
         asked: String,
     },
+    /// A lab with too few clusters runs.
+    #[error(
+        "the lab has {running} clusters, and this needs {needed}; run `cargo lab down`, then `cargo lab up --clusters {needed}`"
+    )]
+    TooFewClusters {
+        /// How many it has.
+        running: usize,
+        /// How many are needed.
+        needed: usize,
+    },
     /// A name that does not exist.
     #[error("there is no {kind} {name:?}; there is {known}")]
     Unknown {

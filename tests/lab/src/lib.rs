@@ -1,5 +1,6 @@
 //! Two (or more) real Kubernetes clusters on one Linux machine, without Docker and without a registry.
 
+pub mod bench;
 pub mod build;
 pub mod cgroups;
 pub mod cli;

@@ -12,6 +12,41 @@ use crate::error::{Error, Result};
 /// The plugins' packages. A dash in a plugin's name is an underscore in its file's name, or kubectl does not find it.
 const PLUGINS: [(&str, &str); 1] = [("kubectl-spire-federate", "kubectl-spire_federate")];
 
+/// How the plugins are built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Profile {
+    /// Quickly, for tests.
+    Debug,
+    /// As they are given to users, for measurements.
+    Release,
+}
+
+impl Profile {
+    /// The folder below the target folder in which cargo puts them.
+    fn folder(self) -> &'static str {
+        match self {
+            Self::Debug => "debug",
+            Self::Release => "release",
+        }
+    }
+
+    /// What is said to cargo.
+    fn flags(self) -> &'static [&'static str] {
+        match self {
+            Self::Debug => &[],
+            Self::Release => &["--release"],
+        }
+    }
+
+    /// The folder below the target folder with the names that kubectl looks for.
+    fn links(self) -> &'static str {
+        match self {
+            Self::Debug => "kubectl-plugins",
+            Self::Release => "kubectl-plugins-release",
+        }
+    }
+}
+
 /// A folder with every plugin under the name that kubectl looks for.
 #[derive(Debug, Clone)]
 pub struct Plugins {
@@ -23,15 +58,15 @@ impl Plugins {
     ///
     /// # Errors
     /// When they do not build.
-    pub fn build() -> Result<Self> {
+    pub fn build(profile: Profile) -> Result<Self> {
         let mut build = cargo();
-        build.args(["build", "--quiet"]);
+        build.args(["build", "--quiet"]).args(profile.flags());
         for (package, _) in PLUGINS {
             build.args(["--package", package]);
         }
         run(&mut build)?;
         let target = target_folder()?;
-        let folder = target.join("kubectl-plugins");
+        let folder = target.join(profile.links());
         fs::create_dir_all(&folder).map_err(Error::io("make", &folder))?;
         for (package, file) in PLUGINS {
             let link = folder.join(file);
@@ -41,7 +76,7 @@ impl Plugins {
                 }
                 _ => {}
             }
-            std::os::unix::fs::symlink(target.join("debug").join(package), &link)
+            std::os::unix::fs::symlink(target.join(profile.folder()).join(package), &link)
                 .map_err(Error::io("make", &link))?;
         }
         Ok(Self { folder })

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{Taint, Toleration};
 
 use super::{Findings, Reached, Repair, UP, of_each};
 use crate::check::{Fault, Finding};
-use crate::federation::examined::{Examined, SeenWorkload};
+use crate::federation::examined::{Examined, Parts, SeenWorkload};
 use crate::federation::lost::Lost;
 use crate::federation::observed::{SeenAgentPod, SeenAgents, SeenNode, SeenServer};
 use crate::federation::status::{is_on, text};
@@ -224,6 +224,13 @@ pub(super) fn bundle_names(examined: &Examined) -> Findings {
         if sds.all_bundles == ISTIO_BUNDLES && sds.bundle != ISTIO_BUNDLES {
             return vec![Finding::pass(scope, format!("default_all_bundles_name is {ISTIO_BUNDLES}"))];
         }
+        if matches!(reached.cluster.cluster.spire, Spire::Existing(_)) && has_no_proxy(&reached) {
+            // How somebody else configures his agents is his, as long as nobody asks them under these names.
+            return vec![Finding::skip(
+                scope,
+                "no pod has an Istio proxy, and only these ask under the names",
+            )];
+        }
         let hint = match &reached.cluster.cluster.spire {
             Spire::Managed(_) => UP.to_owned(),
             Spire::Existing(_) => format!(
@@ -239,6 +246,12 @@ pub(super) fn bundle_names(examined: &Examined) -> Findings {
         ));
         vec![Finding::fail(scope, fault)]
     })
+}
+
+/// Tells whether it is known that no pod has an Istio proxy.
+fn has_no_proxy(reached: &Reached<'_>) -> bool {
+    let is_proxy = |workload: &SeenWorkload| matches!(workload.parts, Parts::Proxy | Parts::ProxyAndVolume);
+    reached.details.workloads.as_ref().is_ok_and(|workloads| !workloads.iter().any(is_proxy))
 }
 
 pub(super) fn csi_driver(examined: &Examined) -> Findings {

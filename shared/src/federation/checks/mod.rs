@@ -228,3 +228,6 @@ fn of_each(examined: &Examined, check: impl Fn(Reached<'_>) -> Findings) -> Find
     });
     unreachable.chain(reached(examined).flat_map(check)).collect()
 }
+
+#[cfg(test)]
+mod tests;

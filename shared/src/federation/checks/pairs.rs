@@ -7,6 +7,7 @@ use crate::check::{Fault, Finding, Scope};
 use crate::federation::examined::Examined;
 use crate::federation::observed::{ObservedCluster, SeenServer};
 use crate::federation::status::{digests, text};
+use crate::mesh::Spire;
 use crate::spire::crd::ClusterFederatedTrustDomain;
 use crate::spire::endpoint::Endpoint;
 use crate::spire::server::{Profile, Relationship};
@@ -39,6 +40,9 @@ pub(super) fn relationship(examined: &Examined) -> Findings {
             Ok(objects) => objects.as_slice(),
             Err(unread) => return Finding::skip(scope, &unread.why),
         };
+        if own.cluster.spire().is_some_and(|found| found.is_static(peer.trust_domain())) {
+            return Finding::warn(scope, is_static(&own, peer));
+        }
         let object = objects.iter().find(|object| object.spec.trust_domain == peer.trust_domain().as_str());
         match server.relationship(peer.trust_domain()) {
             None => Finding::fail(scope, missing(&own, peer, object)),
@@ -53,6 +57,42 @@ pub(super) fn relationship(examined: &Examined) -> Findings {
     })
 }
 
+/// Warns of a relationship in the server's configuration: nobody sees or changes it over SPIRE's API.
+fn is_static(own: &Reached<'_>, peer: &ObservedCluster) -> Fault<Repair> {
+    let (from, to, domain) = (own.name(), peer.name(), peer.trust_domain());
+    let cause = format!(
+        "the configuration of {from}'s server has a relationship with {to} of its own, which wins over the one that is made here"
+    );
+    let hint =
+        format!("take federates_with \"{domain}\" out of server.conf, restart the server, and run: {UP}");
+    Fault::new(cause, hint)
+        .seen(format!("`federates_with` has {domain}; `federation list` does not show static relationships"))
+}
+
+/// Says that nobody passes relationships on to the server; `None` where a controller-manager does.
+fn nobody_passes_on(own: &Reached<'_>, peer: &ObservedCluster) -> Option<Fault<Repair>> {
+    let (from, to, found) = (own.name(), peer.name(), own.cluster.spire()?);
+    let (why, hint) = match found.controller_manager.as_ref() {
+        None => (
+            "there is no spire-controller-manager in the server's pod, which would pass one on".to_owned(),
+            "run spire-controller-manager in the server's pod",
+        ),
+        Some(manager) => (
+            format!(
+                "the spire-controller-manager passes over them ({})",
+                manager.passes_over_relationships.as_ref()?
+            ),
+            "set `reconcile: {clusterFederatedTrustDomains: true}` in the controller-manager's configuration, without staticManifestPath",
+        ),
+    };
+    let hint = match &own.cluster.cluster.spire {
+        Spire::Managed(_) => UP.to_owned(),
+        Spire::Existing(_) => format!("{hint}, then run: {UP}"),
+    };
+    let fault = Fault::new(format!("{from} has no relationship with {to}: {why}"), hint);
+    Some(fault.seen(format!("{} in namespace {}", found.workload, found.namespace)))
+}
+
 /// Says why the server does not know the peer.
 fn missing(
     own: &Reached<'_>,
@@ -60,6 +100,9 @@ fn missing(
     object: Option<&ClusterFederatedTrustDomain>,
 ) -> Fault<Repair> {
     let (from, to, domain) = (own.name(), peer.name(), peer.trust_domain());
+    if let Some(fault) = nobody_passes_on(own, peer) {
+        return fault;
+    }
     let Some(object) = object else {
         let other_way =
             peer.server().is_some_and(|peer| peer.relationship(own.cluster.trust_domain()).is_some());

@@ -331,6 +331,13 @@ pub(super) fn bundle_endpoint(examined: &Examined) -> Findings {
         let Ok(server) = &reached.seen.server else {
             return vec![Finding::skip(scope, "its server could not be asked")];
         };
+        let found = reached.cluster.spire().and_then(|found| found.bundle_endpoint.as_ref());
+        if found.is_some_and(|endpoint| endpoint.https_web) {
+            let cause = "its bundle endpoint presents a web certificate, and peers ask for the server's SVID";
+            let hint = "set profile `https_spiffe` in federation.bundle_endpoint of server.conf, and restart the server";
+            let fault = Fault::new(cause, hint).seen("its configuration has profile `https_web`");
+            return vec![Finding::fail(scope, fault)];
+        }
         let presented = match &reached.details.presented {
             Ok(presented) => presented,
             Err(unread) => return vec![Finding::skip(scope, &unread.why)],

@@ -180,10 +180,20 @@ impl OfPod<'_> {
             return Finding::fail(scope, Fault::new(cause, hint));
         }
         let lacks = |peer: &&ObservedCluster| !entry.federates_with.contains(peer.trust_domain());
-        let lacking: Vec<String> =
-            self.reached.peers().filter(lacks).map(|peer| peer.trust_domain().to_string()).collect();
-        if lacking.is_empty() {
-            return Finding::pass(scope, entry.spiffe_id.to_string());
+        // Without the bundle the server refuses an entry with that peer, whatever the object says.
+        let (lacking, unheld): (Vec<&ObservedCluster>, Vec<&ObservedCluster>) = self
+            .reached
+            .peers()
+            .filter(lacks)
+            .partition(|peer| self.server.stored_bundle(peer.trust_domain()).is_some());
+        let lacking: Vec<String> = lacking.iter().map(|peer| peer.trust_domain().to_string()).collect();
+        match (lacking.first(), unheld.first()) {
+            (None, None) => return Finding::pass(scope, entry.spiffe_id.to_string()),
+            (None, Some(peer)) => {
+                let reason = format!("bundle-stored of {}→{} comes first", self.reached.name(), peer.name());
+                return Finding::skip(scope, reason);
+            }
+            (Some(_), _) => {}
         }
         let objects = list(self.selecting().map(ResourceExt::name_any));
         let cause = format!(

@@ -4,6 +4,8 @@
 //! image or command is `spire-server`, in a `StatefulSet` or a `Deployment` of any namespace.
 
 mod agents;
+#[cfg(test)]
+pub(crate) mod sample;
 mod settings;
 mod workload;
 
@@ -64,8 +66,10 @@ pub struct FoundSpire {
     pub trust_domain: Option<TrustDomain>,
     /// Its bundle endpoint. `None` where its configuration has none: no other domain can federate with it then.
     pub bundle_endpoint: Option<FoundEndpoint>,
-    /// Its configuration has static relationships (`federates_with`), which override dynamic ones and cannot be listed.
-    pub static_federation: bool,
+    /// The trust domains with which its configuration has static relationships (`federates_with`). One of these wins over the
+    /// dynamic one with the same trust domain (SPIRE 1.15.3, `MergeTrustDomainConfigSources` in
+    /// `pkg/server/bundle/client/sources.go`), and `federation list` does not show it.
+    pub static_federation: Vec<String>,
     /// The controller-manager in its pod. Without one, relationships and entries have to be made in another way.
     pub controller_manager: Option<FoundControllerManager>,
 }
@@ -94,6 +98,9 @@ pub struct FoundControllerManager {
     pub trust_domain: Option<TrustDomain>,
     /// Regular expressions of namespaces whose pods it leaves alone.
     pub ignore_namespaces: Vec<String>,
+    /// What its configuration has by which it passes over relationship objects, where it does (`parseConfig` in spire-controller-manager 0.6.3,
+    /// `cmd/main.go`).
+    pub passes_over_relationships: Option<String>,
 }
 
 impl FoundControllerManager {
@@ -140,6 +147,12 @@ impl FoundSpire {
     #[must_use]
     pub fn class_name(&self) -> Option<&str> {
         self.controller_manager.as_ref().and_then(|manager| manager.class_name.as_deref())
+    }
+
+    /// Tells whether its configuration has a static relationship with a trust domain.
+    #[must_use]
+    pub fn is_static(&self, peer: &TrustDomain) -> bool {
+        self.static_federation.iter().any(|name| name == peer.as_str())
     }
 
     /// Returns the server to talk to, if a pod of it runs.

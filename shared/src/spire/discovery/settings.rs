@@ -3,16 +3,18 @@
 //! Not a full parser of HCL: of expressions it knows strings, numbers and words, which is all that is looked for. What it does
 //! not know it skips.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The most tokens that are read of a file; far more than any real configuration has.
 const MOST_TOKENS: usize = 200_000;
 /// The deepest nesting that is followed.
 const DEEPEST: usize = 64;
 
-/// The values of a file by their path: `server.trust_domain`.
+/// The values of a file by their path. Asked for as `server.trust_domain`; a name in the file may hold dots itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Settings(BTreeMap<String, String>);
+pub(super) struct Settings(BTreeMap<Path, String>);
+
+type Path = Vec<String>;
 
 impl Settings {
     /// Reads a file. Never fails: what cannot be read is not there.
@@ -27,18 +29,27 @@ impl Settings {
 
     /// Returns the value at a path.
     pub(super) fn get(&self, path: &str) -> Option<&str> {
-        self.0.get(path).map(String::as_str)
+        self.0.get(&parts(path)).map(String::as_str)
     }
 
     /// Tells whether there is a block or value at a path.
     pub(super) fn has(&self, path: &str) -> bool {
-        let inside = format!("{path}.");
-        self.0.contains_key(path)
-            || self.0.range(inside.clone()..).next().is_some_and(|(key, _)| key.starts_with(&inside))
+        self.0.contains_key(&parts(path)) || !self.names(path).is_empty()
+    }
+
+    /// Returns the names of what is in the block at a path.
+    pub(super) fn names(&self, path: &str) -> BTreeSet<&str> {
+        let block = parts(path);
+        let inside = self.0.range(block.clone()..).take_while(|(path, _)| path.starts_with(&block));
+        inside.filter_map(|(path, _)| path.get(block.len())).map(String::as_str).collect()
     }
 }
 
-fn flatten(path: &mut Vec<String>, value: &serde_json::Value, values: &mut BTreeMap<String, String>) {
+fn parts(path: &str) -> Path {
+    path.split('.').map(str::to_owned).collect()
+}
+
+fn flatten(path: &mut Path, value: &serde_json::Value, values: &mut BTreeMap<Path, String>) {
     use serde_json::Value;
     if path.len() > DEEPEST {
         return;
@@ -46,7 +57,7 @@ fn flatten(path: &mut Vec<String>, value: &serde_json::Value, values: &mut BTree
     match value {
         Value::Object(map) => {
             // An empty block is there too: `https_spiffe {}`.
-            values.insert(path.join("."), String::new());
+            values.insert(path.clone(), String::new());
             for (key, value) in map {
                 path.push(key.clone());
                 flatten(path, value, values);
@@ -54,9 +65,9 @@ fn flatten(path: &mut Vec<String>, value: &serde_json::Value, values: &mut BTree
             }
         }
         Value::Array(items) => items.iter().for_each(|item| flatten(path, item, values)),
-        Value::String(text) => drop(values.insert(path.join("."), text.clone())),
-        Value::Number(number) => drop(values.insert(path.join("."), number.to_string())),
-        Value::Bool(flag) => drop(values.insert(path.join("."), flag.to_string())),
+        Value::String(text) => drop(values.insert(path.clone(), text.clone())),
+        Value::Number(number) => drop(values.insert(path.clone(), number.to_string())),
+        Value::Bool(flag) => drop(values.insert(path.clone(), flag.to_string())),
         Value::Null => {}
     }
 }
@@ -71,12 +82,11 @@ enum Token {
 }
 
 /// Follows blocks (`server {`, `federates_with "bar.com" {`, `sds = {`) and takes values (`trust_domain = "foo.com"`).
-fn scan(tokens: &[Token], values: &mut BTreeMap<String, String>) {
-    let mut path: Vec<Vec<String>> = Vec::new();
-    let mut words: Vec<String> = Vec::new();
-    let full = |path: &[Vec<String>], words: &[String]| {
-        path.iter().flatten().chain(words).map(String::as_str).collect::<Vec<_>>().join(".")
-    };
+fn scan(tokens: &[Token], values: &mut BTreeMap<Path, String>) {
+    let mut path: Vec<Path> = Vec::new();
+    let mut words = Path::new();
+    let full =
+        |path: &[Path], words: &[String]| path.iter().flatten().chain(words).cloned().collect::<Path>();
     let mut index = 0;
     while let Some(token) = tokens.get(index) {
         match token {
@@ -215,6 +225,7 @@ mod tests {
         assert!(settings.has("server.federation.bundle_endpoint.profile.https_spiffe"));
         assert!(settings.has("server.federation.federates_with"));
         assert!(!settings.has("server.federation.bundle_endpoint.profile.https_web"));
+        assert_eq!(Vec::from_iter(settings.names("server.federation.federates_with")), ["bar.com"]);
         assert_eq!(settings.get("plugins.DataStore.sql.plugin_data.database_type"), Some("sqlite3"));
     }
 
@@ -226,6 +237,26 @@ mod tests {
         assert_eq!(settings.get("server.trust_domain"), Some("foo.com"));
         assert_eq!(settings.get("server.federation.bundle_endpoint.port"), Some("8443"));
         assert!(settings.has("server.federation.bundle_endpoint.profile.https_spiffe"));
+    }
+
+    #[test]
+    fn names_in_a_block_are_read_however_it_is_written() {
+        let names = |text: &str| {
+            let settings = Settings::parse(text);
+            settings.names("server.federates_with").into_iter().map(str::to_owned).collect::<Vec<_>>()
+        };
+        let both = ["a.com", "b.com"];
+        assert_eq!(
+            names(r#"server { federates_with "b.com" { url = "x" } federates_with "a.com" {} }"#),
+            both
+        );
+        assert_eq!(names(r#"server { federates_with = { "a.com" = { url = "x" } "b.com" {} } }"#), both);
+        assert_eq!(names(r#"{"server": {"federates_with": {"b.com": {"url": "x"}, "a.com": {}}}}"#), both);
+        assert_eq!(names(r#"{"server": {"federates_with": [{"b.com": {}}, {"a.com": [{}]}]}}"#), both);
+        assert_eq!(
+            names(r#"{"server": {"federates_with": {}, "federates_with_none": {"c.com": {}}}}"#),
+            [""; 0]
+        );
     }
 
     #[test]

@@ -88,7 +88,11 @@ impl Workload {
                 .map(str::to_owned),
             trust_domain: settings.get("server.trust_domain").and_then(|name| name.parse().ok()),
             bundle_endpoint: self.bundle_endpoint(&server, &settings, services),
-            static_federation: settings.has("server.federation.federates_with"),
+            static_federation: settings
+                .names("server.federation.federates_with")
+                .into_iter()
+                .map(str::to_owned)
+                .collect(),
             controller_manager: self.container(CONTROLLER_MANAGER).map(|_| controller_manager(maps)),
             container: server.name,
         }
@@ -188,12 +192,29 @@ fn controller_manager(maps: &[ConfigMap]) -> FoundControllerManager {
         trust_domain: String,
         #[serde(default)]
         ignore_namespaces: Vec<String>,
+        reconcile: Option<Reconcile>,
+        static_manifest_path: Option<String>,
     }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Reconcile {
+        // What Go takes for a flag that is left out.
+        #[serde(default)]
+        cluster_federated_trust_domains: bool,
+    }
+    let passed_over = |config: &Config| match (&config.static_manifest_path, &config.reconcile) {
+        (Some(path), _) => Some(format!("`staticManifestPath: {path}`")),
+        (None, Some(Reconcile { cluster_federated_trust_domains: false })) => {
+            Some("`reconcile` without `clusterFederatedTrustDomains: true`".to_owned())
+        }
+        _ => None,
+    };
     let some = |text: String| Some(text).filter(|text| !text.is_empty());
     files(maps)
         .filter_map(|text| serde_saphyr::from_str::<Config>(text).ok())
         .find(|config| config.kind == "ControllerManagerConfig")
         .map(|config| FoundControllerManager {
+            passes_over_relationships: passed_over(&config),
             class_name: some(config.class_name),
             watch_classless: config.watch_classless,
             cluster_name: some(config.cluster_name),

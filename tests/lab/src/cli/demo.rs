@@ -9,7 +9,7 @@ use clap::Args;
 use super::{say, up};
 use crate::command::describe;
 use crate::error::{Error, Result};
-use crate::plugins::Plugins;
+use crate::plugins::{Plugins, Profile};
 use crate::proof::{self, Member, ServerPod};
 use crate::state::StateDir;
 use crate::target::{Lab, Target};
@@ -23,7 +23,7 @@ pub(super) struct Demo {}
 impl Demo {
     pub(super) fn run() -> Result<()> {
         up::Up::default().run()?;
-        let plugins = Plugins::build()?;
+        let plugins = Plugins::build(Profile::Debug)?;
         let state = StateDir::from_env();
         let lab = Lab::find(state.clone())?;
         let work = state.path().join("demo");

@@ -16,8 +16,9 @@ pub(super) struct Status {
     output: Output,
 }
 
+/// How a verb prints what it found.
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum Output {
+pub(super) enum Output {
     /// For people
     Table,
     /// For programs

@@ -7,7 +7,7 @@ use clap::Args;
 use super::{build, down, progress, say, up};
 use crate::build::Options;
 use crate::error::Result;
-use crate::plugins::{Plugins, cargo, run};
+use crate::plugins::{Plugins, Profile, cargo, run};
 use crate::preflight;
 use crate::state::{Record, StateDir};
 use crate::steps::{Steps, seconds};
@@ -49,7 +49,7 @@ impl Test {
             times.time("lints", || run(cargo().args(lints)))?;
             times.time("unit and snapshot tests", || run(cargo().args(["test", "--locked"])))?;
         }
-        times.time("plugins built", Plugins::build)?;
+        times.time("plugins built", || Plugins::build(Profile::Debug))?;
         if let Some(contexts) = &self.contexts {
             times.time("end-to-end tests", || self.end_to_end(Some(contexts)))?;
         } else {

@@ -41,6 +41,16 @@ fn maps() -> Vec<ConfigMap> {
         .to_vec()
 }
 
+/// The objects of one kind in a file with several.
+fn of_kind<K: serde::de::DeserializeOwned>(kind: &str, yaml: &str) -> Vec<K> {
+    let objects =
+        yaml.split("\n---\n").map(|text| serde_saphyr::from_str::<serde_json::Value>(text).unwrap());
+    objects
+        .filter(|object| object["kind"] == kind)
+        .map(|object| serde_json::from_value(object).unwrap())
+        .collect()
+}
+
 fn service(name: &str, kind: &str, target: &str) -> Service {
     serde_json::from_value(json!({
         "metadata": {"name": name},
@@ -91,13 +101,14 @@ fn a_server_of_somebody_else_is_described() {
           443
         ]
       },
-      "static_federation": false,
+      "static_federation": [],
       "controller_manager": {
         "class_name": "spire-mgmt",
         "watch_classless": false,
         "cluster_name": "foo",
         "trust_domain": null,
-        "ignore_namespaces": []
+        "ignore_namespaces": [],
+        "passes_over_relationships": null
       }
     }
     "#);
@@ -147,4 +158,46 @@ fn only_what_runs_a_server_is_one() {
     let own = with("registry.example/security:7", &["/usr/bin/spire-server", "run"]).unwrap();
     let found = own.describe(&[], &[], &[]);
     assert_eq!((found.binary.as_str(), found.version), ("/usr/bin/spire-server", None));
+}
+
+#[test]
+fn what_keeps_a_server_from_being_federated_is_found() {
+    let with = |server: &str, manager: &str| {
+        let maps: Vec<ConfigMap> = [("server.conf", server), ("config.yaml", manager)]
+            .map(|(key, text)| {
+                serde_json::from_value(json!({"metadata": {"name": key}, "data": {key: text}})).unwrap()
+            })
+            .to_vec();
+        Workload::of_stateful_set(chart()).unwrap().describe(&[], &[], &maps)
+    };
+    let server =
+        |federation: &str| format!(r#"server {{ trust_domain = "foo.com" federation {{ {federation} }} }}"#);
+    let passes_over = |manager: &str| {
+        let manager = format!("kind: ControllerManagerConfig\n{manager}");
+        with(&server(""), &manager).controller_manager.unwrap().passes_over_relationships
+    };
+    let web = |text: &str| with(&server(text), "").bundle_endpoint.unwrap().https_web;
+    assert!(!web(r#"bundle_endpoint { profile "https_spiffe" {} }"#));
+    assert!(web(r#"bundle_endpoint { profile "https_web" { serving_cert_file { cert_file_path = "a" } } }"#));
+    // Older than profiles.
+    assert!(web(r#"bundle_endpoint { acme { domain_name = "foo.com" } }"#));
+
+    let static_one = with(&server(r#"federates_with "bar.com" { bundle_endpoint_url = "x" }"#), "");
+    assert_eq!(static_one.static_federation, ["bar.com"]);
+
+    assert_eq!(passes_over("className: a\n"), None);
+    assert_eq!(passes_over("reconcile: {clusterFederatedTrustDomains: true}\n"), None);
+    let none = passes_over("reconcile: {clusterSPIFFEIDs: true}\n");
+    assert_eq!(none.as_deref(), Some("`reconcile` without `clusterFederatedTrustDomains: true`"));
+    let fixed = passes_over("staticManifestPath: /manifests\n");
+    assert_eq!(fixed.as_deref(), Some("`staticManifestPath: /manifests`"));
+}
+
+#[test]
+fn the_layout_of_the_public_chart_is_understood() {
+    let yaml = include_str!("../../../../../tests/e2e/manifests/foreign/server.yaml");
+    let set = of_kind("StatefulSet", yaml).remove(0);
+    let workload = Workload::of_stateful_set(set).unwrap();
+    let found = workload.describe(&[], &of_kind("Service", yaml), &of_kind("ConfigMap", yaml));
+    insta::assert_json_snapshot!(found);
 }

@@ -1,0 +1,72 @@
+//! The plugin's side: `kubectl spire-federate` as a user runs it, built for release.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::{Verb, exact};
+use crate::command::command;
+use crate::error::Result;
+use crate::plugins::Plugins;
+use crate::proof::Member;
+use crate::state::StateDir;
+
+/// How long one run may take. It is there for runs that hang, not for slow ones.
+const LIMIT: Duration = Duration::from_mins(10);
+
+/// kubectl that finds the plugins.
+pub(super) struct Plugin {
+    path: OsString,
+    kubeconfig: PathBuf,
+}
+
+/// A mesh file, and the clusters that it names.
+pub(super) struct Mesh {
+    file: PathBuf,
+    pub(super) members: Vec<Member>,
+}
+
+impl Plugin {
+    pub(super) fn new(plugins: &Plugins, state: &StateDir) -> Result<Self> {
+        Ok(Self { path: plugins.path(&state.bin())?, kubeconfig: state.kubeconfig() })
+    }
+
+    /// Writes a mesh file.
+    pub(super) fn mesh(&self, file: PathBuf, members: Vec<Member>) -> Result<Mesh> {
+        let mesh = Mesh { file, members };
+        let pairs = mesh.members.iter().map(|member| format!("{}={}", member.context, member.trust_domain));
+        let words: Vec<String> = ["init", "--force"].map(str::to_owned).into_iter().chain(pairs).collect();
+        self.run(&mesh, &words.iter().map(String::as_str).collect::<Vec<_>>())?;
+        Ok(mesh)
+    }
+
+    /// What is measured.
+    pub(super) fn verb(&self, verb: Verb, mesh: &Mesh) -> Result<()> {
+        match verb {
+            Verb::Up => self.up(mesh),
+            Verb::Status => self.run(mesh, &["status"]),
+            Verb::Verify => self.run(mesh, &["verify"]),
+        }
+    }
+
+    pub(super) fn up(&self, mesh: &Mesh) -> Result<()> {
+        self.run(mesh, &["up", "--yes"])
+    }
+
+    /// Takes everything away, the volumes too.
+    pub(super) fn down(&self, mesh: &Mesh) -> Result<()> {
+        self.run(mesh, &["down", "--yes", "--force", "--ca-volume", "delete"])
+    }
+
+    /// Writes the manifests of each cluster into a folder, as `CONTEXT.yaml`.
+    pub(super) fn render(&self, mesh: &Mesh, folder: &Path) -> Result<()> {
+        self.run(mesh, &["render", "--to", &folder.to_string_lossy()])
+    }
+
+    fn run(&self, mesh: &Mesh, words: &[&str]) -> Result<()> {
+        let mut kubectl = command("kubectl");
+        kubectl.arg("spire-federate").args(words).arg("--mesh").arg(&mesh.file);
+        kubectl.env("PATH", &self.path).env("KUBECONFIG", &self.kubeconfig).env_remove("SPIRE_MESH_FILE");
+        exact::output(&mut kubectl, None, LIMIT).map(drop)
+    }
+}
