@@ -269,7 +269,7 @@ subjects:
     let refused = bench.plugin(&["down", "--yes", "--as", "reader"]);
     let blind = bench.plugin(&["down", "--yes", "--as", "nobody-of-this-cluster"]);
     for member in &bench.members {
-        remove(&bench, &member.context, &[reader]);
+        bench.kubectl(&member.context, &["delete", "clusterrole,clusterrolebinding", "spire-mesh-reader"]);
     }
     dry.succeeded();
     refused

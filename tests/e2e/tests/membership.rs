@@ -220,7 +220,11 @@ mod three_clusters {
         assert_eq!(mesh.file(), before);
         mesh.has_members(3);
 
-        mesh.bench.plugin(&mesh.leave()).succeeded().said("what trusts baz.com").said("1 registration entry");
+        mesh.bench
+            .plugin(&mesh.leave())
+            .succeeded()
+            .said("what trusts baz.com")
+            .said("2 registration entries");
         mesh.is_forgotten();
         mesh.is_cleaned();
         mesh.has_members(2);

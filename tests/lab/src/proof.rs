@@ -98,7 +98,7 @@ pub fn prove(target: &Target, members: &[Member], say: &dyn Fn(&str)) -> Result<
 
 fn prove_all(target: &Target, members: &[Member], say: &dyn Fn(&str)) -> Result<()> {
     for member in members {
-        target.kubectl(&member.context).apply(POD)?;
+        start(&target.kubectl(&member.context))?;
     }
     for member in members {
         let kubectl = target.kubectl(&member.context);
@@ -128,6 +128,21 @@ fn prove_all(target: &Target, members: &[Member], say: &dyn Fn(&str)) -> Result<
         }
     }
     Ok(())
+}
+
+/// Starts the pod. The namespace's service account is made by a controller, which takes a moment where it has just started itself.
+fn start(kubectl: &Kubectl) -> Result<()> {
+    let mut last = None;
+    let what = "the pod of the proof to be accepted";
+    let waited =
+        wait_until(what, "see the events of its namespace", PATIENCE, Duration::from_millis(500), || {
+            last = kubectl.apply(POD).err();
+            Ok(last.is_none())
+        });
+    match last {
+        Some(error) => Err(error),
+        None => waited,
+    }
 }
 
 fn ready(kubectl: &Kubectl) -> Result<()> {
