@@ -5,7 +5,7 @@ use kube::error::DiscoveryError;
 use serde_json::Value;
 
 use super::IssuerRef;
-use crate::fleet::{Member, Need};
+use crate::fleet::Member;
 use crate::spire::ReadError;
 
 /// An issuer as it was found.
@@ -36,10 +36,8 @@ pub enum IssuerState {
 /// [`ReadError`] when it cannot be read.
 pub async fn issuer(member: &Member, wanted: &IssuerRef) -> Result<SeenIssuer, ReadError> {
     let client = member.client();
-    let unread = |error: &kube::Error| {
-        let need = Need::new("get", &wanted.group, &wanted.plural(), Some(&wanted.namespace));
-        ReadError::new(member.name(), wanted.to_string(), need, error)
-    };
+    let unread =
+        |error: &kube::Error| ReadError::new(member.name(), wanted.to_string(), wanted.need(), error);
     let known = match discovery::group(client, &wanted.group).await {
         Ok(group) => group.recommended_kind(&wanted.kind),
         Err(kube::Error::Discovery(DiscoveryError::MissingApiGroup(_))) => None,

@@ -17,6 +17,7 @@ pub use issuer::{IssuerState, SeenIssuer, issuer};
 pub use log::{SigningLog, signing_log};
 pub use request::{RequestState, SeenRequest, requests};
 
+use crate::fleet::Need;
 use crate::mesh::CertManagerIssuer;
 
 /// Name of SPIRE's plugin for cert-manager.
@@ -62,6 +63,16 @@ impl IssuerRef {
     #[must_use]
     pub fn plural(&self) -> String {
         format!("{}s", self.kind.to_lowercase())
+    }
+
+    /// Returns the right that it takes to look at it.
+    #[must_use]
+    pub fn need(&self) -> Need {
+        let namespace = match self.kind.as_str() {
+            "ClusterIssuer" => None,
+            _ => Some(self.namespace.as_str()),
+        };
+        Need::new("get", &self.group, &self.plural(), namespace)
     }
 
     /// Returns the arguments with which kubectl describes it.
