@@ -131,6 +131,7 @@ fn examined() -> Examined {
             presented: unread(),
             workloads: Ok(vec![pod(Parts::Volume)]),
             istio_trust_domain: Ok(None),
+            upstream: None,
         };
         (name.to_owned(), details)
     };

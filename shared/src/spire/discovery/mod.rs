@@ -82,7 +82,7 @@ pub struct FoundSpire {
 pub struct FoundUpstream {
     /// Name of SPIRE's plugin: `cert-manager`, `aws_pca`, `disk`…
     pub plugin: String,
-    /// The issuer that the plugin for cert-manager asks.
+    /// The issuer that the plugin for cert-manager asks. `None` for other plugins, and where it is in another cluster.
     pub issuer: Option<IssuerRef>,
 }
 

@@ -196,10 +196,9 @@ fn upstream(settings: &Settings) -> Option<FoundUpstream> {
             namespace: data("namespace")?,
         })
     };
-    Some(FoundUpstream {
-        plugin: plugin.to_owned(),
-        issuer: if plugin == CERT_MANAGER_PLUGIN { issuer() } else { None },
-    })
+    // With a kubeconfig the issuer is in whatever cluster that names.
+    let is_here = plugin == CERT_MANAGER_PLUGIN && data("kube_config_file").is_none();
+    Some(FoundUpstream { plugin: plugin.to_owned(), issuer: if is_here { issuer() } else { None } })
 }
 
 fn controller_manager(maps: &[ConfigMap]) -> FoundControllerManager {

@@ -132,6 +132,9 @@ fn an_upstream_authority_is_read_with_the_issuer_that_it_asks() {
         issuer_name = "ca"  issuer_kind = "ClusterIssuer"  issuer_group = "ca.example.com"  namespace = "pki" } }"#;
     let issuer = with(long).unwrap().issuer.unwrap();
     assert_eq!((issuer.kind.as_str(), issuer.group.as_str()), ("ClusterIssuer", "ca.example.com"));
+    let elsewhere = r#"UpstreamAuthority "cert-manager" { plugin_data {
+        issuer_name = "ca"  namespace = "pki"  kube_config_file = "/run/kubeconfig" } }"#;
+    assert_eq!(with(elsewhere), Some(FoundUpstream { plugin: "cert-manager".to_owned(), issuer: None }));
     let other = r#"KeyManager "disk" { plugin_data {} } UpstreamAuthority "aws_pca" { plugin_data { region = "x" } }"#;
     assert_eq!(with(other), Some(FoundUpstream { plugin: "aws_pca".to_owned(), issuer: None }));
     assert_eq!(with(r#"KeyManager "disk" { plugin_data {} }"#), None);
