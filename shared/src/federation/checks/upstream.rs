@@ -9,7 +9,7 @@ use crate::federation::observed::{ObservedCluster, SeenServer};
 use crate::federation::status::text;
 use crate::mesh::{CertManagerIssuer, Spire, UpstreamAuthority};
 use crate::spire::presented::Presented;
-use crate::spire::schedule::replaced_at;
+use crate::spire::schedule::{prepared_at, replaced_at};
 use crate::spire::server::LocalAuthority;
 use crate::spire::upstream::{IssuerRef, IssuerState, RequestState, SeenRequest};
 
@@ -95,10 +95,20 @@ fn judge(reached: &Reached<'_>, upstream: &SeenUpstream) -> Finding<Repair> {
     Finding::fail(scope, lasting(reached, fault))
 }
 
-/// Adds until when the CA certificate in use lasts: until then nothing stops.
+/// Adds until when the server runs without an issuer. From the middle of its CA certificate's life on it asks for the next one; after
+/// ten attempts that failed it is neither ready nor live, and without one it does not start again (SPIRE 1.15.3,
+/// `pkg/server/ca/rotator`), though the CA certificate in use has not ended.
 fn lasting(reached: &Reached<'_>, fault: Fault<Repair>) -> Fault<Repair> {
-    match reached.cluster.server().and_then(|server| server.authorities.active.as_ref()) {
-        Some(active) => fault.seen(format!("the CA certificate in use ends at {}", text(end(active)))),
+    let Some(authorities) = reached.cluster.server().map(|server| &server.authorities) else { return fault };
+    let newest = authorities.prepared.as_ref().or(authorities.active.as_ref());
+    let Some(newest) = newest else { return fault };
+    let sent = reached.details.presented.as_ref().ok().and_then(|sent| sent.authority(&newest.id));
+    let fault = fault.seen(format!("its newest CA certificate ends at {}", text(end(newest))));
+    match sent {
+        Some(authority) => fault.seen(format!(
+            "the server asks for the next one from {} on, and does not run without it for long",
+            text(prepared_at(&authority))
+        )),
         None => fault,
     }
 }

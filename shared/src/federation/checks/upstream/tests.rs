@@ -270,23 +270,38 @@ fn an_issuer_that_is_gone_or_not_ready_is_named_and_hides_what_follows_from_it()
     let with = |state| World { state: Ok(state), requests: requests.clone(), ..World::healthy() };
     insta::assert_snapshot!(with(IssuerState::Absent).findings(), @r"
     upstream-issuer fail: Issuer spire-ca in namespace pki does not exist, so nobody signs the server's next CA certificate
-    seen: the CA certificate in use ends at 2026-06-05T10:00:00Z
+    seen: its newest CA certificate ends at 2026-06-05T10:00:00Z
     next: kubectl --context foo -n pki get issuers.cert-manager.io
     ");
     insta::assert_snapshot!(with(IssuerState::NotReady("ErrGetKeyPair: secret \"spire-root\" not found".to_owned())).findings(), @r#"
     upstream-issuer fail: Issuer spire-ca in namespace pki is not ready, so nobody signs the server's next CA certificate
     seen: ErrGetKeyPair: secret "spire-root" not found
-    seen: the CA certificate in use ends at 2026-06-05T10:00:00Z
+    seen: its newest CA certificate ends at 2026-06-05T10:00:00Z
     next: kubectl --context foo -n pki describe issuers.cert-manager.io spire-ca
     "#);
     insta::assert_snapshot!(with(IssuerState::UnknownKind).findings(), @r"
     upstream-issuer fail: the API server knows no Issuer of cert-manager.io, so nobody signs the server's next CA certificate
-    seen: the CA certificate in use ends at 2026-06-05T10:00:00Z
+    seen: its newest CA certificate ends at 2026-06-05T10:00:00Z
     next: kubectl --context foo api-resources --api-group=cert-manager.io
     ");
     let unread = World { state: none(), ..World::healthy() };
     assert!(unread.findings().is_empty());
     assert!(unread.results().iter().any(|result| result.status == Status::Skip));
+}
+
+#[test]
+fn it_is_said_from_when_on_a_server_does_not_run_without_its_issuer() {
+    let root = root_until((12, 1));
+    let own = ca(Some(&root), (5, 29), (6, 5));
+    let presented = Ok(presented(&[&own]));
+    let state = Ok(IssuerState::Absent);
+    let world = World { active: own.id.clone(), state, presented, ..World::under(root) };
+    insta::assert_snapshot!(world.findings(), @r"
+    upstream-issuer fail: Issuer spire-ca in namespace pki does not exist, so nobody signs the server's next CA certificate
+    seen: its newest CA certificate ends at 2026-06-05T10:00:00Z
+    seen: the server asks for the next one from 2026-06-01T12:00:00Z on, and does not run without it for long
+    next: kubectl --context foo -n pki get issuers.cert-manager.io
+    ");
 }
 
 #[test]
@@ -326,19 +341,19 @@ fn a_request_that_is_denied_failed_or_waits_too_long_is_named() {
     insta::assert_snapshot!(with(RequestState::Denied, early).findings(), @r"
     upstream-request fail: the server's request for a CA certificate was denied
     seen: CertificateRequest pki/spiffe-ca-x7k2p: the words of its condition
-    seen: the CA certificate in use ends at 2026-06-05T10:00:00Z
+    seen: its newest CA certificate ends at 2026-06-05T10:00:00Z
     next: kubectl --context foo -n pki describe certificaterequest spiffe-ca-x7k2p
     ");
     insta::assert_snapshot!(with(RequestState::Failed, early).findings(), @r"
     upstream-request fail: the issuer failed to sign the server's CA certificate
     seen: CertificateRequest pki/spiffe-ca-x7k2p: the words of its condition
-    seen: the CA certificate in use ends at 2026-06-05T10:00:00Z
+    seen: its newest CA certificate ends at 2026-06-05T10:00:00Z
     next: kubectl --context foo -n pki describe certificaterequest spiffe-ca-x7k2p
     ");
     insta::assert_snapshot!(with(RequestState::Pending, early).findings(), @r"
     upstream-request fail: the server's request for a CA certificate has had no answer since 2026-06-01T09:00:00Z
     seen: CertificateRequest pki/spiffe-ca-x7k2p: the words of its condition
-    seen: the CA certificate in use ends at 2026-06-05T10:00:00Z
+    seen: its newest CA certificate ends at 2026-06-05T10:00:00Z
     next: kubectl --context foo -n pki describe certificaterequest spiffe-ca-x7k2p
     ");
     assert_eq!(with(RequestState::Pending, "2026-06-01T09:59:00Z").findings(), "");
@@ -352,7 +367,7 @@ fn a_failure_that_only_the_servers_log_tells_of_is_named() {
     insta::assert_snapshot!(world.findings(), @r"
     upstream-request fail: Issuer spire-ca in namespace pki gives the server no CA certificate
     seen: the server's log at 2026-06-01T09:59:50Z: request has been denied: no CA for you
-    seen: the CA certificate in use ends at 2026-06-05T10:00:00Z
+    seen: its newest CA certificate ends at 2026-06-05T10:00:00Z
     next: kubectl --context foo -n spire-server logs spire-server-0 -c spire-server
     ");
 }
