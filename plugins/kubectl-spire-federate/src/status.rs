@@ -123,6 +123,13 @@ fn agents(spire: &SpireStatus) -> Cell {
     }
 }
 
+/// Names the plugin that has the CA certificate signed, and the authority that signed the one in use.
+fn upstream(spire: &SpireStatus) -> Option<String> {
+    let id = spire.ca.as_ref().and_then(|ca| ca.upstream.clone());
+    let words: Vec<String> = spire.upstream_authority.clone().into_iter().chain(id).collect();
+    Some(words.join(" ")).filter(|text| !text.is_empty())
+}
+
 impl Report for StatusReport<'_> {
     fn table(&self, wide: bool) -> Table {
         let narrow =
@@ -147,7 +154,7 @@ impl Report for StatusReport<'_> {
                 row.push(Cell::from(spire.server_pod.as_str()));
                 row.push(Cell::from(spire.bundle_endpoint.clone()));
                 row.push(Cell::from(spire.ca.as_ref().and_then(|ca| ca.since.clone())));
-                row.push(Cell::from(spire.ca.as_ref().and_then(|ca| ca.upstream.clone())));
+                row.push(Cell::from(upstream(spire)));
             }
             table.row(row);
         }
@@ -218,7 +225,7 @@ mod tests {
 
     fn mesh() -> MeshStatus {
         let digest = |seed: &str| AuthorityDigest::of(seed.as_bytes());
-        let spire = |seed, ready| SpireStatus {
+        let spire = |seed, ready, upstream: Option<&str>| SpireStatus {
             server_version: "1.15.3".to_owned(),
             server_pod: "spire-server/spire-server-0".to_owned(),
             agents: Some(Counted { ready, desired: 3 }),
@@ -238,8 +245,9 @@ mod tests {
                 expires: "2026-12-01T00:47:17Z".to_owned(),
                 replaced: Some("2026-11-29T20:47:17Z".to_owned()),
                 prepared: None,
-                upstream: None,
+                upstream: upstream.map(|_| "6d1e9c0a".to_owned()),
             }),
+            upstream_authority: upstream.map(str::to_owned),
             authorities: vec![digest(seed)],
             bundle_endpoint: Some("https://10.2.0.128:8443".to_owned()),
         };
@@ -271,8 +279,13 @@ mod tests {
         MeshStatus {
             mesh: "example".to_owned(),
             clusters: vec![
-                cluster("foo", "foo.com", Some(spire("foo", 3)), None),
-                cluster("bar", "bar.com", Some(spire("bar", 2)), Some("2 of 3 agents are ready")),
+                cluster("foo", "foo.com", Some(spire("foo", 3, None)), None),
+                cluster(
+                    "bar",
+                    "bar.com",
+                    Some(spire("bar", 2, Some("cert-manager"))),
+                    Some("2 of 3 agents are ready"),
+                ),
                 cluster("baz", "baz.com", None, Some("cannot reach https://10.4.0.10:6443")),
             ],
             relationships: vec![

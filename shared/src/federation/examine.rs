@@ -11,7 +11,7 @@ use kube::ResourceExt;
 use kube::api::{Api, PostParams};
 use kube::client::Body;
 
-use super::examined::{Clock, Details, Examined, FailedFetch, Parts, SeenWorkload};
+use super::examined::{Clock, Details, Examined, FailedFetch, Parts, SeenUpstream, SeenWorkload};
 use super::observe::{list, observe};
 use super::observed::{Observed, Read, Seen, Unread};
 use crate::fleet::{Member, Need, RequestError};
@@ -21,6 +21,7 @@ use crate::spire::desired::CSI_DRIVER;
 use crate::spire::discovery::FoundSpire;
 use crate::spire::presented::{Presented, of_pod};
 use crate::spire::server::{Entry, RefreshError, Server};
+use crate::spire::upstream::{issuer, requests, signing_log};
 use crate::trust::{TrustBundle, TrustDomain};
 
 /// Name of the object that is sent as a dry run, and never made.
@@ -71,6 +72,7 @@ async fn details(member: &Member, seen: &Seen) -> Details {
     let entries = async { entries(member, found()?).await };
     let presented = async { presented(member, found()?).await };
     let admission = async { admission(member, found()?).await };
+    let upstream = async { upstream(member, found().ok()?).await };
     let (
         clock,
         admission,
@@ -81,6 +83,7 @@ async fn details(member: &Member, seen: &Seen) -> Details {
         published_bundle,
         workloads,
         istio,
+        upstream,
     ) = futures::join!(
         clock(member),
         admission,
@@ -91,6 +94,7 @@ async fn details(member: &Member, seen: &Seen) -> Details {
         published_bundle(member),
         workloads(member),
         istio_trust_domain(member),
+        upstream,
     );
     Details {
         clock,
@@ -102,7 +106,26 @@ async fn details(member: &Member, seen: &Seen) -> Details {
         presented,
         workloads,
         istio_trust_domain: istio,
+        upstream,
     }
+}
+
+/// Looks at the issuer of cert-manager that the server's configuration names, and at what the server got from it.
+async fn upstream(member: &Member, found: &FoundSpire) -> Option<SeenUpstream> {
+    let issuer_ref = found.upstream.as_ref()?.issuer.clone()?;
+    let trust_domain = found.trust_domain.as_ref().unwrap_or(&member.cluster.trust_domain);
+    let (issuer, requests, log) = futures::join!(
+        issuer(member, &issuer_ref),
+        requests(member, &issuer_ref, trust_domain),
+        signing_log(member, found)
+    );
+    let need = Need::new("get", "", "pods/log", Some(&found.namespace));
+    Some(SeenUpstream {
+        issuer: issuer.map_err(|error| Unread::read(&error)),
+        requests: requests.map_err(|error| Unread::read(&error)),
+        log: log.map_err(|error| Unread::request(&need, &error)),
+        issuer_ref,
+    })
 }
 
 async fn entries(member: &Member, found: &FoundSpire) -> Read<Vec<Entry>> {

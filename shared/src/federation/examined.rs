@@ -9,6 +9,7 @@ use super::observed::{Observed, Read};
 use crate::spire::crd::ClusterSPIFFEID;
 use crate::spire::presented::Presented;
 use crate::spire::server::{Entry, RefreshCause};
+use crate::spire::upstream::{IssuerRef, SeenIssuer, SeenRequest, SigningLog};
 use crate::trust::TrustBundle;
 
 /// A mesh as it was found, in all detail.
@@ -60,6 +61,21 @@ pub struct Details {
     pub workloads: Read<Vec<SeenWorkload>>,
     /// `trustDomain` of Istio's mesh configuration; `None` where Istio is not installed.
     pub istio_trust_domain: Read<Option<String>>,
+    /// The issuer of cert-manager that the server's configuration names; `None` where it names none.
+    pub upstream: Option<SeenUpstream>,
+}
+
+/// What was read of a server's upstream authority.
+#[derive(Clone, Debug)]
+pub struct SeenUpstream {
+    /// The issuer that the server's configuration names.
+    pub issuer_ref: IssuerRef,
+    /// That issuer.
+    pub issuer: Read<SeenIssuer>,
+    /// What the server requested of it and is still there, the newest first.
+    pub requests: Read<Vec<SeenRequest>>,
+    /// What the server's log says of its attempts.
+    pub log: Read<SigningLog>,
 }
 
 /// What an API server's clock showed against ours.

@@ -2,10 +2,11 @@ mod existing;
 mod removal;
 #[cfg(test)]
 mod tests;
+mod upstream;
 
 use std::collections::BTreeSet;
 
-use futures::future::try_join;
+use futures::future::try_join3;
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::api::{Api, ListParams};
 use kube::{Resource, ResourceExt};
@@ -16,9 +17,10 @@ use super::locate::look;
 use crate::fleet::{ClusterErrors, Member, Need, RequestError, each, missing};
 use crate::hint::Hint;
 use crate::manifest::Kind;
-use crate::mesh::{Cluster, Exposure, ManagedSpire, Mesh, Spire};
+use crate::mesh::{Cluster, Exposure, ManagedSpire, Mesh, Spire, UpstreamAuthority};
 use crate::spire::desired::{OLDEST_KUBERNETES, agent_objects, server_objects};
-use crate::spire::discovery::{DiscoveryError, Found, FoundSpire};
+use crate::spire::discovery::{DiscoveryError, Found, FoundSpire, FoundUpstream};
+use crate::spire::upstream::IssuerRef;
 use crate::trust::TrustDomain;
 
 /// The annotation that makes a storage class the default.
@@ -86,6 +88,41 @@ pub enum PreflightError {
         /// The version that the API server gave.
         version: String,
     },
+    /// The issuer that the mesh file names is of a kind that the API server does not know.
+    #[error("the API server knows no {} of {}: cert-manager is not installed, or not what has this issuer", .0.kind, .0.group)]
+    NoCertManager(Box<IssuerRef>),
+    /// The issuer that the mesh file names does not exist.
+    #[error("{issuer} does not exist, so nobody would sign the server's CA certificate")]
+    NoIssuer {
+        /// The issuer in the mesh file.
+        issuer: Box<IssuerRef>,
+        /// Kubeconfig context of the cluster.
+        context: String,
+    },
+    /// The issuer that the mesh file names is not ready.
+    #[error("{issuer} is not ready, so nobody would sign the server's CA certificate: {why}")]
+    IssuerNotReady {
+        /// The issuer in the mesh file.
+        issuer: Box<IssuerRef>,
+        /// What its condition says.
+        why: String,
+        /// Kubeconfig context of the cluster.
+        context: String,
+    },
+    /// The namespace in which certificates are to be requested does not exist.
+    #[error("namespace {namespace}, in which the server is to request its CA certificate, does not exist")]
+    NoRequestNamespace {
+        /// The namespace in the mesh file.
+        namespace: String,
+        /// Kubeconfig context of the cluster.
+        context: String,
+    },
+    /// The server that runs has an upstream authority, and the mesh file does not name it any more.
+    #[error(
+        "{} signs the server's CA certificate, and the mesh file has no `upstreamAuthority`: the server would sign with a new CA \
+         at once, and no peer has it", signer(.0)
+    )]
+    UpstreamRemoved(Box<FoundUpstream>),
     /// SPIRE could not be looked for.
     #[error(transparent)]
     Discovery(#[from] DiscoveryError),
@@ -130,6 +167,10 @@ fn describe(found: &FoundSpire) -> String {
     [Some(place), version, domain].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
+fn signer(upstream: &FoundUpstream) -> String {
+    upstream.issuer.as_ref().map_or_else(|| format!("plugin {}", upstream.plugin), ToString::to_string)
+}
+
 impl Hint for PreflightError {
     fn hint(&self) -> Option<String> {
         Some(match self {
@@ -171,6 +212,24 @@ impl Hint for PreflightError {
             },
             Self::NoStorageClass { .. } => "kubectl get storageclass".to_owned(),
             Self::OldKubernetes { .. } => "upgrade the cluster".to_owned(),
+            Self::NoCertManager(issuer) => {
+                format!("install it, or see what there is: kubectl api-resources --api-group={}", issuer.group)
+            }
+            Self::NoIssuer { issuer, context } => format!(
+                "make it, or name another one; see what there is: kubectl --context {context} -n {} get {}.{}",
+                issuer.namespace,
+                issuer.plural(),
+                issuer.group
+            ),
+            Self::IssuerNotReady { issuer, context, .. } => {
+                format!("kubectl --context {context} {}", issuer.describe())
+            }
+            Self::NoRequestNamespace { namespace, context } => {
+                format!("kubectl --context {context} create namespace {namespace}")
+            }
+            Self::UpstreamRemoved(_) => "put `upstreamAuthority` back. Another issuer may stand there: the server goes over to it \
+                 while its peers get the new root. For a server that signs itself, take the mesh down first: kubectl spire-federate down"
+                .to_owned(),
             Self::Discovery(error) => return error.hint(),
             Self::Request { .. } => return None,
         })
@@ -190,7 +249,10 @@ async fn check(mesh: &Mesh, member: &Member) -> Result<(), PreflightError> {
         Spire::Managed(spire) => {
             // First: without rights the rest could only be refused.
             rights(member, managed_needs(&member.cluster, spire)).await?;
-            try_join(no_other_spire(mesh, member), storage(member, spire)).await?;
+            let looked = (own_spire(mesh, member), storage(member, spire), upstream::can_sign(member, spire));
+            let (own, (), ()) = try_join3(looked.0, looked.1, looked.2).await?;
+            let found = own.as_ref().and_then(|own| own.upstream.as_ref());
+            upstream::stays(found, &spire.upstream_authority)?;
             version(member)
         }
         Spire::Existing(existing) => {
@@ -231,6 +293,9 @@ fn managed_needs(cluster: &Cluster, spire: &ManagedSpire) -> Vec<Need> {
         needs.push(Need::new("list", "", "nodes", None));
     }
     needs.push(Need::new("list", "storage.k8s.io", "storageclasses", None));
+    if let UpstreamAuthority::CertManager(issuer) = &spire.upstream_authority {
+        needs.push(IssuerRef::from(issuer).need());
+    }
     needs.extend(existing_needs());
     needs
 }
@@ -253,14 +318,15 @@ fn applied(kind: Kind, namespace: Option<&str>) -> [Need; 3] {
     ["get", "create", "patch"].map(|verb| Need::new(verb, kind.group(), kind.plural(), namespace))
 }
 
-async fn no_other_spire(mesh: &Mesh, member: &Member) -> Result<(), PreflightError> {
+/// Returns the SPIRE of this mesh that is there already.
+async fn own_spire(mesh: &Mesh, member: &Member) -> Result<Option<Box<FoundSpire>>, PreflightError> {
     match look(member).await? {
-        Found::None => Ok(()),
+        Found::None => Ok(None),
         Found::Ours(found) => match &found.mesh {
             Some(other) if *other != mesh.name => {
                 Err(PreflightError::OtherMesh { mesh: other.clone(), found })
             }
-            _ => Ok(()),
+            _ => Ok(Some(found)),
         },
         Found::Foreign(found) => Err(PreflightError::ForeignSpire(found)),
     }

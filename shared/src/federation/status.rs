@@ -94,6 +94,8 @@ pub struct SpireStatus {
     pub entries: u64,
     /// The CA certificate that signs; absent when the server has none.
     pub ca: Option<CaStatus>,
+    /// Name of the server's plugin that has its CA certificate signed, such as `cert-manager`; absent where it signs itself.
+    pub upstream_authority: Option<String>,
     /// Digests of the authorities that verify its SVIDs.
     pub authorities: Vec<AuthorityDigest>,
     /// Address of its bundle endpoint; absent while it has none.

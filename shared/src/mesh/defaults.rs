@@ -15,6 +15,7 @@ pub(super) const CA_TTL: &str = "168h";
 pub(super) const SVID_TTL: &str = "4h";
 pub(super) const REFRESH_HINT: &str = "5m";
 pub(super) const STORAGE_SIZE: &str = "1Gi";
+pub(super) const ISSUER_GROUP: &str = "cert-manager.io";
 
 /// An internal AWS network load balancer that sends to the pods.
 pub(super) const LOAD_BALANCER_ANNOTATIONS: [(&str, &str); 3] = [

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::shape::{self, Findings};
 use super::tree::Node;
-use super::{KeyType, defaults};
+use super::{IssuerKind, KeyType, defaults};
 use crate::trust::TrustDomain;
 
 /// A set of Kubernetes clusters that trust each other.
@@ -107,6 +107,8 @@ pub(super) struct SpireFile {
     pub(super) bundle_endpoint: Option<BundleEndpointFile>,
     /// Where the server keeps its data.
     pub(super) storage: Option<StorageFile>,
+    /// Who signs the server's CA certificate. Default: the server itself.
+    pub(super) upstream_authority: Option<UpstreamAuthorityFile>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
@@ -167,6 +169,28 @@ pub(super) struct StorageFile {
     /// Size of the volume, a Kubernetes quantity.
     #[schemars(extend("default" = defaults::STORAGE_SIZE))]
     pub(super) size: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct UpstreamAuthorityFile {
+    /// An issuer of cert-manager in the server's own cluster.
+    pub(super) cert_manager: Option<CertManagerFile>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct CertManagerFile {
+    /// Name of the issuer. Needed for every cluster that has an upstream authority.
+    pub(super) issuer: Option<String>,
+    /// Kind of the issuer.
+    #[schemars(extend("default" = "Issuer"))]
+    pub(super) kind: Option<IssuerKind>,
+    /// API group of the issuer.
+    #[schemars(extend("default" = defaults::ISSUER_GROUP))]
+    pub(super) group: Option<String>,
+    /// Namespace in which certificates are requested, and of an `Issuer` its own. Default: `serverNamespace`.
+    pub(super) namespace: Option<String>,
 }
 
 impl MeshFile {

@@ -24,8 +24,8 @@ pub use error::{MeshFileError, Place, Problem};
 pub use file::schema;
 pub use init::{NewCluster, NewClusterError, NewFileError, new_file};
 pub use model::{
-    BundleEndpoint, Cluster, EndpointUrl, ExistingSpire, Exposure, KeyType, ManagedSpire, Mesh, Spire,
-    SpireImages, Storage,
+    BundleEndpoint, CertManagerIssuer, Cluster, EndpointUrl, ExistingSpire, Exposure, IssuerKind, KeyType,
+    ManagedSpire, Mesh, Spire, SpireImages, Storage, UpstreamAuthority,
 };
 pub use text::{MeshText, ReplaceError};
 pub use values::EndpointUrlError;

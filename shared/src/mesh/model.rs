@@ -59,6 +59,8 @@ pub struct ManagedSpire {
     pub bundle_endpoint: BundleEndpoint,
     /// Where the server keeps its data.
     pub storage: Storage,
+    /// Who signs the server's CA certificate.
+    pub upstream_authority: UpstreamAuthority,
 }
 
 /// SPIRE that somebody else installed.
@@ -156,4 +158,47 @@ pub struct Storage {
     pub class: Option<String>,
     /// Size of the volume, a Kubernetes quantity.
     pub size: String,
+}
+
+/// Who signs a server's CA certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UpstreamAuthority {
+    /// The server itself.
+    SelfSigned,
+    /// An issuer of cert-manager in the server's own cluster.
+    CertManager(CertManagerIssuer),
+}
+
+/// An issuer of cert-manager, and where certificates are requested of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertManagerIssuer {
+    /// Its name, a DNS name.
+    pub name: String,
+    /// Its kind.
+    pub kind: IssuerKind,
+    /// Its API group: `cert-manager.io`, or that of another project whose issuers cert-manager works with.
+    pub group: String,
+    /// Namespace in which the server makes its `CertificateRequest` objects. cert-manager looks for an `Issuer` there too.
+    pub namespace: String,
+}
+
+/// Kinds of issuers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum IssuerKind {
+    /// Signs what is requested in its own namespace.
+    #[default]
+    Issuer,
+    /// Signs what is requested in any namespace.
+    ClusterIssuer,
+}
+
+impl IssuerKind {
+    /// Returns the kind as Kubernetes knows it, which is also the word in a mesh file.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Issuer => "Issuer",
+            Self::ClusterIssuer => "ClusterIssuer",
+        }
+    }
 }

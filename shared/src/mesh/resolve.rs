@@ -4,7 +4,7 @@ use super::file::{ClusterFile, MeshFile, Spec};
 use super::shape::{Findings, Where};
 use super::spire::{self, Layer};
 use super::tree::{Path, Step};
-use super::{Cluster, Mesh, Spire, values};
+use super::{Cluster, Mesh, Spire, UpstreamAuthority, values};
 use crate::trust::TrustDomain;
 
 /// Checks what the file says and fills in what it leaves out. `None` when something needed is missing or wrong, which has
@@ -81,6 +81,11 @@ fn resolve_cluster(
         && let Some(url) = &existing.bundle_endpoint_url
     {
         seen.urls.add("address", url.as_str(), own.at(&["bundleEndpoint", "url"]), findings);
+    }
+    if let (Some(trust_domain), Some(Spire::Managed(managed))) = (&trust_domain, &spire)
+        && matches!(managed.upstream_authority, UpstreamAuthority::CertManager(_))
+    {
+        checked(values::label_value(trust_domain.as_str()), at("trustDomain"), findings);
     }
     Some(Cluster { name: name?, context: context?, trust_domain: trust_domain?, spire: spire? })
 }

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::file::{BundleEndpointFile, Expose, ImagesFile, SpireFile, StorageFile};
+use super::file::{BundleEndpointFile, CertManagerFile, Expose, ImagesFile, SpireFile, StorageFile};
 use super::resolve::checked;
 use super::shape::{Findings, Where};
 use super::tree::{Path, Step};
 use super::{
-    BundleEndpoint, EndpointUrl, ExistingSpire, Exposure, ManagedSpire, Spire, SpireImages, Storage,
-    defaults, values,
+    BundleEndpoint, CertManagerIssuer, EndpointUrl, ExistingSpire, Exposure, ManagedSpire, Spire,
+    SpireImages, Storage, UpstreamAuthority, defaults, values,
 };
 
 const HOUR: Duration = Duration::from_hours(1);
@@ -131,6 +131,7 @@ fn resolve_managed(own: &Layer<'_>, defaults: &Layer<'_>, findings: &mut Finding
     let key_type = own.file.key_type.or(defaults.file.key_type).unwrap_or_default();
     let exposure = resolve_exposure(own, defaults, pick.findings);
     let storage = resolve_storage(&mut pick);
+    let upstream_authority = resolve_upstream_authority(&mut pick, server_namespace.as_deref());
     Some(ManagedSpire {
         server_namespace: server_namespace?,
         agent_namespace: agent_namespace?,
@@ -140,6 +141,7 @@ fn resolve_managed(own: &Layer<'_>, defaults: &Layer<'_>, findings: &mut Finding
         key_type,
         bundle_endpoint: BundleEndpoint { exposure: exposure?, refresh_hint: refresh_hint? },
         storage: storage?,
+        upstream_authority: upstream_authority?,
     })
 }
 
@@ -183,6 +185,53 @@ fn resolve_storage(pick: &mut Pick<'_, '_>) -> Option<Storage> {
         defaults::STORAGE_SIZE,
     );
     Some(Storage { class: transposed(class)?, size: size? })
+}
+
+/// Returns who signs the CA certificate. Certificates are requested in `server_namespace` where the file says nothing else.
+fn resolve_upstream_authority(
+    pick: &mut Pick<'_, '_>,
+    server_namespace: Option<&str>,
+) -> Option<UpstreamAuthority> {
+    fn cert_manager(file: &SpireFile) -> Option<&CertManagerFile> {
+        file.upstream_authority.as_ref()?.cert_manager.as_ref()
+    }
+    let Some(path) = pick.path_of(&["upstreamAuthority"], |file| file.upstream_authority.is_some()) else {
+        return Some(UpstreamAuthority::SelfSigned);
+    };
+    let at = |key: &'static str| ["upstreamAuthority", "certManager", key];
+    let Some(place) =
+        pick.path_of(&["upstreamAuthority", "certManager"], |file| cert_manager(file).is_some())
+    else {
+        pick.findings
+            .add("`upstreamAuthority` names no authority; leave it out, or give it `certManager`", path);
+        return None;
+    };
+    let issuer = match pick.text(&at("issuer"), |file| cert_manager(file)?.issuer.clone()) {
+        Some((text, path)) => checked(values::dns_name(&text), path, pick.findings),
+        // As a default it waits for each cluster's issuer.
+        None if pick.own.path == pick.defaults.path => None,
+        None => {
+            pick.findings.add("`certManager` needs `issuer`, the name of one", place);
+            None
+        }
+    };
+    let kind = [pick.own, pick.defaults].into_iter().find_map(|layer| cert_manager(layer.file)?.kind);
+    let group = pick.checked(
+        &at("group"),
+        |file| cert_manager(file)?.group.clone(),
+        values::dns_name,
+        defaults::ISSUER_GROUP,
+    );
+    let namespace = match pick.text(&at("namespace"), |file| cert_manager(file)?.namespace.clone()) {
+        Some((text, path)) => checked(values::dns_label(&text), path, pick.findings),
+        None => server_namespace.map(str::to_owned),
+    };
+    Some(UpstreamAuthority::CertManager(CertManagerIssuer {
+        name: issuer?,
+        kind: kind.unwrap_or_default(),
+        group: group?,
+        namespace: namespace?,
+    }))
 }
 
 /// Returns the life of SVIDs: at most a sixth of the CA's and 7 days, because SPIRE signs with a CA until that long before

@@ -36,6 +36,19 @@ pub(super) fn dns_name(text: &str) -> Result<String, String> {
     Err(format!("`{}` is not a DNS name: lower-case letters, digits, `-` and `.`", escape(text)))
 }
 
+/// Checks a trust domain that SPIRE puts on its certificate requests as a label (SPIRE 1.15.3,
+/// `pkg/server/plugin/upstreamauthority/certmanager/api.go`).
+pub(super) fn label_value(trust_domain: &str) -> Result<(), String> {
+    let ends = |c: char| c.is_ascii_alphanumeric();
+    if trust_domain.len() <= 63 && trust_domain.starts_with(ends) && trust_domain.ends_with(ends) {
+        return Ok(());
+    }
+    Err(format!(
+        "`{}` cannot be a label, which `certManager` needs: at most 63 characters, with a letter or digit at both ends",
+        escape(trust_domain)
+    ))
+}
+
 /// Checks the name of a kubeconfig context, which may hold nearly anything.
 pub(super) fn context(text: &str) -> Result<String, String> {
     if text.trim().is_empty() {

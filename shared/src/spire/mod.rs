@@ -1,5 +1,5 @@
 //! SPIRE in one cluster: what has to be there ([`desired`]), what is there ([`discovery`], [`server`], [`crd`]) and
-//! where other clusters reach it ([`endpoint`]).
+//! where other clusters reach it ([`endpoint`]), and who signs its CA certificate ([`upstream`]).
 //!
 //! Small steps only. The order in which several clusters are taken through them is decided by the commands.
 
@@ -11,6 +11,7 @@ pub mod polls;
 pub mod presented;
 pub mod schedule;
 pub mod server;
+pub mod upstream;
 pub mod workload_api;
 
 mod error;

@@ -20,7 +20,7 @@ const WINDOW: Duration = Duration::from_mins(15);
 /// How much of the log is read at most, in lines from its end.
 const MOST_LINES: usize = 5000;
 /// The longest message that is kept, in characters.
-const LONGEST_MESSAGE: usize = 500;
+pub(super) const LONGEST_MESSAGE: usize = 500;
 
 /// What a server's log says of its fetches.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -47,21 +47,25 @@ pub struct Polled {
 pub async fn polls(member: &Member, found: &FoundSpire) -> Result<Polls, RequestError> {
     let Some(name) = &found.pod else { return Ok(Polls::default()) };
     let pods: Api<Pod> = Api::namespaced(member.client().clone(), &found.namespace);
-    let params = LogParams {
-        container: Some(found.container.clone()),
-        since_seconds: i64::try_from(WINDOW.as_secs()).ok(),
-        tail_lines: i64::try_from(MOST_LINES).ok(),
-        timestamps: true,
-        ..LogParams::default()
-    };
     let asked = Timestamp::now();
-    let (log, pod) = try_join(pods.logs(name, &params), pods.get(name)).await?;
+    let (log, pod) = try_join(pods.logs(name, &recent(&found.container)), pods.get(name)).await?;
     let mut polls = parse(&log);
     if log.lines().count() < MOST_LINES {
         // Nothing was cut off, so it begins with the window or with the container.
         polls.from = started(&pod, &found.container).max(asked.checked_sub(WINDOW).ok());
     }
     Ok(polls)
+}
+
+/// Asks for the last quarter of an hour of a container's log, with the kubelet's timestamps.
+pub(super) fn recent(container: &str) -> LogParams {
+    LogParams {
+        container: Some(container.to_owned()),
+        since_seconds: i64::try_from(WINDOW.as_secs()).ok(),
+        tail_lines: i64::try_from(MOST_LINES).ok(),
+        timestamps: true,
+        ..LogParams::default()
+    }
 }
 
 fn started(pod: &Pod, container: &str) -> Option<Timestamp> {
@@ -98,7 +102,7 @@ pub fn parse(log: &str) -> Polls {
 }
 
 /// Reads the fields of a line of logrus, as JSON or as `key=value` with quoted values.
-fn fields(line: &str) -> BTreeMap<String, String> {
+pub(super) fn fields(line: &str) -> BTreeMap<String, String> {
     if line.starts_with('{') {
         let fields: serde_json::Map<String, serde_json::Value> =
             serde_json::from_str(line).unwrap_or_default();

@@ -12,10 +12,10 @@ use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
-use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+use x509_parser::prelude::{FromDer, GeneralName, ParsedExtension, X509Certificate};
 
 use crate::fleet::{Member, RequestError};
-use crate::trust::{SpiffeId, TrustBundle};
+use crate::trust::{Authority, SpiffeId, TrustBundle, hex};
 
 /// How long a handshake may take.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -48,7 +48,7 @@ pub enum PresentedError {
 }
 
 impl Presented {
-    fn of(chain: Vec<Vec<u8>>) -> Result<Self, PresentedError> {
+    pub(crate) fn of(chain: Vec<Vec<u8>>) -> Result<Self, PresentedError> {
         let leaf =
             chain.first().ok_or_else(|| PresentedError::Certificate("it presented none".to_owned()))?;
         let (_, leaf) = X509Certificate::from_der(leaf)
@@ -66,6 +66,27 @@ impl Presented {
         };
         let names = format!("subject {}, issuer {}", leaf.subject(), leaf.issuer());
         Ok(Self { chain, id, names })
+    }
+
+    /// Returns the CA certificate with this subject key identifier (hexadecimal), where the endpoint presents it: a server whose CA
+    /// certificate an upstream authority signed sends it along.
+    #[must_use]
+    pub fn authority(&self, key_id: &str) -> Option<Authority> {
+        let authorities = self.chain.iter().skip(1).filter_map(|der| Authority::from_der(der.clone()).ok());
+        authorities.into_iter().find(|authority| authority.key_id() == Some(key_id))
+    }
+
+    /// Returns the IDs (hexadecimal) of the authorities that signed the presented certificates, as far as these say so.
+    #[must_use]
+    pub fn signers(&self) -> Vec<String> {
+        let signer = |der: &Vec<u8>| {
+            let (_, certificate) = X509Certificate::from_der(der).ok()?;
+            certificate.extensions().iter().find_map(|extension| match extension.parsed_extension() {
+                ParsedExtension::AuthorityKeyIdentifier(id) => Some(hex(id.key_identifier.as_ref()?.0)),
+                _ => None,
+            })
+        };
+        self.chain.iter().filter_map(signer).collect()
     }
 
     /// Verifies the presented certificate with the bundle of its trust domain, at a time in seconds since 1970 (UTC).

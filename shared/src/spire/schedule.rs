@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::server::LocalAuthorities;
+use super::server::{LocalAuthorities, LocalAuthority};
 use crate::trust::{Authority, TrustBundle};
 
 /// The longest time before its end at which a CA certificate is replaced.
@@ -33,11 +33,19 @@ fn before_end(authority: &Authority, part: i64, longest: Duration) -> Timestamp 
     Timestamp::from_second(at).unwrap_or(Timestamp::MAX)
 }
 
+/// Returns the ID of the authority in the server's bundle by which what a CA certificate signs is verified: its own, or that of the
+/// upstream authority that signed it. Where an intermediate of that one did, the bundle has no authority of this ID.
+#[must_use]
+pub fn anchor_id(authority: &LocalAuthority) -> &str {
+    if authority.upstream_id.is_empty() { &authority.id } else { &authority.upstream_id }
+}
+
 /// Until when a peer that holds `stored` can verify what a server signs, if it never gets another bundle of it. `live` is the
 /// server's own bundle.
 ///
 /// Where an upstream authority signs the server's CA certificates, these come and go without a change of the bundle: what counts
-/// is the end of the newest authority that both sides hold. `None` where that cannot be told, which is so for a server without a CA.
+/// is the end of that authority, and where that is not known, of the newest one that both sides hold. `None` where it cannot be told,
+/// which is so for a server without a CA.
 #[must_use]
 pub fn locked_out_after(
     stored: &TrustBundle,
@@ -46,6 +54,11 @@ pub fn locked_out_after(
 ) -> Option<Timestamp> {
     let active = authorities.active.as_ref()?;
     if !active.upstream_id.is_empty() {
+        if let Some((_, signer)) = live.with_key_id(&active.upstream_id) {
+            // A peer without it is locked out; since when is not known, and not before that authority began.
+            let until = stored.end_of(&active.upstream_id).unwrap_or(signer.not_before());
+            return Timestamp::from_second(until).ok();
+        }
         let both = live.authorities().iter().filter(|(digest, _)| stored.authorities().contains_key(digest));
         let end = both.map(|(_, authority)| authority.not_after()).max();
         return Timestamp::from_second(end.unwrap_or(0)).ok();
@@ -60,8 +73,13 @@ pub fn locked_out_after(
             .with_key_id(&active.id)
             .and_then(|(_, authority)| Timestamp::from_second(authority.not_before()).ok());
     };
-    let prepared = authorities.prepared.as_ref().and_then(|prepared| known(&prepared.id));
-    Some(replaced_at(prepared.unwrap_or(active_authority)))
+    let prepared = authorities.prepared.as_ref().and_then(|prepared| {
+        if prepared.upstream_id.is_empty() {
+            return known(&prepared.id).map(replaced_at);
+        }
+        Timestamp::from_second(stored.end_of(&prepared.upstream_id)?).ok()
+    });
+    Some(prepared.unwrap_or_else(|| replaced_at(active_authority)))
 }
 
 #[cfg(test)]
@@ -123,6 +141,27 @@ mod tests {
         let active =
             LocalAuthorities { active: Some(local(&intermediate, "aa")), ..LocalAuthorities::default() };
         assert_eq!(after(&[&root], &[&root], &active), "2026-05-31T00:00:00Z");
+    }
+
+    #[test]
+    fn a_peer_without_the_upstream_authority_that_signed_is_locked_out_whatever_else_both_hold() {
+        let (old, new, intermediate) = (ca(1), ca(3), ca(5));
+        let active =
+            LocalAuthorities { active: Some(local(&intermediate, &new.id)), ..LocalAuthorities::default() };
+        assert_eq!(after(&[&old], &[&old, &new], &active), "2026-03-01T00:00:00Z");
+        assert_eq!(after(&[&old, &new], &[&old, &new], &active), "2026-03-31T00:00:00Z");
+    }
+
+    #[test]
+    fn a_server_that_goes_over_to_an_upstream_authority_locks_nobody_out_who_holds_that() {
+        let (own, root, intermediate) = (ca(1), ca(5), ca(3));
+        let authorities = LocalAuthorities {
+            active: Some(local(&own, "")),
+            prepared: Some(local(&intermediate, &root.id)),
+            ..LocalAuthorities::default()
+        };
+        assert_eq!(after(&[&own], &[&own, &root], &authorities), "2026-01-26T00:00:00Z");
+        assert_eq!(after(&[&own, &root], &[&own, &root], &authorities), "2026-05-31T00:00:00Z");
     }
 
     #[test]

@@ -62,7 +62,7 @@ pub struct Authority {
 
 impl Authority {
     /// Parses one certificate.
-    fn from_der(der: Vec<u8>) -> Result<Self, BundleError> {
+    pub(crate) fn from_der(der: Vec<u8>) -> Result<Self, BundleError> {
         let (rest, certificate) =
             X509Certificate::from_der(&der).map_err(|error| BundleError::Certificate(error.to_string()))?;
         if !rest.is_empty() {
@@ -233,6 +233,14 @@ impl TrustBundle {
     #[must_use]
     pub fn with_key_id(&self, key_id: &str) -> Option<(&AuthorityDigest, &Authority)> {
         self.authorities.iter().find(|(_, authority)| authority.key_id() == Some(key_id))
+    }
+
+    /// Returns the end of validity of the authority with this subject key identifier, in seconds since 1970 (UTC). One that was
+    /// renewed with the same key is there twice; the later end counts.
+    #[must_use]
+    pub fn end_of(&self, key_id: &str) -> Option<i64> {
+        let of_key = self.authorities.values().filter(|authority| authority.key_id() == Some(key_id));
+        of_key.map(Authority::not_after).max()
     }
 
     /// Returns the trust domain whose SVIDs this bundle verifies.

@@ -9,6 +9,8 @@
     reason = "what a test asserts on the way is often all that it wants of a value"
 )]
 
+pub mod cert_manager;
+
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};

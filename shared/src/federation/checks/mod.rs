@@ -7,6 +7,7 @@ mod agents;
 mod fetch;
 mod pairs;
 mod server;
+mod upstream;
 mod workloads;
 
 use std::fmt;
@@ -22,6 +23,7 @@ const FIX: &str = "kubectl spire-federate verify --fix";
 
 pub(super) const REACHABLE: CheckId = CheckId("cluster-reachable");
 pub(super) const SPIRE_FOUND: CheckId = CheckId("spire-found");
+pub(super) const UPSTREAM_ISSUER: CheckId = CheckId("upstream-issuer");
 pub(super) const SERVER_READY: CheckId = CheckId("server-ready");
 pub(super) const TRUST_DOMAIN: CheckId = CheckId("trust-domain");
 pub(super) const BUNDLE_ENDPOINT: CheckId = CheckId("bundle-endpoint");
@@ -29,7 +31,7 @@ pub(super) const RELATIONSHIP: CheckId = CheckId("relationship");
 pub(super) const BUNDLE_STORED: CheckId = CheckId("bundle-stored");
 
 /// Every check on SPIRE and its federation.
-pub const CATALOGUE: [Check<Examined, Repair>; 19] = [
+pub const CATALOGUE: [Check<Examined, Repair>; 22] = [
     Check { id: REACHABLE, title: "every cluster answers", needs: &[], run: server::reachable },
     Check {
         id: CheckId("rights"),
@@ -44,6 +46,18 @@ pub const CATALOGUE: [Check<Examined, Repair>; 19] = [
         run: server::clocks,
     },
     Check { id: SPIRE_FOUND, title: "there is a SPIRE server", needs: &[REACHABLE], run: server::found },
+    Check {
+        id: UPSTREAM_ISSUER,
+        title: "the issuer of the server's CA certificate is ready, and nobody else's",
+        needs: &[SPIRE_FOUND],
+        run: upstream::issuer,
+    },
+    Check {
+        id: CheckId("upstream-request"),
+        title: "the issuer signs what the server requests",
+        needs: &[UPSTREAM_ISSUER],
+        run: upstream::request,
+    },
     Check { id: SERVER_READY, title: "the server answers", needs: &[SPIRE_FOUND], run: server::ready },
     Check {
         id: TRUST_DOMAIN,
@@ -56,6 +70,12 @@ pub const CATALOGUE: [Check<Examined, Repair>; 19] = [
         title: "the CA is renewed in time",
         needs: &[SERVER_READY],
         run: server::ca_lifetime,
+    },
+    Check {
+        id: CheckId("upstream-root"),
+        title: "the server's bundle holds the authority that signed its CA certificate, and that lasts",
+        needs: &[SERVER_READY],
+        run: upstream::root,
     },
     Check {
         id: CheckId("webhook"),

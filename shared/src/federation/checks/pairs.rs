@@ -10,6 +10,7 @@ use crate::federation::status::{digests, text};
 use crate::mesh::Spire;
 use crate::spire::crd::ClusterFederatedTrustDomain;
 use crate::spire::endpoint::Endpoint;
+use crate::spire::schedule::anchor_id;
 use crate::spire::server::{Profile, Relationship};
 use crate::trust::{AuthorityDigest, TrustBundle};
 
@@ -242,11 +243,12 @@ fn locked_out(
     live: &SeenServer,
 ) -> Option<String> {
     let common = |digest: &AuthorityDigest| stored.authorities().contains_key(digest);
-    let signing = live.authorities.active.as_ref().filter(|active| active.upstream_id.is_empty());
-    let signing = signing.and_then(|active| live.bundle.with_key_id(&active.id));
+    let signing = live.authorities.active.as_ref().map(anchor_id);
+    let signing = signing.and_then(|id| Some((id, live.bundle.with_key_id(id)?.1)));
     let (from, to) = (own.name(), peer.name());
     let lacks_all = !live.bundle.authorities().keys().any(common);
-    let lacks_signing = signing.is_some_and(|(digest, _)| !common(digest));
+    // By its key: an upstream authority may have been renewed with the same one.
+    let lacks_signing = signing.is_some_and(|(id, _)| stored.with_key_id(id).is_none());
     if !(lacks_all || lacks_signing) {
         return None;
     }

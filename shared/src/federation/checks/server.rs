@@ -78,6 +78,9 @@ fn unread(examined: &Examined, reached: &Reached<'_>) -> Vec<Unread> {
         details.presented.as_ref().err(),
         details.workloads.as_ref().err(),
         details.istio_trust_domain.as_ref().err(),
+        details.upstream.as_ref().and_then(|upstream| upstream.issuer.as_ref().err()),
+        details.upstream.as_ref().and_then(|upstream| upstream.requests.as_ref().err()),
+        details.upstream.as_ref().and_then(|upstream| upstream.log.as_ref().err()),
     ];
     parts
         .into_iter()
@@ -260,7 +263,10 @@ pub(super) fn ca_lifetime(examined: &Examined) -> Findings {
             let cause = "the server's CA has expired, so it signs nothing that anybody accepts";
             return vec![Finding::fail(scope, Fault::new(cause, logs).seen(expires))];
         }
-        let Some((_, own)) = server.bundle.with_key_id(&active.id) else {
+        // Where an upstream authority signed it, it is not in the bundle, and the endpoint sends it along.
+        let sent = reached.details.presented.as_ref().ok().and_then(|sent| sent.authority(&active.id));
+        let own = server.bundle.with_key_id(&active.id).map(|(_, own)| own).or(sent.as_ref());
+        let Some(own) = own else {
             return vec![Finding::pass(scope, expires)];
         };
         let is_late = |at: Timestamp| at.checked_add(LATE).is_ok_and(|at| at < now);

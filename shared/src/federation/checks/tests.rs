@@ -74,6 +74,9 @@ fn agents() -> SeenAgents {
             selector: "app.kubernetes.io/name=agent".to_owned(),
             tolerations: Vec::new(),
             sds: Some(sds),
+            container: "spire-agent".to_owned(),
+            binary: "/opt/spire/bin/spire-agent".to_owned(),
+            socket_path: "/run/spire/agent-sockets/spire-agent.sock".to_owned(),
         },
         pods: Vec::new(),
     }
@@ -134,6 +137,7 @@ fn examined() -> Examined {
             presented: unread(),
             workloads: Ok(vec![pod(Parts::Volume)]),
             istio_trust_domain: Ok(None),
+            upstream: None,
         };
         (name.to_owned(), details)
     };

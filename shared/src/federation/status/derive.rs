@@ -59,6 +59,10 @@ fn spire(seen: &Seen, server: &SeenServer) -> SpireStatus {
             .unwrap_or_default(),
         entries: server.entry_count,
         ca: ca(server),
+        upstream_authority: match &seen.spire {
+            Ok(Some(found)) => found.upstream.as_ref().map(|upstream| upstream.plugin.clone()),
+            Ok(None) | Err(_) => None,
+        },
         authorities: digests(&server.bundle),
         bundle_endpoint: match &seen.endpoint {
             Ok(Endpoint::Ready(url)) => Some(url.as_str().to_owned()),

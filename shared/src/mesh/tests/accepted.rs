@@ -42,6 +42,7 @@ fn the_short_form_has_every_default() {
                     class: None,
                     size: "1Gi",
                 },
+                upstream_authority: SelfSigned,
             },
         ),
     }
@@ -88,6 +89,41 @@ fn a_spire_of_somebody_else_needs_nothing() {
         bundle_endpoint_url: Some("https://spire.foo.com:8443".parse().unwrap()),
     };
     assert_eq!(mesh.clusters[0].spire, Spire::Existing(existing));
+}
+
+#[test]
+fn an_upstream_authority_has_every_default_but_the_issuers_name() {
+    let issuer = |mesh: &Mesh, cluster: usize| managed(&mesh.clusters[cluster]).upstream_authority.clone();
+    let mesh = parse(&with_cluster(
+        "{serverNamespace: trust, upstreamAuthority: {certManager: {issuer: spire-ca}}}",
+    ));
+    let short = CertManagerIssuer {
+        name: "spire-ca".to_owned(),
+        kind: IssuerKind::Issuer,
+        group: "cert-manager.io".to_owned(),
+        namespace: "trust".to_owned(),
+    };
+    assert_eq!(issuer(&mesh, 0), UpstreamAuthority::CertManager(short));
+    assert_eq!(issuer(&mesh, 1), UpstreamAuthority::SelfSigned);
+}
+
+#[test]
+fn clusters_can_have_an_issuer_each_with_the_rest_in_common() {
+    let mesh = parse(&format!(
+        "{HEAD}  spire:\n    upstreamAuthority: {{certManager: {{kind: ClusterIssuer, group: ca.example.com, namespace: pki}}}}\n  clusters:\n    \
+         - {{name: foo, trustDomain: foo.com, spire: {{upstreamAuthority: {{certManager: {{issuer: foo-ca}}}}}}}}\n    \
+         - {{name: bar, trustDomain: bar.com, spire: {{upstreamAuthority: {{certManager: {{issuer: bar-ca, kind: Issuer}}}}}}}}\n"
+    ));
+    let issuer = |name: &str, kind| {
+        UpstreamAuthority::CertManager(CertManagerIssuer {
+            name: name.to_owned(),
+            kind,
+            group: "ca.example.com".to_owned(),
+            namespace: "pki".to_owned(),
+        })
+    };
+    assert_eq!(managed(&mesh.clusters[0]).upstream_authority, issuer("foo-ca", IssuerKind::ClusterIssuer));
+    assert_eq!(managed(&mesh.clusters[1]).upstream_authority, issuer("bar-ca", IssuerKind::Issuer));
 }
 
 #[test]

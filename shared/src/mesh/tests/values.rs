@@ -198,3 +198,58 @@ fn names_are_what_kubernetes_takes() {
         |                            ^
     ");
 }
+
+#[test]
+fn an_upstream_authority_needs_an_issuer_with_valid_names() {
+    insta::assert_snapshot!(refused(&with_cluster("{upstreamAuthority: {}}")), @r"
+    spire-mesh.yaml:8:34: `upstreamAuthority` names no authority; leave it out, or give it `certManager`
+      8 |       spire: {upstreamAuthority: {}}
+        |                                  ^
+    ");
+    insta::assert_snapshot!(refused(&with_cluster("{upstreamAuthority: {certManager: {kind: ClusterIssuer}}}")), @r"
+    spire-mesh.yaml:8:48: `certManager` needs `issuer`, the name of one
+      8 |       spire: {upstreamAuthority: {certManager: {kind: ClusterIssuer}}}
+        |                                                ^
+    ");
+    insta::assert_snapshot!(refused_defaults("{upstreamAuthority: {certManager: {namespace: pki}}}"), @r"
+    spire-mesh.yaml:5:44: `certManager` needs `issuer`, the name of one
+      5 |   spire: {upstreamAuthority: {certManager: {namespace: pki}}}
+        |                                            ^
+    ");
+    insta::assert_snapshot!(refused_defaults("{upstreamAuthority: {certManager: {issuer: Spire, group: 'a b', namespace: a.b}}}"), @r"
+    mesh file `spire-mesh.yaml` has 3 problems
+    spire-mesh.yaml:5:53: `Spire` is not a DNS name: lower-case letters, digits, `-` and `.`
+      5 |   spire: {upstreamAuthority: {certManager: {issuer: Spire, group: 'a b', namespace: a.b}}}
+        |                                                     ^
+    spire-mesh.yaml:5:67: `a b` is not a DNS name: lower-case letters, digits, `-` and `.`
+      5 | …e: {upstreamAuthority: {certManager: {issuer: Spire, group: 'a b', namespace: a.b}}}
+        |                                                              ^
+    spire-mesh.yaml:5:85: `a.b` is not a DNS label: at most 63 lower-case letters, digits and `-`, with a letter or digit at both ends
+      5 | …ity: {certManager: {issuer: Spire, group: 'a b', namespace: a.b}}}
+        |                                                              ^
+    ");
+    insta::assert_snapshot!(refused_defaults("{upstreamAuthority: {certManager: {issuer: spire-ca, kind: Certificate}}}"), @r"
+    spire-mesh.yaml:5:69: `kind` must be one of `Issuer`, `ClusterIssuer`, not `Certificate`
+      5 | … {upstreamAuthority: {certManager: {issuer: spire-ca, kind: Certificate}}}
+        |                                                              ^
+    ");
+    insta::assert_snapshot!(refused_defaults("{upstreamAuthority: {vault: {}}}"), @r"
+    mesh file `spire-mesh.yaml` has 2 problems
+    spire-mesh.yaml:5:30: `upstreamAuthority` names no authority; leave it out, or give it `certManager`
+      5 |   spire: {upstreamAuthority: {vault: {}}}
+        |                              ^
+    spire-mesh.yaml:5:31: unknown key `vault` in `spec.spire.upstreamAuthority`; known keys are certManager
+      5 |   spire: {upstreamAuthority: {vault: {}}}
+        |                               ^
+    ");
+    insta::assert_snapshot!(refused(&with_cluster("{upstreamAuthority: {certManager: {issuer: spire-ca}}}").replace("foo.com", "foo.com.")), @r"
+    spire-mesh.yaml:7:20: `foo.com.` cannot be a label, which `certManager` needs: at most 63 characters, with a letter or digit at both ends
+      7 |       trustDomain: foo.com.
+        |                    ^
+    ");
+    insta::assert_snapshot!(refused(&with_cluster("{managed: false, upstreamAuthority: {certManager: {issuer: spire-ca}}}")), @r"
+    spire-mesh.yaml:8:31: `upstreamAuthority` does nothing with `managed: false`: somebody else installed that SPIRE; only `serverNamespace` and `bundleEndpoint.url` are used
+      8 |       spire: {managed: false, upstreamAuthority: {certManager: {issuer: spire-ca}}}
+        |                               ^
+    ");
+}

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use crate::mesh::{Cluster, KeyType, ManagedSpire};
+use crate::mesh::{CertManagerIssuer, Cluster, KeyType, ManagedSpire, UpstreamAuthority};
 
 /// Port of the server for agents.
 const SERVER_PORT: u16 = 8081;
@@ -88,6 +88,17 @@ pub(super) fn server(cluster: &Cluster, spire: &ManagedSpire) -> String {
     let publisher = json!({
         "namespace": spire.agent_namespace, "configmap_name": "spire-bundle", "configmap_key": "bundle.crt", "format": "pem",
     });
+    let mut plugins = json!({
+        "DataStore": {"sql": {"plugin_data": {
+            "database_type": "sqlite3", "connection_string": "/run/spire/data/datastore.sqlite3",
+        }}},
+        "KeyManager": {"disk": {"plugin_data": {"keys_path": "/run/spire/data/keys.json"}}},
+        "NodeAttestor": {"k8s_psat": {"plugin_data": {"clusters": [{cluster.name.as_str(): attestor}]}}},
+        "BundlePublisher": {"k8s_configmap": {"plugin_data": {"clusters": {cluster.name.as_str(): publisher}}}},
+    });
+    if let UpstreamAuthority::CertManager(issuer) = &spire.upstream_authority {
+        plugins["UpstreamAuthority"] = cert_manager(issuer);
+    }
     pretty(&ServerConfig {
         server: ServerSection {
             bind_address: "0.0.0.0",
@@ -116,16 +127,20 @@ pub(super) fn server(cluster: &Cluster, spire: &ManagedSpire) -> String {
                 },
             },
         },
-        plugins: json!({
-            "DataStore": {"sql": {"plugin_data": {
-                "database_type": "sqlite3", "connection_string": "/run/spire/data/datastore.sqlite3",
-            }}},
-            "KeyManager": {"disk": {"plugin_data": {"keys_path": "/run/spire/data/keys.json"}}},
-            "NodeAttestor": {"k8s_psat": {"plugin_data": {"clusters": [{cluster.name.as_str(): attestor}]}}},
-            "BundlePublisher": {"k8s_configmap": {"plugin_data": {"clusters": {cluster.name.as_str(): publisher}}}},
-        }),
+        plugins,
         health_checks: HealthChecks::on("0.0.0.0", "8080"),
     })
+}
+
+/// Configures SPIRE's plugin for cert-manager. Without a kubeconfig it uses its pod's service account (SPIRE 1.15.3,
+/// `doc/plugin_server_upstreamauthority_cert_manager.md`).
+fn cert_manager(issuer: &CertManagerIssuer) -> serde_json::Value {
+    json!({"cert-manager": {"plugin_data": {
+        "issuer_name": issuer.name,
+        "issuer_kind": issuer.kind.as_str(),
+        "issuer_group": issuer.group,
+        "namespace": issuer.namespace,
+    }}})
 }
 
 #[derive(Serialize)]

@@ -15,7 +15,7 @@ mod config;
 mod overlay;
 
 use crate::manifest::{Object, parse_yaml};
-use crate::mesh::{Cluster, EndpointUrl, ManagedSpire};
+use crate::mesh::{Cluster, EndpointUrl, ManagedSpire, UpstreamAuthority};
 use crate::trust::TrustDomain;
 use overlay::{Overlay, into_object};
 
@@ -43,6 +43,9 @@ pub const BUNDLE_SERVICE_NAME: &str = "spire-server-bundle";
 pub const AGENT_IDS_NAME: &str = "agents";
 /// Name of the volume claim of the server's data, as the `StatefulSet` controller makes it.
 pub const DATA_CLAIM_NAME: &str = "data-spire-server-0";
+/// Name of the `Role` that lets a server ask an issuer of cert-manager for its CA certificate, and of its binding. Another name
+/// than the other roles have: it may be in any namespace.
+pub const UPSTREAM_ACCESS_NAME: &str = "spire-server-upstream-authority";
 /// The label and value on every pod and selector of a managed SPIRE.
 pub const PART_OF: (&str, &str) = ("app.kubernetes.io/part-of", "spire-mesh");
 /// The label that every namespace has; its value is the namespace's name.
@@ -51,10 +54,14 @@ const NAMESPACE_NAME_LABEL: &str = "kubernetes.io/metadata.name";
 /// its list of pods (`KubeletFineGrainedAuthz`, on by default since 1.33).
 pub const OLDEST_KUBERNETES: (u32, u32) = (1, 33);
 
-const SERVER_FILES: [&str; 6] = [
+const FOUNDATION_FILES: [&str; 3] = [
     include_str!("../../../../manifests/spire/namespaces.yaml"),
     include_str!("../../../../manifests/spire/crds.yaml"),
     include_str!("../../../../manifests/spire/server-access.yaml"),
+];
+const UPSTREAM_ACCESS_FILE: &str =
+    include_str!("../../../../manifests/spire/server-upstream-cert-manager.yaml");
+const SERVER_FILES: [&str; 3] = [
     include_str!("../../../../manifests/spire/server.yaml"),
     include_str!("../../../../manifests/spire/webhook.yaml"),
     include_str!("../../../../manifests/spire/csi-driver.yaml"),
@@ -65,7 +72,14 @@ const WORKLOAD_IDS: &str = include_str!("../../../../manifests/spire/federation/
 /// Returns everything of a managed SPIRE that needs no peer, except its agents, in the order in which to apply it.
 #[must_use]
 pub fn server_objects(cluster: &Cluster, spire: &ManagedSpire) -> Vec<Object> {
-    render(&SERVER_FILES, cluster, spire)
+    let mut files = FOUNDATION_FILES.to_vec();
+    // Before the server, which asks for its CA certificate as it starts.
+    files.extend(match &spire.upstream_authority {
+        UpstreamAuthority::SelfSigned => None,
+        UpstreamAuthority::CertManager(_) => Some(UPSTREAM_ACCESS_FILE),
+    });
+    files.extend(SERVER_FILES);
+    render(&files, cluster, spire)
 }
 
 /// Returns the agents and what they need, in the order in which to apply it.

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::config;
 use crate::manifest::{Kind, Object};
-use crate::mesh::{Cluster, Exposure, ManagedSpire};
+use crate::mesh::{Cluster, Exposure, ManagedSpire, UpstreamAuthority};
 
 /// Namespace of the server in the plain manifests.
 const SERVER_NAMESPACE: &str = "spire-server";
@@ -73,7 +73,14 @@ impl<'a> Overlay<'a> {
     fn in_namespace(&self, object: &Object) -> Object {
         let mut value = object.to_value();
         if let Some(Value::String(namespace)) = value.pointer_mut("/metadata/namespace") {
-            *namespace = self.rename(namespace);
+            *namespace = match &self.spire.upstream_authority {
+                UpstreamAuthority::CertManager(issuer)
+                    if object.key().name == super::UPSTREAM_ACCESS_NAME =>
+                {
+                    issuer.namespace.clone()
+                }
+                _ => self.rename(namespace),
+            };
         }
         Object::from_value(value).expect("another namespace does not make an object invalid")
     }

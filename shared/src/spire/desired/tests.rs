@@ -5,7 +5,9 @@ use serde_json::Value;
 
 use super::*;
 use crate::manifest::Kind;
-use crate::mesh::{BundleEndpoint, Exposure, KeyType, Spire, SpireImages, Storage};
+use crate::mesh::{
+    BundleEndpoint, CertManagerIssuer, Exposure, IssuerKind, KeyType, Spire, SpireImages, Storage,
+};
 
 /// The cluster of the plain manifests.
 fn example() -> ManagedSpire {
@@ -27,6 +29,7 @@ fn example() -> ManagedSpire {
             refresh_hint: Duration::from_mins(5),
         },
         storage: Storage { class: None, size: "1Gi".into() },
+        upstream_authority: UpstreamAuthority::SelfSigned,
     }
 }
 
@@ -55,7 +58,18 @@ fn all_options() -> ManagedSpire {
             refresh_hint: Duration::from_secs(10),
         },
         storage: Storage { class: Some("gp3".into()), size: "20Gi".into() },
+        upstream_authority: UpstreamAuthority::SelfSigned,
     }
+}
+
+fn with_upstream(spire: ManagedSpire, kind: IssuerKind, namespace: &str) -> ManagedSpire {
+    let issuer = CertManagerIssuer {
+        name: "spire-ca".into(),
+        kind,
+        group: "cert-manager.io".into(),
+        namespace: namespace.into(),
+    };
+    ManagedSpire { upstream_authority: UpstreamAuthority::CertManager(issuer), ..spire }
 }
 
 fn cluster(name: &str, trust_domain: &str, spire: &ManagedSpire) -> Cluster {
@@ -91,12 +105,61 @@ fn find<'v>(objects: &'v [Value], kind: &str, name: &str) -> &'v Value {
 
 #[test]
 fn the_plain_manifests_are_what_the_example_cluster_gets() {
-    let plain: Vec<Object> =
-        SERVER_FILES.iter().chain(&AGENT_FILES).flat_map(|file| embedded(file)).collect();
+    let files = FOUNDATION_FILES.iter().chain(&SERVER_FILES).chain(&AGENT_FILES);
+    let plain: Vec<Object> = files.flat_map(|file| embedded(file)).collect();
     let rendered = everything("example", "example.org", &example());
+    assert_eq!(plain.len(), rendered.len());
     for (plain, rendered) in values(&plain).into_iter().zip(values(&rendered)) {
         assert_eq!(plain, rendered, "\n{}", serde_json::to_string_pretty(&rendered).unwrap());
     }
+}
+
+#[test]
+fn the_plain_rights_for_an_upstream_authority_are_what_the_example_cluster_gets() {
+    let spire = with_upstream(example(), IssuerKind::Issuer, "spire-server");
+    let rendered = values(&everything("example", "example.org", &spire));
+    for plain in values(&embedded(UPSTREAM_ACCESS_FILE)) {
+        assert!(rendered.contains(&plain), "{plain:#}");
+    }
+}
+
+#[test]
+fn an_upstream_authority_adds_a_plugin_and_the_right_to_request_certificates_and_nothing_else() {
+    let before = everything("foo", "foo.com", &all_options());
+    let spire = with_upstream(all_options(), IssuerKind::ClusterIssuer, "pki");
+    let after = everything("foo", "foo.com", &spire);
+    let (access, others): (Vec<Object>, Vec<Object>) =
+        after.into_iter().partition(|object| object.key().name == UPSTREAM_ACCESS_NAME);
+    insta::assert_snapshot!("upstream_access", to_yaml(&access));
+
+    let differ: Vec<(Object, Object)> =
+        before.into_iter().zip(others).filter(|(before, after)| before != after).collect();
+    let names: Vec<String> = differ.iter().map(|(_, after)| after.key().to_string()).collect();
+    assert_eq!(
+        names,
+        ["ConfigMap/spire-server in namespace trust", "StatefulSet/spire-server in namespace trust"]
+    );
+    let plugins = |object: &Object| -> Value {
+        let value = object.to_value();
+        let text = value["data"]["server.conf"].as_str().unwrap();
+        serde_json::from_str::<Value>(text).unwrap()["plugins"].clone()
+    };
+    let (without, with) = &differ[0];
+    let (without, mut with) = (plugins(without), plugins(with));
+    let added = with.as_object_mut().unwrap().remove("UpstreamAuthority").unwrap();
+    assert_eq!(without, with);
+    insta::assert_json_snapshot!(added, @r#"
+    {
+      "cert-manager": {
+        "plugin_data": {
+          "issuer_name": "spire-ca",
+          "issuer_kind": "ClusterIssuer",
+          "issuer_group": "cert-manager.io",
+          "namespace": "pki"
+        }
+      }
+    }
+    "#);
 }
 
 #[test]

@@ -21,6 +21,7 @@ pub use agents::{FoundAgents, SdsNames, find_agents};
 use super::ReadError;
 use super::endpoint::{Endpoint, service_endpoint};
 use super::server::Server;
+use super::upstream::IssuerRef;
 use crate::fleet::{ExecTarget, Member, Need};
 use crate::hint::Hint;
 use crate::trust::TrustDomain;
@@ -64,6 +65,8 @@ pub struct FoundSpire {
     pub socket_path: Option<String>,
     /// Its trust domain, where its configuration gives a valid one.
     pub trust_domain: Option<TrustDomain>,
+    /// The plugin that has its CA certificate signed. `None` where it signs itself.
+    pub upstream: Option<FoundUpstream>,
     /// Its bundle endpoint. `None` where its configuration has none: no other domain can federate with it then.
     pub bundle_endpoint: Option<FoundEndpoint>,
     /// The trust domains with which its configuration has static relationships (`federates_with`). One of these wins over the
@@ -72,6 +75,15 @@ pub struct FoundSpire {
     pub static_federation: Vec<String>,
     /// The controller-manager in its pod. Without one, relationships and entries have to be made in another way.
     pub controller_manager: Option<FoundControllerManager>,
+}
+
+/// An upstream authority as a server's configuration has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FoundUpstream {
+    /// Name of SPIRE's plugin: `cert-manager`, `aws_pca`, `disk`…
+    pub plugin: String,
+    /// The issuer that the plugin for cert-manager asks. `None` for other plugins, and where it is in another cluster.
+    pub issuer: Option<IssuerRef>,
 }
 
 /// A bundle endpoint as it was found.

@@ -6,10 +6,11 @@ use kube::ResourceExt;
 use serde::Deserialize;
 
 use super::settings::Settings;
-use super::{FoundControllerManager, FoundEndpoint, FoundSpire};
+use super::{FoundControllerManager, FoundEndpoint, FoundSpire, FoundUpstream};
 use crate::manifest::{FIELD_MANAGER, MANAGED_BY_LABEL, MESH_LABEL};
 use crate::spire::endpoint::port_to;
 use crate::spire::server::BINARY;
+use crate::spire::upstream::{CERT_MANAGER_PLUGIN, IssuerRef};
 
 const SERVER: &str = "spire-server";
 const CONTROLLER_MANAGER: &str = "spire-controller-manager";
@@ -87,6 +88,7 @@ impl Workload {
                 .filter(|path| !path.is_empty())
                 .map(str::to_owned),
             trust_domain: settings.get("server.trust_domain").and_then(|name| name.parse().ok()),
+            upstream: upstream(&settings),
             bundle_endpoint: self.bundle_endpoint(&server, &settings, services),
             static_federation: settings
                 .names("server.federation.federates_with")
@@ -175,6 +177,28 @@ fn server_settings(maps: &[ConfigMap]) -> Settings {
         .map(|text| Settings::parse(text))
         .find(|settings| settings.get("server.trust_domain").is_some())
         .unwrap_or_default()
+}
+
+/// Reads which plugin has the CA certificate signed; SPIRE takes one at most. The defaults are those of SPIRE
+/// (`doc/plugin_server_upstreamauthority_cert_manager.md`).
+fn upstream(settings: &Settings) -> Option<FoundUpstream> {
+    let at = "plugins.UpstreamAuthority";
+    let plugin = settings.names(at).into_iter().next()?;
+    let data = |key: &str| {
+        let value = settings.get(&format!("{at}.{plugin}.plugin_data.{key}"))?;
+        Some(value.to_owned()).filter(|value| !value.is_empty())
+    };
+    let issuer = || {
+        Some(IssuerRef {
+            name: data("issuer_name")?,
+            kind: data("issuer_kind").unwrap_or_else(|| "Issuer".to_owned()),
+            group: data("issuer_group").unwrap_or_else(|| "cert-manager.io".to_owned()),
+            namespace: data("namespace")?,
+        })
+    };
+    // With a kubeconfig the issuer is in whatever cluster that names.
+    let is_here = plugin == CERT_MANAGER_PLUGIN && data("kube_config_file").is_none();
+    Some(FoundUpstream { plugin: plugin.to_owned(), issuer: if is_here { issuer() } else { None } })
 }
 
 fn controller_manager(maps: &[ConfigMap]) -> FoundControllerManager {

@@ -93,6 +93,7 @@ fn a_server_of_somebody_else_is_described() {
       "version": "1.14.2",
       "socket_path": "/run/s/api.sock",
       "trust_domain": "foo.com",
+      "upstream": null,
       "bundle_endpoint": {
         "container_port": 8443,
         "https_web": false,
@@ -112,6 +113,42 @@ fn a_server_of_somebody_else_is_described() {
       }
     }
     "#);
+}
+
+#[test]
+fn an_upstream_authority_is_read_with_the_issuer_that_it_asks() {
+    let with = |plugins: &str| {
+        let conf = format!("server {{ trust_domain = \"foo.com\" }}\nplugins {{ {plugins} }}");
+        let map = json!({"metadata": {"name": "spire-server"}, "data": {"server.conf": conf}});
+        let maps = [serde_json::from_value(map).unwrap()];
+        Workload::of_stateful_set(chart()).unwrap().describe(&[], &[], &maps).upstream
+    };
+    let short =
+        r#"UpstreamAuthority "cert-manager" { plugin_data { issuer_name = "spire-ca"  namespace = "pki" } }"#;
+    let issuer = with(short).unwrap().issuer.unwrap();
+    assert_eq!(issuer.to_string(), "Issuer spire-ca in namespace pki");
+    assert_eq!(issuer.group, "cert-manager.io");
+    let long = r#"UpstreamAuthority "cert-manager" { plugin_data {
+        issuer_name = "ca"  issuer_kind = "ClusterIssuer"  issuer_group = "ca.example.com"  namespace = "pki" } }"#;
+    let issuer = with(long).unwrap().issuer.unwrap();
+    assert_eq!((issuer.kind.as_str(), issuer.group.as_str()), ("ClusterIssuer", "ca.example.com"));
+    let elsewhere = r#"UpstreamAuthority "cert-manager" { plugin_data {
+        issuer_name = "ca"  namespace = "pki"  kube_config_file = "/run/kubeconfig" } }"#;
+    assert_eq!(with(elsewhere), Some(FoundUpstream { plugin: "cert-manager".to_owned(), issuer: None }));
+    let other = r#"KeyManager "disk" { plugin_data {} } UpstreamAuthority "aws_pca" { plugin_data { region = "x" } }"#;
+    assert_eq!(with(other), Some(FoundUpstream { plugin: "aws_pca".to_owned(), issuer: None }));
+    assert_eq!(with(r#"KeyManager "disk" { plugin_data {} }"#), None);
+}
+
+#[test]
+fn our_own_configuration_of_an_upstream_authority_is_read_back() {
+    let conf = r#"{"server": {"trust_domain": "foo.com"}, "plugins": {"UpstreamAuthority": {"cert-manager": {"plugin_data":
+        {"issuer_name": "spire-ca", "issuer_kind": "Issuer", "issuer_group": "cert-manager.io", "namespace": "pki"}}}}}"#;
+    let map = json!({"metadata": {"name": "spire-server"}, "data": {"server.conf": conf}});
+    let maps = [serde_json::from_value(map).unwrap()];
+    let found = Workload::of_stateful_set(chart()).unwrap().describe(&[], &[], &maps);
+    let issuer = found.upstream.unwrap().issuer.unwrap();
+    assert_eq!(issuer.describe(), "-n pki describe issuers.cert-manager.io spire-ca");
 }
 
 #[test]

@@ -1,0 +1,101 @@
+//! An issuer of cert-manager that signs a SPIRE server's CA certificate: is it there, and does it answer?
+//!
+//! SPIRE's plugin makes a `CertificateRequest`, gets it four times a second for 75 seconds at most, and after each attempt deletes
+//! all requests of its trust domain that are settled: signed, denied or failed (SPIRE 1.15.3,
+//! `pkg/server/plugin/upstreamauthority/certmanager`). So only those that nobody has answered are left in the cluster, and what
+//! became of the others stands in the server's log.
+
+mod issuer;
+mod log;
+mod request;
+
+use std::fmt;
+
+use serde::Serialize;
+
+pub use issuer::{IssuerState, SeenIssuer, issuer};
+pub use log::{SigningLog, signing_log};
+pub use request::{RequestState, SeenRequest, requests};
+
+use crate::fleet::Need;
+use crate::mesh::CertManagerIssuer;
+
+/// Name of SPIRE's plugin for cert-manager.
+pub const CERT_MANAGER_PLUGIN: &str = "cert-manager";
+
+/// The issuer that a server's configuration names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct IssuerRef {
+    /// Name of the issuer.
+    pub name: String,
+    /// Its kind: `Issuer`, `ClusterIssuer`, or one of another project.
+    pub kind: String,
+    /// Its API group.
+    pub group: String,
+    /// Namespace in which certificates are requested, which is that of the issuer too if its kind has one.
+    pub namespace: String,
+}
+
+impl From<&CertManagerIssuer> for IssuerRef {
+    fn from(issuer: &CertManagerIssuer) -> Self {
+        Self {
+            name: issuer.name.clone(),
+            kind: issuer.kind.as_str().to_owned(),
+            group: issuer.group.clone(),
+            namespace: issuer.namespace.clone(),
+        }
+    }
+}
+
+impl fmt::Display for IssuerRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, kind, namespace, .. } = self;
+        match kind.as_str() {
+            "ClusterIssuer" => write!(f, "{kind} {name}"),
+            _ => write!(f, "{kind} {name} in namespace {namespace}"),
+        }
+    }
+}
+
+impl IssuerRef {
+    /// Returns the name in addresses and RBAC rules: `issuers`. Every kind of issuer that cert-manager's documentation lists has
+    /// the plural that its name suggests.
+    #[must_use]
+    pub fn plural(&self) -> String {
+        format!("{}s", self.kind.to_lowercase())
+    }
+
+    /// Returns the right that it takes to look at it.
+    #[must_use]
+    pub fn need(&self) -> Need {
+        let namespace = match self.kind.as_str() {
+            "ClusterIssuer" => None,
+            _ => Some(self.namespace.as_str()),
+        };
+        Need::new("get", &self.group, &self.plural(), namespace)
+    }
+
+    /// Returns the arguments with which kubectl describes it.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        format!("-n {} describe {}.{} {}", self.namespace, self.plural(), self.group, self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn issuers_are_named_with_their_namespace_where_they_have_one() {
+        let issuer = |kind: &str| IssuerRef {
+            name: "spire-ca".to_owned(),
+            kind: kind.to_owned(),
+            group: "cert-manager.io".to_owned(),
+            namespace: "pki".to_owned(),
+        };
+        assert_eq!(issuer("Issuer").to_string(), "Issuer spire-ca in namespace pki");
+        assert_eq!(issuer("ClusterIssuer").to_string(), "ClusterIssuer spire-ca");
+        assert_eq!(issuer("Issuer").describe(), "-n pki describe issuers.cert-manager.io spire-ca");
+    }
+}
