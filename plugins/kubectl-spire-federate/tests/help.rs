@@ -18,7 +18,22 @@ spec:
     - {name: bar-eks-cluster, trustDomain: bar.com}
 ";
 
-const VERBS: [&str; 9] = ["init", "up", "plan", "render", "status", "verify", "join", "leave", "down"];
+const VERBS: [&[&str]; 14] = [
+    &["init"],
+    &["up"],
+    &["plan"],
+    &["render"],
+    &["status"],
+    &["verify"],
+    &["bundle"],
+    &["bundle", "show"],
+    &["bundle", "diff"],
+    &["bundle", "exchange"],
+    &["rotate"],
+    &["join"],
+    &["leave"],
+    &["down"],
+];
 
 /// Texts with commands to copy, besides the help texts.
 const DOCS: [&str; 5] =
@@ -89,7 +104,7 @@ fn commands(text: &str) -> Vec<&str> {
 fn help_of_the_plugin_and_of_each_verb() {
     insta::assert_snapshot!("help", help(&[]));
     for verb in VERBS {
-        insta::assert_snapshot!(format!("help_{verb}"), help(&[verb]));
+        insta::assert_snapshot!(format!("help_{}", verb.join("_")), help(verb));
     }
 }
 
@@ -141,6 +156,15 @@ fn without_a_kubeconfig_nothing_is_changed() {
 }
 
 #[test]
+fn names_of_bundles_that_cannot_be_are_refused() {
+    insta::assert_snapshot!("bundle_half_a_pair", told(Some(MESH), &["bundle", "diff", "foo-eks-cluster"]));
+    insta::assert_snapshot!(
+        "bundle_encoding_of_all",
+        told(Some(MESH), &["bundle", "show", "--encoding", "pem"])
+    );
+}
+
+#[test]
 fn join_and_leave_refuse_what_would_be_no_mesh() {
     let told_of = |name: &str, mesh: &str, arguments: &[&str]| {
         insta::assert_snapshot!(name, told(Some(mesh), arguments));
@@ -183,7 +207,7 @@ fn join_and_leave_leave_the_mesh_file_alone_where_no_cluster_can_be_reached() {
 fn every_command_in_help_and_documentation_is_one_that_the_plugin_takes() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let mut texts = vec![("help".to_owned(), help(&[]))];
-    texts.extend(VERBS.map(|verb| (format!("help of {verb}"), help(&[verb]))));
+    texts.extend(VERBS.map(|verb| (format!("help of {}", verb.join(" ")), help(verb))));
     for name in DOCS {
         texts.push((name.to_owned(), fs::read_to_string(root.join(name)).expect(name)));
     }

@@ -16,24 +16,23 @@ const DEPLOYMENTS: [&str; 3] = ["cert-manager", "cert-manager-cainjector", "cert
 /// How long anything here may take.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// A cert-manager that is gone when this is dropped.
+/// A cert-manager at work. It stays until the lab is taken down: what costs time is to start it.
 pub struct CertManager {
     kubectl: Kubectl,
-    manifests: String,
 }
 
 impl CertManager {
-    /// Installs it in a cluster of the lab, and waits until it is at work. `None` where the clusters are somebody else's.
+    /// Installs it in a cluster of the lab if it is not there, and waits until it is at work. Issuers of earlier tests go. `None` where the clusters are somebody else's.
     ///
     /// # Panics
     /// When it does not come up.
     pub fn install(target: &Target, context: &str) -> Option<Self> {
         let Target::Lab(_) = target else { return None };
         let kubectl = target.kubectl(context).limit(PATIENCE);
-        let this = Self { manifests: rendered(), kubectl };
-        let namespace = format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {NAMESPACE}}}\n");
-        this.apply(&namespace);
-        this.apply(&this.manifests);
+        let this = Self { kubectl };
+        this.apply(&format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {NAMESPACE}}}\n"));
+        this.apply(&rendered());
+        this.run(&["delete", "namespace", "pki", "--ignore-not-found"]);
         for deployment in DEPLOYMENTS {
             let name = format!("deployment/{deployment}");
             this.run(&["-n", NAMESPACE, "rollout", "status", &name, "--timeout=80s"]);
@@ -71,16 +70,6 @@ impl CertManager {
 
     fn run(&self, arguments: &[&str]) {
         self.kubectl.run(arguments.iter().copied()).unwrap_or_else(|error| panic!("{error}"));
-    }
-}
-
-impl Drop for CertManager {
-    fn drop(&mut self) {
-        // A test that failed has said more than this could.
-        let _ = self.kubectl.run(["delete", "namespace", "pki", "--ignore-not-found"]);
-        let delete = ["delete", "--ignore-not-found", "--wait=true", "-f", "-"];
-        let _ = self.kubectl.run_with(delete, &self.manifests);
-        let _ = self.kubectl.run(["delete", "namespace", NAMESPACE, "--ignore-not-found"]);
     }
 }
 

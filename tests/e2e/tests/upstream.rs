@@ -135,8 +135,9 @@ fn saw(check: &Value, text: &str) {
     assert!(said, "{text:?} is not in {check:#}");
 }
 
+/// The first in the order of names: the others install it.
 #[test]
-fn an_issuer_that_is_not_installed_is_named_before_anything_is_changed() {
+fn a_cluster_without_cert_manager_is_named_before_anything_is_changed() {
     let bench = Bench::new();
     bench.clean();
     let line = format!("trustDomain: {}", bench.members[1].trust_domain);

@@ -65,9 +65,6 @@ fn agents() -> SeenAgents {
     let sds = SdsNames { bundle: "ROOTCA".to_owned(), all_bundles: "ALL".to_owned() };
     SeenAgents {
         found: FoundAgents {
-            container: "spire-agent".to_owned(),
-            binary: "/opt/spire/bin/spire-agent".to_owned(),
-            socket_path: "/run/spire/agent-sockets/spire-agent.sock".to_owned(),
             namespace: "spire-system".to_owned(),
             name: "spire-agent".to_owned(),
             desired: 0,

@@ -44,10 +44,10 @@ pub enum RotateError {
         source: Box<FederationError>,
     },
     /// An upstream authority signs the CA, so that rotating it changes nothing that peers see.
-    #[error("its CA is signed by an upstream authority, which is what has to be rotated")]
+    #[error("its CA is signed by an upstream authority ({plugin}), which is what has to be rotated")]
     Upstream {
-        /// Subject key identifier of the upstream authority, in hexadecimal.
-        id: String,
+        /// Name of SPIRE's plugin.
+        plugin: String,
     },
     /// The server has no CA yet.
     #[error("the SPIRE server has no CA yet")]

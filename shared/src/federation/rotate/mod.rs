@@ -39,6 +39,7 @@ use crate::manifest::wait::until;
 use crate::manifest::{self, Deadline, Owner, Poll};
 use crate::mesh::{Mesh, Spire};
 use crate::spire::desired::SERVER_NAME;
+use crate::spire::discovery::FoundSpire;
 use crate::spire::server::{Agent, LocalAuthorities};
 use crate::trust::{TrustBundle, TrustDomain};
 
@@ -110,18 +111,24 @@ async fn look(located: &Located<'_>, book: &Book<'_>) -> Result<(Stage, TrustBun
     let server = &located.server;
     let read = futures::future::try_join(server.authorities(), server.bundle());
     let (authorities, bundle) = read.await.map_err(FederationError::from)?;
-    refuse_upstream(&authorities)?;
+    refuse_upstream(&located.found, &authorities)?;
     let record = book.read().await?;
     let stage = Stage::of(&authorities, &bundle, record.as_ref()).ok_or(RotateError::NoCa)?;
     Ok((stage, bundle))
 }
 
 /// With an upstream authority the bundle holds that one, and rotating what it has signed changes nothing that anybody sees;
-/// SPIRE refuses to taint it (`TaintX509Authority` in `pkg/server/api/localauthority/v1/service.go`).
-fn refuse_upstream(authorities: &LocalAuthorities) -> Result<(), RotateError> {
-    match authorities.active.as_ref().filter(|active| !active.upstream_id.is_empty()) {
-        Some(active) => Err(RotateError::Upstream { id: active.upstream_id.clone() }),
-        None => Ok(()),
+/// SPIRE refuses to taint it (`TaintX509Authority` in `pkg/server/api/localauthority/v1/service.go`). One that was configured
+/// after the CA was made signs the next one.
+fn refuse_upstream(found: &FoundSpire, authorities: &LocalAuthorities) -> Result<(), RotateError> {
+    let signed = authorities.active.as_ref().filter(|active| !active.upstream_id.is_empty());
+    match (signed, &found.upstream) {
+        (None, None) => Ok(()),
+        (_, upstream) => Err(RotateError::Upstream {
+            plugin: upstream
+                .as_ref()
+                .map_or_else(|| "unknown".to_owned(), |upstream| upstream.plugin.clone()),
+        }),
     }
 }
 
