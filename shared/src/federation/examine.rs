@@ -14,6 +14,7 @@ use kube::client::Body;
 use super::examined::{Clock, Details, Examined, FailedFetch, Parts, SeenUpstream, SeenWorkload};
 use super::observe::{list, observe};
 use super::observed::{Observed, Read, Seen, Unread};
+use super::rotate::{BegunRotation, begun_rotation};
 use crate::fleet::{Member, Need, RequestError};
 use crate::mesh::{Mesh, Spire};
 use crate::spire::crd::{ClusterSPIFFEID, ClusterSpiffeIdSpec};
@@ -73,6 +74,7 @@ async fn details(member: &Member, seen: &Seen) -> Details {
     let presented = async { presented(member, found()?).await };
     let admission = async { admission(member, found()?).await };
     let upstream = async { upstream(member, found().ok()?).await };
+    let rotation = async { rotation(member, found()?).await };
     let (
         clock,
         admission,
@@ -84,6 +86,7 @@ async fn details(member: &Member, seen: &Seen) -> Details {
         workloads,
         istio,
         upstream,
+        rotation,
     ) = futures::join!(
         clock(member),
         admission,
@@ -95,6 +98,7 @@ async fn details(member: &Member, seen: &Seen) -> Details {
         workloads(member),
         istio_trust_domain(member),
         upstream,
+        rotation,
     );
     Details {
         clock,
@@ -106,6 +110,7 @@ async fn details(member: &Member, seen: &Seen) -> Details {
         presented,
         workloads,
         istio_trust_domain: istio,
+        rotation,
         upstream,
     }
 }
@@ -126,6 +131,11 @@ async fn upstream(member: &Member, found: &FoundSpire) -> Option<SeenUpstream> {
         log: log.map_err(|error| Unread::request(&need, &error)),
         issuer_ref,
     })
+}
+
+async fn rotation(member: &Member, found: &FoundSpire) -> Read<Option<BegunRotation>> {
+    let need = Need::new("get", "", "configmaps", Some(&found.namespace));
+    begun_rotation(member, &found.namespace).await.map_err(|error| Unread::request(&need, &error))
 }
 
 async fn entries(member: &Member, found: &FoundSpire) -> Read<Vec<Entry>> {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::BegunRotation;
 use super::observed::{Observed, Read};
 use crate::spire::crd::ClusterSPIFFEID;
 use crate::spire::presented::Presented;
@@ -61,6 +62,8 @@ pub struct Details {
     pub workloads: Read<Vec<SeenWorkload>>,
     /// `trustDomain` of Istio's mesh configuration; `None` where Istio is not installed.
     pub istio_trust_domain: Read<Option<String>>,
+    /// The rotation of the server's CA that was begun and not finished; `None` where there is none.
+    pub rotation: Read<Option<BegunRotation>>,
     /// The issuer of cert-manager that the server's configuration names; `None` where it names none.
     pub upstream: Option<SeenUpstream>,
 }

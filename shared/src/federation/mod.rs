@@ -44,7 +44,9 @@ pub use plan::{
 pub use preflight::{PreflightError, preflight, preflight_down, preflight_removal};
 pub use remove::{CaVolume, Leftover, Removal, Removed, down, removal};
 pub use repair::{merged, repair};
-pub use rotate::{Before, NextStep, RotateError, Rotated, RotationPlan, Wanted, rotate, rotation_plan};
+pub use rotate::{
+    Before, BegunRotation, NextStep, RotateError, Rotated, RotationPlan, Wanted, rotate, rotation_plan,
+};
 pub use status::{
     CaStatus, ClusterStatus, Counted, MeshStatus, NodeStatus, Refresh, RefreshState, RelationshipState,
     RelationshipStatus, SpireStatus,

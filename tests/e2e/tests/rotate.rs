@@ -204,6 +204,8 @@ fn a_rotation_stops_before_a_step_that_would_lock_somebody_out_and_goes_on_later
     assert_eq!(mesh.authority(0, "active"), old);
 
     blocked.clear().expect("packets pass again");
+    let half = mesh.bench.plugin(&["verify"]).ended_with(3).stdout;
+    assert!(half.contains("was begun and not finished"), "{half}");
     mesh.bench.plugin(&["rotate", &first, "--yes"]).succeeded().said("goes on with the CA that is prepared");
     assert_eq!(mesh.authority(0, "active"), prepared);
     mesh.is_healthy();

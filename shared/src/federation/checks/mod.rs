@@ -31,7 +31,7 @@ pub(super) const RELATIONSHIP: CheckId = CheckId("relationship");
 pub(super) const BUNDLE_STORED: CheckId = CheckId("bundle-stored");
 
 /// Every check on SPIRE and its federation.
-pub const CATALOGUE: [Check<Examined, Repair>; 22] = [
+pub const CATALOGUE: [Check<Examined, Repair>; 23] = [
     Check { id: REACHABLE, title: "every cluster answers", needs: &[], run: server::reachable },
     Check {
         id: CheckId("rights"),
@@ -76,6 +76,12 @@ pub const CATALOGUE: [Check<Examined, Repair>; 22] = [
         title: "the server's bundle holds the authority that signed its CA certificate, and that lasts",
         needs: &[SERVER_READY],
         run: upstream::root,
+    },
+    Check {
+        id: CheckId("rotation"),
+        title: "no rotation of a CA is half done",
+        needs: &[SERVER_READY],
+        run: server::rotation,
     },
     Check {
         id: CheckId("webhook"),

@@ -4,6 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{Findings, Reached, UP, kubectl, of_each, reached};
 use crate::check::{Fault, Finding, Scope};
+use crate::federation::BegunRotation;
 use crate::federation::examined::{Clock, Examined};
 use crate::federation::observed::{ObservedCluster, Seen, SeenServer, Trouble, Unread};
 use crate::federation::status::text;
@@ -78,6 +79,7 @@ fn unread(examined: &Examined, reached: &Reached<'_>) -> Vec<Unread> {
         details.presented.as_ref().err(),
         details.workloads.as_ref().err(),
         details.istio_trust_domain.as_ref().err(),
+        details.rotation.as_ref().err(),
         details.upstream.as_ref().and_then(|upstream| upstream.issuer.as_ref().err()),
         details.upstream.as_ref().and_then(|upstream| upstream.requests.as_ref().err()),
         details.upstream.as_ref().and_then(|upstream| upstream.log.as_ref().err()),
@@ -88,6 +90,24 @@ fn unread(examined: &Examined, reached: &Reached<'_>) -> Vec<Unread> {
         .chain(fetched.filter_map(|(_, fetched)| fetched.as_ref().err()))
         .cloned()
         .collect()
+}
+
+/// Warns of a rotation that stopped half-way: both CAs are trusted, and the one that was to go still is.
+pub(super) fn rotation(examined: &Examined) -> Findings {
+    of_each(examined, |reached| {
+        vec![match &reached.details.rotation {
+            Ok(None) => Finding::pass(reached.scope(), "there is no record of one"),
+            Ok(Some(BegunRotation { from, to })) => {
+                let next = format!("kubectl spire-federate rotate {}", reached.name());
+                let fault = Fault::new(
+                    "the rotation of its CA was begun and not finished, so that the old one is still trusted",
+                    next,
+                );
+                Finding::warn(reached.scope(), fault.seen(format!("CA {to} is to follow {from}")))
+            }
+            Err(unread) => Finding::skip(reached.scope(), &unread.why),
+        }]
+    })
 }
 
 pub(super) fn clocks(examined: &Examined) -> Findings {

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use super::*;
 use crate::check::{CheckResult, Status};
+use crate::federation::BegunRotation;
 use crate::federation::examined::{Parts, SeenWorkload};
 use crate::federation::observed::{Read, SeenAgents, SeenServer, Unread};
 use crate::mesh::Mesh;
@@ -134,6 +135,7 @@ fn examined() -> Examined {
             presented: unread(),
             workloads: Ok(vec![pod(Parts::Volume)]),
             istio_trust_domain: Ok(None),
+            rotation: Ok(None),
             upstream: None,
         };
         (name.to_owned(), details)
@@ -232,6 +234,19 @@ fn an_entry_that_lacks_a_peer_waits_for_the_bundle_of_that_peer() {
         lacks(seen, details);
     });
     insta::assert_snapshot!(told(&unheld), @"skip: bundle-stored of bar→foo comes first");
+}
+
+#[test]
+fn a_rotation_that_was_not_finished_is_a_warning_with_the_command_that_goes_on() {
+    let begun = |_: &mut Seen, details: &mut Details| {
+        let rotation = BegunRotation { from: "0a".to_owned(), to: "0b".to_owned() };
+        details.rotation = Ok(Some(rotation));
+    };
+    insta::assert_snapshot!(told(&of_bar("rotation", &Scope::cluster("bar"), begun)), @r"
+    warn: the rotation of its CA was begun and not finished, so that the old one is still trusted
+    seen: CA 0b is to follow 0a
+    next: kubectl spire-federate rotate bar
+    ");
 }
 
 #[test]

@@ -26,6 +26,8 @@ use serde::Serialize;
 
 pub use error::{Before, RotateError};
 pub use everyone::Wanted;
+pub use record::BegunRotation;
+pub(super) use record::begun_rotation;
 pub use stage::NextStep;
 
 use self::everyone::Everyone;

@@ -43,6 +43,34 @@ impl Tainted {
     }
 }
 
+/// Reads the record beside a server. One that cannot be understood counts as none: what matters is read from the server.
+async fn read(member: &Member, namespace: &str) -> Result<Option<Record>, RequestError> {
+    let maps: Api<ConfigMap> = Api::namespaced(member.client().clone(), namespace);
+    let map = maps.get_opt(NAME).await.map_err(RequestError::from)?;
+    let text = map.and_then(|map| map.data?.remove(KEY));
+    Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
+}
+
+/// A rotation that was begun and is not at its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BegunRotation {
+    /// ID of the CA that is to go.
+    pub from: String,
+    /// ID of the CA that follows.
+    pub to: String,
+}
+
+/// Reads whether the rotation of a server's CA was begun, and not finished.
+///
+/// # Errors
+/// When the record in the server's namespace cannot be read.
+pub(in crate::federation) async fn begun_rotation(
+    member: &Member,
+    namespace: &str,
+) -> Result<Option<BegunRotation>, RequestError> {
+    Ok(read(member, namespace).await?.map(|Record { from, to, .. }| BegunRotation { from, to }))
+}
+
 /// Where the record of one cluster is kept.
 pub(super) struct Book<'b> {
     pub(super) member: &'b Member,
@@ -56,16 +84,14 @@ impl Book<'_> {
         Api::namespaced(self.member.client().clone(), self.namespace)
     }
 
-    fn failed(&self, error: kube::Error) -> FederationError {
+    fn failed(&self, source: RequestError) -> FederationError {
         let what = format!("ConfigMap {}/{NAME}, the record of the rotation", self.namespace);
-        FederationError::Request { what, source: RequestError::from(error) }
+        FederationError::Request { what, source }
     }
 
-    /// Reads the record. One that cannot be understood counts as none: what matters is read from the server.
+    /// Reads the record.
     pub(super) async fn read(&self) -> Result<Option<Record>, FederationError> {
-        let map = self.api().get_opt(NAME).await.map_err(|error| self.failed(error))?;
-        let text = map.and_then(|map| map.data?.remove(KEY));
-        Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
+        read(self.member, self.namespace).await.map_err(|error| self.failed(error))
     }
 
     /// Writes the record.
@@ -88,9 +114,9 @@ impl Book<'_> {
 
     /// Removes the record: the rotation is at its end.
     pub(super) async fn remove(&self) -> Result<(), FederationError> {
-        match self.api().delete(NAME, &DeleteParams::default()).await {
+        match self.api().delete(NAME, &DeleteParams::default()).await.map_err(RequestError::from) {
             Ok(_) => Ok(()),
-            Err(error) if RequestError::from(&error).is_not_found() => Ok(()),
+            Err(error) if error.is_not_found() => Ok(()),
             Err(error) => Err(self.failed(error)),
         }
     }

@@ -178,6 +178,7 @@ impl World {
             presented: self.presented.clone(),
             workloads: none(),
             istio_trust_domain: none(),
+            rotation: none(),
             upstream: self.in_server.map(|name| SeenUpstream {
                 issuer_ref: IssuerRef::from(&self.issuer(name)),
                 issuer: self
