@@ -268,14 +268,4 @@ mod tests {
         insta::assert_snapshot!(printed(Format::Table, &report));
         insta::assert_snapshot!(printed(Format::Json, &report));
     }
-
-    #[test]
-    fn names_of_bundles_are_parsed() {
-        let pair = PairName { holder: "a".to_owned(), of: "b".to_owned() };
-        assert_eq!("a/b".parse(), Ok(BundleName::Stored(pair)));
-        assert_eq!("a".parse(), Ok(BundleName::Own("a".to_owned())));
-        for text in ["a/a", "/b", "a/", "a/b/c"] {
-            assert!(text.parse::<BundleName>().is_err(), "{text}");
-        }
-    }
 }
