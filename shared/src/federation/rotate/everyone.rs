@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use futures::future::join_all;
+use futures::stream::{self, StreamExt};
 use kube::api::Api;
 
 use crate::federation::locate::locate;
@@ -21,6 +22,8 @@ use crate::spire::server::Server;
 use crate::spire::workload_api::{Answer, Served, ask};
 use crate::trust::{TrustBundle, TrustDomain};
 
+/// How many agents of a cluster are asked at the same time: each starts a program on its node.
+const AT_A_TIME: usize = 16;
 /// How long agents are given that cannot be asked. They ask their server every five seconds unless they are told otherwise
 /// (`sync_interval`; SPIRE 1.15.3, `doc/spire_agent.md`).
 const UNASKED: Duration = Duration::from_secs(30);
@@ -135,7 +138,8 @@ impl Everyone<'_> {
         let answers =
             left.into_iter().map(|name| async move { (name, ask(member, &agents.found, name).await) });
         let mut missing = None;
-        for (name, answer) in join_all(answers).await {
+        let answers: Vec<_> = stream::iter(answers).buffer_unordered(AT_A_TIME).collect().await;
+        for (name, answer) in answers {
             match answer {
                 Ok(Answer::Served(served)) if wanted.is_served(&served) => {
                     lock(proven).insert(name.clone());
