@@ -161,17 +161,16 @@ fn down_leaves_what_it_did_not_make_and_nothing_else() {
     for member in &bench.members {
         bench.kubectl(&member.context, &["create", "namespace", "somebody-elses"]);
     }
-    bench.plugin(&["down"]).ended_with(2).said("needs --yes");
-    // The CA's volume is only deleted when that was asked for.
-    bench.plugin(&["down", "--yes"]).succeeded().said("stays");
     let authorities = |bench: &Bench| {
         bench.plugin(&["status", "-o", "json"]).json()["clusters"][0]["spire"]["authorities"].clone()
     };
-    bench.up();
     let before = authorities(&bench);
-    bench.plugin(&["down", "--yes", "--ca-volume", "keep"]).succeeded();
+    bench.plugin(&["down"]).ended_with(2).said("needs --yes");
+    // The CA's volume is only deleted when that was asked for.
+    bench.plugin(&["down", "--yes"]).succeeded().said("stays");
     bench.up();
     assert_eq!(authorities(&bench), before, "the same CA goes on");
+    bench.plugin(&["down", "--yes", "--ca-volume", "keep"]).succeeded().said("stays");
     bench.plugin(&["down", "--yes", "--ca-volume", "delete"]).succeeded();
     for member in &bench.members {
         let kinds =
