@@ -104,10 +104,10 @@ pub async fn ask(member: &Member, agents: &FoundAgents, pod: &str) -> Result<Ans
             source,
         });
     }
-    let text = [&output.stderr[..], &output.stdout[..]].concat();
-    let stderr = super::server::first_lines(&text);
+    // Never a word of its standard output, which is where keys would be.
+    let stderr = super::server::first_lines(&output.stderr);
     // SPIRE 1.15.3, `pkg/agent/endpoints/workload/handler.go`.
-    if String::from_utf8_lossy(&text).contains("no identity issued") {
+    if stderr.contains("no identity issued") {
         return Ok(Answer::NoIdentity);
     }
     Err(AgentError::Failed { namespace, pod, stderr })

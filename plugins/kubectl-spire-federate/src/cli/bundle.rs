@@ -107,7 +107,7 @@ impl FromStr for PairName {
             {
                 Ok(Self { holder: holder.to_owned(), of: of.to_owned() })
             }
-            _ => Err("write it as HOLDER/CLUSTER, such as foo-eks-cluster/bar-eks-cluster".to_owned()),
+            _ => Err("two clusters are needed: write it as HOLDER/CLUSTER, such as foo-eks-cluster/bar-eks-cluster".to_owned()),
         }
     }
 }

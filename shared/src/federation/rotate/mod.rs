@@ -34,6 +34,7 @@ use self::everyone::Everyone;
 use self::record::{Book, Record, Tainted};
 use self::stage::Stage;
 use super::locate::{Located, answering};
+use super::observed::SeenNode;
 use super::status::{is_on, text};
 use super::{FederationError, Step, Watch, observe};
 use crate::fleet::{Member, RequestError};
@@ -170,6 +171,15 @@ pub async fn rotate(
     })
 }
 
+/// Returns the agents that are at work: those on nodes of the cluster. Where no ID tells a node, as with attestors of other kinds,
+/// every one whose SVID has not ended, though its node may be gone.
+fn living<'a>(agents: &'a [Agent], nodes: &[SeenNode], now: Timestamp) -> Vec<&'a Agent> {
+    let allowed = || agents.iter().filter(|agent| !agent.banned && agent.expires_at > now.as_second());
+    let on_nodes: Vec<&Agent> =
+        allowed().filter(|agent| nodes.iter().any(|node| is_on(agent, node))).collect();
+    if on_nodes.is_empty() { allowed().collect() } else { on_nodes }
+}
+
 struct Rotation<'r> {
     own: &'r Member,
     located: Located<'r>,
@@ -191,7 +201,7 @@ impl Rotation<'_> {
                 Stage::Revoke { from, to, tainted } => self.revoke(from, to, &tainted).await?,
                 Stage::Finish { from, to } => {
                     let gone = Wanted::Lacks(self.domain(), from.clone());
-                    self.proven(Before::End, self.everyone.have(&gone)).await?;
+                    self.stop(Before::End, self.everyone.have(&gone).await)?;
                     self.book.remove().await?;
                     return Ok((from, to));
                 }
@@ -200,7 +210,7 @@ impl Rotation<'_> {
     }
 
     async fn prepare(&self, from: String) -> Result<Stage, RotateError> {
-        self.proven(Before::Prepare, self.everyone.have(&self.holds(&from))).await?;
+        self.stop(Before::Prepare, self.everyone.have(&self.holds(&from)).await)?;
         self.step(&Step::PreparingCa);
         let prepared = self.located.server.prepare_authority().await.map_err(FederationError::from)?;
         Ok(Stage::Activate { from, to: prepared.id })
@@ -209,14 +219,14 @@ impl Rotation<'_> {
     async fn activate(&self, from: String, to: String) -> Result<Stage, RotateError> {
         let record = Record { from: from.clone(), to: to.clone(), tainted: None };
         self.book.write(&record).await?;
-        self.proven(Before::Activate, self.everyone.have(&self.holds(&to))).await?;
+        self.stop(Before::Activate, self.everyone.have(&self.holds(&to)).await)?;
         self.step(&Step::ActivatingCa);
         self.located.server.activate_authority(&to).await.map_err(FederationError::from)?;
         Ok(Stage::Taint { from, to })
     }
 
     async fn taint(&self, from: String, to: String) -> Result<Stage, RotateError> {
-        self.proven(Before::Taint, self.everyone.have(&self.holds(&to))).await?;
+        self.stop(Before::Taint, self.everyone.have(&self.holds(&to)).await)?;
         let agents = self.located.server.agents().await.map_err(FederationError::from)?;
         let tainted = Tainted {
             agents: agents.into_iter().map(|agent| (agent.id.to_string(), agent.serial)).collect(),
@@ -231,13 +241,13 @@ impl Rotation<'_> {
         self.step(&Step::TaintingCa);
         self.located.server.taint_authority(&from).await.map_err(FederationError::from)?;
         let signed = Wanted::SignedBy(to.clone());
-        self.proven(Before::Revoke, self.everyone.agents(self.own, &signed)).await?;
-        self.proven(Before::Revoke, self.agents_renewed(tainted)).await?;
-        self.proven(Before::Revoke, self.svids_replaced()).await?;
+        self.stop(Before::Revoke, self.everyone.agents(self.own, &signed).await)?;
+        self.stop(Before::Revoke, self.agents_renewed(tainted).await)?;
+        self.stop(Before::Revoke, self.svids_replaced().await)?;
         let restarted = self.restart_server(tainted).await;
-        self.proven(Before::Revoke, async { restarted }).await?;
+        self.stop(Before::Revoke, restarted)?;
         // The bundle endpoint proves itself by an SVID of the new CA by now.
-        self.proven(Before::Revoke, self.everyone.have(&self.holds(&to))).await?;
+        self.stop(Before::Revoke, self.everyone.have(&self.holds(&to)).await)?;
         self.step(&Step::RevokingCa);
         self.located.server.revoke_authority(&from).await.map_err(FederationError::from)?;
         Ok(Stage::Finish { from, to })
@@ -250,10 +260,9 @@ impl Rotation<'_> {
                 Ok(nodes) => nodes,
                 Err(unread) => return Poll::Pending(unread.why),
             };
-            let lives = |agent: &&Agent| !agent.banned && nodes.iter().any(|node| is_on(agent, node));
             match self.located.server.agents().await {
                 Ok(agents) => {
-                    let living: Vec<&Agent> = agents.iter().filter(lives).collect();
+                    let living = living(&agents, &nodes, Timestamp::now());
                     let renewed = living.iter().filter(|agent| tainted.is_renewed(agent)).count();
                     if renewed == living.len() {
                         return Poll::Ready(());
@@ -327,12 +336,9 @@ impl Rotation<'_> {
         Wanted::Holds(self.domain(), id.to_owned())
     }
 
-    async fn proven(
-        &self,
-        before: Before,
-        proof: impl Future<Output = Result<(), FederationError>>,
-    ) -> Result<(), RotateError> {
-        Box::pin(proof).await.map_err(|source| RotateError::Stopped {
+    /// Makes of what is not so the reason why the rotation stops before a step.
+    fn stop(&self, before: Before, proof: Result<(), FederationError>) -> Result<(), RotateError> {
+        proof.map_err(|source| RotateError::Stopped {
             cluster: self.own.name().to_owned(),
             before,
             source: Box::new(source),
@@ -341,5 +347,51 @@ impl Rotation<'_> {
 
     fn step(&self, step: &Step) {
         self.watch.step(self.own.name(), step);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn agent(id: &str, expires_at: i64, banned: bool) -> Agent {
+        Agent {
+            id: format!("spiffe://foo.com/spire/agent/{id}").parse().unwrap(),
+            attestation_type: "k8s_psat".to_owned(),
+            expires_at,
+            serial: "1".to_owned(),
+            banned,
+            version: None,
+        }
+    }
+
+    #[test]
+    fn agents_of_nodes_that_are_gone_are_not_waited_for_and_unknown_ones_are() {
+        let nodes = [SeenNode { name: "a".into(), uid: "uid-a".into(), ready: true, taints: Vec::new() }];
+        let now = Timestamp::from_second(100).unwrap();
+        let ids = |agents: &[Agent]| {
+            living(agents, &nodes, now).iter().map(|agent| agent.id.path().to_owned()).collect::<Vec<_>>()
+        };
+        let here = agent("k8s_psat/foo/uid-a", 200, false);
+        let gone = agent("k8s_psat/foo/uid-b", 200, false);
+        assert_eq!(ids(&[here, gone]), ["/spire/agent/k8s_psat/foo/uid-a"]);
+        let others = [
+            agent("aws_iid/x", 200, false),
+            agent("aws_iid/ended", 50, false),
+            agent("aws_iid/y", 200, true),
+        ];
+        assert_eq!(ids(&others), ["/spire/agent/aws_iid/x"]);
+    }
+
+    #[test]
+    fn a_new_serial_number_is_a_renewal() {
+        let agent = agent("k8s_psat/foo/uid-a", 200, false);
+        let recorded = |serial: &str| Tainted {
+            agents: [(agent.id.to_string(), serial.to_owned())].into(),
+            server_pod: None,
+        };
+        assert!(!recorded("1").is_renewed(&agent));
+        assert!(recorded("0").is_renewed(&agent));
+        assert!(Tainted::default().is_renewed(&agent), "it attested since");
     }
 }
