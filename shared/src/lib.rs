@@ -5,6 +5,7 @@
 
 pub mod check;
 pub mod cli;
+pub mod command;
 pub mod entry;
 pub mod federation;
 pub mod fleet;
@@ -14,3 +15,4 @@ pub mod mesh;
 pub mod report;
 pub mod spire;
 pub mod trust;
+pub mod watch;
