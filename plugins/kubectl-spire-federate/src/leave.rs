@@ -9,7 +9,7 @@ use spire_mesh::federation::{self, CaVolume, Removal, Ties};
 use spire_mesh::fleet::{Member, each};
 use spire_mesh::manifest::{Deadline, ObjectKey};
 use spire_mesh::mesh::{Cluster, Mesh, MeshText};
-use spire_mesh::report::{Cell, Printer, Progress, Report, Table};
+use spire_mesh::report::{Cell, Printer, Report, Table};
 
 use crate::cli::LeaveArgs;
 use crate::down::{RemovalRow, ca_volumes, refuse_while_mounted, remove};
