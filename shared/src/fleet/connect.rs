@@ -298,10 +298,9 @@ mod tests {
 
     async fn refusal(kubeconfig: &Kubeconfig, context: &str) -> ConnectError {
         let cluster = Cluster {
-            name: "foo".to_owned(),
             context: context.to_owned(),
-            trust_domain: "foo.com".parse().unwrap(),
             spire: Spire::Existing(ExistingSpire::default()),
+            ..Cluster::example("foo", "foo.com")
         };
         let settings =
             KubeSettings { request_timeout: Some(Duration::from_secs(2)), ..KubeSettings::default() };

@@ -9,6 +9,7 @@ mod edit;
 mod error;
 mod file;
 mod init;
+mod istio;
 mod model;
 mod resolve;
 mod shape;
@@ -23,6 +24,8 @@ pub use edit::{EditError, with_cluster, without_cluster};
 pub use error::{MeshFileError, Place, Problem};
 pub use file::schema;
 pub use init::{NewCluster, NewClusterError, NewFileError, new_file};
+pub(crate) use istio::lay;
+pub use istio::{GatewayService, Istio};
 pub use model::{
     BundleEndpoint, CertManagerIssuer, Cluster, EndpointUrl, ExistingSpire, Exposure, IssuerKind, KeyType,
     ManagedSpire, Mesh, Spire, SpireImages, Storage, UpstreamAuthority,

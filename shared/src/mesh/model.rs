@@ -7,6 +7,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Istio;
 use crate::trust::TrustDomain;
 
 /// A set of clusters that trust each other.
@@ -27,8 +28,12 @@ pub struct Cluster {
     pub context: String,
     /// Trust domain of the cluster's SPIRE.
     pub trust_domain: TrustDomain,
+    /// Name of its network: clusters whose pods reach each other directly share one.
+    pub network: String,
     /// The cluster's SPIRE.
     pub spire: Spire,
+    /// The cluster's Istio.
+    pub istio: Istio,
 }
 
 /// Who looks after a cluster's SPIRE.
@@ -200,5 +205,17 @@ impl IssuerKind {
             Self::Issuer => "Issuer",
             Self::ClusterIssuer => "ClusterIssuer",
         }
+    }
+}
+
+#[cfg(test)]
+impl Cluster {
+    /// A cluster with every default, for tests.
+    pub(crate) fn example(name: &str, trust_domain: &str) -> Self {
+        let text = format!(
+            "apiVersion: spire-mesh/v1alpha1\nkind: Mesh\nmetadata: {{name: example}}\nspec:\n  clusters:\n  - {{name: {name}, trustDomain: {trust_domain}}}\n  \
+             - {{name: other, trustDomain: other.example}}\n"
+        );
+        Mesh::parse(&text, "example").expect("a valid mesh file").clusters.swap_remove(0)
     }
 }

@@ -1,6 +1,7 @@
 //! From the file to the mesh: the clusters, each checked on its own and against the others.
 
 use super::file::{ClusterFile, MeshFile, Spec};
+use super::istio;
 use super::shape::{Findings, Where};
 use super::spire::{self, Layer};
 use super::tree::{Path, Step};
@@ -14,7 +15,7 @@ pub(super) fn resolve(file: MeshFile, findings: &mut Findings) -> Option<Mesh> {
         .metadata
         .and_then(|metadata| metadata.name)
         .and_then(|name| checked(values::dns_label(&name), keys(&["metadata", "name"]), findings));
-    let Spec { spire, clusters } = file.spec?;
+    let Spec { spire, istio, clusters } = file.spec?;
     let clusters = clusters?;
     if clusters.len() < 2 {
         let count = if clusters.is_empty() { "no cluster" } else { "one cluster only" };
@@ -32,11 +33,14 @@ pub(super) fn resolve(file: MeshFile, findings: &mut Findings) -> Option<Mesh> {
         findings,
     );
 
+    let istio = istio.unwrap_or_default();
+    let istio = istio::Layer { file: &istio, path: keys(&["spec", "istio"]) };
+    istio.refuse_reserved(findings);
     let mut resolved = Vec::with_capacity(clusters.len());
     let mut seen = Seen::default();
     for (index, cluster) in clusters.into_iter().enumerate() {
         let defaults = Layer { file: &defaults, path: path.clone() };
-        resolved.push(resolve_cluster(index, cluster, &defaults, &mut seen, findings));
+        resolved.push(resolve_cluster(index, cluster, (&defaults, &istio), &mut seen, findings));
     }
     // Their only values are the ones that this code is for.
     let _ = (file.api_version?, file.kind?);
@@ -46,12 +50,12 @@ pub(super) fn resolve(file: MeshFile, findings: &mut Findings) -> Option<Mesh> {
 fn resolve_cluster(
     index: usize,
     cluster: ClusterFile,
-    defaults: &Layer<'_>,
+    (defaults, istio_defaults): (&Layer<'_>, &istio::Layer<'_>),
     seen: &mut Seen,
     findings: &mut Findings,
 ) -> Option<Cluster> {
     let at = |key: &str| [&below(index)[..], &[Step::Key(key.to_owned())]].concat();
-    let ClusterFile { name, trust_domain, context, spire } = cluster;
+    let ClusterFile { name, trust_domain, context, network, spire, istio } = cluster;
 
     let name = name.and_then(|name| checked(values::dns_label(&name), at("name"), findings));
     let trust_domain = trust_domain.and_then(|text| {
@@ -74,6 +78,13 @@ fn resolve_cluster(
     {
         seen.contexts.add("context", context, context_path, findings);
     }
+    let network = match network {
+        Some(network) => checked(values::dns_label(&network), at("network"), findings),
+        None => name.clone(),
+    };
+    let istio = istio.unwrap_or_default();
+    let istio = istio::Layer { file: &istio, path: at("istio") };
+    let istio = istio::resolve(&istio, istio_defaults, findings);
     let own = spire.unwrap_or_default();
     let own = Layer { file: &own, path: at("spire") };
     let spire = spire::resolve(&own, defaults, findings);
@@ -87,7 +98,14 @@ fn resolve_cluster(
     {
         checked(values::label_value(trust_domain.as_str()), at("trustDomain"), findings);
     }
-    Some(Cluster { name: name?, context: context?, trust_domain: trust_domain?, spire: spire? })
+    Some(Cluster {
+        name: name?,
+        context: context?,
+        trust_domain: trust_domain?,
+        network: network?,
+        spire: spire?,
+        istio: istio?,
+    })
 }
 
 /// What only one cluster may have.

@@ -253,3 +253,11 @@ fn an_upstream_authority_needs_an_issuer_with_valid_names() {
         |                               ^
     ");
 }
+
+#[test]
+fn what_istio_must_not_be_told_twice_is_refused() {
+    insta::assert_snapshot!(refused(&format!(
+        "{HEAD}  istio:\n    profile: ambient\n    tag: '-1'\n    istioctl: -x\n    meshConfig: {{trustDomain: a, caCertificates: []}}\n    \
+         values: {{global: {{network: a, meshID: b, proxy: {{}}}}, meshConfig: {{}}, sidecarInjectorWebhook: {{templates: {{spire: x}}}}}}\n{TWO}"
+    )));
+}

@@ -73,12 +73,7 @@ fn with_upstream(spire: ManagedSpire, kind: IssuerKind, namespace: &str) -> Mana
 }
 
 fn cluster(name: &str, trust_domain: &str, spire: &ManagedSpire) -> Cluster {
-    Cluster {
-        name: name.into(),
-        context: name.into(),
-        trust_domain: trust_domain.parse().unwrap(),
-        spire: Spire::Managed(Box::new(spire.clone())),
-    }
+    Cluster { spire: Spire::Managed(Box::new(spire.clone())), ..Cluster::example(name, trust_domain) }
 }
 
 fn everything(name: &str, trust_domain: &str, spire: &ManagedSpire) -> Vec<Object> {
