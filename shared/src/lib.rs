@@ -13,6 +13,7 @@ pub mod hint;
 pub mod istio;
 pub mod manifest;
 pub mod mesh;
+pub mod multicluster;
 pub mod report;
 pub mod spire;
 pub mod trust;
