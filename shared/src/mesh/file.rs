@@ -9,6 +9,7 @@ use schemars::transform::{Transform, transform_subschemas};
 use schemars::{JsonSchema, Schema, generate::SchemaSettings};
 use serde::{Deserialize, Serialize};
 
+use super::demo::DemoFile;
 use super::shape::{self, Findings};
 use super::tree::Node;
 use super::{IssuerKind, KeyType, defaults};
@@ -56,6 +57,8 @@ pub(super) struct Metadata {
 pub(super) struct Spec {
     /// Defaults for every cluster. A cluster's own `spire` wins key by key.
     pub(super) spire: Option<SpireFile>,
+    /// The demo applications.
+    pub(super) demo: Option<DemoFile>,
     /// The clusters, at least two.
     #[schemars(required, length(min = 2))]
     pub(super) clusters: Option<Vec<ClusterFile>>,

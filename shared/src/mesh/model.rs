@@ -7,6 +7,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::DemoImages;
 use crate::trust::TrustDomain;
 
 /// A set of clusters that trust each other.
@@ -16,6 +17,8 @@ pub struct Mesh {
     pub name: String,
     /// At least two, with different names, contexts and trust domains, in the order of the file.
     pub clusters: Vec<Cluster>,
+    /// Images of the demo applications.
+    pub demo: DemoImages,
 }
 
 /// One cluster of the mesh.
