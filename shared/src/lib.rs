@@ -10,6 +10,7 @@ pub mod entry;
 pub mod federation;
 pub mod fleet;
 pub mod hint;
+pub mod istio;
 pub mod manifest;
 pub mod mesh;
 pub mod report;

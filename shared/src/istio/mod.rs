@@ -1,0 +1,3 @@
+//! Istio in the clusters of a mesh.
+
+pub mod demo;
