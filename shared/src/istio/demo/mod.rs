@@ -20,7 +20,10 @@ const HELLOWORLD_FILES: [&str; 2] = [
     include_str!("../../../../manifests/demo/helloworld-ingress.yaml"),
 ];
 const SLEEP_FILES: [&str; 1] = [include_str!("../../../../manifests/demo/sleep.yaml")];
-const BOOKINFO_FILES: [&str; 1] = [include_str!("../../../../manifests/demo/bookinfo.yaml")];
+const BOOKINFO_FILES: [&str; 2] = [
+    include_str!("../../../../manifests/demo/bookinfo.yaml"),
+    include_str!("../../../../manifests/demo/bookinfo-ingress.yaml"),
+];
 
 /// A demo application.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ValueEnum)]

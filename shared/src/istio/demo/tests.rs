@@ -1,5 +1,8 @@
 use std::collections::BTreeSet;
 
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{Namespace, Service, ServiceAccount};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::*;
@@ -94,6 +97,24 @@ fn every_manifest_has_kinds_that_are_known_and_defaults_that_are_those_of_the_me
     }
     assert_eq!(plain, defaults);
     assert_eq!(namespaces, Demo::ALL.map(|demo| demo.name().to_owned()).into());
+}
+
+#[test]
+fn no_field_of_a_manifest_is_one_that_kubernetes_does_not_know() {
+    fn read_and_written<T: DeserializeOwned + Serialize>(object: &Object) -> Object {
+        Object::of(&object.to_typed::<T>().unwrap()).unwrap()
+    }
+    for object in Demo::ALL.into_iter().flat_map(Demo::files).flat_map(|file| parse_yaml(file).unwrap()) {
+        let known = match object.key().kind {
+            Kind::Namespace => read_and_written::<Namespace>(&object),
+            Kind::ServiceAccount => read_and_written::<ServiceAccount>(&object),
+            Kind::Service => read_and_written::<Service>(&object),
+            Kind::Deployment => read_and_written::<Deployment>(&object),
+            // Of Istio.
+            _ => continue,
+        };
+        assert_eq!(known.to_value(), object.to_value());
+    }
 }
 
 #[test]
