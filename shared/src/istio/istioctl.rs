@@ -15,7 +15,7 @@ use crate::manifest::{Object, YamlError, parse_yaml};
 use crate::report::one_line;
 
 /// How long `istioctl` may take. It needs half a second, and asks no cluster.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 /// How many lines of what it says about an error are repeated.
 const MOST_LINES: usize = 5;
 
@@ -200,18 +200,18 @@ mod tests {
     use super::*;
 
     fn script(text: &str) -> (tempfile::TempDir, PathBuf) {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = tempfile::tempdir().expect("a folder for the test");
         let path = folder.path().join("istioctl");
-        fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::write(&path, format!("#!/bin/sh\n{text}\n")).expect("a folder for the test");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("a folder for the test");
         (folder, path)
     }
 
     async fn refused(text: &str) -> (String, String) {
         let (folder, path) = script(text);
-        let error = Istioctl::find(&path).await.unwrap_err();
+        let error = Istioctl::find(&path).await.expect_err("it is wrong");
         let hide = |text: String| text.replace(&folder.path().display().to_string(), "DIR");
-        (hide(error.to_string()), hide(error.hint().unwrap()))
+        (hide(error.to_string()), hide(error.hint().expect("a hint")))
     }
 
     #[tokio::test]

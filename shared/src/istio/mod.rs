@@ -4,6 +4,7 @@
 //! nothing, and everything can be found and taken away again.
 
 pub mod config;
+pub mod demo;
 pub mod desired;
 pub mod istioctl;
 pub mod istiod;

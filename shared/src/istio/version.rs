@@ -30,7 +30,7 @@ pub struct IstioVersionError(String);
 impl IstioVersion {
     /// Tells whether istiod admits workloads of other trust domains without giving them the rights of its own: through
     /// `caCertificates[].trustDomains` (release note `watch-remote-mesh-config`, 1.29). Before, `trustDomainAliases` has to
-    /// say it, which also makes an AuthorizationPolicy for a workload of one domain admit that of the other.
+    /// say it, which also makes an `AuthorizationPolicy` for a workload of one domain admit that of the other.
     #[must_use]
     pub fn keeps_trust_domains_apart(self) -> bool {
         (self.major, self.minor) >= (1, 29)

@@ -17,7 +17,28 @@ use crate::hint::Hint;
 /// # Errors
 /// [`DeleteError::List`] when a kind cannot be listed. A kind that does not exist has no objects.
 pub async fn owned(client: &kube::Client, owner: &Owner) -> Result<Vec<ObjectKey>, DeleteError> {
-    let params = ListParams::default().labels(&owner.selector());
+    selected(client, owner, &owner.selector()).await
+}
+
+/// Lists those of the owner's objects that also carry this label with this value.
+///
+/// # Errors
+/// As [`owned`].
+pub async fn owned_with(
+    client: &kube::Client,
+    owner: &Owner,
+    label: &str,
+    value: &str,
+) -> Result<Vec<ObjectKey>, DeleteError> {
+    selected(client, owner, &format!("{},{label}={value}", owner.selector())).await
+}
+
+async fn selected(
+    client: &kube::Client,
+    owner: &Owner,
+    selector: &str,
+) -> Result<Vec<ObjectKey>, DeleteError> {
+    let params = ListParams::default().labels(selector);
     let lists = owner.tool.kinds().map(|kind| {
         let (api, params) = (kind.api(client, None), params.clone());
         async move {

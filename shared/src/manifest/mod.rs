@@ -20,7 +20,7 @@ mod yaml;
 pub use apply::{Applied, ApplyError, Change, apply};
 pub use counts::Counts;
 pub use diff::FieldChange;
-pub use inventory::{DeleteError, Deletion, delete, owned};
+pub use inventory::{DeleteError, Deletion, delete, owned, owned_with};
 pub use kind::Kind;
 pub use mesh_plan::{ClusterPlan, Later, MeshPlan};
 pub use object::{Object, ObjectError, ObjectKey};

@@ -9,6 +9,7 @@ use schemars::transform::{Transform, transform_subschemas};
 use schemars::{JsonSchema, Schema, generate::SchemaSettings};
 use serde::{Deserialize, Serialize};
 
+use super::demo::DemoFile;
 use super::istio::IstioFile;
 use super::shape::{self, Findings};
 use super::tree::Node;
@@ -59,6 +60,8 @@ pub(super) struct Spec {
     pub(super) spire: Option<SpireFile>,
     /// Defaults for every cluster. A cluster's own `istio` wins key by key.
     pub(super) istio: Option<IstioFile>,
+    /// The demo applications.
+    pub(super) demo: Option<DemoFile>,
     /// The clusters, at least two.
     #[schemars(required, length(min = 2))]
     pub(super) clusters: Option<Vec<ClusterFile>>,

@@ -160,8 +160,8 @@ pub(super) fn resolve(own: &Layer<'_>, defaults: &Layer<'_>, findings: &mut Find
         profile: profile.unwrap_or_else(|| Some(defaults::ISTIO_PROFILE.to_owned()))?,
         east_west_gateway: east_west?,
         ingress_gateway: if has_ingress { Some(ingress?) } else { None },
-        mesh_config: layered(&own.file.mesh_config, &defaults.file.mesh_config),
-        values: layered(&own.file.values, &defaults.file.values),
+        mesh_config: layered(own.file.mesh_config.as_ref(), defaults.file.mesh_config.as_ref()),
+        values: layered(own.file.values.as_ref(), defaults.file.values.as_ref()),
     })
 }
 
@@ -195,8 +195,8 @@ fn given<T>(value: Option<Option<T>>) -> Option<Option<T>> {
 }
 
 /// Lays a map over another, key by key at every depth.
-fn layered(over: &Option<Map<String, Value>>, under: &Option<Map<String, Value>>) -> Map<String, Value> {
-    let mut merged = under.clone().unwrap_or_default();
+fn layered(over: Option<&Map<String, Value>>, under: Option<&Map<String, Value>>) -> Map<String, Value> {
+    let mut merged = under.cloned().unwrap_or_default();
     if let Some(over) = over {
         lay(&mut merged, over);
     }

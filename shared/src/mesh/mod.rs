@@ -5,6 +5,7 @@
 //! `edit` adds a cluster to the text or takes one out, and leaves the rest as somebody wrote it.
 
 mod defaults;
+mod demo;
 mod edit;
 mod error;
 mod file;
@@ -20,6 +21,7 @@ mod values;
 
 use std::path::{Path, PathBuf};
 
+pub use demo::DemoImages;
 pub use edit::{EditError, with_cluster, without_cluster};
 pub use error::{MeshFileError, Place, Problem};
 pub use file::schema;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::DemoImages;
 use super::Istio;
 use crate::trust::TrustDomain;
 
@@ -17,6 +18,8 @@ pub struct Mesh {
     pub name: String,
     /// At least two, with different names, contexts and trust domains, in the order of the file.
     pub clusters: Vec<Cluster>,
+    /// Images of the demo applications.
+    pub demo: DemoImages,
 }
 
 /// One cluster of the mesh.

@@ -5,7 +5,7 @@ use super::istio;
 use super::shape::{Findings, Where};
 use super::spire::{self, Layer};
 use super::tree::{Path, Step};
-use super::{Cluster, Mesh, Spire, UpstreamAuthority, values};
+use super::{Cluster, Mesh, Spire, UpstreamAuthority, demo, values};
 use crate::trust::TrustDomain;
 
 /// Checks what the file says and fills in what it leaves out. `None` when something needed is missing or wrong, which has
@@ -15,7 +15,8 @@ pub(super) fn resolve(file: MeshFile, findings: &mut Findings) -> Option<Mesh> {
         .metadata
         .and_then(|metadata| metadata.name)
         .and_then(|name| checked(values::dns_label(&name), keys(&["metadata", "name"]), findings));
-    let Spec { spire, istio, clusters } = file.spec?;
+    let Spec { spire, istio, demo, clusters } = file.spec?;
+    let demo = demo::resolve(demo, findings);
     let clusters = clusters?;
     if clusters.len() < 2 {
         let count = if clusters.is_empty() { "no cluster" } else { "one cluster only" };
@@ -44,7 +45,7 @@ pub(super) fn resolve(file: MeshFile, findings: &mut Findings) -> Option<Mesh> {
     }
     // Their only values are the ones that this code is for.
     let _ = (file.api_version?, file.kind?);
-    Some(Mesh { name: name?, clusters: resolved.into_iter().collect::<Option<_>>()? })
+    Some(Mesh { name: name?, clusters: resolved.into_iter().collect::<Option<_>>()?, demo: demo? })
 }
 
 fn resolve_cluster(
@@ -139,7 +140,7 @@ pub(super) fn checked<T>(result: Result<T, String>, path: Path, findings: &mut F
     result.map_err(|message| findings.add(message, path)).ok()
 }
 
-fn keys(keys: &[&str]) -> Path {
+pub(super) fn keys(keys: &[&str]) -> Path {
     keys.iter().map(|&key| Step::Key(key.to_owned())).collect()
 }
 

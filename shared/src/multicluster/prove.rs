@@ -14,7 +14,7 @@ use crate::manifest::wait::until;
 use crate::mesh::Cluster;
 
 /// How long a new way through a load balancer may take to let something through.
-const WAY_WITHIN: Duration = Duration::from_secs(120);
+const WAY_WITHIN: Duration = Duration::from_mins(2);
 
 /// Proves one cluster's part of the mesh, and returns what is not so.
 pub(super) async fn prove(run: &Run<'_>, own: &Ready<'_>, ready: &[Ready<'_>]) -> Vec<InstallError> {

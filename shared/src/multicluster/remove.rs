@@ -20,7 +20,7 @@ use crate::manifest::{self, Deadline, Deletion, Kind, MANAGED_BY_LABEL, ObjectKe
 use crate::mesh::Mesh;
 use crate::watch::Watch;
 
-/// The ConfigMap that istiod puts into every namespace.
+/// The `ConfigMap` that istiod puts into every namespace.
 const ROOT_CERTIFICATE: &str = "istio-ca-root-cert";
 /// How many definitions are looked at, at the same time.
 const AT_ONCE: usize = 8;

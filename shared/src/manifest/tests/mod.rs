@@ -194,6 +194,22 @@ async fn deleting_takes_what_is_owned_in_the_opposite_order() {
         .unwrap();
 }
 
+#[tokio::test]
+async fn a_part_of_what_is_owned_is_found_by_a_label_of_its_own() {
+    let server = Server::default();
+    server.put(NAMESPACE, namespace().to_value());
+    let mut part = config_map("a");
+    part.labels_mut().insert("example.com/part".to_owned(), "one".to_owned());
+    server.put(CONFIG_MAP, part.to_value());
+    let found = async |mesh: &str, value: &str| {
+        let owner = Owner::new(Tool::SpireFederate, mesh);
+        owned_with(&server.client(), &owner, "example.com/part", value).await.unwrap()
+    };
+    assert_eq!(found("demo", "one").await, [part.key().clone()]);
+    assert_eq!(found("demo", "two").await, []);
+    assert_eq!(found("other", "one").await, []);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_workload_that_does_not_come_up_tells_why() {
     let server = Server::default();

@@ -32,6 +32,26 @@ fn a_clusters_own_keys_win_one_by_one() {
 }
 
 #[test]
+fn images_of_the_demos_have_defaults_one_by_one() {
+    let mesh = parse(&format!(
+        "{HEAD}  demo: {{images: {{sleep: 'mirror/curl:1', reviewsV3: mirror/reviews:3}}}}\n{TWO}"
+    ));
+    insta::assert_debug_snapshot!(mesh.demo, @r#"
+    DemoImages {
+        helloworld_v1: "docker.io/istio/examples-helloworld-v1:1.0",
+        helloworld_v2: "docker.io/istio/examples-helloworld-v2:1.0",
+        sleep: "mirror/curl:1",
+        productpage: "docker.io/istio/examples-bookinfo-productpage-v1:1.20.3",
+        details: "docker.io/istio/examples-bookinfo-details-v1:1.20.3",
+        ratings: "docker.io/istio/examples-bookinfo-ratings-v1:1.20.3",
+        reviews_v1: "docker.io/istio/examples-bookinfo-reviews-v1:1.20.3",
+        reviews_v2: "docker.io/istio/examples-bookinfo-reviews-v2:1.20.3",
+        reviews_v3: "mirror/reviews:3",
+    }
+    "#);
+}
+
+#[test]
 fn the_default_life_of_svids_follows_a_short_ca() {
     let mesh = parse(&with_cluster("{caTTL: 3h}"));
     assert_eq!(managed(&mesh.clusters[0]).svid_ttl, Duration::from_mins(30));
