@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use spire_mesh::cli::{ConfirmArgs, KubeArgs, MeshArgs, OutputArgs, VerbosityArgs, WaitArgs};
 use spire_mesh::entry::CommandLine;
+use spire_mesh::istio::demo::Demo;
 
 /// Install Istio on several clusters as one mesh whose workloads have their identity from SPIRE
 ///
@@ -55,6 +56,10 @@ Examples:
   kubectl mesh-install plan
   kubectl mesh-install render --to manifests/
 
+  # Applications to try it with
+  kubectl mesh-install demo helloworld
+  kubectl mesh-install demo sleep
+
   # Take it away again; SPIRE stays
   kubectl mesh-install down";
 
@@ -68,6 +73,7 @@ Examples:
   kubectl mesh-install plan -o wide")]
     Plan,
     Render(RenderArgs),
+    Demo(DemoArgs),
     Down(DownArgs),
 }
 
@@ -99,6 +105,29 @@ pub(crate) struct RenderArgs {
     /// Folder to write to, one file for each cluster; standard output without it
     #[arg(long, value_name = "FOLDER")]
     pub(crate) to: Option<PathBuf>,
+}
+
+/// Put a demo application on the clusters, or take it away
+///
+/// helloworld: v1 on the first cluster and v2 on the others, and a route through the ingress gateway. sleep: a pod with curl on every
+/// cluster. bookinfo: on the first cluster. The images are in the mesh file.
+#[derive(Clone, Copy, Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  kubectl mesh-install demo helloworld
+  kubectl mesh-install demo sleep --yes
+  kubectl mesh-install demo bookinfo --dry-run
+  kubectl mesh-install demo bookinfo --remove --yes")]
+pub(crate) struct DemoArgs {
+    /// Which one
+    pub(crate) demo: Demo,
+    /// Take it away instead
+    #[arg(long)]
+    pub(crate) remove: bool,
+    #[command(flatten)]
+    pub(crate) confirm: ConfirmArgs,
+    #[command(flatten)]
+    pub(crate) wait: WaitArgs,
 }
 
 /// Remove what `up` and `demo` made

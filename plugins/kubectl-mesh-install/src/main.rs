@@ -2,6 +2,7 @@
 
 mod addresses;
 mod cli;
+mod demo;
 mod down;
 mod plan;
 mod render;

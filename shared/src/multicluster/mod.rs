@@ -8,6 +8,7 @@
 //!
 //! Nothing here prints: what is being done goes to a [`Watch`](crate::watch::Watch).
 
+mod demo;
 mod error;
 mod plan;
 mod preflight;
@@ -17,6 +18,7 @@ mod remove;
 mod step;
 mod up;
 
+pub use demo::{install_demo, installed_demo, plan_demo, remove_demo};
 pub use error::InstallError;
 pub use plan::{ApiServers, Rendered, plan, render};
 pub use preflight::{PreflightError, preflight};

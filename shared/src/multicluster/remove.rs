@@ -20,8 +20,9 @@ use crate::manifest::{self, Deadline, Deletion, Kind, MANAGED_BY_LABEL, ObjectKe
 use crate::mesh::Mesh;
 use crate::watch::Watch;
 
-/// The `ConfigMap` that istiod puts into every namespace.
-const ROOT_CERTIFICATE: &str = "istio-ca-root-cert";
+/// The `ConfigMap`s that istiod puts into every namespace, and their label.
+const OF_ISTIOD: [&str; 2] = ["istio-ca-root-cert", "istio-ca-crl"];
+const OF_ISTIOD_LABEL: &str = "istio.io/config=true";
 /// How many definitions are looked at, at the same time.
 const AT_ONCE: usize = 8;
 
@@ -137,7 +138,7 @@ pub async fn down(
             let rest: Vec<ObjectKey> = keys.iter().filter(|key| !goes_first(key)).cloned().collect();
             let count = delete(member, &rest, deadline).await?;
             if count > 0 {
-                root_certificates(member).await?;
+                configuration_maps(member).await?;
             }
             Ok(first + count)
         };
@@ -176,19 +177,19 @@ async fn delete(member: &Member, keys: &[ObjectKey], deadline: Deadline<'_>) -> 
 }
 
 /// Deletes what istiod has put into every namespace: with it gone, nobody else does.
-async fn root_certificates(member: &Member) -> Result<(), InstallError> {
+async fn configuration_maps(member: &Member) -> Result<(), InstallError> {
     let all: Api<ConfigMap> = Api::all(member.client().clone());
-    let params = ListParams::default()
-        .labels("istio.io/config=true")
-        .fields(&format!("metadata.name={ROOT_CERTIFICATE}"));
-    let list = all.list_metadata(&params).await.map_err(|error| request("ConfigMaps of istiod", &error))?;
-    for map in list.items {
-        let namespace = map.namespace().unwrap_or_default();
+    let list = all
+        .list_metadata(&ListParams::default().labels(OF_ISTIOD_LABEL))
+        .await
+        .map_err(|error| request("ConfigMaps of istiod", &error))?;
+    for map in list.items.iter().filter(|map| OF_ISTIOD.contains(&map.name_any().as_str())) {
+        let (namespace, name) = (map.namespace().unwrap_or_default(), map.name_any());
         let maps: Api<ConfigMap> = Api::namespaced(member.client().clone(), &namespace);
-        match maps.delete(ROOT_CERTIFICATE, &DeleteParams::default()).await {
+        match maps.delete(&name, &DeleteParams::default()).await {
             Ok(_) => {}
             Err(error) if RequestError::from(&error).is_not_found() => {}
-            Err(error) => return Err(request(&format!("ConfigMap {namespace}/{ROOT_CERTIFICATE}"), &error)),
+            Err(error) => return Err(request(&format!("ConfigMap {namespace}/{name}"), &error)),
         }
     }
     Ok(())

@@ -1,5 +1,8 @@
 use std::fmt;
 
+use super::InstallError;
+use crate::istio::demo::Demo;
+use crate::manifest::Counts;
 use crate::watch::{Ended, Stage};
 
 /// What a cluster is busy with, or has just come through.
@@ -7,6 +10,8 @@ use crate::watch::{Ended, Stage};
 pub enum Step {
     /// Applying Istio's objects.
     Applying,
+    /// Applying a demo's objects.
+    ApplyingDemo(Demo),
     /// Waiting for the token with which other clusters read this one.
     WaitingForToken,
     /// Waiting for the other clusters.
@@ -35,10 +40,21 @@ pub enum Step {
     Failed(String),
 }
 
+impl Step {
+    /// Says how applying ended.
+    pub(super) fn ended(result: &Result<Counts, InstallError>) -> Self {
+        match result {
+            Ok(counts) => Self::Done(counts.to_string()),
+            Err(error) => Self::Failed(error.to_string()),
+        }
+    }
+}
+
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Applying => f.write_str("applying Istio"),
+            Self::ApplyingDemo(demo) => write!(f, "applying {demo}"),
             Self::WaitingForToken => f.write_str("waiting for the token that other clusters read it with"),
             Self::WaitingForPeers => f.write_str("waiting for the other clusters"),
             Self::GivingAccess => f.write_str("writing remote secrets"),
