@@ -45,7 +45,8 @@ pub(super) struct SocketAddress {
 pub(super) struct FilterChain {
     #[serde(default)]
     pub(super) name: String,
-    pub(super) filter_chain_match: Option<FilterChainMatch>,
+    #[serde(rename = "filter_chain_match")]
+    pub(super) matched: Option<FilterChainMatch>,
     pub(super) transport_socket: Option<TransportSocket>,
 }
 
@@ -97,7 +98,8 @@ pub(super) struct TlsContext {
     kind: String,
     #[serde(default)]
     pub(super) require_client_certificate: bool,
-    common_tls_context: Option<CommonTlsContext>,
+    #[serde(rename = "common_tls_context")]
+    common: Option<CommonTlsContext>,
 }
 
 #[derive(Deserialize)]
@@ -150,13 +152,13 @@ struct Regex {
 impl TlsContext {
     /// Tells whether this side shows a certificate.
     pub(super) fn has_certificate(&self) -> bool {
-        self.common_tls_context.as_ref().is_some_and(|common| {
+        self.common.as_ref().is_some_and(|common| {
             !common.tls_certificate_sds_secret_configs.is_empty() || !common.tls_certificates.is_empty()
         })
     }
 
     pub(super) fn validation_contexts(&self) -> impl Iterator<Item = &ValidationContext> {
-        let common = self.common_tls_context.iter();
+        let common = self.common.iter();
         common.flat_map(|common| {
             let combined = common.combined_validation_context.as_ref();
             let default = combined.and_then(|combined| combined.default_validation_context.as_ref());

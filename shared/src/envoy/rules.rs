@@ -135,7 +135,7 @@ fn inbound_chains(listener: Listener) -> Vec<InboundChain> {
     let own_port = listener.address.and_then(|address| address.socket_address?.port_value);
     let default = listener.default_filter_chain;
     let chains = listener.filter_chains.into_iter().chain(default).filter_map(|chain| {
-        let matched = chain.filter_chain_match.unwrap_or_default();
+        let matched = chain.matched.unwrap_or_default();
         // What is sent to the port of the listener itself ends in a black hole, lest it be called in circles.
         if matched.destination_port.is_some() && matched.destination_port == own_port {
             return None;

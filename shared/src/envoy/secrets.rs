@@ -140,7 +140,7 @@ impl ProxySecrets {
             certificate.private_key,
             certificate.pkcs12,
             certificate.password,
-            secret.generic_secret,
+            secret.generic,
             secret.session_ticket_keys,
         ];
         self.key_was_shown |= keys.contains(&Some(Key::Shown));
@@ -215,7 +215,8 @@ struct Entry {
 struct Secret {
     tls_certificate: Option<TlsCertificate>,
     validation_context: Option<ValidationContext>,
-    generic_secret: Option<Key>,
+    #[serde(rename = "generic_secret")]
+    generic: Option<Key>,
     session_ticket_keys: Option<Key>,
 }
 

@@ -207,6 +207,7 @@ impl Certificate {
     ///
     /// # Errors
     /// [`SpiffeIdError`] when its only URI is no SPIFFE ID.
+    #[must_use]
     pub fn spiffe_id(&self) -> Option<Result<SpiffeId, SpiffeIdError>> {
         // An escaped text holds a backslash, and no SPIFFE ID does.
         match self.uris.as_slice() {

@@ -7,7 +7,7 @@ use crate::trust::TrustBundle;
 /// Finds a path from a certificate to an authority of a bundle, at a time in seconds since 1970 (UTC).
 ///
 /// Only authorities that are valid then are taken: webpki does not look at the dates of what it is told to trust, while
-/// Envoy (BoringSSL) and SPIRE (Go) do.
+/// Envoy (`BoringSSL`) and SPIRE (Go) do.
 ///
 /// # Errors
 /// What webpki says of the path that came furthest.

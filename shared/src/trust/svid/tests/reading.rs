@@ -2,30 +2,31 @@ use std::process::{Command, Stdio};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use rcgen::{PublicKeyData, RsaKeySize, SignatureAlgorithm, SigningKey};
+use rcgen::{RsaKeySize, SignatureAlgorithm, SigningKey};
 
 use super::*;
 use crate::trust::svid::{Certificate, CertificateError, ChainError};
 
-fn read(params: &CertificateParams, key: &(impl PublicKeyData + SigningKey)) -> Certificate {
+fn read(params: &CertificateParams, key: &impl SigningKey) -> Certificate {
     Certificate::from_der(params.self_signed(key).unwrap().der().to_vec()).unwrap()
 }
 
 #[test]
 fn keys_and_signatures_of_every_kind_are_named_and_verified() {
-    let algorithms: [(&SignatureAlgorithm, &str, Option<usize>, Option<&str>, &str); 4] = [
-        (&rcgen::PKCS_ECDSA_P256_SHA256, "EC", Some(256), Some("P-256"), "ecdsa-with-SHA256"),
-        (&rcgen::PKCS_ECDSA_P384_SHA384, "EC", Some(384), Some("P-384"), "ecdsa-with-SHA384"),
-        (&rcgen::PKCS_ECDSA_P521_SHA512, "EC", Some(521), Some("P-521"), "ecdsa-with-SHA512"),
-        (&rcgen::PKCS_ED25519, "Ed25519", None, None, "ED25519"),
+    type Names<'a> = (&'a str, Option<usize>, Option<&'a str>);
+    let algorithms: [(&SignatureAlgorithm, Names<'_>, &str); 4] = [
+        (&rcgen::PKCS_ECDSA_P256_SHA256, ("EC", Some(256), Some("P-256")), "ecdsa-with-SHA256"),
+        (&rcgen::PKCS_ECDSA_P384_SHA384, ("EC", Some(384), Some("P-384")), "ecdsa-with-SHA384"),
+        (&rcgen::PKCS_ECDSA_P521_SHA512, ("EC", Some(521), Some("P-521")), "ecdsa-with-SHA512"),
+        (&rcgen::PKCS_ED25519, ("Ed25519", None, None), "ED25519"),
     ];
-    for (algorithm, name, bits, curve, signature) in algorithms {
+    for (algorithm, names, signature) in algorithms {
         let key = || KeyPair::generate_for(algorithm).unwrap();
         let root = CertifiedIssuer::self_signed(ca("root"), key()).unwrap();
         let der = leaf().signed_by(&key(), &root).unwrap().der().to_vec();
         let chain = Chain::from_ders([der]).unwrap();
         let public = &chain.leaf.public_key;
-        assert_eq!((public.algorithm.as_str(), public.bits, public.curve.as_deref()), (name, bits, curve));
+        assert_eq!((public.algorithm.as_str(), public.bits, public.curve.as_deref()), names);
         assert_eq!(chain.leaf.signature_algorithm, signature);
         assert_eq!(verify(&chain, &bundle_of("foo.com", &[&root]), at()).broken, [], "{signature}");
     }
