@@ -1,11 +1,14 @@
 //! Putting a demo on the clusters, and taking it away.
 
 use futures::future::{join_all, try_join_all};
+use kube::api::ListParams;
 
+use super::plan::owner;
+use super::up::request;
 use super::{InstallError, Step};
 use crate::fleet::{ClusterErrors, Member, each};
 use crate::istio::demo::{Demo, Role, installed, objects, workloads};
-use crate::manifest::{self, ClusterPlan, Counts, Deadline, MeshPlan, ObjectKey, deployment_ready};
+use crate::manifest::{self, ClusterPlan, Counts, Deadline, Kind, MeshPlan, ObjectKey, deployment_ready};
 use crate::mesh::Mesh;
 use crate::watch::Watch;
 
@@ -19,10 +22,20 @@ pub async fn plan_demo(
     demo: Demo,
 ) -> Result<MeshPlan, ClusterErrors<InstallError>> {
     let clusters = each(members, |member| async move {
+        injects(mesh, member).await?;
         let plan = manifest::plan(member.client(), &objects(demo, mesh, &member.cluster)).await?;
         Ok::<_, InstallError>(ClusterPlan { cluster: member.name().to_owned(), plan, later: Vec::new() })
     });
     Ok(MeshPlan { mesh: mesh.name.clone(), clusters: clusters.await.into_all()? })
+}
+
+/// Refuses a cluster in which pods would get no sidecar.
+async fn injects(mesh: &Mesh, member: &Member) -> Result<(), InstallError> {
+    let injectors = Kind::MutatingWebhookConfiguration.api(member.client(), None);
+    let params = ListParams::default().labels(&owner(mesh).selector());
+    let found =
+        injectors.list_metadata(&params).await.map_err(|error| request("webhooks of Istio", &error))?;
+    if found.items.is_empty() { Err(InstallError::NoIstio { mesh: mesh.name.clone() }) } else { Ok(()) }
 }
 
 /// Puts a demo on the clusters and waits until it is ready.

@@ -47,6 +47,12 @@ pub enum InstallError {
         /// Why.
         reason: String,
     },
+    /// There is no Istio yet.
+    #[error("there is no Istio of mesh {mesh}, so pods would start without a sidecar")]
+    NoIstio {
+        /// Name of the mesh.
+        mesh: String,
+    },
     /// Another cluster did not get far enough to be part of the mesh.
     #[error("not connected with {peer}: that cluster did not come up")]
     PeerMissing {
@@ -114,6 +120,7 @@ impl Hint for InstallError {
             Self::Unexposed { .. } => {
                 Some(format!("kubectl -n {NAMESPACE} describe service {EAST_WEST_GATEWAY}"))
             }
+            Self::NoIstio { .. } => Some("kubectl mesh-install".to_owned()),
             Self::PeerMissing { .. } => {
                 Some("see to that cluster first, then run the same command again".to_owned())
             }
