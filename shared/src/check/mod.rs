@@ -102,7 +102,16 @@ impl<R> Finding<R> {
 
 /// Takes every check of a catalogue, in its order.
 pub fn run<W, R: Clone + fmt::Display>(catalogue: &[Check<W, R>], world: &W) -> Verification<R> {
-    let mut verification = Verification::new();
+    run_on(Verification::new(), catalogue, world)
+}
+
+/// Takes every check of a catalogue after those of another one, on which they may stand.
+#[must_use]
+pub fn run_on<W, R: Clone + fmt::Display>(
+    mut verification: Verification<R>,
+    catalogue: &[Check<W, R>],
+    world: &W,
+) -> Verification<R> {
     for check in catalogue {
         for Finding { scope, verdict } in (check.run)(world) {
             let verdict = match verification.blocking(check.needs, &scope) {

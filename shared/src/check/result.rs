@@ -162,6 +162,12 @@ impl<R: Clone + fmt::Display> Verification<R> {
         Self { results: Vec::new(), repairs: Vec::new() }
     }
 
+    /// Says the repairs in the words of another catalogue.
+    #[must_use]
+    pub fn map_repairs<S>(self, map: impl Fn(R) -> S) -> Verification<S> {
+        Verification { results: self.results, repairs: self.repairs.into_iter().map(map).collect() }
+    }
+
     /// Returns every result, in the order of the catalogue.
     #[must_use]
     pub fn results(&self) -> &[CheckResult] {

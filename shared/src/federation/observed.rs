@@ -34,12 +34,12 @@ pub struct Unread {
 
 impl Unread {
     /// Says why something cannot be read that stands on something else.
-    pub(super) fn because(why: impl Into<String>) -> Self {
+    pub(crate) fn because(why: impl Into<String>) -> Self {
         Self { why: why.into(), need: None, hint: None }
     }
 
     /// Takes the answer of an API server to a request that needs `need`.
-    pub(super) fn request(need: &Need, error: &RequestError) -> Self {
+    pub(crate) fn request(need: &Need, error: &RequestError) -> Self {
         match error.cause() {
             Cause::Forbidden => {
                 Self { why: format!("you may not {need}"), need: Some(Box::new(need.clone())), hint: None }
@@ -49,7 +49,7 @@ impl Unread {
     }
 
     /// Takes what reading an object ended with.
-    pub(super) fn read(error: &ReadError) -> Self {
+    pub(crate) fn read(error: &ReadError) -> Self {
         match error.source.cause() {
             Cause::Forbidden => Self::request(&error.need, &error.source),
             _ => Self::error(error),
@@ -57,7 +57,7 @@ impl Unread {
     }
 
     /// Takes any other error, with its causes and its hint.
-    pub(super) fn error<E: std::error::Error + Hint>(error: &E) -> Self {
+    pub(crate) fn error<E: std::error::Error + Hint>(error: &E) -> Self {
         Self { why: with_causes(error), need: None, hint: error.hint() }
     }
 

@@ -233,12 +233,17 @@ fn is_ready(pod: &Pod) -> bool {
             .any(|condition| condition.status == "True")
 }
 
-/// Reads the version from the image's tag, `…/pilot:1.31.0-distroless`.
 fn version(pod: &Pod) -> Option<IstioVersion> {
     let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
-    let image = containers
+    let mut images = containers
         .filter(|container| container.name == CONTAINER)
-        .find_map(|container| container.image.as_deref())?;
+        .filter_map(|container| container.image.as_deref());
+    images.find_map(image_version)
+}
+
+/// Reads the version from an image's tag, `…/pilot:1.31.0-distroless`; `None` where the tag is none.
+#[must_use]
+pub fn image_version(image: &str) -> Option<IstioVersion> {
     image.rsplit_once(':')?.1.parse().ok()
 }
 

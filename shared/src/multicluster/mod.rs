@@ -10,6 +10,8 @@
 
 mod demo;
 mod error;
+mod examine;
+pub mod examined;
 mod plan;
 mod preflight;
 mod probe;
@@ -20,8 +22,10 @@ mod up;
 
 pub use demo::{install_demo, installed_demo, plan_demo, remove_demo};
 pub use error::InstallError;
+pub use examine::examine;
 pub use plan::{ApiServers, Rendered, plan, render};
 pub use preflight::{PreflightError, preflight};
+pub use probe::Way;
 pub use remove::{Removal, Removed, down, removal};
 pub use step::Step;
 pub use up::{Installed, up};

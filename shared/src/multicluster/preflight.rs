@@ -13,6 +13,7 @@ use super::{ApiServers, Rendered};
 use crate::federation::{self, MeshStatus};
 use crate::fleet::{ClusterErrors, Member, Need, RequestError, each, missing};
 use crate::hint::Hint;
+use crate::istio::istiod::image_version;
 use crate::istio::version::IstioVersion;
 use crate::istio::{ISTIOD, NAMESPACE, NETWORK_LABEL};
 use crate::manifest::{Kind, MANAGED_BY_LABEL, MESH_LABEL, Tool};
@@ -273,9 +274,7 @@ async fn existing(mesh: &Mesh, member: &Member, rendered: &[Rendered]) -> Result
             });
         }
         let wanted = rendered.iter().find(|rendered| rendered.cluster == member.name());
-        if let (Some(running), Some(wanted)) =
-            (image_version(deployment), wanted.map(|wanted| wanted.version))
-        {
+        if let (Some(running), Some(wanted)) = (version(deployment), wanted.map(|wanted| wanted.version)) {
             follows(running, wanted)?;
         }
     }
@@ -289,10 +288,9 @@ fn follows(running: IstioVersion, wanted: IstioVersion) -> Result<(), PreflightE
     if running.works_with(wanted) { Ok(()) } else { Err(PreflightError::Leap { running, wanted }) }
 }
 
-fn image_version(deployment: &Deployment) -> Option<IstioVersion> {
+fn version(deployment: &Deployment) -> Option<IstioVersion> {
     let containers = &deployment.spec.as_ref()?.template.spec.as_ref()?.containers;
-    let image = containers.iter().find_map(|container| container.image.as_deref())?;
-    image.rsplit_once(':')?.1.parse().ok()
+    containers.iter().filter_map(|container| container.image.as_deref()).find_map(image_version)
 }
 
 /// A namespace of somebody else's is used as it is, so it has to say the right network.

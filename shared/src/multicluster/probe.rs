@@ -15,7 +15,7 @@ const DEADLINE: Duration = Duration::from_secs(15);
 
 /// What became of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Way {
+pub enum Way {
     /// It was made. What is behind it did not like the request, which is its right.
     Open,
     /// It was not made, for this reason.

@@ -1,0 +1,227 @@
+//! Checks on one cluster's istiod, its configuration and the gateways.
+
+use serde_json::Value;
+
+use super::{Findings, Reached, UP, of_each};
+use crate::check::{Fault, Finding};
+use crate::istio::version::IstioVersion;
+use crate::istio::{EAST_WEST_GATEWAY, INGRESS_GATEWAY, ISTIOD, NAMESPACE, NETWORK_LABEL};
+use crate::multicluster::examined::{Examined, SeenIstiod};
+use crate::spire::endpoint::Endpoint;
+use crate::trust::TrustDomain;
+
+/// The template that gives sidecars SPIRE's socket.
+const TEMPLATE: &str = "spire";
+
+pub(super) fn ready(examined: &Examined) -> Findings {
+    of_each(examined, |own| {
+        let workloads = match &own.seen.workloads {
+            Ok(workloads) => workloads,
+            Err(unread) => return vec![Finding::skip(own.scope(), &unread.why)],
+        };
+        let Some(istiod) = workloads.iter().find(|workload| workload.name == ISTIOD) else {
+            return vec![Finding::fail(own.scope(), Fault::new("there is no istiod", UP))];
+        };
+        let describe = format!("{} -n {NAMESPACE} describe deployment {ISTIOD}", own.kubectl());
+        let counted = format!("{} of {} pods ready", istiod.ready, istiod.wanted);
+        let fault = |cause: &str| {
+            let fault = Fault::new(cause, describe.as_str()).seen(counted.as_str());
+            istiod.trouble.iter().fold(fault, |fault, trouble| fault.seen(trouble.as_str()))
+        };
+        vec![match &own.seen.istiods {
+            Err(unread) => Finding::fail(own.scope(), fault("no pod of istiod answers").seen(unread.why.as_str())),
+            Ok(_) if istiod.ready < istiod.wanted => Finding::warn(own.scope(), fault("not every pod of istiod is ready")),
+            Ok(pods) => Finding::pass(own.scope(), pods.iter().map(|pod| pod.pod.as_str()).collect::<Vec<_>>().join(", ")),
+        }]
+    })
+}
+
+pub(super) fn versions(examined: &Examined) -> Findings {
+    let version = |own: &Reached<'_>| -> Option<IstioVersion> {
+        own.seen.istiods.as_ref().ok()?.iter().find_map(|istiod| istiod.version)
+    };
+    of_each(examined, |own| {
+        let Some(mine) = version(&own) else {
+            return vec![Finding::skip(own.scope(), "the tag of istiod's image is no version")];
+        };
+        let others = super::reached(examined).filter_map(|peer| Some((peer.name(), version(&peer)?)));
+        let apart = others.into_iter().find(|(_, other)| !mine.works_with(*other));
+        if let Some((peer, other)) = apart {
+            let cause = format!("Istio is {mine} here and {other} in {peer}: one minor version of difference is supported");
+            let hint = "set istio.istioctl of the older one in the mesh file to a newer istioctl, then: kubectl mesh-install";
+            return vec![Finding::fail(own.scope(), Fault::new(cause, hint))];
+        }
+        vec![Finding::pass(own.scope(), mine.to_string())]
+    })
+}
+
+/// Holds the trust domains in istiod's configuration against those of the mesh.
+pub(super) fn trust_domains(examined: &Examined) -> Findings {
+    of_each(examined, |own| of_configuration(&own, |istiod, config| {
+        let wanted = own.cluster.trust_domain.as_str();
+        let found = config["trustDomain"].as_str().unwrap_or("cluster.local");
+        if found != wanted {
+            let cause = format!("istiod takes its own workloads for those of {found}, and SPIRE makes them {wanted}");
+            return Some(Fault::new(cause, UP).seen(format!("{}: meshConfig.trustDomain is {found}", istiod.pod)));
+        }
+        let admitted = admitted(config);
+        let missing: Vec<&str> = own
+            .peers()
+            .map(|peer| peer.trust_domain.as_str())
+            .filter(|domain| !admitted.iter().any(|admitted| admitted == domain))
+            .collect();
+        if missing.is_empty() {
+            return None;
+        }
+        let cause = format!("istiod does not know {}: sidecars refuse what comes from there, whatever bundles they have", missing.join(", "));
+        Some(Fault::new(cause, UP).seen(format!(
+            "{}: meshConfig admits {}",
+            istiod.pod,
+            if admitted.is_empty() { "no other trust domain".to_owned() } else { admitted.join(", ") }
+        )))
+    }))
+}
+
+pub(super) fn aliases(examined: &Examined) -> Findings {
+    of_each(examined, |own| of_configuration(&own, |istiod, config| {
+        let aliases = texts(&config["trustDomainAliases"]);
+        if aliases.is_empty() {
+            return None;
+        }
+        let cause = format!(
+            "{} count as aliases of {}: an AuthorizationPolicy for a workload of one admits that of the others",
+            aliases.join(", "),
+            own.cluster.trust_domain
+        );
+        let hint = match istiod.version {
+            Some(version) if !version.keeps_trust_domains_apart() => {
+                "Istio before 1.29 cannot do without; install a newer one: set istio.istioctl in the mesh file"
+            }
+            _ => UP,
+        };
+        Some(Fault::new(cause, hint).seen(format!("{}: meshConfig.trustDomainAliases", istiod.pod)))
+    })
+    .into_iter()
+    .map(|finding| match finding.verdict {
+        crate::check::Verdict::Fail(fault) => Finding::warn(finding.scope, fault),
+        _ => finding,
+    })
+    .collect())
+}
+
+/// Asks something of the configuration of every pod of istiod: the first fault counts.
+fn of_configuration(
+    own: &Reached<'_>,
+    ask: impl Fn(&SeenIstiod, &Value) -> Option<Fault<super::Repair>>,
+) -> Findings {
+    let Ok(istiods) = &own.seen.istiods else { return vec![Finding::skip(own.scope(), "istiod does not answer")] };
+    for istiod in istiods {
+        match &istiod.mesh_config {
+            Ok(config) => {
+                if let Some(fault) = ask(istiod, config) {
+                    return vec![Finding::fail(own.scope(), fault)];
+                }
+            }
+            Err(unread) => return vec![Finding::skip(own.scope(), &unread.why)],
+        }
+    }
+    vec![Finding::pass(own.scope(), format!("of {} pods of istiod", istiods.len()))]
+}
+
+/// Returns the trust domains that a configuration admits beside its own.
+fn admitted(config: &Value) -> Vec<String> {
+    let certificates = config["caCertificates"].as_array().into_iter().flatten();
+    let mut all: Vec<String> = certificates.flat_map(|certificate| texts(&certificate["trustDomains"])).collect();
+    all.extend(texts(&config["trustDomainAliases"]));
+    all.sort();
+    all.dedup();
+    all
+}
+
+fn texts(value: &Value) -> Vec<String> {
+    let texts = value.as_array().into_iter().flatten().filter_map(Value::as_str);
+    // What is no trust domain is not repeated: it is foreign text.
+    texts.filter(|text| text.parse::<TrustDomain>().is_ok()).map(str::to_owned).collect()
+}
+
+/// Holds the injection template against the form of sidecar that istiod makes.
+pub(super) fn injection(examined: &Examined) -> Findings {
+    of_each(examined, |own| {
+        let injection = match &own.seen.injection {
+            Ok(injection) => injection,
+            Err(unread) => return vec![Finding::skip(own.scope(), &unread.why)],
+        };
+        let place = "ConfigMap istio-sidecar-injector in namespace istio-system";
+        let Some(template) = &injection.template else {
+            let fault = Fault::new("sidecars get their certificates from istiod: there is no injection template for SPIRE's socket", UP);
+            return vec![Finding::fail(own.scope(), fault.seen(format!("{place} has no template `{TEMPLATE}`")))];
+        };
+        if !injection.default_templates.iter().any(|name| name == TEMPLATE) {
+            let cause = "pods get SPIRE's socket only where they ask for it: the injection template is not a default one";
+            let seen = format!("{place}: defaultTemplates is {}", injection.default_templates.join(", "));
+            return vec![Finding::fail(own.scope(), Fault::new(cause, UP).seen(seen))];
+        }
+        let branches = template.contains("NativeSidecars");
+        let form = if template.contains("initContainers:") { "initContainers" } else { "containers" };
+        let needed = if injection.native { "initContainers" } else { "containers" };
+        if !branches && form != needed {
+            let cause = format!(
+                "the injection template changes `{form}`, and istiod puts the sidecar among `{needed}` here: pods are refused, or start without an identity"
+            );
+            return vec![Finding::fail(own.scope(), Fault::new(cause, UP).seen(injection.why.as_str()).seen(format!("{place}: template `{TEMPLATE}`")))];
+        }
+        vec![Finding::pass(own.scope(), format!("sidecars are among `{needed}`: {}", injection.why))]
+    })
+}
+
+pub(super) fn network_label(examined: &Examined) -> Findings {
+    of_each(examined, |own| {
+        let wanted = &own.cluster.network;
+        vec![match &own.seen.network {
+            Err(unread) => Finding::skip(own.scope(), &unread.why),
+            Ok(Some(found)) if found == wanted => Finding::pass(own.scope(), format!("{NETWORK_LABEL}={found}")),
+            Ok(found) => {
+                let cause = match found {
+                    Some(found) => format!("istiod takes the cluster for one of network {found}, and the mesh file says {wanted}"),
+                    None => format!("istiod does not know that the cluster is in network {wanted}: it takes every pod of the mesh for one that is reached directly"),
+                };
+                Finding::fail(own.scope(), Fault::new(cause, UP).seen(format!("namespace {NAMESPACE} has no label {NETWORK_LABEL}={wanted}")))
+            }
+        }]
+    })
+}
+
+pub(super) fn gateways(examined: &Examined) -> Findings {
+    of_each(examined, |own| {
+        let workloads = match &own.seen.workloads {
+            Ok(workloads) => workloads,
+            Err(unread) => return vec![Finding::skip(own.scope(), &unread.why)],
+        };
+        let ingress = own.cluster.istio.ingress_gateway.as_ref().map(|_| INGRESS_GATEWAY);
+        for name in ingress.into_iter().chain([EAST_WEST_GATEWAY]) {
+            let Some(gateway) = workloads.iter().find(|workload| workload.name == name) else {
+                return vec![Finding::fail(own.scope(), Fault::new(format!("there is no {name}"), UP))];
+            };
+            if gateway.ready == 0 {
+                let cause = format!("no pod of {name} is ready");
+                let hint = if gateway.wanted == 0 {
+                    format!("{} -n {NAMESPACE} scale deployment {name} --replicas=1", own.kubectl())
+                } else {
+                    format!("{} -n {NAMESPACE} describe deployment {name}", own.kubectl())
+                };
+                let fault = Fault::new(cause, hint).seen(format!("0 of {} pods ready", gateway.wanted));
+                let fault = gateway.trouble.iter().fold(fault, |fault, trouble| fault.seen(trouble.as_str()));
+                return vec![Finding::fail(own.scope(), fault)];
+            }
+        }
+        let describe = format!("{} -n {NAMESPACE} describe service {EAST_WEST_GATEWAY}", own.kubectl());
+        vec![match &own.seen.gateway {
+            Err(unread) => Finding::skip(own.scope(), &unread.why),
+            Ok(Endpoint::Ready(url)) => Finding::pass(own.scope(), url.as_str().trim_start_matches("https://")),
+            Ok(Endpoint::Pending(reason) | Endpoint::Unexposed(reason)) => {
+                let cause = "other networks have no address at which they could come in";
+                Finding::fail(own.scope(), Fault::new(cause, describe).seen(reason.as_str()))
+            }
+        }]
+    })
+}

@@ -1,0 +1,366 @@
+//! Reading how the Istio of every cluster is.
+
+use std::collections::BTreeMap;
+
+use futures::future::{join, join_all};
+use futures::stream::{self, StreamExt};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Pod};
+use kube::ResourceExt;
+use kube::api::{Api, ListParams};
+use serde_json::Value;
+
+use super::examined::{
+    Examined, Seen, SeenInjection, SeenIstiod, SeenPeerAuthentication, SeenProxy, SeenRemoteSecret,
+    SeenWorkload,
+};
+use super::probe::way;
+use super::up::{east_west_endpoint, host_and_port};
+use crate::envoy::{CONTAINER, Proxy};
+use crate::federation::observed::{Read, Unread};
+use crate::federation::{self};
+use crate::fleet::{Member, Need, RequestError};
+use crate::istio::istiod::{Istiod, image_version};
+use crate::istio::remote::{FoundRemoteSecret, found_remote_secrets, reader_tokens};
+use crate::istio::{EAST_WEST_GATEWAY, INGRESS_GATEWAY, ISTIOD, NAMESPACE, NETWORK_LABEL};
+use crate::manifest::{Kind, trouble};
+use crate::mesh::Mesh;
+use crate::spire::endpoint::Endpoint;
+
+/// How many proxies of a cluster are asked at the same time.
+const PROXIES_AT_ONCE: usize = 16;
+/// The first minor version of Kubernetes whose kubelets make istiod use native sidecars (`DetectNativeSidecar` in Istio's
+/// `pkg/kube/inject/webhook.go`).
+const NATIVE_SINCE: u32 = 33;
+
+/// Reads everything that [`super::verify`] needs, from all clusters at the same time. `unreachable` are the clusters of the mesh that
+/// have no member, with the reason.
+pub async fn examine(mesh: &Mesh, members: &[Member], unreachable: &BTreeMap<String, String>) -> Examined {
+    let spire = federation::examine(mesh, members, unreachable);
+    let istio = join_all(
+        members.iter().map(|member| async { (member.name().to_owned(), see(member, members).await) }),
+    );
+    let (spire, clusters) = join(Box::pin(spire), istio).await;
+    let clusters: BTreeMap<String, Seen> = clusters.into_iter().collect();
+    let ways = ways(members, &clusters).await;
+    Examined { spire, clusters, ways }
+}
+
+async fn see(member: &Member, members: &[Member]) -> Seen {
+    let (
+        workloads,
+        istiods,
+        network,
+        gateway,
+        remote_secrets,
+        token_made,
+        peer_authentications,
+        injection,
+        pods,
+    ) = futures::join!(
+        workloads(member),
+        istiods(member),
+        network(member),
+        gateway(member),
+        remote_secrets(member, members),
+        token_made(member),
+        peer_authentications(member),
+        injection(member),
+        meshed_pods(member),
+    );
+    let proxies = match pods {
+        Ok(pods) => Ok(proxies(member, &pods).await),
+        Err(unread) => Err(unread),
+    };
+    let outbound = outbound(member, &proxies).await;
+    Seen {
+        workloads,
+        istiods,
+        network,
+        gateway,
+        remote_secrets,
+        token_made,
+        peer_authentications,
+        injection,
+        proxies,
+        outbound,
+    }
+}
+
+async fn workloads(member: &Member) -> Read<Vec<SeenWorkload>> {
+    let need = Need::new("list", "apps", "deployments", Some(NAMESPACE));
+    let api: Api<Deployment> = Api::namespaced(member.client().clone(), NAMESPACE);
+    let list = api.list(&ListParams::default()).await.map_err(|error| unread(&need, error))?;
+    let named = |deployment: &&Deployment| {
+        [ISTIOD, EAST_WEST_GATEWAY, INGRESS_GATEWAY].contains(&deployment.name_any().as_str())
+    };
+    Ok(join_all(list.items.iter().filter(named).map(|deployment| workload(member, deployment))).await)
+}
+
+async fn workload(member: &Member, deployment: &Deployment) -> SeenWorkload {
+    let name = deployment.name_any();
+    let spec = deployment.spec.as_ref();
+    let wanted = spec.and_then(|spec| spec.replicas).unwrap_or(1);
+    let ready = deployment.status.as_ref().and_then(|status| status.ready_replicas).unwrap_or(0);
+    let reason = match spec {
+        Some(spec) if ready < wanted => {
+            trouble(member.client(), NAMESPACE, &spec.selector, ("Deployment", &name)).await.ok().flatten()
+        }
+        _ => None,
+    };
+    let template = spec.and_then(|spec| spec.template.spec.as_ref());
+    let images = template
+        .into_iter()
+        .flat_map(|spec| &spec.containers)
+        .filter_map(|container| container.image.as_deref());
+    let version = images.filter_map(image_version).next();
+    SeenWorkload { name, wanted, ready, trouble: reason, version }
+}
+
+async fn istiods(member: &Member) -> Read<Vec<SeenIstiod>> {
+    let found = Istiod::find(member).await.map_err(|error| Unread::error(&error))?;
+    Ok(join_all(found.iter().map(|istiod| async {
+        let (clusters, networks, identities, mesh_config) =
+            futures::join!(istiod.clusters(), istiod.networks(), istiod.identities(), istiod.mesh_config());
+        SeenIstiod {
+            pod: istiod.pod().to_owned(),
+            version: istiod.version,
+            clusters: clusters.map_err(|error| Unread::error(&error)),
+            networks: networks.map_err(|error| Unread::error(&error)),
+            identities: identities.map_err(|error| Unread::error(&error)),
+            mesh_config: mesh_config.map_err(|error| Unread::error(&error)),
+        }
+    }))
+    .await)
+}
+
+async fn network(member: &Member) -> Read<Option<String>> {
+    let need = Need::new("get", "", "namespaces", None);
+    let api: Api<Namespace> = Api::all(member.client().clone());
+    let namespace = api.get_opt(NAMESPACE).await.map_err(|error| unread(&need, error))?;
+    Ok(namespace.and_then(|namespace| namespace.labels().get(NETWORK_LABEL).cloned()))
+}
+
+async fn gateway(member: &Member) -> Read<Endpoint> {
+    east_west_endpoint(member).await.map_err(|error| Unread::read(&error))
+}
+
+async fn token_made(member: &Member) -> Read<Option<jiff::Timestamp>> {
+    let need = Need::new("list", "", "secrets", Some(NAMESPACE));
+    let tokens = reader_tokens(member).await.map_err(|error| Unread::request(&need, &error))?;
+    Ok(tokens.last().and_then(|token| token.made))
+}
+
+async fn remote_secrets(member: &Member, members: &[Member]) -> Read<Vec<SeenRemoteSecret>> {
+    let need = Need::new("list", "", "secrets", Some(NAMESPACE));
+    let found = found_remote_secrets(member).await.map_err(|error| Unread::request(&need, &error))?;
+    Ok(join_all(found.into_iter().map(|found| async {
+        let accepted_by = accepted_by(&found, members).await;
+        SeenRemoteSecret { found, accepted_by }
+    }))
+    .await)
+}
+
+/// Asks every cluster of the mesh whether the tokens are its own: that of another one tells which it was made for.
+async fn accepted_by(found: &FoundRemoteSecret, members: &[Member]) -> BTreeMap<String, Read<Vec<String>>> {
+    let usable = found.clusters.iter().filter_map(|(cluster, access)| Some((cluster, access.as_ref().ok()?)));
+    let asked = usable.map(|(cluster, access)| async move {
+        let answers = join_all(members.iter().map(|member| async move {
+            let need = Need::new("create", "authentication.k8s.io", "tokenreviews", None);
+            let accepted =
+                access.is_accepted_by(member).await.map_err(|error| Unread::request(&need, &error))?;
+            Ok(accepted.then(|| member.name().to_owned()))
+        }))
+        .await;
+        let names: Read<Vec<Option<String>>> = answers.into_iter().collect();
+        (cluster.clone(), names.map(|names| names.into_iter().flatten().collect()))
+    });
+    join_all(asked).await.into_iter().collect()
+}
+
+async fn peer_authentications(member: &Member) -> Read<Vec<SeenPeerAuthentication>> {
+    let kind = Kind::PeerAuthentication;
+    let need = Need::new("list", kind.group(), kind.plural(), None);
+    let list = match kind
+        .api(member.client(), None)
+        .list(&ListParams::default())
+        .await
+        .map_err(RequestError::from)
+    {
+        Ok(list) => list.items,
+        Err(error) if error.is_not_found() => Vec::new(),
+        Err(error) => return Err(Unread::request(&need, &error)),
+    };
+    Ok(list
+        .into_iter()
+        .map(|object| {
+            let spec = &object.data["spec"];
+            let mode = |value: &Value| value["mode"].as_str().unwrap_or("UNSET").to_owned();
+            let ports = spec["portLevelMtls"].as_object().into_iter().flatten();
+            SeenPeerAuthentication {
+                namespace: object.namespace().unwrap_or_default(),
+                name: object.name_any(),
+                selects: spec["selector"]["matchLabels"].as_object().is_some_and(|labels| !labels.is_empty()),
+                mode: mode(&spec["mtls"]),
+                ports: ports.map(|(port, value)| (port.clone(), mode(value))).collect(),
+            }
+        })
+        .collect())
+}
+
+/// Reads the injection template that is in force, and which form of sidecar istiod makes here.
+async fn injection(member: &Member) -> Read<SeenInjection> {
+    let need = |resource| Need::new("get", "", resource, Some(NAMESPACE));
+    let client = || member.client().clone();
+    let maps: Api<ConfigMap> = Api::namespaced(client(), NAMESPACE);
+    let map = maps
+        .get_opt("istio-sidecar-injector")
+        .await
+        .map_err(|error| unread(&need("configmaps"), error))?
+        .ok_or_else(|| Unread::because("there is no ConfigMap istio-sidecar-injector"))?;
+    let text = map.data.as_ref().and_then(|data| data.get("config")).map(String::as_str).unwrap_or_default();
+    let config: Value = serde_saphyr::from_str(text).map_err(|_| {
+        Unread::because("ConfigMap istio-sidecar-injector holds no configuration that can be read")
+    })?;
+    let names = config["defaultTemplates"].as_array().into_iter().flatten();
+    let nodes: Api<Node> = Api::all(client());
+    let nodes = nodes
+        .list(&ListParams::default())
+        .await
+        .map_err(|error| unread(&Need::new("list", "", "nodes", None), error))?;
+    let deployments: Api<Deployment> = Api::namespaced(client(), NAMESPACE);
+    let istiod = deployments.get_opt(ISTIOD).await.map_err(|error| unread(&need("deployments"), error))?;
+    let (native, why) = native(istiod.as_ref(), &nodes.items);
+    Ok(SeenInjection {
+        template: config["templates"]["spire"].as_str().map(str::to_owned),
+        default_templates: names.filter_map(Value::as_str).map(str::to_owned).collect(),
+        native,
+        why,
+    })
+}
+
+/// Tells whether istiod makes sidecars init containers, as it decides by itself.
+fn native(istiod: Option<&Deployment>, nodes: &[Node]) -> (bool, String) {
+    let template = istiod.and_then(|istiod| istiod.spec.as_ref()?.template.spec.as_ref());
+    let mut variables = template
+        .into_iter()
+        .flat_map(|spec| &spec.containers)
+        .flat_map(|container| container.env.iter().flatten())
+        .filter(|variable| variable.name == "ENABLE_NATIVE_SIDECARS");
+    match variables.next().and_then(|variable| variable.value.as_deref()) {
+        Some("true") => return (true, "istiod has ENABLE_NATIVE_SIDECARS=true".to_owned()),
+        Some("false") => return (false, "istiod has ENABLE_NATIVE_SIDECARS=false".to_owned()),
+        _ => {}
+    }
+    let versions = nodes.iter().filter_map(|node| {
+        Some((node.name_any(), node.status.as_ref()?.node_info.as_ref()?.kubelet_version.clone()))
+    });
+    let older = versions.into_iter().find(|(_, version)| {
+        let minor =
+            version.trim_start_matches('v').split('.').nth(1).and_then(|minor| minor.parse::<u32>().ok());
+        minor.is_none_or(|minor| minor < NATIVE_SINCE)
+    });
+    match older {
+        Some((node, version)) => (false, format!("the kubelet of {node} is of {version}")),
+        None => (true, format!("every kubelet is of 1.{NATIVE_SINCE} or newer")),
+    }
+}
+
+/// Lists the pods with a proxy that are not at their end.
+async fn meshed_pods(member: &Member) -> Read<Vec<Pod>> {
+    let need = Need::new("list", "", "pods", None);
+    let api: Api<Pod> = Api::all(member.client().clone());
+    let list = api.list(&ListParams::default()).await.map_err(|error| unread(&need, error))?;
+    let has_proxy = |pod: &Pod| {
+        let ended = matches!(
+            pod.status.as_ref().and_then(|status| status.phase.as_deref()),
+            Some("Succeeded" | "Failed")
+        );
+        let spec = pod.spec.as_ref();
+        let mut containers = spec
+            .into_iter()
+            .flat_map(|spec| spec.containers.iter().chain(spec.init_containers.iter().flatten()));
+        !ended
+            && pod.metadata.deletion_timestamp.is_none()
+            && containers.any(|container| container.name == CONTAINER)
+    };
+    Ok(list.items.into_iter().filter(has_proxy).collect())
+}
+
+async fn proxies(member: &Member, pods: &[Pod]) -> Vec<SeenProxy> {
+    stream::iter(pods.iter().map(|pod| see_proxy(member, pod))).buffered(PROXIES_AT_ONCE).collect().await
+}
+
+async fn see_proxy(member: &Member, pod: &Pod) -> SeenProxy {
+    let (namespace, name) = (pod.namespace().unwrap_or_default(), pod.name_any());
+    let proxy = Proxy::of_pod(member, &namespace, &name);
+    let (secrets, inbound) = if runs(pod) {
+        let (secrets, inbound) = join(proxy.secrets(), proxy.inbound_rules()).await;
+        (secrets.map_err(|error| Unread::error(&error)), inbound.map_err(|error| Unread::error(&error)))
+    } else {
+        let waiting = || Unread::because("its proxy does not run yet");
+        (Err(waiting()), Err(waiting()))
+    };
+    let spec = pod.spec.as_ref();
+    SeenProxy {
+        is_gateway: pod.labels().get("gateway.istio.io/managed").is_some()
+            || pod.labels().get("istio").is_some_and(|value| value.ends_with("gateway")),
+        service_account: spec
+            .and_then(|spec| spec.service_account_name.clone())
+            .unwrap_or_else(|| "default".to_owned()),
+        trouble: crate::manifest::pod_trouble(pod),
+        namespace,
+        pod: name,
+        secrets,
+        inbound,
+    }
+}
+
+/// Tells whether the proxy's container runs, ready or not: without an identity it never gets ready, and that is what is asked about.
+fn runs(pod: &Pod) -> bool {
+    let status = pod.status.as_ref();
+    let mut statuses = status.into_iter().flat_map(|status| {
+        status.container_statuses.iter().flatten().chain(status.init_container_statuses.iter().flatten())
+    });
+    statuses.any(|status| {
+        status.name == CONTAINER && status.state.as_ref().is_some_and(|state| state.running.is_some())
+    })
+}
+
+async fn outbound(
+    member: &Member,
+    proxies: &Read<Vec<SeenProxy>>,
+) -> Read<Option<(String, crate::envoy::OutboundRules)>> {
+    let sidecars = proxies.as_ref().map_err(Clone::clone)?.iter();
+    let Some(sidecar) = sidecars
+        .filter(|proxy| !proxy.is_gateway && proxy.secrets.is_ok())
+        .min_by_key(|proxy| proxy.object())
+    else {
+        return Ok(None);
+    };
+    let proxy = Proxy::of_pod(member, &sidecar.namespace, &sidecar.pod);
+    let rules = proxy.outbound_rules().await.map_err(|error| Unread::error(&error))?;
+    Ok(Some((format!("{}/{}", sidecar.namespace, sidecar.pod), rules)))
+}
+
+/// Tries the way from every cluster into every other network.
+async fn ways(
+    members: &[Member],
+    clusters: &BTreeMap<String, Seen>,
+) -> BTreeMap<(String, String), Read<super::probe::Way>> {
+    let pairs = members.iter().flat_map(|from| members.iter().map(move |to| (from, to)));
+    let pairs = pairs.filter(|(from, to)| from.cluster.network != to.cluster.network);
+    let tried = pairs.filter_map(|(from, to)| {
+        let Ok(Endpoint::Ready(url)) = &clusters.get(to.name())?.gateway else { return None };
+        let address = host_and_port(url.as_str());
+        Some(async move {
+            let way = way(from, &address).await.map_err(|error| Unread::error(&error));
+            ((from.name().to_owned(), to.name().to_owned()), way)
+        })
+    });
+    join_all(tried).await.into_iter().collect()
+}
+
+fn unread(need: &Need, error: kube::Error) -> Unread {
+    Unread::request(need, &RequestError::from(error))
+}

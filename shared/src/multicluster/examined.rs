@@ -1,0 +1,147 @@
+//! What was read of a mesh's Istio, before anybody judges it: plain data, so that a status and a check are pure functions of it.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::probe::Way;
+use crate::envoy::{InboundRules, OutboundRules, ProxySecrets};
+use crate::federation::examined as spire;
+use crate::federation::observed::Read;
+use crate::istio::istiod::{KnownCluster, NetworkGateway, ServiceIdentities};
+use crate::istio::remote::FoundRemoteSecret;
+use crate::istio::version::IstioVersion;
+use crate::spire::endpoint::Endpoint;
+
+/// A mesh as it was found, in all detail.
+#[derive(Clone, Debug)]
+pub struct Examined {
+    /// Its SPIRE.
+    pub spire: spire::Examined,
+    /// Its Istio, by cluster. A cluster that cannot be reached has none.
+    pub clusters: BTreeMap<String, Seen>,
+    /// Whether the gateway of the second cluster's network is reached from the first, by the names of both.
+    pub ways: BTreeMap<(String, String), Read<Way>>,
+}
+
+/// One cluster's Istio as it was found.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// istiod and the gateways.
+    pub workloads: Read<Vec<SeenWorkload>>,
+    /// Every pod of istiod that is ready, with what it knows.
+    pub istiods: Read<Vec<SeenIstiod>>,
+    /// The network that the label of istio-system says.
+    pub network: Read<Option<String>>,
+    /// Where other networks come in.
+    pub gateway: Read<Endpoint>,
+    /// The remote secrets.
+    pub remote_secrets: Read<Vec<SeenRemoteSecret>>,
+    /// When the token was made that other clusters read this one with; `None` where there is none.
+    pub token_made: Read<Option<Timestamp>>,
+    /// Rules on mutual TLS.
+    pub peer_authentications: Read<Vec<SeenPeerAuthentication>>,
+    /// How sidecars get SPIRE's socket.
+    pub injection: Read<SeenInjection>,
+    /// All pods with a proxy.
+    pub proxies: Read<Vec<SeenProxy>>,
+    /// Whom one of the sidecars accepts as servers, with the pod's name; `None` where there is no sidecar.
+    pub outbound: Read<Option<(String, OutboundRules)>>,
+}
+
+/// A `Deployment` of Istio.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SeenWorkload {
+    /// Its name.
+    pub name: String,
+    /// How many pods it has to have.
+    pub wanted: i32,
+    /// How many are ready.
+    pub ready: i32,
+    /// What keeps the others, where that is known.
+    pub trouble: Option<String>,
+    /// The version of its image, where the tag is one.
+    pub version: Option<IstioVersion>,
+}
+
+/// A pod of istiod, and what it knows.
+#[derive(Clone, Debug)]
+pub struct SeenIstiod {
+    /// Its name.
+    pub pod: String,
+    /// The version of its image, where the tag is one.
+    pub version: Option<IstioVersion>,
+    /// The clusters that it knows.
+    pub clusters: Read<Vec<KnownCluster>>,
+    /// The ways into networks that it knows.
+    pub networks: Read<Vec<NetworkGateway>>,
+    /// The identities that it expects.
+    pub identities: Read<ServiceIdentities>,
+    /// The mesh configuration in force.
+    pub mesh_config: Read<Value>,
+}
+
+/// A remote secret, and who takes its token.
+#[derive(Clone, Debug)]
+pub struct SeenRemoteSecret {
+    /// What it says.
+    pub found: FoundRemoteSecret,
+    /// The clusters of the mesh that take the token, by the cluster that the secret names.
+    pub accepted_by: BTreeMap<String, Read<Vec<String>>>,
+}
+
+/// A rule on mutual TLS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SeenPeerAuthentication {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Whether it is for some workloads of its namespace only.
+    pub selects: bool,
+    /// The mode for all ports: `STRICT`, `PERMISSIVE`, `DISABLE` or `UNSET`.
+    pub mode: String,
+    /// Modes of single ports.
+    pub ports: BTreeMap<String, String>,
+}
+
+/// How sidecars are injected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SeenInjection {
+    /// The injection template for SPIRE's socket; `None` where istiod has none.
+    pub template: Option<String>,
+    /// The templates that every pod gets.
+    pub default_templates: Vec<String>,
+    /// Whether istiod makes sidecars init containers here.
+    pub native: bool,
+    /// Why it does, or does not.
+    pub why: String,
+}
+
+/// A pod with a proxy, and what the proxy has.
+#[derive(Clone, Debug)]
+pub struct SeenProxy {
+    /// Namespace of the pod.
+    pub namespace: String,
+    /// Name of the pod.
+    pub pod: String,
+    /// Its service account.
+    pub service_account: String,
+    /// Whether it is a gateway.
+    pub is_gateway: bool,
+    /// Whether the pod is ready; the reason where it is not.
+    pub trouble: Option<String>,
+    /// Its certificates and bundles.
+    pub secrets: Read<ProxySecrets>,
+    /// Whom it lets in; `None` for gateways.
+    pub inbound: Read<Option<InboundRules>>,
+}
+
+impl SeenProxy {
+    /// Returns how it is called in reports.
+    #[must_use]
+    pub fn object(&self) -> String {
+        format!("Pod {}/{}", self.namespace, self.pod)
+    }
+}
