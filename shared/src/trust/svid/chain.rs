@@ -11,7 +11,7 @@ const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
 
 /// An X.509-SVID as it is presented: the leaf, and the signing certificates that come with it.
 ///
-/// Nothing of it has been verified ([`super::verify`] does that), and it may be no SVID at all.
+/// Nothing of it has been verified ([`verify`](fn@super::verify) does that), and it may be no SVID at all.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Chain {
