@@ -56,6 +56,9 @@ Examples:
   kubectl mesh-install plan
   kubectl mesh-install render --to manifests/
 
+  # Find out what is wrong and what to do about it
+  kubectl mesh-install verify
+
   # Applications to try it with
   kubectl mesh-install demo helloworld
   kubectl mesh-install demo sleep
@@ -73,6 +76,7 @@ Examples:
   kubectl mesh-install plan -o wide")]
     Plan,
     Render(RenderArgs),
+    Verify(VerifyArgs),
     Demo(DemoArgs),
     Down(DownArgs),
 }
@@ -105,6 +109,28 @@ pub(crate) struct RenderArgs {
     /// Folder to write to, one file for each cluster; standard output without it
     #[arg(long, value_name = "FOLDER")]
     pub(crate) to: Option<PathBuf>,
+}
+
+/// Find out what is wrong, why, and what to do about it
+///
+/// Reads what is really there on every cluster: SPIRE and its federation first, then istiod, what it knows of the other clusters, whether
+/// their gateways are reached, and the certificates, bundles and rules that every proxy has. Each failure names one cause, what was read as
+/// evidence, and the next command; what depends on a failed check is skipped. Exit code 3 on findings.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  kubectl mesh-install verify
+  kubectl mesh-install verify -o json
+  kubectl mesh-install verify --fix --yes")]
+pub(crate) struct VerifyArgs {
+    /// Repair what can be repaired safely, such as starting istiod again, and verify once more
+    #[arg(long)]
+    pub(crate) fix: bool,
+    /// Do not ask before something is repaired
+    #[arg(short, long, requires = "fix")]
+    pub(crate) yes: bool,
+    #[command(flatten)]
+    pub(crate) wait: WaitArgs,
 }
 
 /// Put a demo application on the clusters, or take it away

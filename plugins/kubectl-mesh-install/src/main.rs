@@ -8,6 +8,7 @@ mod plan;
 mod render;
 mod run;
 mod up;
+mod verify;
 
 fn main() -> std::process::ExitCode {
     spire_mesh::entry::main(run::run)

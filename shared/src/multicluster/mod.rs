@@ -8,6 +8,7 @@
 //!
 //! Nothing here prints: what is being done goes to a [`Watch`](crate::watch::Watch).
 
+pub mod checks;
 mod demo;
 mod error;
 mod examine;
@@ -17,9 +18,11 @@ mod preflight;
 mod probe;
 mod prove;
 mod remove;
+mod repair;
 mod step;
 mod up;
 
+pub use checks::{Repair, verify};
 pub use demo::{install_demo, installed_demo, plan_demo, remove_demo};
 pub use error::InstallError;
 pub use examine::examine;
@@ -27,5 +30,6 @@ pub use plan::{ApiServers, Rendered, plan, render};
 pub use preflight::{PreflightError, preflight};
 pub use probe::Way;
 pub use remove::{Removal, Removed, down, removal};
+pub use repair::repair;
 pub use step::Step;
 pub use up::{Installed, up};

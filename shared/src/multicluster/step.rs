@@ -28,8 +28,8 @@ pub enum Step {
     TryingWay(String),
     /// Comparing the identities that istiod expects with the trust domains of the clusters.
     ComparingIdentities,
-    /// Making istiod read another cluster again.
-    ReadingAgain(String),
+    /// Starting istiod again.
+    RestartingIstiod,
     /// Reading the certificates and trust bundles of the gateways.
     ReadingProxies,
     /// Deleting objects.
@@ -63,7 +63,7 @@ impl fmt::Display for Step {
             Self::WaitingForSync => f.write_str("waiting until istiod has read the other clusters"),
             Self::TryingWay(network) => write!(f, "trying the way to network {network}"),
             Self::ComparingIdentities => f.write_str("comparing the identities that istiod expects"),
-            Self::ReadingAgain(cluster) => write!(f, "making istiod read {cluster} again"),
+            Self::RestartingIstiod => f.write_str("starting istiod again"),
             Self::ReadingProxies => f.write_str("reading the gateways' certificates and trust bundles"),
             Self::Deleting => f.write_str("deleting"),
             Self::Done(text) | Self::Failed(text) => f.write_str(text),

@@ -29,9 +29,16 @@ pub(super) fn ready(examined: &Examined) -> Findings {
             istiod.trouble.iter().fold(fault, |fault, trouble| fault.seen(trouble.as_str()))
         };
         vec![match &own.seen.istiods {
-            Err(unread) => Finding::fail(own.scope(), fault("no pod of istiod answers").seen(unread.why.as_str())),
-            Ok(_) if istiod.ready < istiod.wanted => Finding::warn(own.scope(), fault("not every pod of istiod is ready")),
-            Ok(pods) => Finding::pass(own.scope(), pods.iter().map(|pod| pod.pod.as_str()).collect::<Vec<_>>().join(", ")),
+            Err(unread) => {
+                Finding::fail(own.scope(), fault("no pod of istiod answers").seen(unread.why.as_str()))
+            }
+            Ok(_) if istiod.ready < istiod.wanted => {
+                Finding::warn(own.scope(), fault("not every pod of istiod is ready"))
+            }
+            Ok(pods) => Finding::pass(
+                own.scope(),
+                pods.iter().map(|pod| pod.pod.as_str()).collect::<Vec<_>>().join(", "),
+            ),
         }]
     })
 }
@@ -47,7 +54,9 @@ pub(super) fn versions(examined: &Examined) -> Findings {
         let others = super::reached(examined).filter_map(|peer| Some((peer.name(), version(&peer)?)));
         let apart = others.into_iter().find(|(_, other)| !mine.works_with(*other));
         if let Some((peer, other)) = apart {
-            let cause = format!("Istio is {mine} here and {other} in {peer}: one minor version of difference is supported");
+            let cause = format!(
+                "Istio is {mine} here and {other} in {peer}: one minor version of difference is supported"
+            );
             let hint = "set istio.istioctl of the older one in the mesh file to a newer istioctl, then: kubectl mesh-install";
             return vec![Finding::fail(own.scope(), Fault::new(cause, hint))];
         }
@@ -57,33 +66,43 @@ pub(super) fn versions(examined: &Examined) -> Findings {
 
 /// Holds the trust domains in istiod's configuration against those of the mesh.
 pub(super) fn trust_domains(examined: &Examined) -> Findings {
-    of_each(examined, |own| of_configuration(&own, |istiod, config| {
-        let wanted = own.cluster.trust_domain.as_str();
-        let found = config["trustDomain"].as_str().unwrap_or("cluster.local");
-        if found != wanted {
-            let cause = format!("istiod takes its own workloads for those of {found}, and SPIRE makes them {wanted}");
-            return Some(Fault::new(cause, UP).seen(format!("{}: meshConfig.trustDomain is {found}", istiod.pod)));
-        }
-        let admitted = admitted(config);
-        let missing: Vec<&str> = own
-            .peers()
-            .map(|peer| peer.trust_domain.as_str())
-            .filter(|domain| !admitted.iter().any(|admitted| admitted == domain))
-            .collect();
-        if missing.is_empty() {
-            return None;
-        }
-        let cause = format!("istiod does not know {}: sidecars refuse what comes from there, whatever bundles they have", missing.join(", "));
-        Some(Fault::new(cause, UP).seen(format!(
-            "{}: meshConfig admits {}",
-            istiod.pod,
-            if admitted.is_empty() { "no other trust domain".to_owned() } else { admitted.join(", ") }
-        )))
-    }))
+    of_each(examined, |own| {
+        of_configuration(&own, |istiod, config| {
+            let wanted = own.cluster.trust_domain.as_str();
+            let found = config["trustDomain"].as_str().unwrap_or("cluster.local");
+            if found != wanted {
+                let cause = format!(
+                    "istiod takes its own workloads for those of {found}, and SPIRE makes them {wanted}"
+                );
+                return Some(
+                    Fault::new(cause, UP).seen(format!("{}: meshConfig.trustDomain is {found}", istiod.pod)),
+                );
+            }
+            let admitted = admitted(config);
+            let missing: Vec<&str> = own
+                .peers()
+                .map(|peer| peer.trust_domain.as_str())
+                .filter(|domain| !admitted.iter().any(|admitted| admitted == domain))
+                .collect();
+            if missing.is_empty() {
+                return None;
+            }
+            let cause = format!(
+                "istiod does not know {}: sidecars refuse what comes from there, whatever bundles they have",
+                missing.join(", ")
+            );
+            Some(Fault::new(cause, UP).seen(format!(
+                "{}: meshConfig admits {}",
+                istiod.pod,
+                if admitted.is_empty() { "no other trust domain".to_owned() } else { admitted.join(", ") }
+            )))
+        })
+    })
 }
 
 pub(super) fn aliases(examined: &Examined) -> Findings {
-    of_each(examined, |own| of_configuration(&own, |istiod, config| {
+    of_each(examined, |own| {
+        of_configuration(&own, |istiod, config| {
         let aliases = texts(&config["trustDomainAliases"]);
         if aliases.is_empty() {
             return None;
@@ -106,7 +125,8 @@ pub(super) fn aliases(examined: &Examined) -> Findings {
         crate::check::Verdict::Fail(fault) => Finding::warn(finding.scope, fault),
         _ => finding,
     })
-    .collect())
+    .collect()
+    })
 }
 
 /// Asks something of the configuration of every pod of istiod: the first fault counts.
@@ -114,7 +134,9 @@ fn of_configuration(
     own: &Reached<'_>,
     ask: impl Fn(&SeenIstiod, &Value) -> Option<Fault<super::Repair>>,
 ) -> Findings {
-    let Ok(istiods) = &own.seen.istiods else { return vec![Finding::skip(own.scope(), "istiod does not answer")] };
+    let Ok(istiods) = &own.seen.istiods else {
+        return vec![Finding::skip(own.scope(), "istiod does not answer")];
+    };
     for istiod in istiods {
         match &istiod.mesh_config {
             Ok(config) => {
@@ -131,7 +153,8 @@ fn of_configuration(
 /// Returns the trust domains that a configuration admits beside its own.
 fn admitted(config: &Value) -> Vec<String> {
     let certificates = config["caCertificates"].as_array().into_iter().flatten();
-    let mut all: Vec<String> = certificates.flat_map(|certificate| texts(&certificate["trustDomains"])).collect();
+    let mut all: Vec<String> =
+        certificates.flat_map(|certificate| texts(&certificate["trustDomains"])).collect();
     all.extend(texts(&config["trustDomainAliases"]));
     all.sort();
     all.dedup();
@@ -153,8 +176,14 @@ pub(super) fn injection(examined: &Examined) -> Findings {
         };
         let place = "ConfigMap istio-sidecar-injector in namespace istio-system";
         let Some(template) = &injection.template else {
-            let fault = Fault::new("sidecars get their certificates from istiod: there is no injection template for SPIRE's socket", UP);
-            return vec![Finding::fail(own.scope(), fault.seen(format!("{place} has no template `{TEMPLATE}`")))];
+            let fault = Fault::new(
+                "sidecars get their certificates from istiod: there is no injection template for SPIRE's socket",
+                UP,
+            );
+            return vec![Finding::fail(
+                own.scope(),
+                fault.seen(format!("{place} has no template `{TEMPLATE}`")),
+            )];
         };
         if !injection.default_templates.iter().any(|name| name == TEMPLATE) {
             let cause = "pods get SPIRE's socket only where they ask for it: the injection template is not a default one";
@@ -168,7 +197,12 @@ pub(super) fn injection(examined: &Examined) -> Findings {
             let cause = format!(
                 "the injection template changes `{form}`, and istiod puts the sidecar among `{needed}` here: pods are refused, or start without an identity"
             );
-            return vec![Finding::fail(own.scope(), Fault::new(cause, UP).seen(injection.why.as_str()).seen(format!("{place}: template `{TEMPLATE}`")))];
+            return vec![Finding::fail(
+                own.scope(),
+                Fault::new(cause, UP)
+                    .seen(injection.why.as_str())
+                    .seen(format!("{place}: template `{TEMPLATE}`")),
+            )];
         }
         vec![Finding::pass(own.scope(), format!("sidecars are among `{needed}`: {}", injection.why))]
     })
@@ -179,13 +213,23 @@ pub(super) fn network_label(examined: &Examined) -> Findings {
         let wanted = &own.cluster.network;
         vec![match &own.seen.network {
             Err(unread) => Finding::skip(own.scope(), &unread.why),
-            Ok(Some(found)) if found == wanted => Finding::pass(own.scope(), format!("{NETWORK_LABEL}={found}")),
+            Ok(Some(found)) if found == wanted => {
+                Finding::pass(own.scope(), format!("{NETWORK_LABEL}={found}"))
+            }
             Ok(found) => {
                 let cause = match found {
-                    Some(found) => format!("istiod takes the cluster for one of network {found}, and the mesh file says {wanted}"),
-                    None => format!("istiod does not know that the cluster is in network {wanted}: it takes every pod of the mesh for one that is reached directly"),
+                    Some(found) => format!(
+                        "istiod takes the cluster for one of network {found}, and the mesh file says {wanted}"
+                    ),
+                    None => format!(
+                        "istiod does not know that the cluster is in network {wanted}: it takes every pod of the mesh for one that is reached directly"
+                    ),
                 };
-                Finding::fail(own.scope(), Fault::new(cause, UP).seen(format!("namespace {NAMESPACE} has no label {NETWORK_LABEL}={wanted}")))
+                Finding::fail(
+                    own.scope(),
+                    Fault::new(cause, UP)
+                        .seen(format!("namespace {NAMESPACE} has no label {NETWORK_LABEL}={wanted}")),
+                )
             }
         }]
     })
@@ -217,7 +261,9 @@ pub(super) fn gateways(examined: &Examined) -> Findings {
         let describe = format!("{} -n {NAMESPACE} describe service {EAST_WEST_GATEWAY}", own.kubectl());
         vec![match &own.seen.gateway {
             Err(unread) => Finding::skip(own.scope(), &unread.why),
-            Ok(Endpoint::Ready(url)) => Finding::pass(own.scope(), url.as_str().trim_start_matches("https://")),
+            Ok(Endpoint::Ready(url)) => {
+                Finding::pass(own.scope(), url.as_str().trim_start_matches("https://"))
+            }
             Ok(Endpoint::Pending(reason) | Endpoint::Unexposed(reason)) => {
                 let cause = "other networks have no address at which they could come in";
                 Finding::fail(own.scope(), Fault::new(cause, describe).seen(reason.as_str()))

@@ -8,8 +8,6 @@ mod istiod;
 mod pairs;
 mod proxies;
 mod rules;
-#[cfg(test)]
-mod tests;
 
 use std::fmt;
 

@@ -33,7 +33,8 @@ fn one_remote_secret(own: &Reached<'_>, peer: &Cluster) -> Finding<Repair> {
     });
     let Some((secret, access)) = named else {
         let cause = format!("istiod has no remote secret for {name}: it knows none of its workloads");
-        let fault = Fault::new(cause, UP).seen(format!("Secret {NAMESPACE}/{} does not exist", remote_secret_key(name).name));
+        let fault = Fault::new(cause, UP)
+            .seen(format!("Secret {NAMESPACE}/{} does not exist", remote_secret_key(name).name));
         return Finding::fail(scope, fault);
     };
     let object = format!("Secret {NAMESPACE}/{}", secret.found.name);
@@ -52,11 +53,18 @@ fn one_remote_secret(own: &Reached<'_>, peer: &Cluster) -> Finding<Repair> {
         }
         Some(Ok(accepted)) => match accepted.first() {
             Some(other) => {
-                let cause = format!("the remote secret for {name} lets istiod into {other}: its workloads are taken for those of {name}");
-                Finding::fail(scope, Fault::new(cause, UP).seen(server).seen(format!("{other} takes its token")))
+                let cause = format!(
+                    "the remote secret for {name} lets istiod into {other}: its workloads are taken for those of {name}"
+                );
+                Finding::fail(
+                    scope,
+                    Fault::new(cause, UP).seen(server).seen(format!("{other} takes its token")),
+                )
             }
             None => {
-                let cause = format!("{name} does not take the token in its remote secret: it was deleted, or is of another cluster");
+                let cause = format!(
+                    "{name} does not take the token in its remote secret: it was deleted, or is of another cluster"
+                );
                 Finding::fail(scope, Fault::new(cause, UP).seen(server))
             }
         },
@@ -69,7 +77,9 @@ fn one_remote_secret(own: &Reached<'_>, peer: &Cluster) -> Finding<Repair> {
 fn strangers(own: &Reached<'_>) -> Findings {
     let Ok(secrets) = &own.seen.remote_secrets else { return Vec::new() };
     let known = |name: &String| own.mesh().clusters.iter().any(|cluster| cluster.name == *name);
-    let entries = secrets.iter().flat_map(|secret| secret.found.clusters.iter().map(move |(cluster, _)| (secret, cluster)));
+    let entries = secrets
+        .iter()
+        .flat_map(|secret| secret.found.clusters.iter().map(move |(cluster, _)| (secret, cluster)));
     entries
         .filter(|(_, cluster)| !known(cluster))
         .map(|(secret, cluster)| {
@@ -116,12 +126,16 @@ pub(super) fn synced(examined: &Examined) -> Findings {
             Ok(match known.iter().find(|known| known.id == *name) {
                 Some(known) if known.is_synced() => None,
                 Some(known) => {
-                    let cause = format!("istiod has not read {name}: its API server is not reached from here, or refuses to be read");
-                    let fault = Fault::new(cause, logs).seen(format!("{}: {name} is {}", istiod.pod, known.sync_status));
+                    let cause = format!(
+                        "istiod has not read {name}: its API server is not reached from here, or refuses to be read"
+                    );
+                    let fault = Fault::new(cause, logs)
+                        .seen(format!("{}: {name} is {}", istiod.pod, known.sync_status));
                     Some(server(own, peer).into_iter().fold(fault, Fault::seen))
                 }
                 None => {
-                    let cause = format!("istiod does not know {name}, although there is a remote secret for it");
+                    let cause =
+                        format!("istiod does not know {name}, although there is a remote secret for it");
                     Some(Fault::new(cause, logs).seen(format!("{}: /debug/clusterz", istiod.pod)))
                 }
             })
@@ -147,13 +161,20 @@ pub(super) fn way_open(examined: &Examined) -> Findings {
                 Some(Ok(Way::Open)) => Finding::pass(scope, address(examined, peer).unwrap_or_default()),
                 Some(Ok(Way::Closed(reason))) => {
                     let address = address(examined, peer).unwrap_or_default();
-                    let cause = format!("the gateway of {} at {address} is not reached from here: {reason}", peer.name);
+                    let cause = format!(
+                        "the gateway of {} at {address} is not reached from here: {reason}",
+                        peer.name
+                    );
                     let hint = format!(
                         "let port 15443 through between the networks (on EKS: route tables and security groups), and see: kubectl --context {} -n \
                          {NAMESPACE} describe service {EAST_WEST_GATEWAY}",
                         peer.context
                     );
-                    Finding::fail(scope, Fault::new(cause, hint).seen(format!("tried from the east-west gateway of {}", own.name())))
+                    Finding::fail(
+                        scope,
+                        Fault::new(cause, hint)
+                            .seen(format!("tried from the east-west gateway of {}", own.name())),
+                    )
                 }
             }
         };
@@ -176,7 +197,10 @@ pub(super) fn network_known(examined: &Examined) -> Findings {
                 if known.iter().any(|gateway| gateway.network == peer.network) {
                     return Ok(None);
                 }
-                let cause = format!("istiod knows no way into network {}: calls to its workloads go nowhere", peer.network);
+                let cause = format!(
+                    "istiod knows no way into network {}: calls to its workloads go nowhere",
+                    peer.network
+                );
                 let known: Vec<&str> = known.iter().map(|gateway| gateway.network.as_str()).collect();
                 let seen = format!("{} knows gateways of {}", istiod.pod, known.join(", "));
                 let hint = format!(

@@ -6,10 +6,14 @@ use super::{Findings, Reached, Repair, UP, of_each};
 use crate::check::{Fault, Finding};
 use crate::envoy::{InboundRules, Issuer, NameRule, ProxySecrets, Validation};
 use crate::multicluster::examined::{Examined, SeenProxy};
-use crate::trust::{SpiffeId, TrustBundle, TrustDomain, verify_svid};
+use crate::trust::svid::verify;
+use crate::trust::{SpiffeId, TrustBundle, TrustDomain};
 
 /// Asks something of every proxy.
-fn of_proxies(examined: &Examined, check: impl Fn(&Reached<'_>, &SeenProxy) -> Option<Finding<Repair>>) -> Findings {
+fn of_proxies(
+    examined: &Examined,
+    check: impl Fn(&Reached<'_>, &SeenProxy) -> Option<Finding<Repair>>,
+) -> Findings {
     of_each(examined, |own| match &own.seen.proxies {
         Ok(proxies) => proxies.iter().filter_map(|proxy| check(&own, proxy)).collect(),
         Err(unread) => vec![Finding::skip(own.scope(), &unread.why)],
@@ -30,27 +34,40 @@ fn one_identity(own: &Reached<'_>, proxy: &SeenProxy) -> Finding<Repair> {
     if secrets.issuer() == Issuer::Istiod {
         let cause = "its certificate is from istiod, not from SPIRE: the pod was made without SPIRE's socket";
         let hint = format!("make the pod anew once the check injection-form passes: {restart}");
-        let fault = Fault::new(cause, hint).seen("Envoy verifies peers with one pool of CA certificates, as Istio's own agent serves it");
+        let fault = Fault::new(cause, hint)
+            .seen("Envoy verifies peers with one pool of CA certificates, as Istio's own agent serves it");
         return Finding::fail(scope, presented(secrets).into_iter().fold(fault, Fault::seen));
     }
     let Some(chain) = secrets.chain() else {
         let cause = "it has no certificate: SPIRE has given it none";
-        let hint = format!("see the check entries, and the agent's answer: {} -n {} logs {} -c istio-proxy", own.kubectl(), proxy.namespace, proxy.pod);
+        let hint = format!(
+            "see the check entries, and the agent's answer: {} -n {} logs {} -c istio-proxy",
+            own.kubectl(),
+            proxy.namespace,
+            proxy.pod
+        );
         let fault = Fault::new(cause, hint);
-        return Finding::fail(scope, proxy.trouble.iter().fold(fault, |fault, trouble| fault.seen(trouble.as_str())));
+        return Finding::fail(
+            scope,
+            proxy.trouble.iter().fold(fault, |fault, trouble| fault.seen(trouble.as_str())),
+        );
     };
-    let wanted = format!("spiffe://{}/ns/{}/sa/{}", own.cluster.trust_domain, proxy.namespace, proxy.service_account);
+    let wanted =
+        format!("spiffe://{}/ns/{}/sa/{}", own.cluster.trust_domain, proxy.namespace, proxy.service_account);
     let found = chain.leaf.uris.join(", ");
     if chain.leaf.uris.as_slice() != [wanted.as_str()] {
         let cause = format!("it presents {found}, and Istio expects {wanted}");
         let hint = format!("see which ClusterSPIFFEID names it so: {} get clusterspiffeids", own.kubectl());
-        return Finding::fail(scope, Fault::new(cause, hint).seen(format!("SPIFFE ID of the certificate: {found}")));
+        return Finding::fail(
+            scope,
+            Fault::new(cause, hint).seen(format!("SPIFFE ID of the certificate: {found}")),
+        );
     }
     let Some(bundle) = secrets.bundle(&own.cluster.trust_domain) else {
         let cause = format!("it has no bundle of its own trust domain {}", own.cluster.trust_domain);
         return Finding::fail(scope, Fault::new(cause, restart));
     };
-    let verdict = verify_svid(chain, bundle, own.all.spire.observed.at);
+    let verdict = verify(chain, bundle, own.all.spire.observed.at);
     match verdict.broken.first() {
         Some(broken) => {
             let cause = format!("its certificate is not accepted by its own trust domain: {}", broken.why);
@@ -83,19 +100,32 @@ pub(super) fn bundles(examined: &Examined) -> Findings {
             .collect();
         if !missing.is_empty() {
             let held: Vec<&str> = found.keys().map(TrustDomain::as_str).collect();
-            let cause = format!("it has no bundle of {}: it refuses everybody from there", missing.join(", "));
+            let cause =
+                format!("it has no bundle of {}: it refuses everybody from there", missing.join(", "));
             let hint = "see the checks entries, bundle-stored and agent-bundle-names; where they pass, the agent has not served it yet";
             let fault = Fault::new(cause, hint).seen(format!("ROOTCA holds {}", held.join(", ")));
             return Some(Finding::fail(scope, fault));
         }
         for cluster in &own.mesh().clusters {
-            let (Some(held), Some(live)) = (found.get(&cluster.trust_domain), live(own, &cluster.trust_domain)) else { continue };
-            let lacking: Vec<String> =
-                live.authorities().keys().filter(|digest| !held.authorities().contains_key(*digest)).map(|digest| digest.short()).collect();
+            let (Some(held), Some(live)) =
+                (found.get(&cluster.trust_domain), live(own, &cluster.trust_domain))
+            else {
+                continue;
+            };
+            let lacking: Vec<String> = live
+                .authorities()
+                .keys()
+                .filter(|digest| !held.authorities().contains_key(*digest))
+                .map(|digest| digest.short())
+                .collect();
             if !lacking.is_empty() {
-                let cause = format!("its bundle of {} lacks authorities that the server has", cluster.trust_domain);
-                let fault = Fault::new(cause, "wait for the next fetch and sync, a minute or two; then see the check bundle-fetched")
-                    .seen(format!("it lacks {}", lacking.join(", ")));
+                let cause =
+                    format!("its bundle of {} lacks authorities that the server has", cluster.trust_domain);
+                let fault = Fault::new(
+                    cause,
+                    "wait for the next fetch and sync, a minute or two; then see the check bundle-fetched",
+                )
+                .seen(format!("it lacks {}", lacking.join(", ")));
                 return Some(Finding::warn(scope, fault));
             }
         }
@@ -106,7 +136,9 @@ pub(super) fn bundles(examined: &Examined) -> Findings {
 /// Returns the bundle that the server of a trust domain publishes now.
 fn live<'e>(own: &Reached<'e>, domain: &TrustDomain) -> Option<&'e TrustBundle> {
     let clusters = own.all.spire.observed.clusters.iter();
-    clusters.filter(|cluster| cluster.trust_domain() == domain).find_map(|cluster| Some(&cluster.server()?.bundle))
+    clusters
+        .filter(|cluster| cluster.trust_domain() == domain)
+        .find_map(|cluster| Some(&cluster.server()?.bundle))
 }
 
 pub(super) fn admits(examined: &Examined) -> Findings {
@@ -134,8 +166,16 @@ fn one_admits(own: &Reached<'_>, proxy: &SeenProxy, rules: &InboundRules) -> Fin
         return Finding::skip(scope, "it has no rule on mutual TLS; see the check mutual-tls");
     }
     if !refused.is_empty() {
-        let cause = format!("it does not admit {}: connections from there end without a word at the client", refused.join(", "));
-        let hint = format!("{UP}; where mesh-trust-domains passes, make the pod anew: {} -n {} delete pod {}", own.kubectl(), proxy.namespace, proxy.pod);
+        let cause = format!(
+            "it does not admit {}: connections from there end without a word at the client",
+            refused.join(", ")
+        );
+        let hint = format!(
+            "{UP}; where mesh-trust-domains passes, make the pod anew: {} -n {} delete pod {}",
+            own.kubectl(),
+            proxy.namespace,
+            proxy.pod
+        );
         return Finding::fail(scope, Fault::new(cause, hint).seen(rules_text()));
     }
     let known: BTreeSet<String> =

@@ -14,7 +14,9 @@ pub(super) fn mutual_tls(examined: &Examined) -> Findings {
         };
         let of_mesh = rules.iter().find(|rule| rule.namespace == NAMESPACE && !rule.selects);
         let mut findings = vec![match of_mesh {
-            Some(rule) if rule.mode == "STRICT" => Finding::pass(own.scope(), format!("PeerAuthentication {NAMESPACE}/{} is STRICT", rule.name)),
+            Some(rule) if rule.mode == "STRICT" => {
+                Finding::pass(own.scope(), format!("PeerAuthentication {NAMESPACE}/{} is STRICT", rule.name))
+            }
             found => {
                 let cause = "plaintext is accepted in the whole mesh, and the gateways between networks do not work without mutual TLS";
                 let seen = match found {
@@ -32,10 +34,19 @@ pub(super) fn mutual_tls(examined: &Examined) -> Findings {
             }
             let whom = if rule.selects { "some workloads of namespace" } else { "namespace" };
             let disabled = weak.iter().any(|weak| weak.ends_with("DISABLE"));
-            let consequence = if disabled { "; other clusters do not reach it, because the way between networks is mutual TLS" } else { "" };
+            let consequence = if disabled {
+                "; other clusters do not reach it, because the way between networks is mutual TLS"
+            } else {
+                ""
+            };
             let cause = format!("plaintext is accepted in {whom} {}{consequence}", rule.namespace);
             let object = format!("PeerAuthentication {}/{}", rule.namespace, rule.name);
-            let hint = format!("{} -n {} delete peerauthentication {}, or set its mode to STRICT", own.kubectl(), rule.namespace, rule.name);
+            let hint = format!(
+                "{} -n {} delete peerauthentication {}, or set its mode to STRICT",
+                own.kubectl(),
+                rule.namespace,
+                rule.name
+            );
             let fault = Fault::new(cause, hint).seen(format!("{object}: {}", weak.join(", ")));
             findings.push(Finding::fail(own.object(object), fault));
         }
