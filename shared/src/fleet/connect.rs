@@ -285,7 +285,7 @@ fn nearest(wanted: &str, known: &[&str]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mesh::{Cluster, ExistingSpire, Spire};
+    use crate::mesh::{ApiEndpoint, Cluster, ExistingSpire, Spire};
 
     fn kubeconfig(server: &str, user: &str) -> Kubeconfig {
         let text = format!(
@@ -301,6 +301,7 @@ mod tests {
             name: "foo".to_owned(),
             context: context.to_owned(),
             trust_domain: "foo.com".parse().unwrap(),
+            endpoint: ApiEndpoint::Kubeconfig,
             spire: Spire::Existing(ExistingSpire::default()),
         };
         let settings =

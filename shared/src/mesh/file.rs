@@ -9,6 +9,7 @@ use schemars::transform::{Transform, transform_subschemas};
 use schemars::{JsonSchema, Schema, generate::SchemaSettings};
 use serde::{Deserialize, Serialize};
 
+use super::endpoint::EndpointFile;
 use super::shape::{self, Findings};
 use super::tree::Node;
 use super::{IssuerKind, KeyType, defaults};
@@ -73,6 +74,8 @@ pub(super) struct ClusterFile {
     /// Kubeconfig context of the cluster. Default: its name.
     #[schemars(length(min = 1))]
     pub(super) context: Option<String>,
+    /// How the other clusters reach the cluster's API server. Default: where the kubeconfig does.
+    pub(super) endpoint: Option<EndpointFile>,
     /// The cluster's SPIRE.
     pub(super) spire: Option<SpireFile>,
 }

@@ -6,6 +6,7 @@
 
 mod defaults;
 mod edit;
+mod endpoint;
 mod error;
 mod file;
 mod init;
@@ -20,6 +21,7 @@ mod values;
 use std::path::{Path, PathBuf};
 
 pub use edit::{EditError, with_cluster, without_cluster};
+pub use endpoint::{ApiEndpoint, EksCluster};
 pub use error::{MeshFileError, Place, Problem};
 pub use file::schema;
 pub use init::{NewCluster, NewClusterError, NewFileError, new_file};

@@ -7,6 +7,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::ApiEndpoint;
 use crate::trust::TrustDomain;
 
 /// A set of clusters that trust each other.
@@ -27,6 +28,8 @@ pub struct Cluster {
     pub context: String,
     /// Trust domain of the cluster's SPIRE.
     pub trust_domain: TrustDomain,
+    /// How the other clusters reach its API server.
+    pub endpoint: ApiEndpoint,
     /// The cluster's SPIRE.
     pub spire: Spire,
 }

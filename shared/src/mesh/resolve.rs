@@ -1,5 +1,6 @@
 //! From the file to the mesh: the clusters, each checked on its own and against the others.
 
+use super::endpoint::{self, SeenEndpoints};
 use super::file::{ClusterFile, MeshFile, Spec};
 use super::shape::{Findings, Where};
 use super::spire::{self, Layer};
@@ -51,7 +52,7 @@ fn resolve_cluster(
     findings: &mut Findings,
 ) -> Option<Cluster> {
     let at = |key: &str| [&below(index)[..], &[Step::Key(key.to_owned())]].concat();
-    let ClusterFile { name, trust_domain, context, spire } = cluster;
+    let ClusterFile { name, trust_domain, context, endpoint, spire } = cluster;
 
     let name = name.and_then(|name| checked(values::dns_label(&name), at("name"), findings));
     let trust_domain = trust_domain.and_then(|text| {
@@ -74,6 +75,8 @@ fn resolve_cluster(
     {
         seen.contexts.add("context", context, context_path, findings);
     }
+    let endpoint =
+        endpoint::resolve(endpoint, name.as_deref(), &at("endpoint"), &mut seen.endpoints, findings);
     let own = spire.unwrap_or_default();
     let own = Layer { file: &own, path: at("spire") };
     let spire = spire::resolve(&own, defaults, findings);
@@ -87,7 +90,13 @@ fn resolve_cluster(
     {
         checked(values::label_value(trust_domain.as_str()), at("trustDomain"), findings);
     }
-    Some(Cluster { name: name?, context: context?, trust_domain: trust_domain?, spire: spire? })
+    Some(Cluster {
+        name: name?,
+        context: context?,
+        trust_domain: trust_domain?,
+        endpoint: endpoint?,
+        spire: spire?,
+    })
 }
 
 /// What only one cluster may have.
@@ -97,13 +106,14 @@ struct Seen {
     contexts: Unique,
     trust_domains: Unique,
     urls: Unique,
+    endpoints: SeenEndpoints,
 }
 
 #[derive(Default)]
-struct Unique(Vec<(String, Path)>);
+pub(super) struct Unique(Vec<(String, Path)>);
 
 impl Unique {
-    fn add(&mut self, what: &str, value: &str, path: Path, findings: &mut Findings) {
+    pub(super) fn add(&mut self, what: &str, value: &str, path: Path, findings: &mut Findings) {
         if let Some((_, first)) = self.0.iter().find(|(other, _)| other == value) {
             let message = format!("{what} `{value}` belongs to two clusters");
             findings.add_with(message, Where::Value(path.clone()), Some(Where::Value(first.clone())));

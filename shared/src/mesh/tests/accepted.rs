@@ -13,6 +13,7 @@ fn the_short_form_has_every_default() {
         trust_domain: TrustDomain(
             "foo.com",
         ),
+        endpoint: Kubeconfig,
         spire: Managed(
             ManagedSpire {
                 server_namespace: "spire-server",

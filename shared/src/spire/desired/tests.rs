@@ -6,7 +6,8 @@ use serde_json::Value;
 use super::*;
 use crate::manifest::Kind;
 use crate::mesh::{
-    BundleEndpoint, CertManagerIssuer, Exposure, IssuerKind, KeyType, Spire, SpireImages, Storage,
+    ApiEndpoint, BundleEndpoint, CertManagerIssuer, Exposure, IssuerKind, KeyType, Spire, SpireImages,
+    Storage,
 };
 
 /// The cluster of the plain manifests.
@@ -77,6 +78,7 @@ fn cluster(name: &str, trust_domain: &str, spire: &ManagedSpire) -> Cluster {
         name: name.into(),
         context: name.into(),
         trust_domain: trust_domain.parse().unwrap(),
+        endpoint: ApiEndpoint::Kubeconfig,
         spire: Spire::Managed(Box::new(spire.clone())),
     }
 }
