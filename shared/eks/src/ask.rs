@@ -1,5 +1,6 @@
 //! Asking AWS, and telling its answers apart.
 
+use std::error::Error;
 use std::time::Duration;
 
 pub use aws_config::SdkConfig;
@@ -23,6 +24,9 @@ const DEADLINE: Duration = Duration::from_secs(30);
 /// How long one attempt may take. Without it a lost packet would cost the whole deadline.
 const ATTEMPT: Duration = Duration::from_secs(10);
 
+/// How the SDK begins to tell what is wrong with credentials.
+const NOTHING_SAID: &str = "an error occurred while loading credentials: ";
+
 /// The operation that is asked for, as it is written in policies.
 const ACTION: &str = "eks:DescribeCluster";
 
@@ -40,8 +44,9 @@ pub async fn describe(cluster: &EksCluster) -> Result<Described, EksError> {
 
 /// Loads the AWS configuration that holds for a cluster: environment, configuration files, and what `cluster` names.
 pub async fn sdk_config(cluster: &EksCluster) -> SdkConfig {
-    let timeouts = TimeoutConfig::builder().operation_timeout(DEADLINE).operation_attempt_timeout(ATTEMPT);
-    let mut loader = aws_config::defaults(BehaviorVersion::latest()).timeout_config(timeouts.build());
+    let timeouts =
+        TimeoutConfig::builder().operation_timeout(DEADLINE).operation_attempt_timeout(ATTEMPT).build();
+    let mut loader = aws_config::defaults(BehaviorVersion::latest()).timeout_config(timeouts.clone());
     if let Ok(name) = AppName::new("spire-mesh") {
         loader = loader.app_name(name);
     }
@@ -53,7 +58,11 @@ pub async fn sdk_config(cluster: &EksCluster) -> SdkConfig {
     // The SDK would still prefer keys of the environment. Other AWS tools do not when they are given a profile.
     let provider = ProfileFileCredentialsProvider::builder()
         .profile_name(profile)
-        .configure(&ProviderConfig::without_region().with_region(config.region().cloned()))
+        .configure(
+            &ProviderConfig::without_region()
+                .with_region(config.region().cloned())
+                .with_timeout_config(timeouts),
+        )
         .build();
     config.into_builder().credentials_provider(SharedCredentialsProvider::new(provider)).build()
 }
@@ -63,15 +72,17 @@ pub async fn sdk_config(cluster: &EksCluster) -> SdkConfig {
 /// # Errors
 /// As [`describe`].
 pub async fn describe_with(cluster: &EksCluster, config: &SdkConfig) -> Result<Described, EksError> {
-    let Some(region) = config.region() else { return Err(EksError::NoRegion { cluster: cluster.clone() }) };
+    let Some(region) = config.region() else {
+        return Err(EksError::NoRegion { cluster: cluster.clone().into() });
+    };
     let cluster = EksCluster { region: Some(region.to_string()), ..cluster.clone() };
     let credentials = credentials(&cluster, config).await?;
     // What was loaded is used, instead of running a credential process a second time.
     let settings = aws_sdk_eks::config::Builder::from(config).credentials_provider(credentials).build();
     let client = aws_sdk_eks::Client::from_conf(settings);
     match client.describe_cluster().name(&cluster.name).send().await {
-        Ok(answer) => Described::read(cluster, answer.cluster.unwrap_or_else(|| empty())),
-        Err(error) => Err(told_apart(cluster, &error, config.endpoint_url())),
+        Ok(answer) => Described::read(cluster, &answer.cluster.unwrap_or_else(empty)),
+        Err(error) => Err(told_apart(cluster.into(), &error, config.endpoint_url())),
     }
 }
 
@@ -82,17 +93,25 @@ fn empty() -> aws_sdk_eks::types::Cluster {
 
 /// Loads the credentials before the call, because the SDK reports what is wrong with them as a failed dispatch.
 async fn credentials(cluster: &EksCluster, config: &SdkConfig) -> Result<Credentials, EksError> {
-    let missing = |reason| EksError::NoCredentials { cluster: cluster.clone(), reason };
+    let missing = |reason| EksError::NoCredentials { cluster: cluster.clone().into(), reason };
     let Some(provider) = config.credentials_provider() else { return Err(missing(None)) };
-    provider.provide_credentials().await.map_err(|error| match error {
-        // Says of every provider that it is not configured, which says nothing.
-        CredentialsError::CredentialsNotLoaded(_) if cluster.profile.is_none() => missing(None),
-        error => missing(Some(one_line(&causes(&error)))),
+    provider.provide_credentials().await.map_err(|error| {
+        // The error's own text says only that there is one, and so may its cause's.
+        let reason = error.source().map(|cause| one_line(&causes(cause)));
+        let reason = reason.map(|text| text.trim_start_matches(NOTHING_SAID).to_owned());
+        match (&error, &cluster.profile) {
+            // Names every place where credentials could have been.
+            (CredentialsError::CredentialsNotLoaded(_), None) => missing(None),
+            (CredentialsError::CredentialsNotLoaded(_), Some(profile)) => {
+                missing(reason.or_else(|| Some(format!("profile `{profile}` has none"))))
+            }
+            _ => missing(reason.or_else(|| Some(one_line(&error.to_string())))),
+        }
     })
 }
 
 fn told_apart(
-    cluster: EksCluster,
+    cluster: Box<EksCluster>,
     error: &SdkError<DescribeClusterError>,
     endpoint: Option<&str>,
 ) -> EksError {
@@ -104,8 +123,7 @@ fn told_apart(
             refused(cluster, code, message, service.raw().status().as_u16())
         }
         SdkError::TimeoutError(_) => {
-            let reason = format!("no answer within {} s", DEADLINE.as_secs());
-            EksError::Unreachable { cluster, endpoint, reason }
+            EksError::Unreachable { cluster, endpoint, reason: "no answer in time".to_owned() }
         }
         SdkError::DispatchFailure(failure) => {
             let reason = failure.as_connector_error().map_or_else(|| causes(error), |error| causes(error));
@@ -126,15 +144,16 @@ fn told_apart(
 
 /// Sorts what the service refused by its code: those of EKS, and those that every AWS service has (AWS API reference,
 /// "Common error types").
-fn refused(cluster: EksCluster, code: Option<String>, message: Option<String>, status: u16) -> EksError {
+fn refused(cluster: Box<EksCluster>, code: Option<String>, message: Option<String>, status: u16) -> EksError {
     match code.as_deref().unwrap_or_default() {
         "ResourceNotFoundException" => EksError::Missing { cluster },
         "AccessDeniedException" | "AccessDenied" | "UnauthorizedOperation" | "NotAuthorized" => {
+            let (who, why) = message.as_deref().map(who_and_why).unwrap_or_default();
             EksError::Denied {
                 cluster,
-                action: ACTION.to_owned(),
-                who: message.as_deref().and_then(who).map(str::to_owned),
-                message,
+                action: ACTION,
+                who: who.map(str::to_owned),
+                why: why.map(str::to_owned),
             }
         }
         "ExpiredTokenException"
@@ -156,12 +175,20 @@ fn refused(cluster: EksCluster, code: Option<String>, message: Option<String>, s
         | "ThrottlingException"
         | "TooManyRequestsException" => EksError::Throttled { cluster },
         "" if status == 429 => EksError::Throttled { cluster },
-        _ => EksError::Service { cluster, code: code.unwrap_or_else(|| format!("HTTP {status}")), message },
+        "" => EksError::Service {
+            cluster,
+            code: format!("HTTP {status}"),
+            message: Some("not an answer of EKS; is there a proxy or a sign-in page on the way?".to_owned()),
+        },
+        code => EksError::Service { cluster, code: code.to_owned(), message },
     }
 }
 
-/// Finds who asked, in `User: arn:aws:iam::1:user/me is not authorized to perform: …`.
-fn who(message: &str) -> Option<&str> {
-    let (_, rest) = message.split_once("User: ")?;
-    rest.split_whitespace().next().filter(|who| who.starts_with("arn:"))
+/// Takes apart what AWS says about permissions: `User: arn:aws:iam::1:user/me is not authorized to perform: … on resource: …
+/// because no identity-based policy allows …` or `… with an explicit deny in a service control policy`.
+fn who_and_why(message: &str) -> (Option<&str>, Option<&str>) {
+    let who = message.split_once("User: ").and_then(|(_, rest)| rest.split_whitespace().next());
+    let Some(who) = who.filter(|who| who.starts_with("arn:")) else { return (None, Some(message)) };
+    let why = ["because ", "with "].iter().find_map(|word| message.split_once(word));
+    (Some(who), why.map(|(_, why)| why))
 }

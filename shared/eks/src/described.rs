@@ -1,6 +1,6 @@
 //! An EKS cluster as AWS describes it.
 
-use aws_sdk_eks::types::{Cluster, ClusterStatus};
+use aws_sdk_eks::types::{Cluster, ClusterStatus, VpcConfigResponse};
 use spire_mesh::mesh::{EksCluster, EndpointUrl};
 use spire_mesh::report::one_line;
 
@@ -47,7 +47,7 @@ pub enum Access {
 
 impl Described {
     /// Reads an answer. Only name, status and endpoint have to be in it.
-    pub(crate) fn read(asked: EksCluster, answer: Cluster) -> Result<Self, EksError> {
+    pub(crate) fn read(asked: EksCluster, answer: &Cluster) -> Result<Self, EksError> {
         let text = |value: Option<&str>| value.map(one_line).filter(|value| !value.is_empty());
         let mut warnings = Vec::new();
         let status = answer.status.as_ref().map_or("in no known state", ClusterStatus::as_str);
@@ -57,14 +57,14 @@ impl Described {
             Some(ClusterStatus::Updating) => {
                 warnings.push("it is being updated: address and access may be about to change".to_owned());
             }
-            _ => return Err(EksError::NotActive { cluster: asked, status: one_line(status) }),
+            _ => return Err(EksError::NotActive { cluster: asked.into(), status: one_line(status) }),
         }
         let Some(server) = text(answer.endpoint()) else {
-            return Err(EksError::NoEndpoint { cluster: asked, status: one_line(status) });
+            return Err(EksError::NoEndpoint { cluster: asked.into(), status: one_line(status) });
         };
         let server = match server.trim_end_matches('/').parse() {
             Ok(server) => server,
-            Err(source) => return Err(EksError::UnusableEndpoint { cluster: asked, source }),
+            Err(source) => return Err(EksError::UnusableEndpoint { cluster: asked.into(), source }),
         };
         let data = answer.certificate_authority().and_then(|authority| authority.data());
         let certificate_authority = CertificateAuthority::from_base64(data);
@@ -79,7 +79,7 @@ impl Described {
                 Some((false, true)) => Access::Private,
                 Some((false, false)) | None => Access::Unknown,
             };
-        let cidrs = network.map(|network| network.public_access_cidrs()).unwrap_or_default();
+        let cidrs = network.map(VpcConfigResponse::public_access_cidrs).unwrap_or_default();
         Ok(Self {
             arn: text(answer.arn()),
             version: text(answer.version()),
@@ -153,7 +153,7 @@ impl Described {
 
 #[cfg(test)]
 mod tests {
-    use aws_sdk_eks::types::{Certificate, VpcConfigResponse};
+    use aws_sdk_eks::types::Certificate;
 
     use super::*;
 
@@ -176,12 +176,12 @@ mod tests {
             .set_public_access_cidrs(Some(cidrs))
             .vpc_id("vpc-1")
             .cluster_security_group_id("sg-1");
-        Described::read(asked(), active().resources_vpc_config(network.build()).build()).unwrap()
+        Described::read(asked(), &active().resources_vpc_config(network.build()).build()).unwrap()
     }
 
     #[test]
     fn an_answer_may_lack_nearly_everything() {
-        let described = Described::read(asked(), active().build()).unwrap();
+        let described = Described::read(asked(), &active().build()).unwrap();
         insta::assert_debug_snapshot!(described, @r#"
         Described {
             cluster: EksCluster {
@@ -223,7 +223,7 @@ mod tests {
 
     #[test]
     fn a_cluster_that_is_updated_is_taken_with_a_warning() {
-        let described = Described::read(asked(), active().status(ClusterStatus::Updating).build()).unwrap();
+        let described = Described::read(asked(), &active().status(ClusterStatus::Updating).build()).unwrap();
         insta::assert_debug_snapshot!(described.warnings, @r#"
         [
             "it is being updated: address and access may be about to change",
@@ -234,7 +234,7 @@ mod tests {
     #[test]
     fn a_ca_that_is_none_is_a_warning() {
         let authority = Certificate::builder().data("aYxl").build();
-        let described = Described::read(asked(), active().certificate_authority(authority).build()).unwrap();
+        let described = Described::read(asked(), &active().certificate_authority(authority).build()).unwrap();
         assert_eq!(described.certificate_authority.pem(), None);
         insta::assert_debug_snapshot!(described.warnings, @r#"
         [
@@ -246,7 +246,7 @@ mod tests {
     #[test]
     fn other_states_and_addresses_are_refused() {
         let refused = |answer: aws_sdk_eks::types::builders::ClusterBuilder| {
-            Described::read(asked(), answer.build()).unwrap_err().to_string()
+            Described::read(asked(), &answer.build()).unwrap_err().to_string()
         };
         insta::assert_snapshot!(refused(active().status(ClusterStatus::Failed)), @"EKS cluster `foo` in region `eu-west-1` is FAILED, not ACTIVE");
         insta::assert_snapshot!(refused(active().status(ClusterStatus::from("NEW\u{1b}[2J"))), @r"EKS cluster `foo` in region `eu-west-1` is NEW\u{1b}[2J, not ACTIVE");

@@ -11,16 +11,16 @@ use spire_mesh::mesh::{EksCluster, EndpointUrlError};
 #[derive(Debug, thiserror::Error)]
 pub enum EksError {
     /// The account has no such cluster in the region.
-    #[error("there is no {} in the account of the credentials", Named(cluster))]
+    #[error("the account of the AWS credentials has no {}", Named(cluster))]
     Missing {
         /// The cluster, with the region that was asked.
-        cluster: EksCluster,
+        cluster: Box<EksCluster>,
     },
     /// It is being made or deleted, or could not be made.
     #[error("{} is {status}, not ACTIVE", Named(cluster))]
     NotActive {
         /// The cluster, with the region that was asked.
-        cluster: EksCluster,
+        cluster: Box<EksCluster>,
         /// The state, as EKS calls it.
         status: String,
     },
@@ -28,7 +28,7 @@ pub enum EksError {
     #[error("{} is {status}, and has no address of an API server", Named(cluster))]
     NoEndpoint {
         /// The cluster, with the region that was asked.
-        cluster: EksCluster,
+        cluster: Box<EksCluster>,
         /// The state, as EKS calls it.
         status: String,
     },
@@ -36,27 +36,32 @@ pub enum EksError {
     #[error("the address of {} is unusable", Named(cluster))]
     UnusableEndpoint {
         /// The cluster, with the region that was asked.
-        cluster: EksCluster,
+        cluster: Box<EksCluster>,
         /// What is wrong with the address.
         source: EndpointUrlError,
     },
     /// The credentials are good, and do not suffice.
-    #[error("{} has no permission for {action} of {}", who.as_deref().unwrap_or("the user of the AWS credentials"), Named(cluster))]
+    #[error(
+        "{} has no permission for {action} of {}{}",
+        who.as_deref().unwrap_or("the user of the AWS credentials"),
+        Named(cluster),
+        After(why.as_deref())
+    )]
     Denied {
         /// The cluster, with the region that was asked.
-        cluster: EksCluster,
+        cluster: Box<EksCluster>,
         /// What was asked for, as it is written in policies.
-        action: String,
+        action: &'static str,
         /// Who asked: an ARN.
         who: Option<String>,
-        /// What AWS said.
-        message: Option<String>,
+        /// What AWS said about why not, such as the kind of policy that denies it.
+        why: Option<String>,
     },
     /// There are no credentials.
     #[error("there are no AWS credentials for {}{}", Named(cluster), After(reason.as_deref()))]
     NoCredentials {
         /// The cluster, with the region that would have been asked.
-        cluster: EksCluster,
+        cluster: Box<EksCluster>,
         /// Why not, where somebody set some up.
         reason: Option<String>,
     },
@@ -64,7 +69,7 @@ pub enum EksError {
     #[error("AWS does not accept the credentials for {}: {code}{}", Named(cluster), After(message.as_deref()))]
     Rejected {
         /// The cluster, with the region that was asked.
-        cluster: EksCluster,
+        cluster: Box<EksCluster>,
         /// The service's code.
         code: String,
         /// What AWS said.
@@ -74,19 +79,19 @@ pub enum EksError {
     #[error("there is no AWS region for {}", Named(cluster))]
     NoRegion {
         /// The cluster.
-        cluster: EksCluster,
+        cluster: Box<EksCluster>,
     },
     /// AWS wants fewer requests, and wanted so after several attempts.
     #[error("AWS throttles requests, also after several attempts to ask about {}", Named(cluster))]
     Throttled {
         /// The cluster, with the region that was asked.
-        cluster: EksCluster,
+        cluster: Box<EksCluster>,
     },
     /// There is no way to AWS.
     #[error("cannot reach AWS{} for {}: {reason}", At(endpoint.as_deref()), Named(cluster))]
     Unreachable {
         /// The cluster, with the region that was asked.
-        cluster: EksCluster,
+        cluster: Box<EksCluster>,
         /// Where requests go, if that has been set (`AWS_ENDPOINT_URL`).
         endpoint: Option<String>,
         /// What went wrong.
@@ -96,7 +101,7 @@ pub enum EksError {
     #[error("AWS does not describe {}: {code}{}", Named(cluster), After(message.as_deref()))]
     Service {
         /// The cluster, with the region that was asked.
-        cluster: EksCluster,
+        cluster: Box<EksCluster>,
         /// The service's code, or the status of its answer.
         code: String,
         /// What it said.
@@ -111,7 +116,6 @@ impl Hint for EksError {
             Self::NotActive { cluster, status } if matches!(status.as_str(), "CREATING" | "PENDING") => {
                 command(&format!("aws eks wait cluster-active --name {}", cluster.name), cluster)
             }
-            Self::NotActive { cluster, .. } | Self::UnusableEndpoint { cluster, .. } => describe(cluster),
             Self::NoEndpoint { cluster, .. } => {
                 format!("set `endpoint.server` in the mesh file, or look: {}", describe(cluster))
             }
@@ -122,11 +126,12 @@ impl Hint for EksError {
                 };
                 format!("allow {action}, or set `endpoint.eks.profile` in the mesh file; by hand: {by_hand}")
             }
-            Self::NoCredentials { cluster, .. } => match &cluster.profile {
+            Self::NoCredentials { cluster, reason } => match &cluster.profile {
                 Some(profile) => {
                     let profile = quoted(profile);
                     format!("aws configure list --profile {profile}, then: aws sso login --profile {profile}")
                 }
+                None if reason.is_some() => command("aws sts get-caller-identity", cluster),
                 None => "aws configure sso, or set AWS_PROFILE".to_owned(),
             },
             Self::Rejected { cluster, code, .. } => match &cluster.profile {
@@ -140,7 +145,10 @@ impl Hint for EksError {
             Self::Unreachable { endpoint: Some(_), .. } => {
                 "is AWS_ENDPOINT_URL what it should be? Without it requests go to AWS".to_owned()
             }
-            Self::Unreachable { cluster, .. } | Self::Service { cluster, .. } => describe(cluster),
+            Self::NotActive { cluster, .. }
+            | Self::UnusableEndpoint { cluster, .. }
+            | Self::Unreachable { cluster, .. }
+            | Self::Service { cluster, .. } => describe(cluster),
         })
     }
 }

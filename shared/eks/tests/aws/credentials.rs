@@ -109,22 +109,22 @@ fn a_profile_without_credentials_is_named() {
     );
     let ask = |profile| Question::bare("foo", home.path()).region("eu-west-1").profile(profile).ask();
     insta::assert_snapshot!(ask("missing"), @r"
-    error: there are no AWS credentials for EKS cluster `foo` in region `eu-west-1`: the credential provider was not enabled: profile `missing` was not defined: could not find source profile missing referenced from the root profile
+    error: there are no AWS credentials for EKS cluster `foo` in region `eu-west-1`: profile `missing` was not defined: could not find source profile missing referenced from the root profile
     hint: aws configure list --profile missing, then: aws sso login --profile missing
     ");
     insta::assert_snapshot!(ask("empty"), @r"
-    error: there are no AWS credentials for EKS cluster `foo` in region `eu-west-1`: the credential provider was not enabled
+    error: there are no AWS credentials for EKS cluster `foo` in region `eu-west-1`: profile `empty` has none
     hint: aws configure list --profile empty, then: aws sso login --profile empty
     ");
     let home_of_the_token = [(r"/\S*/\.aws", "HOME/.aws"), ("[0-9a-f]{40}", "HASH")];
     insta::with_settings!({filters => home_of_the_token}, {
         insta::assert_snapshot!(ask("sso"), @r"
-        error: there are no AWS credentials for EKS cluster `foo` in region `eu-west-1`: an error occurred while loading credentials: an error occurred while loading an access token: failed to load the cached SSO token
+        error: there are no AWS credentials for EKS cluster `foo` in region `eu-west-1`: an error occurred while loading an access token: failed to load the cached SSO token
         hint: aws configure list --profile sso, then: aws sso login --profile sso
         ");
     });
     insta::assert_snapshot!(ask("broken"), @r"
-    error: there are no AWS credentials for EKS cluster `foo` in region `eu-west-1`: an error occurred while loading credentials: Error retrieving credentials: external process exited with code exit status: 7. Stderr: no token
+    error: there are no AWS credentials for EKS cluster `foo` in region `eu-west-1`: Error retrieving credentials: external process exited with code exit status: 7. Stderr: no token
     hint: aws configure list --profile broken, then: aws sso login --profile broken
     ");
 }

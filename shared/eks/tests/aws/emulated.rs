@@ -30,7 +30,7 @@ async fn a_cluster_with_a_private_endpoint_only_says_what_other_clusters_need() 
     let home = tempfile::tempdir().unwrap();
     let answer = Question::new("private", moto::address(), home.path()).ask();
     // moto makes up addresses, and CAs that are none.
-    insta::with_settings!({filters => vec![(r"https://\S+\.eu-west-1\.eks\.amazonaws\.com", "https://ADDRESS"), ("unusable: .*", "unusable: REASON")]}, {
+    insta::with_settings!({filters => vec![(r"https://\S+\.eu-west-1\.eks\.amazonaws\.com", "https://ADDRESS"), ("unusable: [^\"]*", "unusable: REASON")]}, {
         insta::assert_snapshot!(answer, @r#"
         arn: arn:aws:eks:eu-west-1:123456789012:cluster/private
         version: 1.19
@@ -39,7 +39,7 @@ async fn a_cluster_with_a_private_endpoint_only_says_what_other_clusters_need() 
         access: Private
         from another VPC: private endpoint only: its name leads to addresses in its VPC everywhere, so other clusters need a route into it (VPC peering, transit gateway), and its cluster security group has to admit their addresses on port 443
         let in: null
-        warnings: ["the CA that AWS names is unusable: REASON
+        warnings: ["the CA that AWS names is unusable: REASON"]
         "#);
     });
 }
@@ -56,7 +56,7 @@ async fn a_cluster_is_found_by_region_and_name_of_the_mesh_file() {
         "PublicAndPrivate"
     );
     insta::assert_snapshot!(ask().region("us-east-1").ask(), @r"
-    error: there is no EKS cluster `Public_1` in region `us-east-1` in the account of the credentials
+    error: the account of the AWS credentials has no EKS cluster `Public_1` in region `us-east-1`
     hint: aws eks list-clusters --region us-east-1
     ");
 }
@@ -65,7 +65,7 @@ async fn a_cluster_is_found_by_region_and_name_of_the_mesh_file() {
 fn a_cluster_that_is_not_there_is_named_with_its_region() {
     let home = tempfile::tempdir().unwrap();
     insta::assert_snapshot!(Question::new("nothing", moto::address(), home.path()).ask(), @r"
-    error: there is no EKS cluster `nothing` in region `eu-west-1` in the account of the credentials
+    error: the account of the AWS credentials has no EKS cluster `nothing` in region `eu-west-1`
     hint: aws eks list-clusters --region eu-west-1
     ");
 }
@@ -75,5 +75,8 @@ fn an_address_of_eks_alone_is_taken_too() {
     let home = tempfile::tempdir().unwrap();
     let question = Question::new("nothing", "http://127.0.0.1:1", home.path());
     let answer = question.env("AWS_ENDPOINT_URL_EKS", moto::address()).ask();
-    assert!(answer.get("error").starts_with("there is no EKS cluster"), "{answer}");
+    assert!(
+        answer.get("error").starts_with("the account of the AWS credentials has no EKS cluster"),
+        "{answer}"
+    );
 }

@@ -4,6 +4,11 @@
 //! The SDK is told where AWS is as any user would tell it: by the environment of a process. So every question is asked by a
 //! process of its own, which is this program with the test [`question::asked_by_the_other_tests`].
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "clippy knows only functions that are tests themselves, and not what they call"
+)]
+
 mod credentials;
 mod emulated;
 mod moto;

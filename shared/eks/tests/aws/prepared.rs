@@ -92,8 +92,18 @@ fn who_has_no_permission_is_named() {
     error: arn:aws:iam::123456789012:user/me has no permission for eks:DescribeCluster of EKS cluster `foo` in region `eu-west-1`
     hint: allow eks:DescribeCluster, or set `endpoint.eks.profile` in the mesh file; by hand: aws eks describe-cluster --name foo --region eu-west-1
     ");
+    let because = format!("{user} because no identity-based policy allows the eks:DescribeCluster action");
+    insta::assert_snapshot!(refused(403, "AccessDeniedException", &because), @r"
+    error: arn:aws:iam::123456789012:user/me has no permission for eks:DescribeCluster of EKS cluster `foo` in region `eu-west-1`: no identity-based policy allows the eks:DescribeCluster action
+    hint: allow eks:DescribeCluster, or set `endpoint.eks.profile` in the mesh file; by hand: aws eks describe-cluster --name foo --region eu-west-1
+    ");
+    let denied = format!("{user} with an explicit deny in a service control policy");
+    insta::assert_snapshot!(refused(403, "AccessDeniedException", &denied), @r"
+    error: arn:aws:iam::123456789012:user/me has no permission for eks:DescribeCluster of EKS cluster `foo` in region `eu-west-1`: an explicit deny in a service control policy
+    hint: allow eks:DescribeCluster, or set `endpoint.eks.profile` in the mesh file; by hand: aws eks describe-cluster --name foo --region eu-west-1
+    ");
     insta::assert_snapshot!(refused(403, "AccessDeniedException", "no"), @r"
-    error: the user of the AWS credentials has no permission for eks:DescribeCluster of EKS cluster `foo` in region `eu-west-1`
+    error: the user of the AWS credentials has no permission for eks:DescribeCluster of EKS cluster `foo` in region `eu-west-1`: no
     hint: allow eks:DescribeCluster, or set `endpoint.eks.profile` in the mesh file; by hand: aws sts get-caller-identity --region eu-west-1
     ");
 }
@@ -146,13 +156,13 @@ fn everything_else_is_said_with_its_code_and_nothing_that_a_terminal_acts_on() {
     error: AWS does not describe EKS cluster `foo` in region `eu-west-1`: ClientException: one \u{1b}[2Jtwo
     hint: aws eks describe-cluster --name foo --region eu-west-1
     ");
-    let head = "HTTP/1.1 403 Forbidden\r\ncontent-type: text/html\r\n".to_owned();
+    let head = "HTTP/1.1 403 Forbidden\r\ncontent-type: text/html\r\n";
     insta::assert_snapshot!(ask(&Responder::with(head, "<html>a proxy</html>")), @r"
-    error: AWS does not describe EKS cluster `foo` in region `eu-west-1`: HTTP 403
+    error: AWS does not describe EKS cluster `foo` in region `eu-west-1`: HTTP 403: not an answer of EKS; is there a proxy or a sign-in page on the way?
     hint: aws eks describe-cluster --name foo --region eu-west-1
     ");
     insta::assert_snapshot!(ask(&Responder::new(200, None, "<html>a portal</html>")), @r"
-    error: AWS does not describe EKS cluster `foo` in region `eu-west-1`: HTTP 200
+    error: AWS does not describe EKS cluster `foo` in region `eu-west-1`: HTTP 200: not an answer of EKS; is there a proxy or a sign-in page on the way?
     hint: aws eks describe-cluster --name foo --region eu-west-1
     ");
     insta::assert_snapshot!(ask(&Responder::new(200, None, "{}")), @r"

@@ -14,11 +14,11 @@ impl Responder {
     /// Answers as EKS does: JSON, and the code of an error in a header.
     pub(crate) fn new(status: u16, code: Option<&str>, body: &str) -> Self {
         let header = code.map(|code| format!("x-amzn-errortype: {code}\r\n")).unwrap_or_default();
-        Self::with(format!("HTTP/1.1 {status} Status\r\ncontent-type: application/json\r\n{header}"), body)
+        Self::with(&format!("HTTP/1.1 {status} Status\r\ncontent-type: application/json\r\n{header}"), body)
     }
 
     /// Answers with a head, which lacks its end and the length, and a body.
-    pub(crate) fn with(head: String, body: &str) -> Self {
+    pub(crate) fn with(head: &str, body: &str) -> Self {
         let answer = format!("{head}content-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
