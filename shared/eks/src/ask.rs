@@ -115,7 +115,7 @@ fn told_apart(
     error: &SdkError<DescribeClusterError>,
     endpoint: Option<&str>,
 ) -> EksError {
-    let endpoint = endpoint.map(one_line);
+    let endpoint = endpoint.map(without_user);
     match error {
         SdkError::ServiceError(service) => {
             let code = service.err().code().map(one_line);
@@ -140,6 +140,15 @@ fn told_apart(
             message: Some(one_line(&causes(error))),
         },
     }
+}
+
+/// Shows an address without the user and password that may be in it.
+fn without_user(address: &str) -> String {
+    let (scheme, rest) = address.split_once("://").unwrap_or(("", address));
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let host = rest[..end].rsplit('@').next().unwrap_or_default();
+    let scheme = if scheme.is_empty() { String::new() } else { format!("{scheme}://") };
+    one_line(&format!("{scheme}{host}"))
 }
 
 /// Sorts what the service refused by its code: those of EKS, and those that every AWS service has (AWS API reference,

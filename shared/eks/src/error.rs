@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
+use std::iter;
 
 use spire_mesh::hint::Hint;
 use spire_mesh::mesh::{EksCluster, EndpointUrlError};
@@ -180,15 +181,16 @@ pub(crate) fn quoted(argument: &str) -> Cow<'_, str> {
 
 /// Joins an error and what caused it. Many errors of the SDK say in their own text only that something failed.
 pub(crate) fn causes(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let said = error.to_string();
-        if !text.contains(&said) {
-            text.push_str(": ");
-            text.push_str(&said);
+    let mut text = String::new();
+    for said in iter::successors(Some(error), |&error| error.source()).map(ToString::to_string) {
+        // Some errors show the whole request, and what it is signed with is a part of that.
+        if said.contains("Request {") || text.contains(&said) {
+            continue;
         }
-        cause = error.source();
+        if !text.is_empty() {
+            text.push_str(": ");
+        }
+        text.push_str(&said);
     }
     text
 }

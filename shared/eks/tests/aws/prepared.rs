@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
-use super::question::{Answer, Question};
+use super::question::{Answer, Question, SECRET};
 use super::responder::Responder;
 
 fn ask(responder: &Responder) -> Answer {
@@ -148,6 +148,14 @@ fn an_address_that_nobody_serves_is_out_of_reach() {
         hint: is AWS_ENDPOINT_URL what it should be? Without it requests go to AWS
         ");
     });
+    // A password in it stays there.
+    let question = Question::new("foo", &format!("http://me:{SECRET}@{free}/path"), home.path());
+    let answer = question.env("AWS_MAX_ATTEMPTS", "1").ask();
+    assert!(answer.get("error").contains(&format!(" at http://{free} for ")), "{answer}");
+    insta::assert_snapshot!(Question::new("foo", "no address", home.path()).ask(), @r"
+    error: cannot reach AWS for EKS cluster `foo` in region `eu-west-1`: other: endpoint is not a valid URI: invalid uri character
+    hint: aws eks describe-cluster --name foo --region eu-west-1
+    ");
 }
 
 #[test]
