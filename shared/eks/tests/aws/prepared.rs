@@ -129,12 +129,15 @@ fn aws_is_asked_three_times_while_it_throttles() {
     hint: try again later; by hand: aws eks describe-cluster --name foo --region eu-west-1
     ");
     assert_eq!(responder.requests().len(), 3);
-    // As every AWS tool is told to.
-    let responder = Responder::new(429, Some("TooManyRequestsException"), &body);
-    let home = tempfile::tempdir().unwrap();
-    let answer = Question::new("foo", responder.address(), home.path()).env("AWS_MAX_ATTEMPTS", "1").ask();
-    assert!(answer.get("error").contains("throttles"), "{answer}");
-    assert_eq!(responder.requests().len(), 1);
+    // As every AWS tool is told to. A gateway throttles without a code.
+    for code in [Some("TooManyRequestsException"), None] {
+        let responder = Responder::new(429, code, "{}");
+        let home = tempfile::tempdir().unwrap();
+        let answer =
+            Question::new("foo", responder.address(), home.path()).env("AWS_MAX_ATTEMPTS", "1").ask();
+        assert!(answer.get("error").contains("throttles"), "{answer}");
+        assert_eq!(responder.requests().len(), 1);
+    }
 }
 
 #[test]
