@@ -1,16 +1,21 @@
 //! SPIRE federation over several Kubernetes clusters: the library behind the kubectl plugins.
 //!
-//! Data goes one way: mesh file → [`mesh`] → [`fleet`] → desired ([`manifest`], [`spire`]) and observed ([`spire`]) →
+//! Data goes one way: mesh file → [`mesh`] → [`fleet`] → desired ([`manifest`], [`spire`]) and observed ([`spire`], [`envoy`]) →
 //! a plain report → [`report`].
 
 pub mod check;
 pub mod cli;
+pub mod command;
 pub mod entry;
+pub mod envoy;
 pub mod federation;
 pub mod fleet;
 pub mod hint;
+pub mod istio;
 pub mod manifest;
 pub mod mesh;
+pub mod multicluster;
 pub mod report;
 pub mod spire;
 pub mod trust;
+pub mod watch;

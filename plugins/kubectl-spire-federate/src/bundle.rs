@@ -1,15 +1,14 @@
 //! `bundle`: what the servers hold, of themselves and of each other.
 
 use serde::Serialize;
+use spire_mesh::command::{Asked, Shown, each_cluster, named};
 use spire_mesh::entry::{Failure, Outcome};
 use spire_mesh::federation::{self, AuthorityInfo, BundleDifference, HeldBundles, Repair, Side};
 use spire_mesh::fleet::{Member, each};
 use spire_mesh::manifest::Deadline;
-use spire_mesh::report::{Cell, Progress, Report, Table};
+use spire_mesh::report::{Cell, Report, Table};
 
 use crate::cli::{BundleArgs, BundleName, BundleVerb, DiffArgs, Encoding, ExchangeArgs, PairName, ShowArgs};
-use crate::connect::{Asked, Shown, named};
-use crate::plan::each_cluster;
 use crate::up::failure;
 
 pub(crate) async fn run(asked: &Asked, args: BundleArgs) -> Result<Outcome, Failure> {
@@ -146,8 +145,7 @@ async fn exchange(asked: &Asked, args: &ExchangeArgs) -> Result<Outcome, Failure
         return Ok(Outcome::Done);
     }
     let failed = {
-        let names = members.iter().map(|member| member.name().to_owned());
-        let shown = Shown(Progress::new(&asked.printer, names));
+        let shown = Shown::of(&asked.printer, &members);
         federation::repair(&members, &repairs, deadline, &shown).await
     };
     if !failed.is_empty() {

@@ -4,15 +4,14 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use spire_mesh::cli::ConfirmArgs;
+use spire_mesh::command::{Asked, Shown, each_cluster};
 use spire_mesh::entry::{Failure, Outcome};
 use spire_mesh::federation::{self, CaVolume, Removal};
 use spire_mesh::fleet::{Member, each};
 use spire_mesh::manifest::Deadline;
-use spire_mesh::report::{Cell, Progress, Report, Table};
+use spire_mesh::report::{Cell, Report, Table};
 
 use crate::cli::{self, DownArgs};
-use crate::connect::{Asked, Shown};
-use crate::plan::each_cluster;
 use crate::up::failure;
 
 pub(crate) async fn run(asked: &Asked, args: DownArgs) -> Result<Outcome, Failure> {
@@ -64,8 +63,7 @@ pub(crate) async fn remove(
     deadline: Deadline<'_>,
 ) -> Result<(), Failure> {
     let removed = {
-        let shown =
-            Shown(Progress::new(&asked.printer, members.iter().map(|member| member.name().to_owned())));
+        let shown = Shown::of(&asked.printer, members);
         federation::down(removals, members, ca_volumes, deadline, &shown).await
     };
     for removal in removals {

@@ -5,11 +5,11 @@ use std::io::Write;
 use std::path::Path;
 
 use anyhow::Context as _;
+use spire_mesh::command::Asked;
 use spire_mesh::entry::{Failure, Outcome};
 use spire_mesh::mesh::{DEFAULT_FILE, new_file};
 
 use crate::cli::InitArgs;
-use crate::connect::Asked;
 
 pub(crate) fn run(asked: &Asked, args: &InitArgs) -> Result<Outcome, Failure> {
     let text = new_file(&args.clusters).map_err(Failure::usage)?;

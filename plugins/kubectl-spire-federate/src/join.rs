@@ -1,12 +1,12 @@
 //! `join`: a cluster more in the mesh file, and then what `up` does.
 
+use spire_mesh::command::{Asked, summary};
 use spire_mesh::entry::{Failure, Outcome};
 use spire_mesh::manifest::Deadline;
 use spire_mesh::mesh::{Cluster, Mesh, NewCluster};
 
 use crate::cli::{JoinArgs, UpArgs};
-use crate::connect::Asked;
-use crate::plan::{checked, summary};
+use crate::plan::checked;
 use crate::up;
 
 pub(crate) async fn run(asked: &Asked, args: JoinArgs) -> Result<Outcome, Failure> {

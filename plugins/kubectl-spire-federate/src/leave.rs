@@ -3,17 +3,16 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use spire_mesh::command::{Asked, Shown, each_cluster};
 use spire_mesh::entry::{Failure, Outcome};
 use spire_mesh::federation::{self, CaVolume, Removal, Ties};
 use spire_mesh::fleet::{Member, each};
 use spire_mesh::manifest::{Deadline, ObjectKey};
 use spire_mesh::mesh::{Cluster, Mesh, MeshText};
-use spire_mesh::report::{Cell, Printer, Progress, Report, Table};
+use spire_mesh::report::{Cell, Printer, Report, Table};
 
 use crate::cli::LeaveArgs;
-use crate::connect::{Asked, Shown};
 use crate::down::{RemovalRow, ca_volumes, refuse_while_mounted, remove};
-use crate::plan::each_cluster;
 use crate::up::failure;
 
 pub(crate) async fn run(asked: &Asked, args: LeaveArgs) -> Result<Outcome, Failure> {
@@ -136,9 +135,8 @@ impl Parting {
 
     /// Makes the clusters that stay forget the leaver.
     async fn untie(&self, asked: &Asked, deadline: Deadline<'_>) -> Result<(), Failure> {
-        let names = self.staying.iter().map(|member| member.name().to_owned());
         let untied = {
-            let shown = Shown(Progress::new(&asked.printer, names));
+            let shown = Shown::of(&asked.printer, &self.staying);
             federation::untie(&self.left, &self.ties, &self.staying, deadline, &shown).await
         };
         let failed = untied

@@ -2,7 +2,6 @@
 
 mod bundle;
 mod cli;
-mod connect;
 mod down;
 mod init;
 mod join;

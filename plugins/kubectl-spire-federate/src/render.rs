@@ -1,8 +1,6 @@
 //! `render`: the manifests that `up` would apply.
 
-use std::path::Path;
-
-use anyhow::Context as _;
+use spire_mesh::command::{Asked, Reached, each_cluster, write_manifests};
 use spire_mesh::entry::{Failure, Outcome};
 use spire_mesh::federation::{self, Desired, Endpoints};
 use spire_mesh::fleet::Member;
@@ -11,8 +9,6 @@ use spire_mesh::mesh::{Cluster, Mesh, Spire};
 use spire_mesh::spire::desired::CLASS_NAME;
 
 use crate::cli::RenderArgs;
-use crate::connect::{Asked, Reached};
-use crate::plan::each_cluster;
 
 pub(crate) async fn run(asked: &Asked, args: &RenderArgs) -> Result<Outcome, Failure> {
     let mesh = asked.load()?;
@@ -67,17 +63,5 @@ fn write(asked: &Asked, args: &RenderArgs, cluster: &Cluster, desired: &Desired)
     for later in &desired.later {
         asked.printer.warn(&format!("{}: {} is left out: {}", cluster.name, later.key, later.reason));
     }
-    let Some(folder) = &args.to else {
-        asked.printer.data(&format!("# {} (context {})\n{yaml}", cluster.name, cluster.context))?;
-        return Ok(());
-    };
-    let file = folder.join(format!("{}.yaml", cluster.name));
-    save(folder, &file, &yaml).with_context(|| format!("cannot write {}", file.display()))?;
-    asked.printer.note(&format!("wrote {}", file.display()));
-    Ok(())
-}
-
-fn save(folder: &Path, file: &Path, text: &str) -> std::io::Result<()> {
-    std::fs::create_dir_all(folder)?;
-    std::fs::write(file, text)
+    write_manifests(asked, args.to.as_deref(), cluster, &yaml)
 }

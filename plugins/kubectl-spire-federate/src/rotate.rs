@@ -1,15 +1,14 @@
 //! `rotate`: a new CA for a server, or for all of them.
 
 use serde::Serialize;
+use spire_mesh::command::{Asked, Shown, each_cluster, named};
 use spire_mesh::entry::{Failure, Outcome};
 use spire_mesh::federation::{self, NextStep, RotateError, Rotated, RotationPlan};
 use spire_mesh::fleet::{Member, each};
 use spire_mesh::manifest::Deadline;
-use spire_mesh::report::{Cell, Progress, Report, Table};
+use spire_mesh::report::{Cell, Report, Table};
 
 use crate::cli::RotateArgs;
-use crate::connect::{Asked, Shown, named};
-use crate::plan::each_cluster;
 
 pub(crate) async fn run(asked: &Asked, args: &RotateArgs) -> Result<Outcome, Failure> {
     let deadline = Deadline::after(args.wait.timeout);
@@ -34,8 +33,7 @@ pub(crate) async fn run(asked: &Asked, args: &RotateArgs) -> Result<Outcome, Fai
     let mut rotated = Vec::new();
     for member in &chosen {
         let result = {
-            let names = members.iter().map(|member| member.name().to_owned());
-            let shown = Shown(Progress::new(&asked.printer, names));
+            let shown = Shown::of(&asked.printer, &members);
             federation::rotate(&mesh, &members, member, deadline, &shown).await
         };
         match result {

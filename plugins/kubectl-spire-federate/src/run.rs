@@ -1,15 +1,20 @@
 //! Which verb was asked for.
 
+use spire_mesh::command::Asked;
 use spire_mesh::entry::{Context, Failure, Outcome};
 
 use crate::cli::{Cli, UpArgs, Verb};
-use crate::connect::Asked;
 use crate::{bundle, down, init, join, leave, plan, render, rotate, status, up, verify};
 
 /// Runs the verb that was asked for, `up` where there is none.
 pub(crate) async fn run(cli: Cli, context: Context) -> Result<Outcome, Failure> {
     let Cli { verb, up: bare, mesh, kube, output: _, verbosity: _ } = cli;
-    let asked = Asked { mesh: mesh.mesh, kube: kube.settings(), printer: context.printer };
+    let asked = Asked {
+        mesh: mesh.mesh,
+        kube: kube.settings(),
+        printer: context.printer,
+        plugin: "kubectl spire-federate",
+    };
     if verb.is_some() && bare != UpArgs::default() {
         let error = anyhow::anyhow!("--yes, --dry-run and --timeout belong behind the verb");
         return Err(Failure::usage(error).with_hint("kubectl spire-federate up --yes"));

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Serialize;
+use spire_mesh::command::{Asked, Reached};
 use spire_mesh::entry::{Failure, Outcome};
 use spire_mesh::federation::{self, ClusterStatus, MeshStatus, RefreshState, RelationshipState, SpireStatus};
 use spire_mesh::report::{Cell, Printer, Report, Table};
 
 use crate::cli::StatusArgs;
-use crate::connect::{Asked, Reached};
 
 /// How long `--watch` waits between two looks.
 const INTERVAL: Duration = Duration::from_secs(2);

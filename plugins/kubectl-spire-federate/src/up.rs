@@ -2,16 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use spire_mesh::command::{Asked, PlanReport, Shown, summary};
 use spire_mesh::entry::{Failure, Outcome};
-use spire_mesh::federation::{self, FederationError, MeshPlan, MeshStatus};
+use spire_mesh::federation::{self, FederationError, MeshStatus};
 use spire_mesh::fleet::Member;
-use spire_mesh::manifest::Deadline;
+use spire_mesh::manifest::{Deadline, MeshPlan};
 use spire_mesh::mesh::Mesh;
-use spire_mesh::report::Progress;
 
 use crate::cli::UpArgs;
-use crate::connect::{Asked, Shown};
-use crate::plan::{PlanReport, checked, summary};
+use crate::plan::checked;
 use crate::status::{StatusReport, problems};
 
 pub(crate) async fn run(asked: &Asked, args: UpArgs) -> Result<Outcome, Failure> {
@@ -49,8 +48,7 @@ pub(crate) async fn federate(
     deadline: Deadline<'_>,
 ) -> Result<Outcome, Failure> {
     let federated = {
-        let shown =
-            Shown(Progress::new(&asked.printer, members.iter().map(|member| member.name().to_owned())));
+        let shown = Shown::of(&asked.printer, members);
         federation::up(mesh, members, plan, deadline, &shown).await
     };
     let failed: Vec<(String, Failure)> = federated

@@ -2,15 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
-use spire_mesh::check::{CheckResult, Status, Verification};
+use spire_mesh::check::Verification;
+use spire_mesh::command::{Asked, Reached, Shown, VerifyReport, counted};
 use spire_mesh::entry::{Failure, Outcome};
 use spire_mesh::federation::{self, Repair};
 use spire_mesh::manifest::Deadline;
-use spire_mesh::report::{Cell, Progress, Report, Table};
 
 use crate::cli::VerifyArgs;
-use crate::connect::{Asked, Reached, Shown};
 
 pub(crate) async fn run(asked: &Asked, args: &VerifyArgs) -> Result<Outcome, Failure> {
     let deadline = Deadline::after(args.wait.timeout);
@@ -28,10 +26,7 @@ pub(crate) async fn run(asked: &Asked, args: &VerifyArgs) -> Result<Outcome, Fai
         return conclude(asked, &verification, args);
     }
     let failed = {
-        let shown = Shown(Progress::new(
-            &asked.printer,
-            reached.members.iter().map(|member| member.name().to_owned()),
-        ));
+        let shown = Shown::of(&asked.printer, &reached.members);
         federation::repair(&reached.members, &repairs, deadline, &shown).await
     };
     for (cluster, error) in &failed {
@@ -53,14 +48,7 @@ fn conclude(
     args: &VerifyArgs,
 ) -> Result<Outcome, Failure> {
     asked.printer.report(&VerifyReport::of(verification))?;
-    let count = |status| verification.count(status);
-    asked.printer.note(&format!(
-        "{} passed, {} failed, {} warnings, {} skipped",
-        count(Status::Pass),
-        count(Status::Fail),
-        count(Status::Warn),
-        count(Status::Skip)
-    ));
+    asked.printer.note(&counted(verification));
     if verification.is_healthy() {
         return Ok(Outcome::Done);
     }
@@ -68,129 +56,4 @@ fn conclude(
         asked.printer.hint("some of it can be repaired safely: kubectl spire-federate verify --fix");
     }
     Ok(Outcome::Findings)
-}
-
-/// What `verify` prints. The shape of its JSON is a promise.
-#[derive(Serialize)]
-struct VerifyReport<'v> {
-    healthy: bool,
-    checks: &'v [CheckResult],
-}
-
-impl<'v> VerifyReport<'v> {
-    fn of(verification: &'v Verification<Repair>) -> Self {
-        Self { healthy: verification.is_healthy(), checks: verification.results() }
-    }
-}
-
-impl Report for VerifyReport<'_> {
-    /// One row for each check that passed everywhere, one for each finding; `wide` shows every result with its evidence.
-    fn table(&self, wide: bool) -> Table {
-        let mut table = Table::new(["CHECK", "RESULT", "ABOUT", "CAUSE"]).when_empty("nothing was checked");
-        for results in self.checks.chunk_by(|a, b| a.id == b.id) {
-            let (passed, others): (Vec<_>, Vec<_>) =
-                results.iter().partition(|result| !wide && result.status == Status::Pass);
-            if let Some(first) = passed.first() {
-                table.row([
-                    Cell::from(first.id.0),
-                    Cell::good("pass"),
-                    format!("{} of {}", passed.len(), results.len()).into(),
-                    first.title.into(),
-                ]);
-            }
-            for result in others {
-                add(&mut table, result, wide);
-            }
-        }
-        table
-    }
-}
-
-fn add(table: &mut Table, result: &CheckResult, wide: bool) {
-    let word = result.status.as_str();
-    let status = match result.status {
-        Status::Pass => Cell::good(word),
-        Status::Warn => Cell::attention(word),
-        Status::Fail => Cell::bad(word),
-        Status::Skip => Cell::from(word),
-    };
-    let cause = result.cause.as_deref().unwrap_or(result.title);
-    table.row([Cell::from(result.id.0), status, result.scope.to_string().into(), cause.into()]);
-    if wide || matches!(result.status, Status::Warn | Status::Fail) {
-        for line in &result.evidence {
-            table.note(format!("seen: {line}"));
-        }
-    }
-    if let Some(hint) = &result.hint {
-        table.note(format!("next: {hint}"));
-    }
-    if let Some(fix) = &result.fix {
-        table.note(format!("--fix: {fix}"));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use spire_mesh::check::{self, Check, CheckId, Fault, Finding, Scope};
-    use spire_mesh::report::{Format, Printer};
-
-    use super::*;
-
-    const CATALOGUE: [Check<(), Repair>; 3] = [
-        Check {
-            id: CheckId("server-ready"),
-            title: "the server answers",
-            needs: &[],
-            run: |()| {
-                ["foo", "bar"]
-                    .map(|name| Finding::pass(Scope::cluster(name), "pod spire-server/spire-server-0"))
-                    .into()
-            },
-        },
-        Check {
-            id: CheckId("bundle-stored"),
-            title: "the server holds the authority that the peer signs with",
-            needs: &[CheckId("server-ready")],
-            run: |()| {
-                let repair = Repair::CarryBundle { from: "foo".to_owned(), to: "bar".to_owned() };
-                let fault = Fault::new(
-                    "foo holds none of the authorities of bar",
-                    "kubectl spire-federate verify --fix",
-                )
-                .seen("stored: 2c26b46b68ffc68f")
-                .seen("live: fcde2b2edba56bf4")
-                .repaired_by(repair);
-                vec![
-                    Finding::fail(Scope::pair("foo", "bar"), fault),
-                    Finding::pass(Scope::pair("bar", "foo"), "the same 1 authorities on both sides"),
-                ]
-            },
-        },
-        Check {
-            id: CheckId("bundle-fetched"),
-            title: "the server fetches the peer's bundle from its endpoint",
-            needs: &[CheckId("bundle-stored")],
-            run: |()| {
-                let pass = |from, to| Finding::pass(Scope::pair(from, to), "it has just fetched it");
-                vec![pass("foo", "bar"), pass("bar", "foo")]
-            },
-        },
-    ];
-
-    fn printed(format: Format) -> String {
-        let (printer, captured) = Printer::captured(format);
-        printer.report(&VerifyReport::of(&check::run(&CATALOGUE, &()))).unwrap();
-        captured.stdout()
-    }
-
-    #[test]
-    fn findings_come_with_evidence_and_the_next_command_and_the_rest_is_short() {
-        insta::assert_snapshot!(printed(Format::Table));
-        insta::assert_snapshot!(printed(Format::Wide));
-    }
-
-    #[test]
-    fn the_json_of_a_verification_is_a_promise() {
-        insta::assert_snapshot!(printed(Format::Json));
-    }
 }

@@ -10,9 +10,10 @@ use kube::api::{DynamicObject, ListParams};
 use serde_json::Value;
 
 use super::locate::{Located, locate};
+use super::plan::owner;
 use super::remove::forget;
 use super::up::registrations;
-use super::{FederationError, Leftover, Step, Watch};
+use super::{FederationError, Leftover, Step};
 use crate::fleet::{Member, RequestError};
 use crate::manifest::wait::until;
 use crate::manifest::{self, Deadline, Kind, ObjectKey, Owner, Poll};
@@ -20,6 +21,7 @@ use crate::mesh::{Mesh, Spire};
 use crate::spire::desired::CLASS_NAME;
 use crate::spire::server::{Entry, Server};
 use crate::trust::TrustDomain;
+use crate::watch::Watch;
 
 /// The kinds of objects that can make a cluster trust another one.
 const KINDS: [Kind; 3] = [Kind::ClusterSPIFFEID, Kind::ClusterStaticEntry, Kind::ClusterFederatedTrustDomain];
@@ -132,7 +134,7 @@ pub async fn ties(mesh: &Mesh, leaver: &TrustDomain, member: &Member) -> Result<
         others: Vec::new(),
         keeper,
     };
-    let owner = Owner::new(mesh.name.clone());
+    let owner = owner(mesh);
     for (kind, objects) in try_join_all(KINDS.map(|kind| list(member, kind))).await? {
         ties.add(&owner, kind, &objects);
     }
@@ -210,7 +212,7 @@ pub async fn untie(
     ties: &[Ties],
     members: &[Member],
     deadline: Deadline<'_>,
-    watch: &dyn Watch,
+    watch: &dyn Watch<Step>,
 ) -> Vec<(String, Result<(), FederationError>)> {
     join_all(members.iter().filter_map(|member| {
         let ties = ties.iter().find(|ties| ties.cluster == member.name())?;
@@ -233,7 +235,7 @@ struct Untying<'r> {
     ties: &'r Ties,
     member: &'r Member,
     deadline: Deadline<'r>,
-    watch: &'r dyn Watch,
+    watch: &'r dyn Watch<Step>,
 }
 
 impl Untying<'_> {
@@ -313,6 +315,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::manifest::Tool;
 
     fn object(name: &str, labels: &[(&str, &str)], spec: &Value) -> DynamicObject {
         let labels: serde_json::Map<String, Value> =
@@ -362,8 +365,12 @@ mod tests {
         ];
         let read = |keeper| {
             let mut ties = ties(keeper);
-            ties.add(&Owner::new("m"), Kind::ClusterSPIFFEID, &ids);
-            ties.add(&Owner::new("m"), Kind::ClusterFederatedTrustDomain, &relationships);
+            ties.add(&Owner::new(Tool::SpireFederate, "m"), Kind::ClusterSPIFFEID, &ids);
+            ties.add(
+                &Owner::new(Tool::SpireFederate, "m"),
+                Kind::ClusterFederatedTrustDomain,
+                &relationships,
+            );
             ties
         };
         let managed = read(Keeper::Nobody);

@@ -9,7 +9,7 @@
 //! 4. [`rotate`] replaces a server's CA, one proven step after the other.
 //! 5. [`down`] takes it away in the opposite order. Where one cluster leaves, [`untie`] makes the others forget it first.
 //!
-//! Nothing here prints: what is being done goes to a [`Watch`].
+//! Nothing here prints: what is being done goes to a [`Watch`](crate::watch::Watch).
 
 mod bundles;
 pub mod checks;
@@ -27,8 +27,8 @@ mod remove;
 mod repair;
 mod rotate;
 mod status;
+mod step;
 mod up;
-mod watch;
 
 pub use bundles::{
     AuthorityInfo, BundleDifference, HeldBundles, Side, bundle_difference, bundle_document, held_bundles,
@@ -38,9 +38,7 @@ pub use error::FederationError;
 pub use examine::examine;
 pub use leave::{Keeper, Ties, ties, untie};
 pub use observe::observe;
-pub use plan::{
-    ClusterPlan, Desired, Endpoints, Later, MeshPlan, class_name, desired, endpoints, given_endpoints, plan,
-};
+pub use plan::{Desired, Endpoints, class_name, desired, endpoints, given_endpoints, plan};
 pub use preflight::{PreflightError, preflight, preflight_down, preflight_removal};
 pub use remove::{CaVolume, Leftover, Removal, Removed, down, removal};
 pub use repair::{merged, repair};
@@ -51,5 +49,5 @@ pub use status::{
     CaStatus, ClusterStatus, Counted, MeshStatus, NodeStatus, Refresh, RefreshState, RelationshipState,
     RelationshipStatus, SpireStatus,
 };
-pub use up::{Counts, Federated, up};
-pub use watch::{Step, Watch};
+pub use step::Step;
+pub use up::{Federated, up};

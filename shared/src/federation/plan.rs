@@ -1,11 +1,9 @@
 use std::collections::BTreeMap;
 
-use serde::Serialize;
-
 use super::FederationError;
 use super::locate::look;
 use crate::fleet::{ClusterErrors, Member, each};
-use crate::manifest::{self, Object, ObjectKey, Owner, Plan, Verdict};
+use crate::manifest::{self, ClusterPlan, Later, MeshPlan, Object, ObjectKey, Owner, Tool};
 use crate::mesh::{Cluster, EndpointUrl, ExistingSpire, Mesh, Spire};
 use crate::spire::desired::{
     CLASS_NAME, agent_objects, relationship, relationship_name, server_objects, workload_ids,
@@ -14,53 +12,6 @@ use crate::spire::discovery::Found;
 use crate::spire::endpoint::{Endpoint, bundle_endpoint};
 use crate::trust::TrustDomain;
 
-/// What `up` would do to a mesh.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct MeshPlan {
-    /// Name of the mesh.
-    pub mesh: String,
-    /// One for each cluster, in the order of the mesh file.
-    pub clusters: Vec<ClusterPlan>,
-}
-
-impl MeshPlan {
-    /// Tells whether nothing would be changed.
-    #[must_use]
-    pub fn is_unchanged(&self) -> bool {
-        self.clusters.iter().all(ClusterPlan::is_unchanged)
-    }
-
-    /// Tells whether nothing would be changed in one cluster.
-    pub(super) fn leaves_alone(&self, cluster: &str) -> bool {
-        self.clusters.iter().any(|planned| planned.cluster == cluster && planned.is_unchanged())
-    }
-}
-
-/// What `up` would do to one cluster.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ClusterPlan {
-    /// Name of the cluster.
-    pub cluster: String,
-    /// What would become of each object.
-    #[serde(flatten)]
-    pub plan: Plan,
-    /// Objects that are created too, and cannot be shown yet.
-    pub later: Vec<Later>,
-}
-
-/// An object that cannot be rendered yet.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Later {
-    /// Which object.
-    #[serde(flatten)]
-    pub key: ObjectKey,
-    /// What it waits for.
-    pub reason: String,
-}
-
 /// Everything that there has to be in one cluster.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Desired {
@@ -68,6 +19,11 @@ pub struct Desired {
     pub objects: Vec<Object>,
     /// Those that cannot be rendered yet.
     pub later: Vec<Later>,
+}
+
+/// Returns the owner of everything that is made here.
+pub(super) fn owner(mesh: &Mesh) -> Owner {
+    Owner::new(Tool::SpireFederate, mesh.name.clone())
 }
 
 /// Where the bundle endpoint of each trust domain is, or why that is not known yet.
@@ -153,7 +109,7 @@ pub fn desired(mesh: &Mesh, cluster: &Cluster, class_name: Option<&str>, endpoin
     if let Spire::Managed(spire) = &cluster.spire {
         objects.extend(workload_ids(spire, &peers));
     }
-    Desired { objects: Owner::new(mesh.name.clone()).stamped(objects), later }
+    Desired { objects: owner(mesh).stamped(objects), later }
 }
 
 /// Returns the class of a cluster's controller-manager: ours, or that of the one that is there.
@@ -183,24 +139,4 @@ pub async fn plan(mesh: &Mesh, members: &[Member]) -> Result<MeshPlan, ClusterEr
         Ok::<_, FederationError>(ClusterPlan { cluster: member.name().to_owned(), plan, later })
     });
     Ok(MeshPlan { mesh: mesh.name.clone(), clusters: clusters.await.into_all()? })
-}
-
-impl ClusterPlan {
-    /// Tells whether nothing would be changed.
-    #[must_use]
-    pub fn is_unchanged(&self) -> bool {
-        self.plan.is_unchanged() && self.later.is_empty()
-    }
-
-    /// Lists the objects that belong to somebody else and stand in the way.
-    #[must_use]
-    pub fn foreign(&self) -> Vec<(&ObjectKey, &str)> {
-        self.plan.foreign()
-    }
-
-    /// Counts the objects with a verdict that `is` accepts.
-    #[must_use]
-    pub fn count(&self, is: fn(&Verdict) -> bool) -> usize {
-        self.plan.objects.iter().filter(|planned| is(&planned.verdict)).count()
-    }
 }

@@ -7,14 +7,16 @@ use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt};
 
 use super::locate::locate;
-use super::{FederationError, Step, Watch};
+use super::plan::owner;
+use super::{FederationError, Step};
 use crate::fleet::{Member, RequestError};
 use crate::manifest::{self, Deadline, Deletion, Kind, MANAGED_BY_LABEL, ObjectKey, wait::until};
-use crate::manifest::{FIELD_MANAGER, Poll};
+use crate::manifest::{Poll, Tool};
 use crate::mesh::{Mesh, Spire};
 use crate::spire::desired::{CSI_DRIVER, DATA_CLAIM_NAME, relationship_name};
 use crate::spire::server::Server;
 use crate::trust::{TrustBundle, TrustDomain};
+use crate::watch::Watch;
 
 /// What becomes of the volume with a server's CA keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +66,7 @@ pub struct Removed {
 /// When it cannot be read.
 pub async fn removal(mesh: &Mesh, member: &Member) -> Result<Removal, FederationError> {
     let client = member.client();
-    let mut objects = manifest::owned(client, &mesh.name).await?;
+    let mut objects = manifest::owned(client, &owner(mesh)).await?;
     let mut removal = Removal {
         cluster: member.name().to_owned(),
         objects: Vec::new(),
@@ -180,7 +182,7 @@ async fn mounting(client: &Client, agent_namespace: &str) -> Result<Vec<String>,
 
 /// Lists the objects of a kind that these plugins did not make.
 async fn others(client: &Client, kind: Kind) -> Result<Vec<String>, FederationError> {
-    let unlike_ours = format!("{MANAGED_BY_LABEL}!={FIELD_MANAGER}");
+    let unlike_ours = format!("{MANAGED_BY_LABEL}!={}", Tool::SpireFederate.name());
     let list = kind.api(client, None).list_metadata(&ListParams::default().labels(&unlike_ours)).await;
     match list.map_err(RequestError::from) {
         Ok(list) => Ok(list.iter().map(ResourceExt::name_any).collect()),
@@ -200,7 +202,7 @@ pub async fn down(
     members: &[Member],
     ca_volumes: &BTreeMap<String, CaVolume>,
     deadline: Deadline<'_>,
-    watch: &dyn Watch,
+    watch: &dyn Watch<Step>,
 ) -> Removed {
     let clusters = join_all(members.iter().filter_map(|member| {
         let removal = removals.iter().find(|removal| removal.cluster == member.name())?;

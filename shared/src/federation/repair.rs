@@ -9,13 +9,14 @@ use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::json;
 
 use super::locate::locate;
-use super::{FederationError, Repair, Step, Watch};
+use super::{FederationError, Repair, Step};
 use crate::fleet::{Member, RequestError};
 use crate::manifest::wait::until;
 use crate::manifest::{Deadline, Poll, daemon_set_ready};
 use crate::spire::crd::ClusterFederatedTrustDomain;
 use crate::spire::discovery::find_agents;
 use crate::trust::TrustDomain;
+use crate::watch::Watch;
 
 /// Makes one repair of several that are done in one go, and leaves out what stands there twice.
 #[must_use]
@@ -45,7 +46,7 @@ pub async fn repair(
     members: &[Member],
     repairs: &[Repair],
     deadline: Deadline<'_>,
-    watch: &dyn Watch,
+    watch: &dyn Watch<Step>,
 ) -> Vec<(String, FederationError)> {
     let done = join_all(repairs.iter().map(|repair| async move {
         match repair {
@@ -67,7 +68,7 @@ fn member<'m>(members: &'m [Member], name: &str) -> Option<&'m Member> {
     members.iter().find(|member| member.name() == name)
 }
 
-async fn carry(own: &Member, peer: &Member, watch: &dyn Watch) -> Result<(), FederationError> {
+async fn carry(own: &Member, peer: &Member, watch: &dyn Watch<Step>) -> Result<(), FederationError> {
     let (own_server, peer_server) = (locate(own).await?.server, locate(peer).await?.server);
     let domain = peer_server.bundle().await?.trust_domain().clone();
     watch.step(own.name(), &Step::CarryingBundle(domain.clone()));

@@ -1,15 +1,14 @@
-use std::fmt;
-
 use futures::future::{join, join_all};
 
 use super::locate::{Located, answering};
 use super::lost::Lost;
 use super::observe;
+use super::plan::owner;
 use super::repair::restart;
-use super::{FederationError, MeshPlan, Step, Watch};
+use super::{FederationError, Step};
 use crate::fleet::Member;
 use crate::manifest::wait::until;
-use crate::manifest::{self, Applied, Change, Deadline, Object, Owner, Poll};
+use crate::manifest::{self, Counts, Deadline, MeshPlan, Object, Owner, Poll};
 use crate::mesh::{EndpointUrl, ExistingSpire, ManagedSpire, Mesh, Spire};
 use crate::spire::desired::{
     AGENT_NAME, BUNDLE_SERVICE_NAME, CSI_DRIVER_NAME, SERVER_NAME, agent_objects, relationship,
@@ -18,54 +17,13 @@ use crate::spire::desired::{
 use crate::spire::endpoint::{Endpoint, bundle_endpoint};
 use crate::spire::server::{RefreshCause, RefreshError, ServerError};
 use crate::trust::{TrustBundle, TrustDomain};
+use crate::watch::Watch;
 
 /// What bringing a mesh up came to.
 #[derive(Debug)]
 pub struct Federated {
     /// What was created, changed or left as it was, and why a cluster got no further, by cluster in the order of the mesh.
     pub clusters: Vec<(String, Counts, Vec<FederationError>)>,
-}
-
-/// How many objects were created, changed, or as they should be already.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// They did not exist.
-    pub created: usize,
-    /// They were different.
-    pub changed: usize,
-    /// They were as they should be.
-    pub unchanged: usize,
-}
-
-impl Counts {
-    fn of(applied: &Applied) -> Self {
-        Self {
-            created: applied.count(Change::Created),
-            changed: applied.count(Change::Changed),
-            unchanged: applied.count(Change::Unchanged) + applied.count(Change::Kept),
-        }
-    }
-
-    /// Tells whether nothing was changed.
-    #[must_use]
-    pub fn is_unchanged(self) -> bool {
-        self.created + self.changed == 0
-    }
-
-    fn merge(&mut self, other: Self) {
-        self.created += other.created;
-        self.changed += other.changed;
-        self.unchanged += other.unchanged;
-    }
-}
-
-impl fmt::Display for Counts {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.is_unchanged() {
-            return write!(f, "nothing to change, {} objects are as they should be", self.unchanged);
-        }
-        write!(f, "{} created, {} changed, {} unchanged", self.created, self.changed, self.unchanged)
-    }
 }
 
 /// A server that answers, with what its peers need to trust it.
@@ -86,9 +44,9 @@ pub async fn up(
     members: &[Member],
     plan: &MeshPlan,
     deadline: Deadline<'_>,
-    watch: &dyn Watch,
+    watch: &dyn Watch<Step>,
 ) -> Federated {
-    let run = Run { owner: Owner::new(mesh.name.clone()), mesh, plan, deadline, watch };
+    let run = Run { owner: owner(mesh), mesh, plan, deadline, watch };
     let started = join_all(members.iter().map(|member| run.start(member))).await;
     let ready: Vec<&Ready<'_>> = started.iter().filter_map(|(_, ready)| ready.as_ref().ok()).collect();
     let finished = join_all(started.iter().map(|(_, result)| async {
@@ -124,7 +82,7 @@ struct Run<'r> {
     mesh: &'r Mesh,
     plan: &'r MeshPlan,
     deadline: Deadline<'r>,
-    watch: &'r dyn Watch,
+    watch: &'r dyn Watch<Step>,
 }
 
 impl Run<'_> {
@@ -400,7 +358,7 @@ pub(super) fn registrations(
     };
     let peers = mesh.clusters.iter().map(|cluster| cluster.trust_domain.clone());
     let peers: Vec<TrustDomain> = peers.filter(|domain| domain != own && has_bundle(domain)).collect();
-    Owner::new(mesh.name.clone()).stamped(workload_ids(spire, &peers))
+    owner(mesh).stamped(workload_ids(spire, &peers))
 }
 
 /// Adds what the cloud last said about a managed bundle endpoint's service, which is where a missing load balancer

@@ -285,7 +285,7 @@ fn nearest(wanted: &str, known: &[&str]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mesh::{ApiEndpoint, Cluster, ExistingSpire, Spire};
+    use crate::mesh::{Cluster, ExistingSpire, Spire};
 
     fn kubeconfig(server: &str, user: &str) -> Kubeconfig {
         let text = format!(
@@ -298,11 +298,9 @@ mod tests {
 
     async fn refusal(kubeconfig: &Kubeconfig, context: &str) -> ConnectError {
         let cluster = Cluster {
-            name: "foo".to_owned(),
             context: context.to_owned(),
-            trust_domain: "foo.com".parse().unwrap(),
-            endpoint: ApiEndpoint::Kubeconfig,
             spire: Spire::Existing(ExistingSpire::default()),
+            ..Cluster::example("foo", "foo.com")
         };
         let settings =
             KubeSettings { request_timeout: Some(Duration::from_secs(2)), ..KubeSettings::default() };

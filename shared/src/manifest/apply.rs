@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::kind::Kind;
 use super::object::{Object, ObjectKey};
+use super::owner::Owner;
 use super::plan::{AT_ONCE, Plan, PlanError, Verdict, apply_params, plan, refusal_hint};
 use super::ready::custom_resource_established;
 use super::wait::{self, Deadline, Poll, WaitError};
@@ -76,8 +77,8 @@ pub enum ApplyError {
     Foreign {
         /// The objects, and whose they seem to be.
         objects: Vec<(ObjectKey, String)>,
-        /// The mesh that wants them.
-        mesh: Option<String>,
+        /// Who wants them.
+        owner: Option<Owner>,
     },
     /// The API server refuses an object.
     #[error("the API server refuses {key}")]
@@ -101,12 +102,13 @@ impl Hint for ApplyError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Plan(error) => error.hint(),
-            Self::Foreign { objects, mesh } => {
+            Self::Foreign { objects, owner } => {
                 let (key, _) = objects.first()?;
-                let mesh = mesh.as_deref()?;
-                let labels = super::Owner::new(mesh).selector().replace(',', " ");
+                let owner = owner.as_ref()?;
+                let labels = owner.selector().replace(',', " ");
                 Some(format!(
-                    "to hand an object over to the mesh {mesh}: kubectl label --overwrite {} {labels}",
+                    "to hand an object over to the mesh {}: kubectl label --overwrite {} {labels}",
+                    owner.mesh,
                     key.kubectl()
                 ))
             }
@@ -134,8 +136,8 @@ pub async fn apply(
     let foreign: Vec<_> =
         plan.foreign().into_iter().map(|(key, owner)| (key.clone(), owner.to_owned())).collect();
     if !foreign.is_empty() {
-        let mesh = objects.iter().find_map(|object| object.label(super::MESH_LABEL)).map(str::to_owned);
-        return Err(ApplyError::Foreign { objects: foreign, mesh });
+        let owner = objects.iter().find_map(Owner::of);
+        return Err(ApplyError::Foreign { objects: foreign, owner });
     }
     let mut order: Vec<_> = (0..objects.len()).collect();
     order.sort_by_key(|index| objects[*index].key().kind.wave());
@@ -184,7 +186,7 @@ async fn place(
     let start = Instant::now();
     let what = format!("{key} to be accepted");
     let accepted = wait::until(deadline, &what, || async {
-        let error = match api.patch(&key.name, &apply_params(), &Patch::Apply(object.inner())).await {
+        let error = match api.patch(&key.name, &apply_params(object), &Patch::Apply(object.inner())).await {
             // The old one is still going away, and would take this one's place with it.
             Ok(live) if live.metadata.deletion_timestamp.is_some() => {
                 return Poll::Pending("the old one is still being deleted".to_owned());

@@ -1,4 +1,4 @@
-//! Finding a mesh's objects again by their labels, and deleting them.
+//! Finding an owner's objects again by their labels, and deleting them.
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use kube::api::{DeleteParams, DynamicObject, ListParams};
@@ -12,13 +12,34 @@ use super::wait::{self, Deadline, Poll, WaitError};
 use crate::fleet::{Cause, RequestError};
 use crate::hint::Hint;
 
-/// Lists the objects in the cluster that carry the mesh's labels, in the order in which they are applied.
+/// Lists the objects in the cluster that carry the owner's labels, in the order in which they are applied.
 ///
 /// # Errors
 /// [`DeleteError::List`] when a kind cannot be listed. A kind that does not exist has no objects.
-pub async fn owned(client: &kube::Client, mesh: &str) -> Result<Vec<ObjectKey>, DeleteError> {
-    let params = ListParams::default().labels(&Owner::new(mesh).selector());
-    let lists = Kind::all().map(|kind| {
+pub async fn owned(client: &kube::Client, owner: &Owner) -> Result<Vec<ObjectKey>, DeleteError> {
+    selected(client, owner, &owner.selector()).await
+}
+
+/// Lists those of the owner's objects that also carry this label with this value.
+///
+/// # Errors
+/// As [`owned`].
+pub async fn owned_with(
+    client: &kube::Client,
+    owner: &Owner,
+    label: &str,
+    value: &str,
+) -> Result<Vec<ObjectKey>, DeleteError> {
+    selected(client, owner, &format!("{},{label}={value}", owner.selector())).await
+}
+
+async fn selected(
+    client: &kube::Client,
+    owner: &Owner,
+    selector: &str,
+) -> Result<Vec<ObjectKey>, DeleteError> {
+    let params = ListParams::default().labels(selector);
+    let lists = owner.tool.kinds().map(|kind| {
         let (api, params) = (kind.api(client, None), params.clone());
         async move {
             let list = match api.list_metadata(&params).await.map_err(RequestError::from) {

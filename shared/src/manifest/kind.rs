@@ -6,6 +6,8 @@ use kube::api::{Api, DynamicObject};
 use kube::core::{ApiResource, GroupVersionKind};
 use serde::{Serialize, Serializer};
 
+use super::owner::Tool;
+
 /// When a kind is applied; deleting goes the other way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Wave {
@@ -68,10 +70,18 @@ kinds! {
     StatefulSet "apps/v1" "statefulsets" namespaced Workloads;
     DaemonSet "apps/v1" "daemonsets" namespaced Workloads;
     Deployment "apps/v1" "deployments" namespaced Workloads;
+    HorizontalPodAutoscaler "autoscaling/v2" "horizontalpodautoscalers" namespaced Workloads;
+    MutatingWebhookConfiguration "admissionregistration.k8s.io/v1" "mutatingwebhookconfigurations" cluster Webhooks;
     ValidatingWebhookConfiguration "admissionregistration.k8s.io/v1" "validatingwebhookconfigurations" cluster Webhooks;
     ClusterFederatedTrustDomain "spire.spiffe.io/v1alpha1" "clusterfederatedtrustdomains" cluster CustomResources;
     ClusterSPIFFEID "spire.spiffe.io/v1alpha1" "clusterspiffeids" cluster CustomResources;
     ClusterStaticEntry "spire.spiffe.io/v1alpha1" "clusterstaticentries" cluster CustomResources;
+    PeerAuthentication "security.istio.io/v1" "peerauthentications" namespaced CustomResources;
+    DestinationRule "networking.istio.io/v1" "destinationrules" namespaced CustomResources;
+    EnvoyFilter "networking.istio.io/v1alpha3" "envoyfilters" namespaced CustomResources;
+    Gateway "networking.istio.io/v1" "gateways" namespaced CustomResources;
+    VirtualService "networking.istio.io/v1" "virtualservices" namespaced CustomResources;
+    Telemetry "telemetry.istio.io/v1" "telemetries" namespaced CustomResources;
 }
 
 impl Kind {
@@ -127,6 +137,16 @@ impl Kind {
     #[must_use]
     pub fn is_namespaced(self) -> bool {
         self.row().namespaced
+    }
+
+    /// Returns the plugin that alone makes objects of this kind; `None` where several do.
+    pub(super) fn only_of(self) -> Option<Tool> {
+        match self {
+            Self::HorizontalPodAutoscaler | Self::MutatingWebhookConfiguration => Some(Tool::MeshInstall),
+            _ if self.group().ends_with("istio.io") => Some(Tool::MeshInstall),
+            _ if self.group() == "spire.spiffe.io" => Some(Tool::SpireFederate),
+            _ => None,
+        }
     }
 
     pub(super) fn wave(self) -> Wave {

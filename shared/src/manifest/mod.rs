@@ -4,9 +4,11 @@
 //! are server-side apply by one field manager, so that a second run changes nothing and says so.
 
 mod apply;
+mod counts;
 mod diff;
 mod inventory;
 mod kind;
+mod mesh_plan;
 mod object;
 mod owner;
 mod plan;
@@ -16,14 +18,16 @@ pub mod wait;
 mod yaml;
 
 pub use apply::{Applied, ApplyError, Change, apply};
+pub use counts::Counts;
 pub use diff::FieldChange;
-pub use inventory::{DeleteError, Deletion, delete, owned};
+pub use inventory::{DeleteError, Deletion, delete, owned, owned_with};
 pub use kind::Kind;
+pub use mesh_plan::{ClusterPlan, Later, MeshPlan};
 pub use object::{Object, ObjectError, ObjectKey};
-pub use owner::{FIELD_MANAGER, MANAGED_BY_LABEL, MESH_LABEL, Owner};
+pub use owner::{MANAGED_BY_LABEL, MESH_LABEL, Owner, Tool};
 pub use plan::{Plan, PlanError, Planned, Verdict, plan};
 pub use pods::{newest_event, pod_trouble, trouble};
-pub use ready::{custom_resource_established, daemon_set_ready, stateful_set_ready};
+pub use ready::{custom_resource_established, daemon_set_ready, deployment_ready, stateful_set_ready};
 pub use wait::{Deadline, Poll, WaitError};
 pub use yaml::{YamlError, parse_yaml, to_yaml};
 

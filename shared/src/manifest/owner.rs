@@ -1,38 +1,81 @@
-//! The marks that say which objects belong to a mesh.
+//! The marks that say which objects belong to a mesh, and which plugin looks after them.
 
 use kube::api::DynamicObject;
 
+use super::kind::Kind;
 use super::object::{Object, label};
 
-/// The field manager of everything that is applied.
-pub const FIELD_MANAGER: &str = "spire-federate";
-/// The label that tells what looks after an object; its value is [`FIELD_MANAGER`].
+/// The label that tells what looks after an object; its value is [`Tool::name`].
 pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
 /// The label that tells which mesh an object belongs to.
 pub const MESH_LABEL: &str = "spire-mesh.dev/mesh";
 
-/// A mesh as the owner of objects.
+/// A plugin that makes objects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tool {
+    /// `kubectl spire-federate`.
+    SpireFederate,
+    /// `kubectl mesh-install`.
+    MeshInstall,
+}
+
+impl Tool {
+    const ALL: [Self; 2] = [Self::SpireFederate, Self::MeshInstall];
+
+    /// Returns the plugin's name, which is the field manager of everything that it applies.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::SpireFederate => "spire-federate",
+            Self::MeshInstall => "mesh-install",
+        }
+    }
+
+    fn find(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|tool| tool.name() == name)
+    }
+
+    /// Goes through the kinds of objects that the plugin may have made.
+    pub fn kinds(self) -> impl Iterator<Item = Kind> {
+        Kind::all().filter(move |kind| kind.only_of().is_none_or(|tool| tool == self))
+    }
+
+    /// Returns who looks after an object that is wanted.
+    pub(super) fn of(object: &Object) -> Self {
+        object.label(MANAGED_BY_LABEL).and_then(Self::find).unwrap_or(Self::SpireFederate)
+    }
+}
+
+/// A plugin's part of a mesh as the owner of objects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owner {
+    /// The plugin.
+    pub tool: Tool,
     /// The mesh's name.
     pub mesh: String,
 }
 
 impl Owner {
-    /// Makes the owner of a mesh's objects.
+    /// Makes the owner of what a plugin makes for a mesh.
     #[must_use]
-    pub fn new(mesh: impl Into<String>) -> Self {
-        Self { mesh: mesh.into() }
+    pub fn new(tool: Tool, mesh: impl Into<String>) -> Self {
+        Self { tool, mesh: mesh.into() }
     }
 
-    /// Marks an object as this mesh's.
+    /// Reads who an object is marked for.
+    #[must_use]
+    pub fn of(object: &Object) -> Option<Self> {
+        Some(Self::new(Tool::of(object), object.label(MESH_LABEL)?))
+    }
+
+    /// Marks an object as this owner's.
     pub fn stamp(&self, object: &mut Object) {
         let labels = object.labels_mut();
-        labels.insert(MANAGED_BY_LABEL.to_owned(), FIELD_MANAGER.to_owned());
+        labels.insert(MANAGED_BY_LABEL.to_owned(), self.tool.name().to_owned());
         labels.insert(MESH_LABEL.to_owned(), self.mesh.clone());
     }
 
-    /// Marks all of the objects as this mesh's.
+    /// Marks all of the objects as this owner's.
     #[must_use]
     pub fn stamped(&self, mut objects: Vec<Object>) -> Vec<Object> {
         for object in &mut objects {
@@ -41,25 +84,27 @@ impl Owner {
         objects
     }
 
-    /// Tells whether a live object is this mesh's.
+    /// Tells whether a live object is this owner's.
     #[must_use]
     pub fn owns(&self, live: &DynamicObject) -> bool {
-        label(live, MANAGED_BY_LABEL) == Some(FIELD_MANAGER) && label(live, MESH_LABEL) == Some(&self.mesh)
+        label(live, MANAGED_BY_LABEL) == Some(self.tool.name()) && label(live, MESH_LABEL) == Some(&self.mesh)
     }
 
-    /// Returns the label selector that finds this mesh's objects.
+    /// Returns the label selector that finds this owner's objects.
     #[must_use]
     pub fn selector(&self) -> String {
-        format!("{MANAGED_BY_LABEL}={FIELD_MANAGER},{MESH_LABEL}={}", self.mesh)
+        format!("{MANAGED_BY_LABEL}={},{MESH_LABEL}={}", self.tool.name(), self.mesh)
     }
 }
 
 /// Tells who a live object belongs to, when that is not the owner of the wanted one: `None` when it is the same.
 pub(super) fn stranger(wanted: &Object, live: &DynamicObject) -> Option<String> {
-    match (label(live, MANAGED_BY_LABEL), label(live, MESH_LABEL)) {
-        (Some(FIELD_MANAGER), mesh) if mesh == wanted.label(MESH_LABEL) => None,
-        (Some(FIELD_MANAGER), Some(mesh)) => Some(format!("mesh {mesh}")),
-        (Some(manager), _) if manager != FIELD_MANAGER => Some(manager.to_owned()),
+    let (manager, mesh) = (label(live, MANAGED_BY_LABEL), label(live, MESH_LABEL));
+    match (manager, manager.and_then(Tool::find), mesh) {
+        (_, Some(tool), mesh) if tool == Tool::of(wanted) && mesh == wanted.label(MESH_LABEL) => None,
+        (_, Some(tool), Some(mesh)) if tool == Tool::of(wanted) => Some(format!("mesh {mesh}")),
+        (_, Some(tool), Some(mesh)) => Some(format!("{} of mesh {mesh}", tool.name())),
+        (Some(manager), None, _) => Some(manager.to_owned()),
         _ => Some("somebody else".to_owned()),
     }
 }

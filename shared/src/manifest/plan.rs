@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::diff::{self, FieldChange};
 use super::kind::Kind;
 use super::object::{Object, ObjectKey};
-use super::owner::{FIELD_MANAGER, stranger};
+use super::owner::{Tool, stranger};
 use crate::fleet::{Cause, RequestError};
 use crate::hint::Hint;
 
@@ -139,7 +139,7 @@ pub async fn plan(client: &kube::Client, objects: &[Object]) -> Result<Plan, Pla
 async fn look(client: &kube::Client, object: &Object) -> Result<Verdict, PlanError> {
     let key = object.key();
     let api = key.api(client);
-    let dry_run = apply_params().dry_run();
+    let dry_run = apply_params(object).dry_run();
     let patch = Patch::Apply(object.inner());
     let (live, applied) = tokio::join!(api.get_opt(&key.name), api.patch(&key.name, &dry_run, &patch));
     let live = match live.map_err(RequestError::from) {
@@ -174,9 +174,9 @@ async fn look(client: &kube::Client, object: &Object) -> Result<Verdict, PlanErr
     Ok(if fields.is_empty() { Verdict::Unchanged } else { Verdict::Change { fields } })
 }
 
-/// Returns how everything is applied: as one field manager, which wins over others for the fields that it sets.
-pub(super) fn apply_params() -> PatchParams {
-    PatchParams::apply(FIELD_MANAGER).force()
+/// Returns how an object is applied: with its plugin as field manager, which wins over others for the fields that it sets.
+pub(super) fn apply_params(object: &Object) -> PatchParams {
+    PatchParams::apply(Tool::of(object).name()).force()
 }
 
 /// Tells whether an admission webhook did not answer, or cannot do a dry run.

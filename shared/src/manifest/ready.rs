@@ -1,6 +1,6 @@
 //! When workloads, definitions and load balancers are ready, and what is missing while they are not.
 
-use k8s_openapi::api::apps::v1::{DaemonSet, StatefulSet};
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::api::Api;
@@ -80,6 +80,38 @@ pub async fn stateful_set_ready(
             selector: spec.selector,
         };
         rollout.poll(client, namespace, ("StatefulSet", name)).await
+    })
+    .await
+}
+
+/// Waits until all pods of a `Deployment` are of its newest version and ready.
+///
+/// # Errors
+/// [`WaitError`], whose last state holds the reason from the pods.
+pub async fn deployment_ready(
+    client: &kube::Client,
+    namespace: &str,
+    name: &str,
+    deadline: Deadline<'_>,
+) -> Result<(), WaitError> {
+    let api = Api::<Deployment>::namespaced(client.clone(), namespace);
+    let what = format!("Deployment/{name} in namespace {namespace} to be ready");
+    wait::until(deadline, &what, || async {
+        let deployment = match look(&api, name).await {
+            Ok(deployment) => deployment,
+            Err(poll) => return poll,
+        };
+        let (Some(spec), status) = (deployment.spec, deployment.status.unwrap_or_default()) else {
+            return Poll::Pending("it has no spec".to_owned());
+        };
+        let rollout = Rollout {
+            observed: status.observed_generation >= deployment.metadata.generation,
+            wanted: spec.replicas.unwrap_or(1),
+            updated: status.updated_replicas.unwrap_or(0),
+            ready: status.available_replicas.unwrap_or(0),
+            selector: spec.selector,
+        };
+        rollout.poll(client, namespace, ("Deployment", name)).await
     })
     .await
 }

@@ -17,6 +17,9 @@ pub(super) const REFRESH_HINT: &str = "5m";
 pub(super) const STORAGE_SIZE: &str = "1Gi";
 pub(super) const ISSUER_GROUP: &str = "cert-manager.io";
 
+pub(super) const ISTIOCTL: &str = "istioctl";
+pub(super) const ISTIO_PROFILE: &str = "default";
+
 /// An internal AWS network load balancer that sends to the pods.
 pub(super) const LOAD_BALANCER_ANNOTATIONS: [(&str, &str); 3] = [
     ("service.beta.kubernetes.io/aws-load-balancer-type", "external"),

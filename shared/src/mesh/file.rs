@@ -9,7 +9,9 @@ use schemars::transform::{Transform, transform_subschemas};
 use schemars::{JsonSchema, Schema, generate::SchemaSettings};
 use serde::{Deserialize, Serialize};
 
+use super::demo::DemoFile;
 use super::endpoint::EndpointFile;
+use super::istio::IstioFile;
 use super::shape::{self, Findings};
 use super::tree::Node;
 use super::{IssuerKind, KeyType, defaults};
@@ -57,6 +59,10 @@ pub(super) struct Metadata {
 pub(super) struct Spec {
     /// Defaults for every cluster. A cluster's own `spire` wins key by key.
     pub(super) spire: Option<SpireFile>,
+    /// Defaults for every cluster. A cluster's own `istio` wins key by key.
+    pub(super) istio: Option<IstioFile>,
+    /// The demo applications.
+    pub(super) demo: Option<DemoFile>,
     /// The clusters, at least two.
     #[schemars(required, length(min = 2))]
     pub(super) clusters: Option<Vec<ClusterFile>>,
@@ -76,8 +82,13 @@ pub(super) struct ClusterFile {
     pub(super) context: Option<String>,
     /// How the other clusters reach the cluster's API server. Default: where the kubeconfig does.
     pub(super) endpoint: Option<EndpointFile>,
+    /// Name of the cluster's network, a DNS label; clusters whose pods reach each other directly share one. Default: its name.
+    #[schemars(length(max = 63), regex(pattern = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    pub(super) network: Option<String>,
     /// The cluster's SPIRE.
     pub(super) spire: Option<SpireFile>,
+    /// The cluster's Istio.
+    pub(super) istio: Option<IstioFile>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]

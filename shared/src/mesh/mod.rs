@@ -5,11 +5,13 @@
 //! `edit` adds a cluster to the text or takes one out, and leaves the rest as somebody wrote it.
 
 mod defaults;
+mod demo;
 mod edit;
 mod endpoint;
 mod error;
 mod file;
 mod init;
+mod istio;
 mod model;
 mod resolve;
 mod shape;
@@ -20,11 +22,14 @@ mod values;
 
 use std::path::{Path, PathBuf};
 
+pub use demo::DemoImages;
 pub use edit::{EditError, with_cluster, without_cluster};
 pub use endpoint::{ApiEndpoint, EksCluster};
 pub use error::{MeshFileError, Place, Problem};
 pub use file::schema;
 pub use init::{NewCluster, NewClusterError, NewFileError, new_file};
+pub(crate) use istio::lay;
+pub use istio::{GatewayService, Istio};
 pub use model::{
     BundleEndpoint, CertManagerIssuer, Cluster, EndpointUrl, ExistingSpire, Exposure, IssuerKind, KeyType,
     ManagedSpire, Mesh, Spire, SpireImages, Storage, UpstreamAuthority,

@@ -8,6 +8,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::ApiEndpoint;
+use super::DemoImages;
+use super::Istio;
 use crate::trust::TrustDomain;
 
 /// A set of clusters that trust each other.
@@ -17,6 +19,8 @@ pub struct Mesh {
     pub name: String,
     /// At least two, with different names, contexts and trust domains, in the order of the file.
     pub clusters: Vec<Cluster>,
+    /// Images of the demo applications.
+    pub demo: DemoImages,
 }
 
 /// One cluster of the mesh.
@@ -30,8 +34,12 @@ pub struct Cluster {
     pub trust_domain: TrustDomain,
     /// How the other clusters reach its API server.
     pub endpoint: ApiEndpoint,
+    /// Name of its network: clusters whose pods reach each other directly share one.
+    pub network: String,
     /// The cluster's SPIRE.
     pub spire: Spire,
+    /// The cluster's Istio.
+    pub istio: Istio,
 }
 
 /// Who looks after a cluster's SPIRE.
@@ -203,5 +211,17 @@ impl IssuerKind {
             Self::Issuer => "Issuer",
             Self::ClusterIssuer => "ClusterIssuer",
         }
+    }
+}
+
+#[cfg(test)]
+impl Cluster {
+    /// A cluster with every default, for tests.
+    pub(crate) fn example(name: &str, trust_domain: &str) -> Self {
+        let text = format!(
+            "apiVersion: spire-mesh/v1alpha1\nkind: Mesh\nmetadata: {{name: example}}\nspec:\n  clusters:\n  - {{name: {name}, trustDomain: {trust_domain}}}\n  \
+             - {{name: other, trustDomain: other.example}}\n"
+        );
+        Mesh::parse(&text, "example").expect("a valid mesh file").clusters.swap_remove(0)
     }
 }

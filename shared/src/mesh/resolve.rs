@@ -2,10 +2,11 @@
 
 use super::endpoint::{self, SeenEndpoints};
 use super::file::{ClusterFile, MeshFile, Spec};
+use super::istio;
 use super::shape::{Findings, Where};
 use super::spire::{self, Layer};
 use super::tree::{Path, Step};
-use super::{Cluster, Mesh, Spire, UpstreamAuthority, values};
+use super::{Cluster, Mesh, Spire, UpstreamAuthority, demo, values};
 use crate::trust::TrustDomain;
 
 /// Checks what the file says and fills in what it leaves out. `None` when something needed is missing or wrong, which has
@@ -15,7 +16,8 @@ pub(super) fn resolve(file: MeshFile, findings: &mut Findings) -> Option<Mesh> {
         .metadata
         .and_then(|metadata| metadata.name)
         .and_then(|name| checked(values::dns_label(&name), keys(&["metadata", "name"]), findings));
-    let Spec { spire, clusters } = file.spec?;
+    let Spec { spire, istio, demo, clusters } = file.spec?;
+    let demo = demo::resolve(demo, findings);
     let clusters = clusters?;
     if clusters.len() < 2 {
         let count = if clusters.is_empty() { "no cluster" } else { "one cluster only" };
@@ -33,26 +35,29 @@ pub(super) fn resolve(file: MeshFile, findings: &mut Findings) -> Option<Mesh> {
         findings,
     );
 
+    let istio = istio.unwrap_or_default();
+    let istio = istio::Layer { file: &istio, path: keys(&["spec", "istio"]) };
+    istio.refuse_reserved(findings);
     let mut resolved = Vec::with_capacity(clusters.len());
     let mut seen = Seen::default();
     for (index, cluster) in clusters.into_iter().enumerate() {
         let defaults = Layer { file: &defaults, path: path.clone() };
-        resolved.push(resolve_cluster(index, cluster, &defaults, &mut seen, findings));
+        resolved.push(resolve_cluster(index, cluster, (&defaults, &istio), &mut seen, findings));
     }
     // Their only values are the ones that this code is for.
     let _ = (file.api_version?, file.kind?);
-    Some(Mesh { name: name?, clusters: resolved.into_iter().collect::<Option<_>>()? })
+    Some(Mesh { name: name?, clusters: resolved.into_iter().collect::<Option<_>>()?, demo: demo? })
 }
 
 fn resolve_cluster(
     index: usize,
     cluster: ClusterFile,
-    defaults: &Layer<'_>,
+    (defaults, istio_defaults): (&Layer<'_>, &istio::Layer<'_>),
     seen: &mut Seen,
     findings: &mut Findings,
 ) -> Option<Cluster> {
     let at = |key: &str| [&below(index)[..], &[Step::Key(key.to_owned())]].concat();
-    let ClusterFile { name, trust_domain, context, endpoint, spire } = cluster;
+    let ClusterFile { name, trust_domain, context, endpoint, network, spire, istio } = cluster;
 
     let name = name.and_then(|name| checked(values::dns_label(&name), at("name"), findings));
     let trust_domain = trust_domain.and_then(|text| {
@@ -77,6 +82,13 @@ fn resolve_cluster(
     }
     let endpoint =
         endpoint::resolve(endpoint, name.as_deref(), &at("endpoint"), &mut seen.endpoints, findings);
+    let network = match network {
+        Some(network) => checked(values::dns_label(&network), at("network"), findings),
+        None => name.clone(),
+    };
+    let istio = istio.unwrap_or_default();
+    let istio = istio::Layer { file: &istio, path: at("istio") };
+    let istio = istio::resolve(&istio, istio_defaults, findings);
     let own = spire.unwrap_or_default();
     let own = Layer { file: &own, path: at("spire") };
     let spire = spire::resolve(&own, defaults, findings);
@@ -95,7 +107,9 @@ fn resolve_cluster(
         context: context?,
         trust_domain: trust_domain?,
         endpoint: endpoint?,
+        network: network?,
         spire: spire?,
+        istio: istio?,
     })
 }
 
@@ -131,7 +145,7 @@ pub(super) fn checked<T>(result: Result<T, String>, path: Path, findings: &mut F
     result.map_err(|message| findings.add(message, path)).ok()
 }
 
-fn keys(keys: &[&str]) -> Path {
+pub(super) fn keys(keys: &[&str]) -> Path {
     keys.iter().map(|&key| Step::Key(key.to_owned())).collect()
 }
 

@@ -87,6 +87,9 @@ struct Checker<'a> {
 
 impl Checker<'_> {
     fn node(&mut self, node: &Node, schema: &Json, path: &mut Path) -> Option<Json> {
+        if *schema == Json::Bool(true) {
+            return Some(node.to_json());
+        }
         // Texts with a description each are written as `oneOf`, which has no type of its own.
         let wanted = schema.get("type").and_then(Json::as_str).unwrap_or("string");
         match (wanted, &node.value) {
@@ -115,7 +118,8 @@ impl Checker<'_> {
     fn map(&mut self, node: &Node, entries: &[Entry], schema: &Json, path: &mut Path) -> Json {
         let nothing = Map::new();
         let known = schema["properties"].as_object().unwrap_or(&nothing);
-        let free = schema.get("additionalProperties").filter(|schema| schema.is_object());
+        // `true` takes anything.
+        let free = schema.get("additionalProperties").filter(|schema| **schema != Json::Bool(false));
         let mut kept = Map::new();
         let mut seen = HashMap::with_capacity(entries.len());
         for entry in entries {
@@ -205,18 +209,18 @@ fn wrong_type(label: &str, wanted: &str, value: &Value) -> String {
     let found = match value {
         Value::Null => return format!("{label} has no value"),
         Value::Boolean(_) => "true or false",
-        Value::Integer(_) | Value::Number => "a number",
+        Value::Integer(_) | Value::Number(_) => "a number",
         Value::Text(_) => "text",
         Value::List(_) => "a list",
         Value::Map(_) => "a map of keys and values",
     };
-    let quote = if matches!(value, Value::Boolean(_) | Value::Integer(_) | Value::Number) {
+    let quote = if matches!(value, Value::Boolean(_) | Value::Integer(_) | Value::Number(_)) {
         "; put it in quotes"
     } else {
         ""
     };
     match wanted {
-        "integer" if matches!(value, Value::Number) => format!("{label} must be a whole number"),
+        "integer" if matches!(value, Value::Number(_)) => format!("{label} must be a whole number"),
         "string" => format!("{label} must be text, not {found}{quote}"),
         "boolean" => format!("{label} must be true or false, not {found}"),
         "integer" => format!("{label} must be a whole number, not {found}"),

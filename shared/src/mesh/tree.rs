@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::{Number, Value as Json};
 use serde_saphyr::budget::BudgetBreach;
 use serde_saphyr::options::{DuplicateKeyPolicy, MergeKeyPolicy};
 use serde_saphyr::{Error, Location, Spanned};
@@ -30,8 +31,8 @@ pub(super) enum Value {
     Boolean(bool),
     /// A whole number that a key of a mesh file could take.
     Integer(i64),
-    /// Any other number: no key takes one.
-    Number,
+    /// Any other number: no key of ours takes one.
+    Number(Number),
     Text(String),
     List(Vec<Node>),
     /// In the order of the file; a key can be there twice.
@@ -89,6 +90,21 @@ impl Node {
         match &self.value {
             Value::Map(entries) => entries,
             _ => &[],
+        }
+    }
+
+    /// Returns the value without its places; of a key that is there twice the last one counts.
+    pub(super) fn to_json(&self) -> Json {
+        match &self.value {
+            Value::Null => Json::Null,
+            Value::Boolean(value) => Json::from(*value),
+            Value::Integer(value) => Json::from(*value),
+            Value::Number(value) => Json::from(value.clone()),
+            Value::Text(text) => Json::from(text.as_str()),
+            Value::List(nodes) => nodes.iter().map(Self::to_json).collect(),
+            Value::Map(entries) => {
+                Json::Object(entries.iter().map(|entry| (entry.key.clone(), entry.node.to_json())).collect())
+            }
         }
     }
 
@@ -161,6 +177,11 @@ impl<'de> Deserialize<'de> for Value {
     }
 }
 
+/// Returns a number that is not whole; infinity and the like can only be text.
+fn number(value: f64) -> Value {
+    Number::from_f64(value).map_or_else(|| Value::Text(value.to_string()), Value::Number)
+}
+
 struct ValueVisitor;
 
 impl<'de> Visitor<'de> for ValueVisitor {
@@ -187,19 +208,21 @@ impl<'de> Visitor<'de> for ValueVisitor {
     }
 
     fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(i64::try_from(value).map_or(Value::Number, Value::Integer))
+        Ok(i64::try_from(value).map_or(Value::Number(Number::from(value)), Value::Integer))
     }
 
-    fn visit_i128<E>(self, _: i128) -> Result<Value, E> {
-        Ok(Value::Number)
+    #[expect(clippy::cast_precision_loss, reason = "no key takes so large a number; it is named, not used")]
+    fn visit_i128<E>(self, value: i128) -> Result<Value, E> {
+        Ok(number(value as f64))
     }
 
-    fn visit_u128<E>(self, _: u128) -> Result<Value, E> {
-        Ok(Value::Number)
+    #[expect(clippy::cast_precision_loss, reason = "no key takes so large a number; it is named, not used")]
+    fn visit_u128<E>(self, value: u128) -> Result<Value, E> {
+        Ok(number(value as f64))
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<Value, E> {
-        Ok(Value::Number)
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(number(value))
     }
 
     fn visit_str<E>(self, text: &str) -> Result<Value, E> {

@@ -16,7 +16,7 @@ pub struct ReadError {
 }
 
 impl ReadError {
-    pub(super) fn new(cluster: &str, what: impl Into<String>, need: Need, error: &kube::Error) -> Self {
+    pub(crate) fn new(cluster: &str, what: impl Into<String>, need: Need, error: &kube::Error) -> Self {
         Self {
             cluster: cluster.to_owned(),
             what: what.into(),

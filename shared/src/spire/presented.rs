@@ -15,6 +15,7 @@ use tokio_rustls::TlsConnector;
 use x509_parser::prelude::{FromDer, GeneralName, ParsedExtension, X509Certificate};
 
 use crate::fleet::{Member, RequestError};
+use crate::trust::svid::path;
 use crate::trust::{Authority, SpiffeId, TrustBundle, hex};
 
 /// How long a handshake may take.
@@ -94,28 +95,11 @@ impl Presented {
     /// # Errors
     /// In words, why it does not verify.
     pub fn verify(&self, bundle: &TrustBundle, now: u64) -> Result<(), String> {
-        let certificates: Vec<CertificateDer<'_>> =
-            self.chain.iter().map(|der| CertificateDer::from(der.as_slice())).collect();
-        let Some((leaf, intermediates)) = certificates.split_first() else {
+        let Some((leaf, intermediates)) = self.chain.split_first() else {
             return Err("no certificate".to_owned());
         };
-        let authorities: Vec<CertificateDer<'_>> =
-            bundle.authorities().values().map(|authority| CertificateDer::from(authority.der())).collect();
-        let anchors: Vec<_> =
-            authorities.iter().filter_map(|der| webpki::anchor_from_trusted_cert(der).ok()).collect();
-        let leaf = webpki::EndEntityCert::try_from(leaf).map_err(|error| error.to_string())?;
-        let time = UnixTime::since_unix_epoch(Duration::from_secs(now));
-        leaf.verify_for_usage(
-            webpki::ALL_VERIFICATION_ALGS,
-            &anchors,
-            intermediates,
-            time,
-            webpki::KeyUsage::server_auth(),
-            None,
-            None,
-        )
-        .map(drop)
-        .map_err(|error| error.to_string())
+        path::find(leaf, intermediates.iter().map(Vec::as_slice), bundle, now)
+            .map_err(|error| error.to_string())
     }
 }
 

@@ -4,8 +4,9 @@
 //! passes these types on and never looks at the text again.
 
 mod bundle;
+pub mod svid;
 mod trust_domain;
 
 pub(crate) use bundle::hex;
 pub use bundle::{Authority, AuthorityDigest, BundleDocument, BundleError, TrustBundle};
-pub use trust_domain::{SpiffeId, SpiffeIdError, TrustDomain, TrustDomainError};
+pub use trust_domain::{SpiffeId, SpiffeIdError, TrustDomain, TrustDomainError, WorkloadId};

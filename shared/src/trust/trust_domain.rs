@@ -172,6 +172,28 @@ impl SpiffeId {
     pub fn path(&self) -> &str {
         &self.path
     }
+
+    /// Returns namespace and service account, where the path is `/ns/NAMESPACE/sa/SERVICE_ACCOUNT`: the only form that
+    /// Istio takes for a workload (Istio, `pkg/spiffe`, `ParseIdentity`).
+    #[must_use]
+    pub fn workload(&self) -> Option<WorkloadId<'_>> {
+        let mut segments = self.path.strip_prefix('/')?.split('/');
+        let mut next = || segments.next();
+        match (next()?, next()?, next()?, next()?, next()) {
+            ("ns", namespace, "sa", service_account, None) => Some(WorkloadId { namespace, service_account }),
+            _ => None,
+        }
+    }
+}
+
+/// The workload that a SPIFFE ID names, in Istio's form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkloadId<'a> {
+    /// Its namespace.
+    pub namespace: &'a str,
+    /// Its service account.
+    pub service_account: &'a str,
 }
 
 impl FromStr for SpiffeId {
@@ -246,6 +268,23 @@ mod tests {
         assert_eq!((id.trust_domain().as_str(), id.path()), ("foo.com", "/ns/sleep/sa/sleep"));
         assert_eq!(id.to_string(), "spiffe://foo.com/ns/sleep/sa/sleep");
         assert_eq!("spiffe://foo.com".parse::<SpiffeId>().unwrap().path(), "");
+    }
+
+    #[test]
+    fn only_istios_form_of_a_path_names_a_workload() {
+        let id = |path: &str| format!("spiffe://foo.com{path}").parse::<SpiffeId>().unwrap();
+        let workload = WorkloadId { namespace: "a", service_account: "b" };
+        assert_eq!(id("/ns/a/sa/b").workload(), Some(workload));
+        for path in ["", "/ns/a", "/ns/a/sa", "/ns/a/sa/b/c", "/sa/a/ns/b", "/x/ns/a/sa/b", "/spire/server"] {
+            assert_eq!(id(path).workload(), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_spiffe_id_has_2048_bytes_at_most() {
+        let text = |length: usize| format!("spiffe://foo.com/{}", "a".repeat(length - 17));
+        assert!(text(2048).parse::<SpiffeId>().is_ok());
+        assert!(matches!(text(2049).parse::<SpiffeId>(), Err(SpiffeIdError::TooLong)));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{PreflightError, managed_places, rights};
 use crate::federation::{CaVolume, Removal};
 use crate::fleet::{ClusterErrors, Member, Need, each, missing};
-use crate::manifest::Kind;
+use crate::manifest::{Kind, Tool};
 use crate::mesh::{Cluster, Spire};
 
 /// Checks on all clusters at the same time that everything may be read that [`crate::federation::removal`] reads.
@@ -52,8 +52,10 @@ pub async fn preflight_down(
 
 /// What it takes to find out what there is.
 pub(super) fn reading(spire: &Spire) -> Vec<Need> {
-    let mut needs: Vec<Need> =
-        Kind::all().map(|kind| Need::new("list", kind.group(), kind.plural(), None)).collect();
+    let mut needs: Vec<Need> = Tool::SpireFederate
+        .kinds()
+        .map(|kind| Need::new("list", kind.group(), kind.plural(), None))
+        .collect();
     needs.push(Need::new("list", "", "pods", None));
     match spire {
         Spire::Managed(spire) => {

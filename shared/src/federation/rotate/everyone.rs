@@ -11,7 +11,7 @@ use kube::api::Api;
 
 use crate::federation::locate::locate;
 use crate::federation::observed::SeenAgents;
-use crate::federation::{FederationError, Step, Watch, observe};
+use crate::federation::{FederationError, Step, observe};
 use crate::fleet::Member;
 use crate::manifest::wait::until;
 use crate::manifest::{Deadline, Poll};
@@ -21,6 +21,7 @@ use crate::spire::desired::AGENT_IDS_NAME;
 use crate::spire::server::Server;
 use crate::spire::workload_api::{Answer, Served, ask};
 use crate::trust::{TrustBundle, TrustDomain};
+use crate::watch::Watch;
 
 /// How many agents of a cluster are asked at the same time: each starts a program on its node.
 const AT_A_TIME: usize = 16;
@@ -79,7 +80,7 @@ pub(super) struct Everyone<'e> {
     pub(super) own: &'e Member,
     pub(super) members: &'e [Member],
     pub(super) deadline: Deadline<'e>,
-    pub(super) watch: &'e dyn Watch,
+    pub(super) watch: &'e dyn Watch<Step>,
 }
 
 impl Everyone<'_> {

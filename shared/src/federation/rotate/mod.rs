@@ -35,16 +35,18 @@ use self::record::{Book, Record, Tainted};
 use self::stage::Stage;
 use super::locate::{Located, answering};
 use super::observed::SeenNode;
+use super::plan::owner;
 use super::status::{is_on, text};
-use super::{FederationError, Step, Watch, observe};
+use super::{FederationError, Step, observe};
 use crate::fleet::{Member, RequestError};
 use crate::manifest::wait::until;
-use crate::manifest::{self, Deadline, Owner, Poll};
+use crate::manifest::{self, Deadline, Poll};
 use crate::mesh::{Mesh, Spire};
 use crate::spire::desired::SERVER_NAME;
 use crate::spire::discovery::FoundSpire;
 use crate::spire::server::{Agent, LocalAuthorities};
 use crate::trust::{TrustBundle, TrustDomain};
+use crate::watch::Watch;
 
 /// How many SVIDs an agent replaces at a time after a taint, and how long it pauses between (SPIRE 1.15.3,
 /// `pkg/agent/manager/cache/lru_cache.go`).
@@ -95,7 +97,7 @@ pub async fn rotation_plan(
     member: &Member,
     deadline: Deadline<'_>,
 ) -> Result<RotationPlan, RotateError> {
-    let owner = Owner::new(mesh.name.clone());
+    let owner = owner(mesh);
     let located = answering(member, deadline.at_most(STARTING)).await?;
     let book = Book { member, namespace: &located.server.target.namespace, owner: &owner, deadline };
     let (stage, bundle) = look(&located, &book).await?;
@@ -146,9 +148,9 @@ pub async fn rotate(
     members: &[Member],
     own: &Member,
     deadline: Deadline<'_>,
-    watch: &dyn Watch,
+    watch: &dyn Watch<Step>,
 ) -> Result<Rotated, RotateError> {
-    let owner = Owner::new(mesh.name.clone());
+    let owner = owner(mesh);
     let located = answering(own, deadline.at_most(STARTING)).await?;
     let namespace = located.server.target.namespace.clone();
     let book = Book { member: own, namespace: &namespace, owner: &owner, deadline };
@@ -186,7 +188,7 @@ struct Rotation<'r> {
     book: Book<'r>,
     everyone: Everyone<'r>,
     deadline: Deadline<'r>,
-    watch: &'r dyn Watch,
+    watch: &'r dyn Watch<Step>,
 }
 
 impl Rotation<'_> {

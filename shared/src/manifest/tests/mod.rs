@@ -17,7 +17,7 @@ const SECRET: &str = "/api/v1/namespaces/spire/secrets/key";
 
 fn object(value: Value) -> Object {
     let mut object = Object::from_value(value).unwrap();
-    Owner::new("demo").stamp(&mut object);
+    Owner::new(Tool::SpireFederate, "demo").stamp(&mut object);
     object
 }
 
@@ -103,7 +103,7 @@ async fn objects_of_others_are_foreign_and_their_namespaces_are_kept() {
 async fn objects_of_another_mesh_are_foreign() {
     let server = Server::default();
     let mut other = config_map("a");
-    Owner::new("other").stamp(&mut other);
+    Owner::new(Tool::SpireFederate, "other").stamp(&mut other);
     server.put(CONFIG_MAP, other.to_value());
     assert_eq!(verdict(&server, config_map("a")).await, Verdict::Foreign { owner: "mesh other".to_owned() });
 }
@@ -177,7 +177,7 @@ async fn deleting_takes_what_is_owned_in_the_opposite_order() {
     server.put(NAMESPACE, namespace().to_value());
     server.put(CONFIG_MAP, config_map("a").to_value());
     server.put("/api/v1/namespaces/spire/configmaps/foreign", json!({"metadata": {"name": "foreign"}}));
-    let keys = owned(&server.client(), "demo").await.unwrap();
+    let keys = owned(&server.client(), &Owner::new(Tool::SpireFederate, "demo")).await.unwrap();
     assert_eq!(keys, [namespace().key().clone(), config_map("a").key().clone()]);
 
     let told = Mutex::new(Vec::new());
@@ -192,6 +192,22 @@ async fn deleting_takes_what_is_owned_in_the_opposite_order() {
     delete(&server.client(), &keys[..1], soon(), &|_, deletion| assert_eq!(deletion, Deletion::Absent))
         .await
         .unwrap();
+}
+
+#[tokio::test]
+async fn a_part_of_what_is_owned_is_found_by_a_label_of_its_own() {
+    let server = Server::default();
+    server.put(NAMESPACE, namespace().to_value());
+    let mut part = config_map("a");
+    part.labels_mut().insert("example.com/part".to_owned(), "one".to_owned());
+    server.put(CONFIG_MAP, part.to_value());
+    let found = async |mesh: &str, value: &str| {
+        let owner = Owner::new(Tool::SpireFederate, mesh);
+        owned_with(&server.client(), &owner, "example.com/part", value).await.unwrap()
+    };
+    assert_eq!(found("demo", "one").await, [part.key().clone()]);
+    assert_eq!(found("demo", "two").await, []);
+    assert_eq!(found("other", "one").await, []);
 }
 
 #[tokio::test(start_paused = true)]

@@ -64,7 +64,7 @@ impl Server {
             return answers.remove(0);
         }
         match method {
-            Method::GET if query.contains("labelSelector") => list(&state, &path),
+            Method::GET if query.contains("labelSelector") => list(&state, &path, &query),
             Method::GET => state
                 .objects
                 .get(&path)
@@ -88,7 +88,7 @@ impl Server {
     }
 }
 
-fn list(state: &State, path: &str) -> Answer {
+fn list(state: &State, path: &str, query: &str) -> Answer {
     let items: Vec<_> = state
         .objects
         .iter()
@@ -98,10 +98,20 @@ fn list(state: &State, path: &str) -> Answer {
                 .is_some_and(|prefix| at.ends_with(prefix) || path.starts_with(prefix))
         })
         .filter(|(at, _)| at.rsplit('/').nth(1) == path.rsplit('/').next())
-        .filter(|(_, object)| object["metadata"]["labels"]["spire-mesh.dev/mesh"] == "demo")
+        .filter(|(_, object)| selects(query, object))
         .map(|(_, object)| json!({"metadata": object["metadata"]}))
         .collect();
     if items.is_empty() { failure(404) } else { (StatusCode::OK, json!({"metadata": {}, "items": items})) }
+}
+
+/// Tells whether an object has every label that the query's selector asks for.
+fn selects(query: &str, object: &Value) -> bool {
+    let selector = query.split('&').find_map(|part| part.strip_prefix("labelSelector=")).unwrap_or_default();
+    let selector = selector.replace("%2F", "/").replace("%3D", "=").replace("%2C", ",");
+    selector
+        .split(',')
+        .filter_map(|term| term.split_once('='))
+        .all(|(label, value)| object["metadata"]["labels"][label] == value)
 }
 
 pub(super) fn failure(code: u16) -> Answer {

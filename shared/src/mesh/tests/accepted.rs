@@ -6,48 +6,7 @@ use super::*;
 
 #[test]
 fn the_short_form_has_every_default() {
-    insta::assert_debug_snapshot!(parse(&format!("{HEAD}{TWO}")).clusters[0], @r#"
-    Cluster {
-        name: "foo",
-        context: "foo",
-        trust_domain: TrustDomain(
-            "foo.com",
-        ),
-        endpoint: Kubeconfig,
-        spire: Managed(
-            ManagedSpire {
-                server_namespace: "spire-server",
-                agent_namespace: "spire-system",
-                images: SpireImages {
-                    server: "ghcr.io/spiffe/spire-server:1.15.3",
-                    agent: "ghcr.io/spiffe/spire-agent:1.15.3",
-                    controller_manager: "ghcr.io/spiffe/spire-controller-manager:0.6.3",
-                    csi_driver: "ghcr.io/spiffe/spiffe-csi-driver:0.2.3",
-                    node_driver_registrar: "registry.k8s.io/sig-storage/csi-node-driver-registrar:v2.15.0",
-                },
-                ca_ttl: 604800s,
-                svid_ttl: 14400s,
-                key_type: EcP256,
-                bundle_endpoint: BundleEndpoint {
-                    exposure: LoadBalancer {
-                        class: None,
-                        annotations: {
-                            "service.beta.kubernetes.io/aws-load-balancer-nlb-target-type": "ip",
-                            "service.beta.kubernetes.io/aws-load-balancer-scheme": "internal",
-                            "service.beta.kubernetes.io/aws-load-balancer-type": "external",
-                        },
-                    },
-                    refresh_hint: 300s,
-                },
-                storage: Storage {
-                    class: None,
-                    size: "1Gi",
-                },
-                upstream_authority: SelfSigned,
-            },
-        ),
-    }
-    "#);
+    insta::assert_debug_snapshot!(parse(&format!("{HEAD}{TWO}")).clusters[0]);
 }
 
 #[test]
@@ -70,6 +29,26 @@ fn a_clusters_own_keys_win_one_by_one() {
     assert_eq!(mesh.clusters[1].context, "me@bar");
     let annotations = [("example.com/a".to_owned(), "b".to_owned())].into();
     assert_eq!(foo.bundle_endpoint.exposure, Exposure::LoadBalancer { class: None, annotations });
+}
+
+#[test]
+fn images_of_the_demos_have_defaults_one_by_one() {
+    let mesh = parse(&format!(
+        "{HEAD}  demo: {{images: {{sleep: 'mirror/curl:1', reviewsV3: mirror/reviews:3}}}}\n{TWO}"
+    ));
+    insta::assert_debug_snapshot!(mesh.demo, @r#"
+    DemoImages {
+        helloworld_v1: "docker.io/istio/examples-helloworld-v1:1.0",
+        helloworld_v2: "docker.io/istio/examples-helloworld-v2:1.0",
+        sleep: "mirror/curl:1",
+        productpage: "docker.io/istio/examples-bookinfo-productpage-v1:1.20.3",
+        details: "docker.io/istio/examples-bookinfo-details-v1:1.20.3",
+        ratings: "docker.io/istio/examples-bookinfo-ratings-v1:1.20.3",
+        reviews_v1: "docker.io/istio/examples-bookinfo-reviews-v1:1.20.3",
+        reviews_v2: "docker.io/istio/examples-bookinfo-reviews-v2:1.20.3",
+        reviews_v3: "mirror/reviews:3",
+    }
+    "#);
 }
 
 #[test]
@@ -147,4 +126,20 @@ fn json_line_ends_of_windows_and_a_byte_order_mark_are_yaml_too() {
     parse(
         r#"{"apiVersion":"spire-mesh/v1alpha1","kind":"Mesh","metadata":{"name":"m"},"spec":{"clusters":[{"name":"foo","trustDomain":"foo.com"},{"name":"bar","trustDomain":"bar.com"}]}}"#,
     );
+}
+
+#[test]
+fn istio_has_defaults_and_a_clusters_own_keys_win_at_every_depth() {
+    let short = parse(&format!("{HEAD}{TWO}"));
+    insta::assert_debug_snapshot!(short.clusters[0].istio);
+    assert_eq!(short.clusters[0].network, "foo");
+    let mesh = parse(&format!(
+        "{HEAD}  istio:\n    istioctl: /opt/istio/istioctl\n    hub: mirror/istio\n    tag: 1.31.0\n    meshConfig: {{accessLogFile: /dev/stdout}}\n    \
+         values:\n      pilot: {{env: {{A: '1', B: '2'}}, traceSampling: 0.5}}\n    eastWestGateway: {{annotations: {{a/b: c}}}}\n  clusters:\n    \
+         - name: foo\n      trustDomain: foo.com\n      network: vpc-1\n      istio:\n        ingressGateway: {{enabled: false}}\n        \
+         values: {{pilot: {{env: {{B: '3'}}, replicas: 2}}}}\n        eastWestGateway: {{loadBalancerClass: eks.amazonaws.com/nlb}}\n    \
+         - {{name: bar, trustDomain: bar.com}}\n"
+    ));
+    assert_eq!(mesh.clusters[0].network, "vpc-1");
+    insta::assert_debug_snapshot!(mesh.clusters[0].istio);
 }

@@ -253,3 +253,27 @@ fn an_upstream_authority_needs_an_issuer_with_valid_names() {
         |                               ^
     ");
 }
+
+#[test]
+fn what_istio_must_not_be_told_twice_is_refused() {
+    insta::assert_snapshot!(refused(&format!(
+        "{HEAD}  istio:\n    profile: ambient\n    tag: '-1'\n    istioctl: -x\n    meshConfig: {{trustDomain: a, caCertificates: []}}\n    \
+         values: {{global: {{network: a, meshID: b, proxy: {{}}}}, meshConfig: {{}}, sidecarInjectorWebhook: {{templates: {{spire: x}}}}}}\n{TWO}"
+    )));
+}
+
+#[test]
+fn every_wrong_image_of_a_demo_is_reported_at_its_place() {
+    insta::assert_snapshot!(refused(&format!("{HEAD}  demo: {{images: {{helloworldV2: 'a b', reviewsV1: '', review: x}}}}\n{TWO}")), @r"
+    mesh file `spire-mesh.yaml` has 3 problems
+    spire-mesh.yaml:5:33: `a b` is not a container image
+      5 |   demo: {images: {helloworldV2: 'a b', reviewsV1: '', review: x}}
+        |                                 ^
+    spire-mesh.yaml:5:51: `` is not a container image
+      5 |   demo: {images: {helloworldV2: 'a b', reviewsV1: '', review: x}}
+        |                                                   ^
+    spire-mesh.yaml:5:55: unknown key `review` in `spec.demo.images`; did you mean `reviewsV1`?
+      5 |   demo: {images: {helloworldV2: 'a b', reviewsV1: '', review: x}}
+        |                                                       ^
+    ");
+}

@@ -6,8 +6,7 @@ use serde_json::Value;
 use super::*;
 use crate::manifest::Kind;
 use crate::mesh::{
-    ApiEndpoint, BundleEndpoint, CertManagerIssuer, Exposure, IssuerKind, KeyType, Spire, SpireImages,
-    Storage,
+    BundleEndpoint, CertManagerIssuer, Exposure, IssuerKind, KeyType, Spire, SpireImages, Storage,
 };
 
 /// The cluster of the plain manifests.
@@ -74,13 +73,7 @@ fn with_upstream(spire: ManagedSpire, kind: IssuerKind, namespace: &str) -> Mana
 }
 
 fn cluster(name: &str, trust_domain: &str, spire: &ManagedSpire) -> Cluster {
-    Cluster {
-        name: name.into(),
-        context: name.into(),
-        trust_domain: trust_domain.parse().unwrap(),
-        endpoint: ApiEndpoint::Kubeconfig,
-        spire: Spire::Managed(Box::new(spire.clone())),
-    }
+    Cluster { spire: Spire::Managed(Box::new(spire.clone())), ..Cluster::example(name, trust_domain) }
 }
 
 fn everything(name: &str, trust_domain: &str, spire: &ManagedSpire) -> Vec<Object> {

@@ -10,7 +10,7 @@ use super::settings::Settings;
 use super::workload::{files, is_program, runs};
 use super::{config_maps, list};
 use crate::fleet::Member;
-use crate::manifest::{FIELD_MANAGER, MANAGED_BY_LABEL};
+use crate::manifest::{MANAGED_BY_LABEL, Tool};
 use crate::spire::ReadError;
 
 const AGENT: &str = "spire-agent";
@@ -57,7 +57,9 @@ pub struct SdsNames {
 /// [`ReadError`] when something cannot be read.
 pub async fn find_agents(member: &Member) -> Result<Option<FoundAgents>, ReadError> {
     let sets = list::<DaemonSet>(member, None).await?;
-    let is_ours = |set: &DaemonSet| set.labels().get(MANAGED_BY_LABEL).is_some_and(|by| by == FIELD_MANAGER);
+    let is_ours = |set: &DaemonSet| {
+        set.labels().get(MANAGED_BY_LABEL).is_some_and(|by| by == Tool::SpireFederate.name())
+    };
     let mut agents: Vec<DaemonSet> =
         sets.into_iter().filter(|set| pod(set).is_some_and(runs_agent)).collect();
     agents.sort_by_cached_key(|set| (!is_ours(set), set.namespace(), set.name_any()));

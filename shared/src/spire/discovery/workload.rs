@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::settings::Settings;
 use super::{FoundControllerManager, FoundEndpoint, FoundSpire, FoundUpstream};
-use crate::manifest::{FIELD_MANAGER, MANAGED_BY_LABEL, MESH_LABEL};
+use crate::manifest::{MANAGED_BY_LABEL, MESH_LABEL, Tool};
 use crate::spire::endpoint::port_to;
 use crate::spire::server::BINARY;
 use crate::spire::upstream::{CERT_MANAGER_PLUGIN, IssuerRef};
@@ -106,7 +106,7 @@ impl Workload {
 
     /// Returns the name of the mesh, where these plugins put their marks on it.
     fn mesh(&self) -> Option<String> {
-        let ours = self.labels.get(MANAGED_BY_LABEL).is_some_and(|by| by == FIELD_MANAGER);
+        let ours = self.labels.get(MANAGED_BY_LABEL).is_some_and(|by| by == Tool::SpireFederate.name());
         ours.then(|| self.labels.get(MESH_LABEL).cloned().unwrap_or_default())
     }
 

@@ -20,6 +20,9 @@ func main() {
 	http.HandleFunc("GET /hello", func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintf(w, "Hello version: %s, instance: %s\n", version, instance)
 	})
+	http.HandleFunc("GET /health", func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(w, "Helloworld is healthy")
+	})
 	http.HandleFunc("GET /headers", func(w http.ResponseWriter, r *http.Request) {
 		lines := []string{fmt.Sprintf("Host: %s\n", r.Host)}
 		for name, values := range r.Header {

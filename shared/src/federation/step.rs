@@ -3,12 +3,7 @@ use std::time::Duration;
 
 use super::rotate::Wanted;
 use crate::trust::TrustDomain;
-
-/// Is told what is being done while it is done. The command line shows it; a test may collect it.
-pub trait Watch {
-    /// Reports that `cluster` has come to `step`.
-    fn step(&self, cluster: &str, step: &Step);
-}
+use crate::watch::{Ended, Stage};
 
 /// What a cluster is busy with, or has just come through.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,6 +97,16 @@ impl fmt::Display for Step {
             Self::RestartingServer => f.write_str("starting the SPIRE server again"),
             Self::Deleting => f.write_str("deleting"),
             Self::Done(text) | Self::Failed(text) => f.write_str(text),
+        }
+    }
+}
+
+impl Stage for Step {
+    fn ended(&self) -> Option<Ended> {
+        match self {
+            Self::Done(_) => Some(Ended::Done),
+            Self::Failed(_) => Some(Ended::Failed),
+            _ => None,
         }
     }
 }

@@ -1,0 +1,95 @@
+//! `demo`: applications to see a mesh at work with.
+
+use spire_mesh::command::{Asked, Shown, each_cluster, refuse_foreign, summary};
+use spire_mesh::entry::{Failure, Outcome};
+use spire_mesh::fleet::Member;
+use spire_mesh::istio::demo::Demo;
+use spire_mesh::manifest::Deadline;
+use spire_mesh::mesh::Mesh;
+use spire_mesh::multicluster;
+
+use crate::cli::DemoArgs;
+use crate::up::{failure, show};
+
+pub(crate) async fn run(asked: &Asked, args: DemoArgs) -> Result<Outcome, Failure> {
+    let deadline = Deadline::after(args.wait.timeout);
+    let (mesh, members) = asked.reach_all().await?;
+    if args.remove {
+        return remove(asked, args, &mesh, &members, deadline).await;
+    }
+    let plan = multicluster::plan_demo(&mesh, &members, args.demo)
+        .await
+        .map_err(|errors| each_cluster(&members, errors))?;
+    let plan = refuse_foreign(plan)?;
+    if args.confirm.dry_run {
+        return show(asked, &plan);
+    }
+    asked.printer.note(&summary(&plan));
+    if !plan.is_unchanged() && !asked.printer.confirm("Go on?", args.confirm.yes).await? {
+        asked.printer.note("nothing was changed");
+        return Ok(Outcome::Done);
+    }
+    let installed = {
+        let shown = Shown::of(&asked.printer, &members);
+        multicluster::install_demo(&mesh, &members, args.demo, deadline, &shown).await
+    };
+    finish(&members, installed)?;
+    asked.printer.hint(next(args.demo));
+    Ok(Outcome::Done)
+}
+
+async fn remove(
+    asked: &Asked,
+    args: DemoArgs,
+    mesh: &Mesh,
+    members: &[Member],
+    deadline: Deadline<'_>,
+) -> Result<Outcome, Failure> {
+    let objects = multicluster::installed_demo(mesh, members, args.demo)
+        .await
+        .map_err(|errors| each_cluster(members, errors))?;
+    let count: usize = objects.iter().map(Vec::len).sum();
+    if count == 0 {
+        asked.printer.note(&format!("nothing of {} is there", args.demo));
+        return Ok(Outcome::Done);
+    }
+    let question = format!("Delete {count} objects of {} from {} clusters?", args.demo, members.len());
+    if args.confirm.dry_run {
+        asked.printer.note(&format!("{count} objects of {} would be deleted", args.demo));
+        return Ok(Outcome::Done);
+    }
+    if !asked.printer.confirm(&question, args.confirm.yes).await? {
+        asked.printer.note("nothing was deleted");
+        return Ok(Outcome::Done);
+    }
+    let removed = {
+        let shown = Shown::of(&asked.printer, members);
+        multicluster::remove_demo(members, &objects, deadline, &shown).await
+    };
+    finish(members, removed)?;
+    Ok(Outcome::Done)
+}
+
+fn finish<T>(
+    members: &[Member],
+    results: Vec<(String, Result<T, multicluster::InstallError>)>,
+) -> Result<(), Failure> {
+    let failed: Vec<(String, Failure)> = results
+        .into_iter()
+        .filter_map(|(cluster, result)| result.err().map(|error| (cluster, failure(error))))
+        .collect();
+    if failed.is_empty() { Ok(()) } else { Err(Failure::clusters(members.len(), failed)) }
+}
+
+/// What to try next.
+fn next(demo: Demo) -> &'static str {
+    match demo {
+        Demo::Helloworld => {
+            "ask it from a pod of the mesh: kubectl mesh-install demo sleep, then kubectl -n sleep exec deploy/sleep -- curl -s helloworld.helloworld:5000/hello"
+        }
+        Demo::Sleep => "kubectl -n sleep exec deploy/sleep -- curl -s helloworld.helloworld:5000/hello",
+        Demo::Bookinfo => {
+            "it answers at /productpage of the ingress gateway: kubectl -n istio-system get service istio-ingressgateway"
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! `down`: takes away what `up` and `demo` made.
+
+use serde::Serialize;
+use spire_mesh::command::{Asked, Shown, each_cluster};
+use spire_mesh::entry::{Failure, Outcome};
+use spire_mesh::fleet::each;
+use spire_mesh::manifest::Deadline;
+use spire_mesh::multicluster::{self, Removal};
+use spire_mesh::report::{Cell, Report, Table};
+
+use crate::cli::DownArgs;
+use crate::up::failure;
+
+/// How many pods are named in a message.
+const MOST_NAMED: usize = 5;
+
+pub(crate) async fn run(asked: &Asked, args: DownArgs) -> Result<Outcome, Failure> {
+    let deadline = Deadline::after(args.wait.timeout);
+    let (mesh, members) = asked.reach_all().await?;
+    let removals = each(&members, |member| multicluster::removal(&mesh, member)).await;
+    let removals = removals.into_all().map_err(|errors| each_cluster(&members, errors))?;
+    if args.confirm.dry_run {
+        asked.printer.report(&RemovalReport { clusters: &removals })?;
+        return Ok(Outcome::Done);
+    }
+    let count: usize = removals.iter().map(|removal| removal.objects.len()).sum();
+    if count == 0 {
+        asked.printer.note(&format!("nothing of mesh {} is there", mesh.name));
+        return Ok(Outcome::Done);
+    }
+    if !args.force {
+        refuse_with_sidecars(&removals)?;
+    }
+    let question = format!("Delete {count} objects of mesh {} from {} clusters?", mesh.name, members.len());
+    if !asked.printer.confirm(&question, args.confirm.yes).await? {
+        asked.printer.note("nothing was deleted");
+        return Ok(Outcome::Done);
+    }
+    let removed = {
+        let shown = Shown::of(&asked.printer, &members);
+        multicluster::down(&removals, &members, deadline, &shown).await
+    };
+    for removal in &removals {
+        for left in &removal.leftovers {
+            asked.printer.note(&format!("{}: {} stays: {}", removal.cluster, left.what, left.reason));
+        }
+        for pod in &removal.sidecars {
+            asked
+                .printer
+                .note(&format!("{}: the sidecar of {pod} stays until the pod is made anew", removal.cluster));
+        }
+    }
+    let failed: Vec<(String, Failure)> = removed
+        .clusters
+        .into_iter()
+        .filter_map(|(cluster, result)| result.err().map(|error| (cluster, failure(error))))
+        .collect();
+    if failed.is_empty() { Ok(Outcome::Done) } else { Err(Failure::clusters(members.len(), failed)) }
+}
+
+/// Refuses as long as pods of somebody else have a sidecar: without istiod it learns nothing new any more.
+fn refuse_with_sidecars(removals: &[Removal]) -> Result<(), Failure> {
+    let total = removals.len();
+    let failed: Vec<(String, Failure)> = removals
+        .iter()
+        .filter(|removal| !removal.sidecars.is_empty())
+        .map(|removal| {
+            let mut named: Vec<&str> = removal.sidecars.iter().take(MOST_NAMED).map(String::as_str).collect();
+            let more = format!("{} more", removal.sidecars.len().saturating_sub(MOST_NAMED));
+            if removal.sidecars.len() > MOST_NAMED {
+                named.push(&more);
+            }
+            let error = anyhow::anyhow!(
+                "pods have a sidecar that would be left without istiod: {}",
+                named.join(", ")
+            );
+            (removal.cluster.clone(), Failure::from(error))
+        })
+        .collect();
+    if failed.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::clusters(total, failed)
+        .with_hint("take the label istio-injection off their namespaces and make the pods anew, or leave them as they are: kubectl mesh-install down --force"))
+}
+
+/// What would be removed. The shape of its JSON is a promise.
+#[derive(Serialize)]
+struct RemovalReport<'r> {
+    clusters: &'r [Removal],
+}
+
+impl Report for RemovalReport<'_> {
+    fn table(&self, _wide: bool) -> Table {
+        let mut table = Table::new(["CLUSTER", "ACTION", "OBJECT", "NAMESPACE", "DETAIL"])
+            .when_empty("nothing would be deleted");
+        for removal in self.clusters {
+            let cluster = || Cell::from(removal.cluster.as_str());
+            for key in &removal.objects {
+                let object = format!("{}/{}", key.kind, key.name);
+                table.row([
+                    cluster(),
+                    Cell::bad("delete"),
+                    object.into(),
+                    key.namespace.clone().into(),
+                    "".into(),
+                ]);
+            }
+            for left in &removal.leftovers {
+                table.row([
+                    cluster(),
+                    Cell::from("keep"),
+                    left.what.as_str().into(),
+                    "".into(),
+                    left.reason.as_str().into(),
+                ]);
+            }
+        }
+        table
+    }
+}

@@ -1,0 +1,40 @@
+//! `plan`: what `up` would change.
+
+use spire_mesh::command::{Asked, each_cluster, refuse_foreign};
+use spire_mesh::entry::{Failure, Outcome};
+use spire_mesh::fleet::Member;
+use spire_mesh::manifest::MeshPlan;
+use spire_mesh::mesh::Mesh;
+use spire_mesh::multicluster::{self, ApiServers, Rendered};
+
+use crate::addresses::api_servers;
+use crate::up::show;
+
+/// What is to be done, and everything that it takes.
+pub(crate) struct Prepared {
+    pub(crate) mesh: Mesh,
+    pub(crate) members: Vec<Member>,
+    pub(crate) rendered: Vec<Rendered>,
+    pub(crate) servers: ApiServers,
+    pub(crate) plan: MeshPlan,
+}
+
+pub(crate) async fn run(asked: &Asked) -> Result<Outcome, Failure> {
+    show(asked, &prepare(asked).await?.plan)
+}
+
+/// Renders, checks that every cluster can take part, and plans. Changes nothing.
+pub(crate) async fn prepare(asked: &Asked) -> Result<Prepared, Failure> {
+    let mesh = asked.load()?;
+    let rendered = multicluster::render(&mesh).await?;
+    let (mesh, members) = asked.reach_those_of(mesh).await?.all(&asked.printer)?;
+    let servers = api_servers(&members)?;
+    multicluster::preflight(&mesh, &members, &rendered, &servers)
+        .await
+        .map_err(|errors| each_cluster(&members, errors).with_hint("nothing was changed"))?;
+    let plan = multicluster::plan(&mesh, &members, &rendered, &servers)
+        .await
+        .map_err(|errors| each_cluster(&members, errors))?;
+    let plan = refuse_foreign(plan)?;
+    Ok(Prepared { mesh, members, rendered, servers, plan })
+}

@@ -1,0 +1,20 @@
+//! `render`: the manifests that `up` would apply.
+
+use spire_mesh::command::{Asked, write_manifests};
+use spire_mesh::entry::{Failure, Outcome};
+use spire_mesh::manifest::to_yaml;
+use spire_mesh::multicluster;
+
+use crate::cli::RenderArgs;
+
+pub(crate) async fn run(asked: &Asked, args: &RenderArgs) -> Result<Outcome, Failure> {
+    let mesh = asked.load()?;
+    for rendered in multicluster::render(&mesh).await? {
+        let Some(cluster) = mesh.clusters.iter().find(|cluster| cluster.name == rendered.cluster) else {
+            continue;
+        };
+        write_manifests(asked, args.to.as_deref(), cluster, &to_yaml(&rendered.objects))?;
+    }
+    asked.printer.note("remote secrets are not part of the manifests, because they hold tokens: kubectl mesh-install writes them");
+    Ok(Outcome::Done)
+}

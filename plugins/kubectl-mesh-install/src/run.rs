@@ -1,0 +1,30 @@
+//! Which verb was asked for.
+
+use spire_mesh::command::Asked;
+use spire_mesh::entry::{Context, Failure, Outcome};
+
+use crate::cli::{Cli, UpArgs, Verb};
+use crate::{demo, down, plan, render, up};
+
+/// Runs the verb that was asked for, `up` where there is none.
+pub(crate) async fn run(cli: Cli, context: Context) -> Result<Outcome, Failure> {
+    let Cli { verb, up: bare, mesh, kube, output: _, verbosity: _ } = cli;
+    let asked = Asked {
+        mesh: mesh.mesh,
+        kube: kube.settings(),
+        printer: context.printer,
+        plugin: "kubectl mesh-install",
+    };
+    if verb.is_some() && bare != UpArgs::default() {
+        let error = anyhow::anyhow!("--yes, --dry-run and --timeout belong behind the verb");
+        return Err(Failure::usage(error).with_hint("kubectl mesh-install up --yes"));
+    }
+    match verb {
+        None => up::run(&asked, bare).await,
+        Some(Verb::Up(args)) => up::run(&asked, args).await,
+        Some(Verb::Plan) => plan::run(&asked).await,
+        Some(Verb::Render(args)) => render::run(&asked, &args).await,
+        Some(Verb::Demo(args)) => demo::run(&asked, args).await,
+        Some(Verb::Down(args)) => down::run(&asked, args).await,
+    }
+}

@@ -1,0 +1,51 @@
+//! `up`, and the bare command: Istio on every cluster, connected and proven.
+
+use spire_mesh::command::{Asked, PlanReport, Shown, summary};
+use spire_mesh::entry::{Failure, Outcome};
+use spire_mesh::manifest::{Deadline, MeshPlan};
+use spire_mesh::multicluster::{self, InstallError};
+
+use crate::cli::UpArgs;
+use crate::plan::{Prepared, prepare};
+
+pub(crate) async fn run(asked: &Asked, args: UpArgs) -> Result<Outcome, Failure> {
+    let deadline = Deadline::after(args.wait.timeout);
+    let prepared = prepare(asked).await?;
+    if args.confirm.dry_run {
+        return show(asked, &prepared.plan);
+    }
+    if prepared.plan.is_unchanged() {
+        asked.printer.note("nothing to change; checking that the clusters are still one mesh");
+    } else {
+        asked.printer.note(&summary(&prepared.plan));
+        if !asked.printer.confirm("Go on?", args.confirm.yes).await? {
+            asked.printer.note("nothing was changed");
+            return Ok(Outcome::Done);
+        }
+    }
+    let Prepared { mesh, members, rendered, servers, plan } = &prepared;
+    let installed = {
+        let shown = Shown::of(&asked.printer, members);
+        multicluster::up(mesh, members, (rendered, servers, plan), deadline, &shown).await
+    };
+    let failed: Vec<(String, Failure)> = installed
+        .clusters
+        .into_iter()
+        .flat_map(|(cluster, _, errors)| {
+            errors.into_iter().map(move |error| (cluster.clone(), failure(error)))
+        })
+        .collect();
+    if failed.is_empty() { Ok(Outcome::Done) } else { Err(Failure::clusters(members.len(), failed)) }
+}
+
+/// Prints what would be done.
+pub(crate) fn show(asked: &Asked, plan: &MeshPlan) -> Result<Outcome, Failure> {
+    asked.printer.report(&PlanReport(plan))?;
+    asked.printer.note(&summary(plan));
+    Ok(Outcome::Done)
+}
+
+/// Gives time that ran out its own exit code.
+pub(crate) fn failure(error: InstallError) -> Failure {
+    if error.is_timeout() { Failure::timed_out(error) } else { error.into() }
+}

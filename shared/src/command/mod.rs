@@ -1,0 +1,14 @@
+//! What verbs of several plugins have in common: reading the mesh file, reaching the clusters, showing steps, and printing
+//! plans and verifications.
+
+mod connect;
+mod plan;
+mod render;
+mod shown;
+mod verify;
+
+pub use connect::{Asked, Reached, named};
+pub use plan::{PlanReport, each_cluster, refuse_foreign, summary};
+pub use render::write_manifests;
+pub use shown::Shown;
+pub use verify::{VerifyReport, counted};

@@ -1,0 +1,165 @@
+//! A plan as it is printed, and what stands in its way.
+
+use serde::Serialize;
+
+use crate::entry::Failure;
+use crate::fleet::{ClusterErrors, Member};
+use crate::hint::Hint;
+use crate::manifest::{MeshPlan, ObjectKey, Verdict};
+use crate::report::{Cell, Report, Table};
+
+/// Refuses a plan with objects in it that belong to somebody else.
+///
+/// # Errors
+/// [`Failure`] with every one of them.
+pub fn refuse_foreign(plan: MeshPlan) -> Result<MeshPlan, Failure> {
+    let mut foreign = Vec::new();
+    for cluster in &plan.clusters {
+        let objects = cluster.foreign();
+        if !objects.is_empty() {
+            let names: Vec<String> =
+                objects.iter().map(|(key, owner)| format!("{key} (of {owner})")).collect();
+            let error =
+                anyhow::anyhow!("objects that this tool did not make are in the way: {}", names.join(", "));
+            foreign.push((cluster.cluster.clone(), Failure::from(error)));
+        }
+    }
+    if foreign.is_empty() {
+        return Ok(plan);
+    }
+    Err(Failure::clusters(plan.clusters.len(), foreign)
+        .with_hint("nothing was changed; remove these objects, or rename them"))
+}
+
+/// Makes one failure of those of several clusters.
+#[must_use]
+pub fn each_cluster<E>(members: &[Member], errors: ClusterErrors<E>) -> Failure
+where
+    E: std::error::Error + Hint + Send + Sync + 'static,
+{
+    Failure::clusters(
+        members.len(),
+        errors.into_iter().map(|(cluster, error)| (cluster, error.into())).collect(),
+    )
+}
+
+/// Says in one line what a plan comes to.
+#[must_use]
+pub fn summary(plan: &MeshPlan) -> String {
+    let count =
+        |is: fn(&Verdict) -> bool| plan.clusters.iter().map(|cluster| cluster.count(is)).sum::<usize>();
+    let later: usize = plan.clusters.iter().map(|cluster| cluster.later.len()).sum();
+    let created = count(|verdict| matches!(verdict, Verdict::Create)) + later;
+    let changed = count(|verdict| matches!(verdict, Verdict::Change { .. }));
+    let unchanged = count(|verdict| matches!(verdict, Verdict::Unchanged | Verdict::Kept));
+    format!(
+        "{} clusters: {created} to create, {changed} to change, {unchanged} unchanged",
+        plan.clusters.len()
+    )
+}
+
+/// A plan as it is printed.
+#[derive(Serialize)]
+#[serde(transparent)]
+pub struct PlanReport<'p>(pub &'p MeshPlan);
+
+impl Report for PlanReport<'_> {
+    /// Shows what would change; `wide` shows what would not, too.
+    fn table(&self, wide: bool) -> Table {
+        let mut table = Table::new(["CLUSTER", "ACTION", "OBJECT", "NAMESPACE", "DETAIL"])
+            .when_empty("nothing would change: everything is as the mesh file wants it");
+        for cluster in &self.0.clusters {
+            let row = |action: Cell, key: &ObjectKey, detail: String| {
+                let object = format!("{}/{}", key.kind, key.name);
+                let namespace = Cell::from(key.namespace.clone());
+                [Cell::from(cluster.cluster.as_str()), action, object.into(), namespace, detail.into()]
+            };
+            for planned in &cluster.plan.objects {
+                let (action, detail) = match &planned.verdict {
+                    Verdict::Create => (Cell::good("create"), String::new()),
+                    Verdict::Change { fields } => {
+                        let fields: Vec<&str> = fields.iter().map(|field| field.path.as_str()).collect();
+                        (Cell::attention("change"), fields.join(", "))
+                    }
+                    Verdict::Foreign { owner } => (Cell::bad("refuse"), format!("belongs to {owner}")),
+                    Verdict::Unchanged if wide => (Cell::from("unchanged"), String::new()),
+                    Verdict::Kept if wide => {
+                        (Cell::from("keep"), "made by somebody else, used as it is".to_owned())
+                    }
+                    Verdict::Unchanged | Verdict::Kept => continue,
+                };
+                table.row(row(action, &planned.key, detail));
+            }
+            for later in &cluster.later {
+                table.row(row(Cell::good("create"), &later.key, format!("later: {}", later.reason)));
+            }
+        }
+        table
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::manifest::{ClusterPlan, FieldChange, Kind, Later, Plan, Planned};
+    use crate::report::{Format, Printer};
+
+    use super::*;
+
+    fn mesh() -> MeshPlan {
+        let planned = |kind, namespace, name: &str, verdict| Planned {
+            key: ObjectKey::new(kind, namespace, name),
+            verdict,
+        };
+        let server = Some("spire-server");
+        let field = FieldChange {
+            path: "data.server.conf".to_owned(),
+            before: Some("old".into()),
+            after: Some("new".into()),
+        };
+        MeshPlan {
+            mesh: "example".to_owned(),
+            clusters: vec![ClusterPlan {
+                cluster: "foo".to_owned(),
+                plan: Plan {
+                    objects: vec![
+                        planned(Kind::Namespace, None, "spire-server", Verdict::Kept),
+                        planned(
+                            Kind::ConfigMap,
+                            server,
+                            "spire-server",
+                            Verdict::Change { fields: vec![field] },
+                        ),
+                        planned(Kind::Service, server, "spire-server", Verdict::Unchanged),
+                        planned(Kind::StatefulSet, server, "spire-server", Verdict::Create),
+                    ],
+                },
+                later: vec![Later {
+                    key: ObjectKey::new(Kind::ClusterFederatedTrustDomain, None, "bar.com"),
+                    reason: "bar: Service spire-server/spire-server-bundle does not exist yet".to_owned(),
+                }],
+            }],
+        }
+    }
+
+    fn printed(format: Format) -> String {
+        let (printer, captured) = Printer::captured(format);
+        printer.report(&PlanReport(&mesh())).unwrap();
+        captured.stdout()
+    }
+
+    #[test]
+    fn a_plan_shows_what_would_change_and_wide_shows_the_rest() {
+        insta::assert_snapshot!(printed(Format::Table));
+        insta::assert_snapshot!(printed(Format::Wide));
+    }
+
+    #[test]
+    fn the_json_of_a_plan_is_a_promise() {
+        insta::assert_snapshot!(printed(Format::Json));
+    }
+
+    #[test]
+    fn a_plan_is_summed_up_over_all_clusters() {
+        assert_eq!(summary(&mesh()), "1 clusters: 2 to create, 1 to change, 2 unchanged");
+    }
+}

@@ -1,0 +1,81 @@
+use serde::de::DeserializeOwned;
+
+use crate::trust::svid::ChainError;
+use crate::trust::{BundleError, TrustDomainError};
+
+/// The longest answer that is parsed, in bytes. One with the hosts of 10 000 services has half of it.
+const LONGEST_ANSWER: usize = 48 << 20;
+
+/// Why an answer of Envoy's admin interface cannot be used.
+///
+/// Holds no word of the answer but names: it may be a key.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AnswerError {
+    /// Longer than anything that Envoy should have to say.
+    #[error("it has {0} bytes, which is too many")]
+    TooLong(usize),
+    /// Not the JSON that is expected. The words of the parser would repeat what it stumbled over.
+    #[error("it is not the expected JSON (line {line}, column {column})")]
+    Json {
+        /// Line of the answer.
+        line: usize,
+        /// Column in that line, in bytes.
+        column: usize,
+    },
+    /// Envoy has no such page, or does not take the query.
+    #[error("it is an explanation instead of JSON: {0}")]
+    Refused(String),
+    /// A secret holds something else than certificates in PEM.
+    #[error("secret {secret} cannot be used")]
+    Chain {
+        /// Name of the secret.
+        secret: String,
+        /// What is wrong with it.
+        source: ChainError,
+    },
+    /// Something else where base64 of text is expected.
+    #[error("secret {secret} is not base64 of text")]
+    Base64 {
+        /// Name of the secret.
+        secret: String,
+    },
+    /// The secret is a file in the proxy's container, which Envoy names instead of showing it.
+    #[error("secret {secret} is a file of the proxy")]
+    Elsewhere {
+        /// Name of the secret.
+        secret: String,
+    },
+    /// A trust domain has an impossible name.
+    #[error("secret {secret} is for a trust domain that is none")]
+    TrustDomain {
+        /// Name of the secret.
+        secret: String,
+        /// What is wrong with the name.
+        source: TrustDomainError,
+    },
+    /// The bundle of a trust domain is not valid.
+    #[error("secret {secret} holds no valid bundle of {trust_domain}")]
+    Bundle {
+        /// Name of the secret.
+        secret: String,
+        /// Whose bundle.
+        trust_domain: String,
+        /// What is wrong with it.
+        source: BundleError,
+    },
+}
+
+/// Parses an answer. What the type does not name is passed over without being kept.
+pub(super) fn parse<T: DeserializeOwned>(answer: &[u8]) -> Result<T, AnswerError> {
+    if answer.len() > LONGEST_ANSWER {
+        return Err(AnswerError::TooLong(answer.len()));
+    }
+    // A page that Envoy does not have it explains in words, and `pilot-agent` ends with 0 (seen).
+    if answer.first().is_some_and(u8::is_ascii_alphabetic) {
+        let line = answer.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        let line = String::from_utf8_lossy(&line[..line.len().min(200)]);
+        return Err(AnswerError::Refused(crate::report::escape(&line).into_owned()));
+    }
+    serde_json::from_slice(answer)
+        .map_err(|error| AnswerError::Json { line: error.line(), column: error.column() })
+}

@@ -1,0 +1,254 @@
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize, Serializer};
+
+use super::json::{self, AnswerError};
+use super::source::{DataSource, Key};
+use crate::report::escape;
+use crate::trust::svid::{Certificate, Chain, certificates_of_pem};
+use crate::trust::{TrustBundle, TrustDomain};
+
+/// Name of the secret with the certificate of the workload (Istio, `pkg/security`, `WorkloadKeyCertResourceName`).
+const IDENTITY: &str = "default";
+/// Name of the secret with what peers are verified with (Istio, `pkg/security`, `RootCertReqResourceName`).
+const VALIDATION: &str = "ROOTCA";
+/// Name of Envoy's validator that keeps the bundles of trust domains apart.
+const SPIFFE_VALIDATOR: &str = "envoy.tls.cert_validator.spiffe";
+
+/// What a proxy got from whoever serves its secrets: an agent of SPIRE, or Istio's own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProxySecrets {
+    /// The certificate that it presents. `None` where the proxy has not even asked for one.
+    pub identity: Option<Received<Chain>>,
+    /// What it verifies peers with. `None` where the proxy has not even asked for it.
+    pub validation: Option<Received<Validation>>,
+    /// Names of its other secrets: certificates of gateways, for example.
+    pub others: Vec<String>,
+    /// Whether Envoy handed out a key instead of `[redacted]`. It was dropped while it was read; that it was shown at all is
+    /// worth a report to the maintainers of Envoy.
+    pub key_was_shown: bool,
+}
+
+/// A secret as Envoy has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Received<T> {
+    /// Whether Envoy uses it, or still waits.
+    pub state: State,
+    /// The version that its server gave it; `uninitialized` while none came.
+    pub version: String,
+    /// When it came last, where that is known.
+    pub last_updated: Option<Timestamp>,
+    /// What it says. `None` while none came.
+    pub value: Option<T>,
+}
+
+/// Whether Envoy uses a secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum State {
+    /// In use.
+    Active,
+    /// Asked for, and not there yet. A proxy whose secrets are warming has no working listener.
+    Warming,
+}
+
+/// What a proxy verifies peers with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Validation {
+    /// The bundle of every trust domain for itself, as SPIRE serves them.
+    Spiffe(#[serde(serialize_with = "digests_of_bundles")] BTreeMap<TrustDomain, TrustBundle>),
+    /// One pool of CA certificates for everybody, as Istio's own agent serves istiod's.
+    Pooled(Vec<Certificate>),
+}
+
+/// Who serves a proxy's secrets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Issuer {
+    /// SPIRE: the proxy has Envoy's SPIFFE validator.
+    Spire,
+    /// Istio's own agent, so that istiod signed: the proxy has a plain pool of CA certificates, which SPIRE serves only
+    /// where its SPIFFE validation was turned off.
+    Istiod,
+    /// Nothing has come yet.
+    Unknown,
+}
+
+impl ProxySecrets {
+    /// Returns who serves the proxy's secrets.
+    #[must_use]
+    pub fn issuer(&self) -> Issuer {
+        match self.validation.as_ref().and_then(|received| received.value.as_ref()) {
+            Some(Validation::Spiffe(_)) => Issuer::Spire,
+            Some(Validation::Pooled(_)) => Issuer::Istiod,
+            None => Issuer::Unknown,
+        }
+    }
+
+    /// Returns the chain that the proxy presents, once it has one.
+    #[must_use]
+    pub fn chain(&self) -> Option<&Chain> {
+        self.identity.as_ref()?.value.as_ref()
+    }
+
+    /// Returns the bundle that the proxy verifies SVIDs of a trust domain with.
+    #[must_use]
+    pub fn bundle(&self, trust_domain: &TrustDomain) -> Option<&TrustBundle> {
+        match self.validation.as_ref()?.value.as_ref()? {
+            Validation::Spiffe(bundles) => bundles.get(trust_domain),
+            Validation::Pooled(_) => None,
+        }
+    }
+}
+
+fn digests_of_bundles<S: Serializer>(
+    bundles: &BTreeMap<TrustDomain, TrustBundle>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(
+        bundles.iter().map(|(domain, bundle)| (domain, bundle.authorities().keys().collect::<Vec<_>>())),
+    )
+}
+
+/// Parses the answers to `config_dump?resource=dynamic_active_secrets` and `…dynamic_warming_secrets`.
+///
+/// # Errors
+/// [`AnswerError`] when one of them is no such answer, or a secret in it is not whole.
+pub fn parse_secrets(active: &[u8], warming: &[u8]) -> Result<ProxySecrets, AnswerError> {
+    let mut secrets =
+        ProxySecrets { identity: None, validation: None, others: Vec::new(), key_was_shown: false };
+    for (state, answer) in [(State::Active, active), (State::Warming, warming)] {
+        let dump: Dump = json::parse(answer)?;
+        for entry in dump.configs {
+            secrets.add(state, entry)?;
+        }
+    }
+    secrets.others.sort();
+    secrets.others.dedup();
+    Ok(secrets)
+}
+
+impl ProxySecrets {
+    fn add(&mut self, state: State, entry: Entry) -> Result<(), AnswerError> {
+        let secret = entry.secret.unwrap_or_default();
+        let certificate = secret.tls_certificate.unwrap_or_default();
+        let keys = [
+            certificate.private_key,
+            certificate.pkcs12,
+            certificate.password,
+            secret.generic,
+            secret.session_ticket_keys,
+        ];
+        self.key_was_shown |= keys.contains(&Some(Key::Shown));
+        let version = escape(&entry.version_info).into_owned();
+        let last_updated = entry.last_updated;
+        match entry.name.as_str() {
+            // What is in use is what counts; the active ones come first.
+            IDENTITY if self.identity.is_none() => {
+                let value =
+                    certificate.certificate_chain.map(|source| chain(IDENTITY, &source)).transpose()?;
+                self.identity = Some(Received { state, version, last_updated, value });
+            }
+            VALIDATION if self.validation.is_none() => {
+                let value = secret.validation_context.map(validation).transpose()?.flatten();
+                self.validation = Some(Received { state, version, last_updated, value });
+            }
+            IDENTITY | VALIDATION => (),
+            other => self.others.push(escape(other).into_owned()),
+        }
+        Ok(())
+    }
+}
+
+fn chain(secret: &str, source: &DataSource) -> Result<Chain, AnswerError> {
+    let text = source.text(secret)?;
+    Chain::from_pem(&text).map_err(|source| AnswerError::Chain { secret: secret.to_owned(), source })
+}
+
+fn validation(context: ValidationContext) -> Result<Option<Validation>, AnswerError> {
+    let secret = || VALIDATION.to_owned();
+    let custom = context.custom_validator_config.filter(|custom| custom.name == SPIFFE_VALIDATOR);
+    if let Some(custom) = custom {
+        let mut bundles = BTreeMap::new();
+        for domain in custom.typed_config.trust_domains {
+            let name: TrustDomain = domain
+                .name
+                .parse()
+                .map_err(|source| AnswerError::TrustDomain { secret: secret(), source })?;
+            let text = domain.trust_bundle.text(VALIDATION)?;
+            // All blocks: a trust domain whose CA is being rotated has several.
+            let ders = certificates_of_pem(&text)
+                .map_err(|source| AnswerError::Chain { secret: secret(), source })?;
+            let bundle = TrustBundle::from_der_sequence(name.clone(), &ders.concat()).map_err(|source| {
+                AnswerError::Bundle { secret: secret(), trust_domain: name.to_string(), source }
+            })?;
+            bundles.insert(name, bundle);
+        }
+        return Ok(Some(Validation::Spiffe(bundles)));
+    }
+    let Some(pool) = context.trusted_ca else { return Ok(None) };
+    let chain = chain(VALIDATION, &pool)?;
+    Ok(Some(Validation::Pooled(std::iter::once(chain.leaf).chain(chain.intermediates).collect())))
+}
+
+#[derive(Deserialize)]
+struct Dump {
+    /// Absent where there is none: the answer is then `{}`.
+    #[serde(default)]
+    configs: Vec<Entry>,
+}
+
+#[derive(Deserialize)]
+struct Entry {
+    name: String,
+    #[serde(default)]
+    version_info: String,
+    last_updated: Option<Timestamp>,
+    secret: Option<Secret>,
+}
+
+#[derive(Deserialize, Default)]
+struct Secret {
+    tls_certificate: Option<TlsCertificate>,
+    validation_context: Option<ValidationContext>,
+    #[serde(rename = "generic_secret")]
+    generic: Option<Key>,
+    session_ticket_keys: Option<Key>,
+}
+
+#[derive(Deserialize, Default)]
+struct TlsCertificate {
+    certificate_chain: Option<DataSource>,
+    private_key: Option<Key>,
+    pkcs12: Option<Key>,
+    password: Option<Key>,
+}
+
+#[derive(Deserialize)]
+struct ValidationContext {
+    custom_validator_config: Option<CustomValidator>,
+    trusted_ca: Option<DataSource>,
+}
+
+#[derive(Deserialize)]
+struct CustomValidator {
+    name: String,
+    #[serde(default)]
+    typed_config: SpiffeValidator,
+}
+
+#[derive(Deserialize, Default)]
+struct SpiffeValidator {
+    #[serde(default)]
+    trust_domains: Vec<DomainBundle>,
+}
+
+#[derive(Deserialize)]
+struct DomainBundle {
+    name: String,
+    trust_bundle: DataSource,
+}

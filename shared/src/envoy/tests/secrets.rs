@@ -1,0 +1,201 @@
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use super::*;
+use crate::trust::svid::verify;
+
+fn secrets_with(change: impl FnOnce(&mut Value)) -> Result<ProxySecrets, AnswerError> {
+    parse_secrets(&changed(SECRETS, change), NOTHING)
+}
+
+const IDENTITY_CHAIN: &str = "/configs/0/secret/tls_certificate/certificate_chain";
+const KEY: &str = "/configs/0/secret/tls_certificate/private_key";
+const VALIDATION_CONTEXT: &str = "/configs/1/secret/validation_context";
+const DOMAINS: &str =
+    "/configs/1/secret/validation_context/custom_validator_config/typed_config/trust_domains";
+
+/// The answer with a pool of certificates instead of bundles, as Istio's agent serves it.
+fn pooled(secrets: &mut Value) {
+    let bytes = secrets.pointer(&format!("{DOMAINS}/0/trust_bundle/inline_bytes")).unwrap().clone();
+    *secrets.pointer_mut(VALIDATION_CONTEXT).unwrap() = json!({"trusted_ca": {"inline_bytes": bytes}});
+}
+
+#[test]
+fn a_proxy_on_spire_has_its_chain_and_the_bundle_of_every_domain() {
+    let secrets = parse_secrets(SECRETS, NOTHING).unwrap();
+    assert_eq!((secrets.issuer(), secrets.key_was_shown), (Issuer::Spire, false));
+    let identity = secrets.identity.as_ref().unwrap();
+    assert_eq!((identity.state, identity.version.as_str()), (State::Active, "1"));
+    assert_eq!(identity.last_updated.unwrap().to_string(), "2026-11-25T17:46:54.739Z");
+    let chain = secrets.chain().unwrap();
+    assert_eq!(chain.leaf.spiffe_id().unwrap().unwrap(), id("spiffe://foo.com/ns/sample/sa/sleep"));
+    let own = secrets.bundle(&domain("foo.com")).unwrap();
+    let at = "2026-11-25T18:00:00Z".parse().unwrap();
+    assert_eq!(verify(chain, own, at).broken, []);
+    // The other domain's bundle is there, and is not its own.
+    assert!(!verify(chain, secrets.bundle(&domain("bar.com")).unwrap(), at).holds());
+    assert!(secrets.bundle(&domain("baz.com")).is_none());
+}
+
+#[test]
+fn a_bundle_of_several_authorities_is_read_to_its_end() {
+    let secrets = secrets_with(|secrets| {
+        let domains = secrets.pointer_mut(DOMAINS).unwrap();
+        let pem =
+            |value: &Value| STANDARD.decode(value["trust_bundle"]["inline_bytes"].as_str().unwrap()).unwrap();
+        let both = [pem(&domains[0]), b"\n".to_vec(), pem(&domains[1])].concat();
+        domains[0]["trust_bundle"]["inline_bytes"] = STANDARD.encode(both).into();
+    });
+    assert_eq!(secrets.unwrap().bundle(&domain("bar.com")).unwrap().authorities().len(), 2);
+}
+
+#[test]
+fn a_proxy_on_istiods_ca_is_told_from_one_on_spire() {
+    let secrets = secrets_with(pooled).unwrap();
+    assert_eq!(secrets.issuer(), Issuer::Istiod);
+    assert!(secrets.bundle(&domain("foo.com")).is_none());
+    let json = serde_json::to_value(&secrets).unwrap();
+    assert_eq!(json["validation"]["value"]["pooled"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn secrets_that_have_not_come_are_warming() {
+    let warming = json!({"configs": [
+        {"name": "default", "version_info": "uninitialized", "secret": {"name": "default"}},
+        {"name": "ROOTCA", "version_info": "uninitialized"},
+        {"name": "kubernetes://gateway\u{1b}"},
+    ]});
+    let warming = serde_json::to_vec(&warming).unwrap();
+    let secrets = parse_secrets(NOTHING, &warming).unwrap();
+    let identity = secrets.identity.as_ref().unwrap();
+    assert_eq!((identity.state, &identity.value), (State::Warming, &None));
+    assert_eq!(
+        (secrets.issuer(), secrets.others),
+        (Issuer::Unknown, vec![r"kubernetes://gateway\u{1b}".to_owned()])
+    );
+    // What is in use is not hidden by what is to replace it.
+    let both = parse_secrets(SECRETS, &warming).unwrap();
+    assert_eq!((both.identity.as_ref().unwrap().state, both.issuer()), (State::Active, Issuer::Spire));
+}
+
+#[test]
+fn no_secret_at_all_is_no_error() {
+    let secrets = parse_secrets(b"{}", b"{}\n").unwrap();
+    assert_eq!((secrets.identity, secrets.validation), (None, None));
+}
+
+#[test]
+fn a_key_that_is_shown_is_recorded_and_not_kept() {
+    const SECRET: &str = "LS0tLS1CRUdJTiBQUklWQVRFIEtFWS0tLS0tCnNlY3JldA==";
+    for key in [
+        json!({"inline_bytes": SECRET}),
+        json!({"inline_string": SECRET}),
+        json!(SECRET),
+        json!([{"key": {"inline_bytes": SECRET}}]),
+    ] {
+        let secrets = secrets_with(|secrets| *secrets.pointer_mut(KEY).unwrap() = key).unwrap();
+        assert!(secrets.key_was_shown);
+        for text in [format!("{secrets:?}"), serde_json::to_string(&secrets).unwrap()] {
+            assert!(!text.contains(SECRET) && !text.contains("secret\""), "{text}");
+        }
+    }
+    for key in [json!({"inline_string": "[redacted]"}), json!({"filename": "/etc/key.pem"}), json!(null)] {
+        assert!(!secrets_with(|secrets| *secrets.pointer_mut(KEY).unwrap() = key).unwrap().key_was_shown);
+    }
+}
+
+#[test]
+fn errors_never_repeat_what_they_stumbled_over() {
+    let broken: [(&str, Value); 4] = [
+        (IDENTITY_CHAIN, json!("hunter2")),
+        (IDENTITY_CHAIN, json!({"inline_bytes": {"hunter2": "hunter2"}})),
+        (VALIDATION_CONTEXT, json!(["hunter2"])),
+        ("/configs/0/last_updated", json!("hunter2")),
+    ];
+    for (place, value) in broken {
+        let error = secrets_with(|secrets| *secrets.pointer_mut(place).unwrap() = value).unwrap_err();
+        assert!(matches!(error, AnswerError::Json { .. }), "{error}");
+        assert!(!format!("{error} {error:?}").contains("hunter2"), "{error:?}");
+    }
+    // A key where a certificate belongs.
+    let key = pem::encode(&pem::Pem::new("PRIVATE KEY", b"hunter2".to_vec()));
+    let error = secrets_with(|secrets| {
+        *secrets.pointer_mut(IDENTITY_CHAIN).unwrap() = json!({"inline_string": key});
+    });
+    let error = error.unwrap_err();
+    assert!(matches!(error, AnswerError::Chain { .. }), "{error}");
+    assert!(!format!("{error:?}").contains(key.lines().nth(1).unwrap()));
+}
+
+#[test]
+fn garbage_where_certificates_belong_is_an_error_and_never_a_shorter_list() {
+    let text = |text: String| json!({"inline_bytes": STANDARD.encode(text)});
+    let whole = |secrets: &Value| {
+        let bytes = secrets.pointer(&format!("{IDENTITY_CHAIN}/inline_bytes")).unwrap().as_str().unwrap();
+        String::from_utf8(STANDARD.decode(bytes).unwrap()).unwrap()
+    };
+    let changes: [&dyn Fn(&str) -> String; 6] = [
+        &|_| String::new(),
+        &|_| "no PEM".to_owned(),
+        &|pem| pem[..pem.len() / 2].to_owned(),
+        // The second is cut off: the `pem` crate says nothing.
+        &|pem| format!("{pem}{}", &pem[..pem.len() / 2]),
+        &|pem| pem.replace("MII", "!!!"),
+        &|pem| pem.replace("MII", "AAA"),
+    ];
+    for (index, change) in changes.into_iter().enumerate() {
+        let broken = secrets_with(|secrets| {
+            let value = text(change(&whole(secrets)));
+            *secrets.pointer_mut(IDENTITY_CHAIN).unwrap() = value;
+        });
+        assert!(matches!(broken, Err(AnswerError::Chain { .. })), "{index}: {broken:?}");
+    }
+    let domains: [(Value, Value); 4] = [
+        (json!("Foo.com"), text(String::new())),
+        (json!("foo.com"), text("no PEM".to_owned())),
+        (json!("foo.com"), json!({"inline_bytes": "%"})),
+        (json!("foo.com"), json!({"filename": "/etc/ca.pem"})),
+    ];
+    for (name, bundle) in domains {
+        let broken = secrets_with(|secrets| {
+            *secrets.pointer_mut(DOMAINS).unwrap() = json!([{"name": name, "trust_bundle": bundle}]);
+        });
+        assert!(broken.is_err(), "{name}");
+    }
+}
+
+#[test]
+fn an_answer_that_is_cut_off_anywhere_is_an_error() {
+    for fixture in [SECRETS, VIRTUAL_INBOUND, OUTBOUND_CLUSTERS, CLUSTERS] {
+        let end = fixture.trim_ascii_end().len();
+        for length in (0..end).step_by(97) {
+            let part = &fixture[..length];
+            assert!(parse_secrets(part, NOTHING).is_err());
+            assert!(parse_inbound(part).is_err());
+            assert!(parse_outbound(part).is_err());
+            assert!(parse_hosts(part).is_err());
+        }
+    }
+}
+
+#[test]
+fn an_explanation_instead_of_json_is_named_as_one() {
+    let error = parse_hosts(b"invalid path. admin commands are:\n  /: Admin home page\n").unwrap_err();
+    insta::assert_snapshot!(error, @"it is an explanation instead of JSON: invalid path. admin commands are:");
+}
+
+#[test]
+fn absurd_lengths_are_refused() {
+    let long = "A".repeat(50 << 20);
+    let broken = secrets_with(|secrets| {
+        *secrets.pointer_mut(IDENTITY_CHAIN).unwrap() = json!({"inline_bytes": long});
+    });
+    assert!(matches!(broken, Err(AnswerError::TooLong(_))));
+    // Within what is parsed, and still nothing that is decoded.
+    let broken = secrets_with(|secrets| {
+        *secrets.pointer_mut(IDENTITY_CHAIN).unwrap() = json!({"inline_bytes": &long[..9 << 20]});
+    });
+    assert!(matches!(broken, Err(AnswerError::TooLong(_))));
+    let deep = [vec![b'['; 1 << 20], vec![b']'; 1 << 20]].concat();
+    assert!(parse_hosts(&deep).is_err());
+}

@@ -1,0 +1,276 @@
+//! What istiod knows, from its debug endpoints.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+use kube::api::{Api, ListParams};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::version::IstioVersion;
+use super::{ISTIOD, NAMESPACE};
+use crate::fleet::{ExecError, ExecTarget, Member, RequestError};
+use crate::hint::Hint;
+use crate::report::one_line;
+
+/// How long one question may take.
+const DEADLINE: Duration = Duration::from_secs(20);
+/// Name of its container.
+const CONTAINER: &str = "discovery";
+
+/// One pod of istiod.
+#[derive(Clone, Debug)]
+pub struct Istiod<'m> {
+    member: &'m Member,
+    target: ExecTarget,
+    /// The tag of its image, where it is a version.
+    pub version: Option<IstioVersion>,
+}
+
+/// Why istiod could not be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum IstiodError {
+    /// The pods could not be listed.
+    #[error("cannot list the pods of istiod")]
+    List(#[source] RequestError),
+    /// No pod of it is ready.
+    #[error("no pod of istiod in namespace {NAMESPACE} is ready")]
+    NotReady {
+        /// Kubeconfig context of the cluster.
+        context: String,
+    },
+    /// The question could not be put.
+    #[error(transparent)]
+    Exec(#[from] ExecError),
+    /// It refused to answer.
+    #[error("istiod does not answer {path}: {said}")]
+    Refused {
+        /// What was asked for.
+        path: &'static str,
+        /// What was said.
+        said: String,
+    },
+    /// Its answer has another form than expected.
+    #[error("cannot read what istiod answers to {path}")]
+    Answer {
+        /// What was asked for.
+        path: &'static str,
+        /// What is wrong.
+        source: serde_json::Error,
+    },
+}
+
+impl Hint for IstiodError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::NotReady { context } => {
+                Some(format!("kubectl --context {context} -n {NAMESPACE} describe pods -l app={ISTIOD}"))
+            }
+            Self::Exec(error) => error.hint(),
+            Self::Answer { .. } => Some("its version may be one that is not known here".to_owned()),
+            Self::List(_) | Self::Refused { .. } => None,
+        }
+    }
+}
+
+/// A cluster as istiod knows it (`/debug/clusterz`).
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KnownCluster {
+    /// Its name.
+    pub id: String,
+    /// Namespace and name of its remote secret; empty for istiod's own cluster.
+    #[serde(default)]
+    pub secret_name: String,
+    /// `synced`, `syncing`, `timeout` or `closed`.
+    pub sync_status: String,
+}
+
+impl KnownCluster {
+    /// Tells whether istiod has read the whole cluster.
+    #[must_use]
+    pub fn is_synced(&self) -> bool {
+        self.sync_status == "synced"
+    }
+}
+
+/// A way into a network as istiod knows it (`/debug/networkz`).
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct NetworkGateway {
+    /// The network.
+    pub network: String,
+    /// The cluster that the gateway is in.
+    pub cluster: String,
+    /// Its address.
+    pub addr: String,
+    /// Its port.
+    pub port: u16,
+}
+
+/// The identities that istiod expects behind a service, by the cluster that its endpoints are in (`/debug/endpointShardz`).
+pub type ServiceIdentities = BTreeMap<String, BTreeMap<String, BTreeSet<String>>>;
+
+#[derive(Deserialize)]
+struct NamespaceShards {
+    #[serde(rename = "Shards", default)]
+    shards: Option<BTreeMap<String, Option<Vec<ShardEndpoint>>>>,
+}
+
+#[derive(Deserialize)]
+struct ShardEndpoint {
+    #[serde(rename = "ServiceAccount", default)]
+    service_account: String,
+}
+
+impl<'m> Istiod<'m> {
+    /// Finds the pods of istiod that are ready.
+    ///
+    /// # Errors
+    /// [`IstiodError`] when there is none, or pods cannot be listed.
+    pub async fn find(member: &'m Member) -> Result<Vec<Self>, IstiodError> {
+        let pods: Api<Pod> = Api::namespaced(member.client().clone(), NAMESPACE);
+        let list = pods
+            .list(&ListParams::default().labels(&format!("app={ISTIOD}")))
+            .await
+            .map_err(|error| IstiodError::List(error.into()))?;
+        let ready = list.items.into_iter().filter(is_ready);
+        let found: Vec<Self> = ready
+            .map(|pod| Self {
+                member,
+                version: version(&pod),
+                target: ExecTarget {
+                    namespace: NAMESPACE.to_owned(),
+                    pod: pod.name_any(),
+                    container: CONTAINER.to_owned(),
+                },
+            })
+            .collect();
+        if found.is_empty() {
+            return Err(IstiodError::NotReady { context: member.cluster.context.clone() });
+        }
+        Ok(found)
+    }
+
+    /// Returns the name of the pod.
+    #[must_use]
+    pub fn pod(&self) -> &str {
+        &self.target.pod
+    }
+
+    /// Returns the clusters that it knows, its own among them.
+    ///
+    /// # Errors
+    /// [`IstiodError`] when it does not answer.
+    pub async fn clusters(&self) -> Result<Vec<KnownCluster>, IstiodError> {
+        self.ask("/debug/clusterz").await
+    }
+
+    /// Returns the gateways of all networks that it knows.
+    ///
+    /// # Errors
+    /// [`IstiodError`] when it does not answer.
+    pub async fn networks(&self) -> Result<Vec<NetworkGateway>, IstiodError> {
+        Ok(self.ask::<Option<Vec<_>>>("/debug/networkz").await?.unwrap_or_default())
+    }
+
+    /// Returns the identities that it expects behind every service.
+    ///
+    /// # Errors
+    /// [`IstiodError`] when it does not answer.
+    pub async fn identities(&self) -> Result<ServiceIdentities, IstiodError> {
+        type Shards = BTreeMap<String, BTreeMap<String, NamespaceShards>>;
+        Ok(identities(self.ask::<Shards>("/debug/endpointShardz").await?))
+    }
+
+    /// Returns the mesh configuration that is in force.
+    ///
+    /// # Errors
+    /// [`IstiodError`] when it does not answer.
+    pub async fn mesh_config(&self) -> Result<Value, IstiodError> {
+        self.ask("/debug/mesh").await
+    }
+
+    async fn ask<T: DeserializeOwned>(&self, path: &'static str) -> Result<T, IstiodError> {
+        let command = ["pilot-discovery", "request", "GET", path];
+        let output = self.member.exec(&self.target, &command, None, DEADLINE).await?;
+        if output.exit != 0 {
+            let said = String::from_utf8_lossy(&output.stderr);
+            let last = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("nothing was said");
+            return Err(IstiodError::Refused { path, said: one_line(last) });
+        }
+        serde_json::from_slice(&output.stdout).map_err(|source| IstiodError::Answer { path, source })
+    }
+}
+
+fn identities(services: BTreeMap<String, BTreeMap<String, NamespaceShards>>) -> ServiceIdentities {
+    let mut found = ServiceIdentities::new();
+    for (service, namespaces) in services {
+        for (shard, endpoints) in
+            namespaces.into_values().flat_map(|shards| shards.shards.unwrap_or_default())
+        {
+            // `Kubernetes/CLUSTER`; other registries, such as ServiceEntries, are not of a cluster's pods.
+            let Some(cluster) = shard.strip_prefix("Kubernetes/") else { continue };
+            let accounts = endpoints.unwrap_or_default().into_iter().map(|endpoint| endpoint.service_account);
+            let accounts: BTreeSet<String> = accounts.filter(|account| !account.is_empty()).collect();
+            if !accounts.is_empty() {
+                let of = found.entry(service.clone()).or_default().entry(cluster.to_owned()).or_default();
+                of.extend(accounts);
+            }
+        }
+    }
+    found
+}
+
+fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    pod.metadata.deletion_timestamp.is_none()
+        && conditions
+            .filter(|condition| condition.type_ == "Ready")
+            .any(|condition| condition.status == "True")
+}
+
+/// Reads the version from the image's tag, `…/pilot:1.31.0-distroless`.
+fn version(pod: &Pod) -> Option<IstioVersion> {
+    let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+    let image = containers
+        .filter(|container| container.name == CONTAINER)
+        .find_map(|container| container.image.as_deref())?;
+    image.rsplit_once(':')?.1.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identities_are_sorted_by_service_and_cluster() {
+        let shards = r#"{
+            "helloworld.sample.svc.cluster.local": {"sample": {"Shards": {
+                "Kubernetes/bar": [{"ServiceAccount": "spiffe://bar.com/ns/sample/sa/helloworld"}],
+                "Kubernetes/foo": [{"ServiceAccount": "spiffe://foo.com/ns/sample/sa/helloworld"}, {"ServiceAccount": ""}],
+                "External/x": [{"ServiceAccount": "spiffe://x"}]
+            }, "ServiceAccounts": {}}},
+            "empty.sample.svc.cluster.local": {"sample": {"Shards": {"Kubernetes/foo": null}}}
+        }"#;
+        let found = identities(serde_json::from_str(shards).unwrap());
+        insta::assert_json_snapshot!(found);
+    }
+
+    #[test]
+    fn clusters_and_networks_are_read_as_istiod_writes_them() {
+        let clusters: Vec<KnownCluster> = serde_json::from_str(
+            r#"[{"id":"foo","secretName":"","syncStatus":"synced"},{"id":"bar","secretName":"istio-system/x","syncStatus":"timeout"}]"#,
+        )
+        .unwrap();
+        assert!(clusters[0].is_synced() && !clusters[1].is_synced());
+        let networks: Vec<NetworkGateway> = serde_json::from_str(
+            r#"[{"Network":"foo","Cluster":"foo","Addr":"10.2.0.129","Port":15443,"HBONEPort":0,"ServiceAccount":{"Namespace":"","Name":""}}]"#,
+        )
+        .unwrap();
+        assert_eq!((networks[0].addr.as_str(), networks[0].port), ("10.2.0.129", 15443));
+    }
+}

@@ -1,0 +1,335 @@
+//! What lets other clusters' istiods read a cluster: a token of `spire-mesh-remote-reader`, and remote secrets made of it.
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use jiff::Timestamp;
+use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec};
+use k8s_openapi::api::core::v1::Secret;
+use kube::ResourceExt;
+use kube::api::{Api, ListParams, PostParams};
+use serde_json::{Value, json};
+
+use super::NAMESPACE;
+use crate::fleet::{Member, RequestError};
+use crate::manifest::{Kind, Object, ObjectKey};
+use crate::mesh::EndpointUrl;
+
+/// Name of the service account that other clusters' istiods are in a cluster.
+pub const READER: &str = "spire-mesh-remote-reader";
+/// Label of the Secrets that hold a token of it.
+const TOKEN_LABEL: &str = "spire-mesh.dev/remote-reader-token";
+/// Label by which istiod finds remote secrets (`MultiClusterSecretLabel` in Istio's `pkg/kube/multicluster`).
+pub const REMOTE_SECRET_LABEL: &str = "istio/multiCluster";
+/// Annotation with the name of the cluster that a remote secret is for.
+const CLUSTER_ANNOTATION: &str = "networking.istio.io/cluster";
+
+/// Which of two names a token's Secret has. A new token gets the other one, so that the old one goes on working until nobody uses it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Slot {
+    /// `spire-mesh-remote-reader-a`.
+    A,
+    /// `spire-mesh-remote-reader-b`.
+    B,
+}
+
+impl Slot {
+    /// Returns the other one.
+    #[must_use]
+    pub fn other(self) -> Self {
+        match self {
+            Self::A => Self::B,
+            Self::B => Self::A,
+        }
+    }
+
+    /// Returns the name of the Secret.
+    #[must_use]
+    pub fn secret_name(self) -> &'static str {
+        match self {
+            Self::A => "spire-mesh-remote-reader-a",
+            Self::B => "spire-mesh-remote-reader-b",
+        }
+    }
+
+    fn of(name: &str) -> Option<Self> {
+        [Self::A, Self::B].into_iter().find(|slot| slot.secret_name() == name)
+    }
+
+    /// Returns which object the token's Secret is.
+    #[must_use]
+    pub fn key(self) -> ObjectKey {
+        ObjectKey::new(Kind::Secret, Some(NAMESPACE), self.secret_name())
+    }
+
+    /// Returns the Secret into which the API server writes a token.
+    #[must_use]
+    #[expect(clippy::missing_panics_doc, reason = "the object is written here")]
+    pub fn object(self) -> Object {
+        Object::from_value(json!({
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {
+                "name": self.secret_name(),
+                "namespace": NAMESPACE,
+                "labels": {TOKEN_LABEL: "true"},
+                "annotations": {"kubernetes.io/service-account.name": READER},
+            },
+            "type": "kubernetes.io/service-account-token",
+        }))
+        .expect("it is an object")
+    }
+}
+
+/// A token with which a cluster can be read, and the CA of its API server. Debug shows neither.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ReaderToken {
+    /// Where it is kept.
+    pub slot: Slot,
+    /// When its Secret was made.
+    pub made: Option<Timestamp>,
+    token: String,
+    authority: Vec<u8>,
+}
+
+impl fmt::Debug for ReaderToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReaderToken")
+            .field("slot", &self.slot)
+            .field("made", &self.made)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The tokens that a cluster has for its readers, the older one first. A Secret that has no token yet is left out.
+///
+/// # Errors
+/// When the Secrets cannot be listed.
+pub async fn reader_tokens(member: &Member) -> Result<Vec<ReaderToken>, RequestError> {
+    let secrets: Api<Secret> = Api::namespaced(member.client().clone(), NAMESPACE);
+    let list = secrets.list(&ListParams::default().labels(&format!("{TOKEN_LABEL}=true"))).await;
+    let list = match list.map_err(RequestError::from) {
+        Ok(list) => list.items,
+        Err(error) if error.is_not_found() => Vec::new(),
+        Err(error) => return Err(error),
+    };
+    let mut tokens: Vec<ReaderToken> = list.into_iter().filter_map(reader_token).collect();
+    tokens.sort_by_key(|token| (token.made, token.slot));
+    Ok(tokens)
+}
+
+fn reader_token(secret: Secret) -> Option<ReaderToken> {
+    let slot = Slot::of(&secret.name_any())?;
+    if secret.metadata.deletion_timestamp.is_some() {
+        return None;
+    }
+    let made = secret.metadata.creation_timestamp.as_ref().map(|time| time.0);
+    let mut data = secret.data?;
+    let token = String::from_utf8(data.remove("token")?.0).ok().filter(|token| !token.is_empty())?;
+    let authority = data.remove("ca.crt")?.0;
+    Some(ReaderToken { slot, made, token, authority })
+}
+
+/// Returns the remote secret with which other clusters' istiods read `cluster` at `server`.
+#[must_use]
+#[expect(clippy::missing_panics_doc, reason = "the object is written here")]
+pub fn remote_secret(cluster: &str, server: &EndpointUrl, token: &ReaderToken) -> Object {
+    let kubeconfig = json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": cluster, "cluster": {
+            "server": server.as_str(),
+            "certificate-authority-data": BASE64.encode(&token.authority),
+        }}],
+        "users": [{"name": cluster, "user": {"token": token.token}}],
+        "contexts": [{"name": cluster, "context": {"cluster": cluster, "user": cluster}}],
+        "current-context": cluster,
+    });
+    let key = remote_secret_key(cluster);
+    Object::from_value(json!({
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {
+            "name": key.name,
+            "namespace": NAMESPACE,
+            "labels": {REMOTE_SECRET_LABEL: "true"},
+            "annotations": {CLUSTER_ANNOTATION: cluster},
+        },
+        "type": "Opaque",
+        "data": {cluster: BASE64.encode(kubeconfig.to_string())},
+    }))
+    .expect("it is an object")
+}
+
+/// Returns which object the remote secret for a cluster is.
+#[must_use]
+pub fn remote_secret_key(cluster: &str) -> ObjectKey {
+    ObjectKey::new(Kind::Secret, Some(NAMESPACE), &format!("istio-remote-secret-{cluster}"))
+}
+
+/// A remote secret as it is there, without its token.
+#[derive(Clone, PartialEq, Eq)]
+pub struct FoundRemoteSecret {
+    /// Its name.
+    pub name: String,
+    /// When it was made.
+    pub made: Option<Timestamp>,
+    /// The clusters that it is for, with what it says about each.
+    pub clusters: Vec<(String, Result<Access, AccessProblem>)>,
+}
+
+/// How a remote secret says that a cluster is reached. Debug does not show the token.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Access {
+    /// Address of the API server.
+    pub server: String,
+    /// The CA's certificates, PEM.
+    authority: Vec<u8>,
+    token: String,
+}
+
+impl fmt::Debug for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Access").field("server", &self.server).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for FoundRemoteSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FoundRemoteSecret")
+            .field("name", &self.name)
+            .field("clusters", &self.clusters)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a remote secret cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AccessProblem {
+    /// It is no kubeconfig.
+    #[error("it holds no kubeconfig")]
+    Malformed,
+    /// istiod refuses to run programs.
+    #[error("its kubeconfig runs a program for its credentials, which istiod refuses")]
+    Exec,
+    /// It says nothing with which istiod could prove who it is.
+    #[error("its kubeconfig has no token")]
+    NoToken,
+}
+
+impl Access {
+    /// Tells whether this is the access that a token gives.
+    #[must_use]
+    pub fn is_with(&self, token: &ReaderToken) -> bool {
+        self.token == token.token
+    }
+
+    /// Asks a cluster whether the token is one of its own, and still in force (`TokenReview`).
+    ///
+    /// # Errors
+    /// When the cluster does not answer.
+    pub async fn is_accepted_by(&self, member: &Member) -> Result<bool, RequestError> {
+        let review = TokenReview {
+            spec: TokenReviewSpec { token: Some(self.token.clone()), ..TokenReviewSpec::default() },
+            ..TokenReview::default()
+        };
+        let reviews: Api<TokenReview> = Api::all(member.client().clone());
+        let answer = reviews.create(&PostParams::default(), &review).await.map_err(RequestError::from)?;
+        Ok(answer.status.and_then(|status| status.authenticated).unwrap_or(false))
+    }
+}
+
+/// Reads the remote secrets that are in a cluster.
+///
+/// # Errors
+/// When the Secrets cannot be listed.
+pub async fn found_remote_secrets(member: &Member) -> Result<Vec<FoundRemoteSecret>, RequestError> {
+    let secrets: Api<Secret> = Api::namespaced(member.client().clone(), NAMESPACE);
+    let params = ListParams::default().labels(&format!("{REMOTE_SECRET_LABEL}=true"));
+    match secrets.list(&params).await.map_err(RequestError::from) {
+        Ok(list) => Ok(list.items.into_iter().map(found).collect()),
+        Err(error) if error.is_not_found() => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
+fn found(secret: Secret) -> FoundRemoteSecret {
+    let made = secret.metadata.creation_timestamp.as_ref().map(|time| time.0);
+    let name = secret.name_any();
+    let clusters = secret.data.unwrap_or_default();
+    let clusters = clusters.into_iter().map(|(cluster, data)| (cluster, access(&data.0))).collect();
+    FoundRemoteSecret { name, made, clusters }
+}
+
+/// Reads a kubeconfig as istiod does: the current context's cluster and user.
+fn access(kubeconfig: &[u8]) -> Result<Access, AccessProblem> {
+    let text = std::str::from_utf8(kubeconfig).map_err(|_| AccessProblem::Malformed)?;
+    let value: Value = serde_saphyr::from_str(text).map_err(|_| AccessProblem::Malformed)?;
+    let named = |list: &str, name: &Value| {
+        let items = value[list].as_array()?;
+        items.iter().find(|item| item["name"] == *name).cloned()
+    };
+    let context = named("contexts", &value["current-context"]).ok_or(AccessProblem::Malformed)?;
+    let cluster =
+        named("clusters", &context["context"]["cluster"]).ok_or(AccessProblem::Malformed)?["cluster"].clone();
+    let user = named("users", &context["context"]["user"]).ok_or(AccessProblem::NoToken)?["user"].clone();
+    if user.get("exec").is_some_and(|exec| !exec.is_null()) {
+        return Err(AccessProblem::Exec);
+    }
+    let token = user["token"].as_str().filter(|token| !token.is_empty()).ok_or(AccessProblem::NoToken)?;
+    let server = cluster["server"].as_str().ok_or(AccessProblem::Malformed)?;
+    let authority = cluster["certificate-authority-data"].as_str().unwrap_or_default();
+    let authority = BASE64.decode(authority).map_err(|_| AccessProblem::Malformed)?;
+    Ok(Access { server: server.to_owned(), authority, token: token.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn token() -> ReaderToken {
+        ReaderToken {
+            slot: Slot::A,
+            made: None,
+            token: "very-secret".to_owned(),
+            authority: b"-----BEGIN CERTIFICATE-----".to_vec(),
+        }
+    }
+
+    fn data(object: &Object) -> Vec<u8> {
+        BASE64.decode(object.to_value()["data"]["foo"].as_str().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_remote_secret_is_read_as_it_was_written() {
+        let object = remote_secret("foo", &"https://10.2.0.10:6443".parse().unwrap(), &token());
+        assert_eq!(object.label(REMOTE_SECRET_LABEL), Some("true"));
+        let access = access(&data(&object)).unwrap();
+        assert_eq!(access.server, "https://10.2.0.10:6443");
+        assert!(access.is_with(&token()));
+        assert!(!access.is_with(&ReaderToken { token: "another".to_owned(), ..token() }));
+    }
+
+    #[test]
+    fn tokens_are_never_shown() {
+        let object = remote_secret("foo", &"https://10.2.0.10:6443".parse().unwrap(), &token());
+        let shown = format!("{:?} {:?} {:?}", token(), object, access(&data(&object)).unwrap());
+        assert!(!shown.contains("very-secret") && !shown.contains("CERTIFICATE"), "{shown}");
+    }
+
+    #[test]
+    fn what_istiod_cannot_use_is_told_apart() {
+        let problem = |text: &str| access(text.as_bytes()).unwrap_err().to_string();
+        insta::assert_snapshot!(problem("{"), @"it holds no kubeconfig");
+        insta::assert_snapshot!(problem("current-context: a"), @"it holds no kubeconfig");
+        let with = |user: &str| {
+            problem(&format!(
+                "current-context: a\ncontexts: [{{name: a, context: {{cluster: a, user: a}}}}]\nclusters: [{{name: a, cluster: {{server: 'https://a'}}}}]\n\
+                 users: [{{name: a, user: {user}}}]\n"
+            ))
+        };
+        insta::assert_snapshot!(with("{exec: {command: aws}}"), @"its kubeconfig runs a program for its credentials, which istiod refuses");
+        insta::assert_snapshot!(with("{}"), @"its kubeconfig has no token");
+    }
+}

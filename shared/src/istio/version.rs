@@ -1,0 +1,102 @@
+//! Versions of Istio, and what changes with them.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Serialize, Serializer};
+
+use crate::report::escape;
+
+/// A version of Istio: `1.31.0`. What follows the third number is not kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct IstioVersion {
+    /// Always 1 so far.
+    pub major: u32,
+    /// Changes every quarter.
+    pub minor: u32,
+    /// Changes with every fix.
+    pub patch: u32,
+}
+
+/// The oldest Istio that works: since 1.27 a gateway takes its identity from SPIRE through an injection template too, and
+/// incomplete CA certificates are refused (release notes 56217 and 1.27's change notes).
+pub const OLDEST: IstioVersion = IstioVersion { major: 1, minor: 27, patch: 0 };
+
+/// A text is not a version.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a version such as 1.31.0")]
+pub struct IstioVersionError(String);
+
+impl IstioVersion {
+    /// Tells whether istiod admits workloads of other trust domains without giving them the rights of its own: through
+    /// `caCertificates[].trustDomains` (release note `watch-remote-mesh-config`, 1.29). Before, `trustDomainAliases` has to
+    /// say it, which also makes an `AuthorizationPolicy` for a workload of one domain admit that of the other.
+    #[must_use]
+    pub fn keeps_trust_domains_apart(self) -> bool {
+        (self.major, self.minor) >= (1, 29)
+    }
+
+    /// Tells whether two versions may work side by side in one mesh: Istio supports one minor version of difference.
+    #[must_use]
+    pub fn works_with(self, other: Self) -> bool {
+        self.major == other.major && self.minor.abs_diff(other.minor) <= 1
+    }
+}
+
+impl FromStr for IstioVersion {
+    type Err = IstioVersionError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let wrong = || IstioVersionError(escape(&text.chars().take(40).collect::<String>()).into_owned());
+        let mut numbers = text.trim().trim_start_matches('v').splitn(3, '.');
+        let mut next = || {
+            let number = numbers.next()?;
+            let digits = number.find(|c: char| !c.is_ascii_digit()).unwrap_or(number.len());
+            number.get(..digits)?.parse().ok()
+        };
+        let (major, minor) = (next().ok_or_else(wrong)?, next().ok_or_else(wrong)?);
+        Ok(Self { major, minor, patch: next().unwrap_or(0) })
+    }
+}
+
+impl fmt::Display for IstioVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.major, self.minor, self.patch)
+    }
+}
+
+impl Serialize for IstioVersion {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn version(text: &str) -> IstioVersion {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn versions_are_read_as_istio_writes_them() {
+        assert_eq!(version("1.31.0-lab").to_string(), "1.31.0");
+        assert_eq!(version("v1.29.3").to_string(), "1.29.3");
+        assert_eq!(version("1.28-alpha.0a1b").to_string(), "1.28.0");
+        for text in ["", "latest", "1", "1.x", "\u{1b}[2J"] {
+            assert!(text.parse::<IstioVersion>().is_err(), "{text}");
+        }
+        let error = "\u{1b}[2J".parse::<IstioVersion>().unwrap_err();
+        assert_eq!(error.to_string(), r"`\u{1b}[2J` is not a version such as 1.31.0");
+    }
+
+    #[test]
+    fn what_a_version_can_follows_from_its_number() {
+        assert!(version("1.29.0").keeps_trust_domains_apart());
+        assert!(!version("1.28.9").keeps_trust_domains_apart());
+        assert!(version("1.30.1").works_with(version("1.31.0")));
+        assert!(!version("1.29.1").works_with(version("1.31.0")));
+        assert!(version("1.26.9") < OLDEST && version("1.27.0") >= OLDEST);
+    }
+}

@@ -1,0 +1,105 @@
+//! Putting a demo on the clusters, and taking it away.
+
+use futures::future::{join_all, try_join_all};
+use kube::api::ListParams;
+
+use super::plan::owner;
+use super::up::request;
+use super::{InstallError, Step};
+use crate::fleet::{ClusterErrors, Member, each};
+use crate::istio::demo::{Demo, Role, installed, objects, workloads};
+use crate::manifest::{self, ClusterPlan, Counts, Deadline, Kind, MeshPlan, ObjectKey, deployment_ready};
+use crate::mesh::Mesh;
+use crate::watch::Watch;
+
+/// Holds what there has to be of a demo against what there is. Changes nothing.
+///
+/// # Errors
+/// Every cluster that cannot be read, or would refuse an object.
+pub async fn plan_demo(
+    mesh: &Mesh,
+    members: &[Member],
+    demo: Demo,
+) -> Result<MeshPlan, ClusterErrors<InstallError>> {
+    let clusters = each(members, |member| async move {
+        injects(mesh, member).await?;
+        let plan = manifest::plan(member.client(), &objects(demo, mesh, &member.cluster)).await?;
+        Ok::<_, InstallError>(ClusterPlan { cluster: member.name().to_owned(), plan, later: Vec::new() })
+    });
+    Ok(MeshPlan { mesh: mesh.name.clone(), clusters: clusters.await.into_all()? })
+}
+
+/// Refuses a cluster in which pods would get no sidecar.
+async fn injects(mesh: &Mesh, member: &Member) -> Result<(), InstallError> {
+    let injectors = Kind::MutatingWebhookConfiguration.api(member.client(), None);
+    let params = ListParams::default().labels(&owner(mesh).selector());
+    let found =
+        injectors.list_metadata(&params).await.map_err(|error| request("webhooks of Istio", &error))?;
+    if found.items.is_empty() { Err(InstallError::NoIstio { mesh: mesh.name.clone() }) } else { Ok(()) }
+}
+
+/// Puts a demo on the clusters and waits until it is ready.
+///
+/// # Errors
+/// The first error of each cluster, with its name.
+pub async fn install_demo(
+    mesh: &Mesh,
+    members: &[Member],
+    demo: Demo,
+    deadline: Deadline<'_>,
+    watch: &dyn Watch<Step>,
+) -> Vec<(String, Result<Counts, InstallError>)> {
+    join_all(members.iter().map(|member| async move {
+        let done = async {
+            watch.step(member.name(), &Step::ApplyingDemo(demo));
+            let objects = objects(demo, mesh, &member.cluster);
+            let applied = manifest::apply(member.client(), &objects, deadline, &|_, _| {}).await?;
+            watch.step(member.name(), &Step::WaitingFor("its pods"));
+            let ready = workloads(demo, Role::of(mesh, &member.cluster))
+                .into_iter()
+                .map(|(namespace, name)| deployment_ready(member.client(), namespace, name, deadline));
+            try_join_all(ready).await?;
+            Ok::<_, InstallError>(Counts::of(&applied))
+        };
+        let result = done.await;
+        watch.step(member.name(), &Step::ended(&result));
+        (member.name().to_owned(), result)
+    }))
+    .await
+}
+
+/// Lists what there is of a demo in each cluster, in the order of the members.
+///
+/// # Errors
+/// Every cluster that cannot be read.
+pub async fn installed_demo(
+    mesh: &Mesh,
+    members: &[Member],
+    demo: Demo,
+) -> Result<Vec<Vec<ObjectKey>>, ClusterErrors<InstallError>> {
+    each(members, |member| async move { Ok(installed(member.client(), mesh, demo).await?) }).await.into_all()
+}
+
+/// Deletes what there is of a demo.
+///
+/// # Errors
+/// The first error of each cluster, with its name.
+pub async fn remove_demo(
+    members: &[Member],
+    objects: &[Vec<ObjectKey>],
+    deadline: Deadline<'_>,
+    watch: &dyn Watch<Step>,
+) -> Vec<(String, Result<(), InstallError>)> {
+    join_all(members.iter().zip(objects).map(|(member, keys)| async move {
+        watch.step(member.name(), &Step::Deleting);
+        let result =
+            manifest::delete(member.client(), keys, deadline, &|_, _| {}).await.map_err(InstallError::from);
+        let outcome = match &result {
+            Ok(()) => Step::Done(format!("{} objects deleted", keys.len())),
+            Err(error) => Step::Failed(error.to_string()),
+        };
+        watch.step(member.name(), &outcome);
+        (member.name().to_owned(), result)
+    }))
+    .await
+}

@@ -1,0 +1,140 @@
+use crate::fleet::{ExecError, RequestError};
+use crate::hint::Hint;
+use crate::istio::istioctl::IstioctlError;
+use crate::istio::istiod::IstiodError;
+use crate::istio::{EAST_WEST_GATEWAY, NAMESPACE};
+use crate::manifest::{ApplyError, DeleteError, PlanError, WaitError};
+use crate::spire::ReadError;
+
+/// Why a cluster got no further on its way into, or out of, the mesh.
+#[derive(Debug, thiserror::Error)]
+pub enum InstallError {
+    /// There are no manifests.
+    #[error(transparent)]
+    Istioctl(#[from] IstioctlError),
+    /// What there is could not be held against what there has to be.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// Objects could not be applied.
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+    /// Objects could not be deleted.
+    #[error(transparent)]
+    Delete(#[from] DeleteError),
+    /// Something did not become ready.
+    #[error(transparent)]
+    Wait(#[from] WaitError),
+    /// istiod could not be asked.
+    #[error(transparent)]
+    Istiod(#[from] IstiodError),
+    /// A service or its nodes could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// A command did not run.
+    #[error(transparent)]
+    Exec(#[from] ExecError),
+    /// Something could not be read from the API server.
+    #[error("cannot read {what}")]
+    Request {
+        /// What was to be read.
+        what: String,
+        /// What the API server said.
+        source: RequestError,
+    },
+    /// The gateway has an address that cannot be used.
+    #[error("other networks cannot come in: {reason}")]
+    Unexposed {
+        /// Why.
+        reason: String,
+    },
+    /// There is no Istio yet.
+    #[error("there is no Istio of mesh {mesh}, so pods would start without a sidecar")]
+    NoIstio {
+        /// Name of the mesh.
+        mesh: String,
+    },
+    /// Another cluster did not get far enough to be part of the mesh.
+    #[error("not connected with {peer}: that cluster did not come up")]
+    PeerMissing {
+        /// The other cluster.
+        peer: String,
+    },
+    /// Another network's gateway cannot be reached from this cluster.
+    #[error("the gateway of {peer} at {address} cannot be reached from here: {reason}")]
+    NoWay {
+        /// The cluster that the gateway is in.
+        peer: String,
+        /// Address and port.
+        address: String,
+        /// What happened.
+        reason: String,
+        /// Kubeconfig context of that cluster.
+        context: String,
+    },
+    /// istiod expects the identities of the wrong trust domain.
+    #[error(
+        "istiod takes the workloads of {peer} for those of another trust domain: it expects {} for {service}", found.join(", ")
+    )]
+    WrongIdentities {
+        /// The cluster whose workloads they are.
+        peer: String,
+        /// One of the services.
+        service: String,
+        /// What istiod expects.
+        found: Vec<String>,
+        /// Kubeconfig context of istiod's cluster.
+        context: String,
+    },
+    /// A gateway has not the certificates and bundles that it has to have.
+    #[error("{pod}: {problem}")]
+    Proxy {
+        /// Namespace and name of the pod.
+        pod: String,
+        /// What is wrong.
+        problem: String,
+        /// Kubeconfig context of its cluster.
+        context: String,
+    },
+}
+
+impl InstallError {
+    /// Tells whether time ran out, which has an exit code of its own.
+    #[must_use]
+    pub fn is_timeout(&self) -> bool {
+        matches!(self, Self::Wait(error) | Self::Apply(ApplyError::Wait(error)) if error.is_timeout())
+    }
+}
+
+impl Hint for InstallError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Istioctl(error) => error.hint(),
+            Self::Plan(error) => error.hint(),
+            Self::Apply(error) => error.hint(),
+            Self::Delete(error) => error.hint(),
+            Self::Wait(error) => error.hint(),
+            Self::Istiod(error) => error.hint(),
+            Self::Read(error) => error.hint(),
+            Self::Exec(error) => error.hint(),
+            Self::Request { .. } => None,
+            Self::Unexposed { .. } => {
+                Some(format!("kubectl -n {NAMESPACE} describe service {EAST_WEST_GATEWAY}"))
+            }
+            Self::NoIstio { .. } => Some("kubectl mesh-install".to_owned()),
+            Self::PeerMissing { .. } => {
+                Some("see to that cluster first, then run the same command again".to_owned())
+            }
+            Self::NoWay { context, .. } => Some(format!(
+                "let port 15443 through between the clusters' networks (on EKS: route tables, security groups, and the load balancer's \
+                 subnets), and see the gateway: kubectl --context {context} -n {NAMESPACE} describe service {EAST_WEST_GATEWAY}"
+            )),
+            Self::WrongIdentities { context, .. } => {
+                Some(format!("kubectl --context {context} -n {NAMESPACE} rollout restart deployment/istiod"))
+            }
+            Self::Proxy { context, pod, .. } => {
+                let (namespace, name) = pod.split_once('/').unwrap_or((NAMESPACE, pod));
+                Some(format!("kubectl --context {context} -n {namespace} logs {name} -c istio-proxy"))
+            }
+        }
+    }
+}

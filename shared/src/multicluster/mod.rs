@@ -1,0 +1,27 @@
+//! Istio on several clusters: one mesh, proven and taken apart again.
+//!
+//! 1. [`render`] has `istioctl` write the manifests, and [`plan()`] holds them against what there is.
+//! 2. [`preflight`] asks whether every cluster can take part, SPIRE first: sidecars without an identity do not start.
+//! 3. [`up`] applies on all clusters at the same time, gives every istiod access to every other cluster, and proves the result: what
+//!    istiod has read, whether the gateways are reached, whose identities are expected.
+//! 4. [`down`] takes it away in the opposite order.
+//!
+//! Nothing here prints: what is being done goes to a [`Watch`](crate::watch::Watch).
+
+mod demo;
+mod error;
+mod plan;
+mod preflight;
+mod probe;
+mod prove;
+mod remove;
+mod step;
+mod up;
+
+pub use demo::{install_demo, installed_demo, plan_demo, remove_demo};
+pub use error::InstallError;
+pub use plan::{ApiServers, Rendered, plan, render};
+pub use preflight::{PreflightError, preflight};
+pub use remove::{Removal, Removed, down, removal};
+pub use step::Step;
+pub use up::{Installed, up};

@@ -1,0 +1,379 @@
+//! Whether every cluster can take part, asked before anything is changed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures::future::try_join3;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{Namespace, Service};
+use kube::ResourceExt;
+use kube::api::{Api, ListParams};
+
+use super::plan::owner;
+use super::{ApiServers, Rendered};
+use crate::federation::{self, MeshStatus};
+use crate::fleet::{ClusterErrors, Member, Need, RequestError, each, missing};
+use crate::hint::Hint;
+use crate::istio::version::IstioVersion;
+use crate::istio::{ISTIOD, NAMESPACE, NETWORK_LABEL};
+use crate::manifest::{Kind, MANAGED_BY_LABEL, MESH_LABEL, Tool};
+use crate::mesh::Mesh;
+
+/// Why a cluster cannot take part as the mesh file has it. Nothing has been changed.
+#[derive(Debug, thiserror::Error)]
+pub enum PreflightError {
+    /// Rights are missing.
+    #[error("you may not {}", list(.0))]
+    MissingRights(Vec<Need>),
+    /// SPIRE is not at work, or not federated.
+    #[error("its SPIRE is not ready for a mesh: {}", .0.join("; "))]
+    Spire(Vec<String>),
+    /// Somebody else installed Istio here.
+    #[error(
+        "there is an Istio already that this tool did not install: Deployment/{name} in namespace {namespace} ({by})"
+    )]
+    ForeignIstio {
+        /// Namespace of its istiod.
+        namespace: String,
+        /// Name of its istiod.
+        name: String,
+        /// Who installed it.
+        by: String,
+        /// Kubeconfig context of the cluster.
+        context: String,
+    },
+    /// The namespace is somebody else's, and says another network or none.
+    #[error(
+        "namespace {NAMESPACE} is somebody else's and has {} instead of {NETWORK_LABEL}={wanted}", found.as_deref().unwrap_or("no network label")
+    )]
+    OtherNetwork {
+        /// The label that there is.
+        found: Option<String>,
+        /// The network in the mesh file.
+        wanted: String,
+        /// Kubeconfig context of the cluster.
+        context: String,
+    },
+    /// istiod is newer than `istioctl`.
+    #[error("istiod is of version {running}, and istioctl of {wanted}: it would be made older")]
+    Downgrade {
+        /// What runs.
+        running: IstioVersion,
+        /// The version of `istioctl`.
+        wanted: IstioVersion,
+    },
+    /// istiod is too old to be replaced in one step.
+    #[error(
+        "istiod is of version {running}, and istioctl of {wanted}: Istio is made newer by one minor version at a time"
+    )]
+    Leap {
+        /// What runs.
+        running: IstioVersion,
+        /// The version of `istioctl`.
+        wanted: IstioVersion,
+    },
+    /// Two clusters would get versions that do not work together.
+    #[error(
+        "it would get Istio {own}, and {peer} {other}: Istio supports one minor version of difference in a mesh"
+    )]
+    Apart {
+        /// The cluster's version.
+        own: IstioVersion,
+        /// The other cluster.
+        peer: String,
+        /// Its version.
+        other: IstioVersion,
+    },
+    /// Other clusters cannot reach the API server at the address in the kubeconfig.
+    #[error(
+        "the istiods of the other clusters cannot reach its API server at {server}: that address is of this machine only"
+    )]
+    Loopback {
+        /// The address.
+        server: String,
+    },
+    /// Services of type `LoadBalancer` get no address.
+    #[error("no load balancer has an address here: {} waits for one since {since}", service)]
+    NoLoadBalancer {
+        /// Namespace and name of a service that waits.
+        service: String,
+        /// Since when.
+        since: String,
+    },
+    /// The API server could not be asked.
+    #[error("cannot read {what}")]
+    Request {
+        /// What was to be read.
+        what: &'static str,
+        /// What the API server said.
+        source: RequestError,
+    },
+}
+
+/// Lists rights by resource, so that each is named once.
+fn list(needs: &[Need]) -> String {
+    let same =
+        |a: &Need, b: &Need| (&a.group, &a.resource, &a.namespace) == (&b.group, &b.resource, &b.namespace);
+    let texts = needs.chunk_by(same).filter_map(|needs| {
+        let verbs: Vec<&str> = needs.iter().map(|need| need.verb.as_str()).collect();
+        Some(Need { verb: verbs.join("/"), ..needs.first()?.clone() }.to_string())
+    });
+    texts.collect::<Vec<_>>().join(", ")
+}
+
+impl Hint for PreflightError {
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::MissingRights(needs) => {
+                let need = needs.first()?;
+                let namespace = need.namespace.as_ref().map(|name| format!(" -n {name}")).unwrap_or_default();
+                let group = if need.group.is_empty() { String::new() } else { format!(".{}", need.group) };
+                format!("ask for these rights; check with: kubectl auth can-i {} {}{group}{namespace}", need.verb, need.resource)
+            }
+            Self::Spire(_) => "kubectl spire-federate, or see what is wrong: kubectl spire-federate verify".to_owned(),
+            Self::ForeignIstio { context, .. } => format!(
+                "an Istio that gets its identities from istiod cannot be changed under running workloads; take it away first: istioctl \
+                 uninstall --purge --context {context}"
+            ),
+            Self::OtherNetwork { wanted, context, .. } => {
+                format!("kubectl --context {context} label namespace {NAMESPACE} {NETWORK_LABEL}={wanted} --overwrite")
+            }
+            Self::Downgrade { .. } => {
+                "set istio.istioctl in the mesh file to an istioctl of this version or newer".to_owned()
+            }
+            Self::Leap { running, .. } => {
+                format!("go by way of {}.{}: set istio.istioctl in the mesh file to its istioctl first", running.major, running.minor + 1)
+            }
+            Self::Apart { .. } => "use istioctls that are at most one minor version apart".to_owned(),
+            Self::Loopback { .. } => {
+                "set endpoint.server of this cluster in the mesh file to an address that the other clusters' pods reach".to_owned()
+            }
+            Self::NoLoadBalancer { service, .. } => {
+                let (namespace, name) = service.split_once('/').unwrap_or(("default", service));
+                format!(
+                    "install a load balancer controller (on EKS: the AWS Load Balancer Controller), and see: kubectl -n {namespace} describe \
+                     service {name}"
+                )
+            }
+            Self::Request { .. } => return None,
+        })
+    }
+}
+
+/// Checks on all clusters at the same time that they can take part, and changes nothing.
+///
+/// # Errors
+/// Every cluster that cannot, with the reason.
+pub async fn preflight(
+    mesh: &Mesh,
+    members: &[Member],
+    rendered: &[Rendered],
+    servers: &ApiServers,
+) -> Result<(), ClusterErrors<PreflightError>> {
+    // First: without rights the rest could only be refused.
+    each(members, |member| rights(member, rendered)).await.into_all()?;
+    let status = &MeshStatus::of(&federation::observe(mesh, members, &BTreeMap::new()).await);
+    each(members, |member| async move {
+        spire(status, member.name())?;
+        versions(member.name(), rendered)?;
+        let address = servers.get(member.name()).map(|url| url.as_str().to_owned()).unwrap_or_default();
+        if is_loopback(&address) {
+            return Err(PreflightError::Loopback { server: address });
+        }
+        let looked = (existing(mesh, member, rendered), network(mesh, member), load_balancers(member));
+        try_join3(looked.0, looked.1, looked.2).await.map(drop)
+    })
+    .await
+    .into_all()
+    .map(drop)
+}
+
+async fn rights(member: &Member, rendered: &[Rendered]) -> Result<(), PreflightError> {
+    let objects = rendered.iter().filter(|rendered| rendered.cluster == member.name());
+    let places: BTreeSet<(Kind, Option<String>)> = objects
+        .flat_map(|rendered| &rendered.objects)
+        .map(|object| (object.key().kind, object.key().namespace.clone()))
+        .chain([(Kind::Secret, Some(NAMESPACE.to_owned()))])
+        .collect();
+    let applied = places.iter().flat_map(|(kind, namespace)| {
+        ["get", "create", "patch"]
+            .map(|verb| Need::new(verb, kind.group(), kind.plural(), namespace.as_deref()))
+    });
+    let mut needs: Vec<Need> = applied.collect();
+    needs.extend([
+        Need::new("list", "apps", "deployments", None),
+        Need::new("list", "", "services", None),
+        Need::new("list", "", "pods", None),
+        Need::new("list", "", "secrets", Some(NAMESPACE)),
+        Need::new("create", "", "pods/exec", None),
+    ]);
+    let missing = missing(member, &needs)
+        .await
+        .map_err(|source| PreflightError::Request { what: "your rights", source })?;
+    if missing.is_empty() { Ok(()) } else { Err(PreflightError::MissingRights(missing)) }
+}
+
+/// Refuses a cluster whose SPIRE would leave sidecars without an identity or without a peer's bundle.
+fn spire(status: &MeshStatus, name: &str) -> Result<(), PreflightError> {
+    let own = status.clusters.iter().filter(|cluster| cluster.cluster == name);
+    let mut problems: Vec<String> = own
+        .flat_map(|cluster| match &cluster.spire {
+            None if cluster.problems.is_empty() => vec!["there is no SPIRE server".to_owned()],
+            _ => cluster.problems.clone(),
+        })
+        .collect();
+    let pairs = status.relationships.iter().filter(|pair| pair.from == name);
+    let broken = pairs.filter(|pair| pair.state != federation::RelationshipState::Current);
+    problems.extend(broken.map(|pair| format!("its trust in {} is {}", pair.to, pair.state.as_str())));
+    if problems.is_empty() { Ok(()) } else { Err(PreflightError::Spire(problems)) }
+}
+
+fn versions(name: &str, rendered: &[Rendered]) -> Result<(), PreflightError> {
+    let Some(own) = rendered.iter().find(|rendered| rendered.cluster == name) else { return Ok(()) };
+    match rendered.iter().find(|other| !own.version.works_with(other.version)) {
+        Some(other) => {
+            Err(PreflightError::Apart { own: own.version, peer: other.cluster.clone(), other: other.version })
+        }
+        None => Ok(()),
+    }
+}
+
+fn is_loopback(server: &str) -> bool {
+    let host = server.trim_start_matches("https://");
+    let host = host.split('/').next().unwrap_or_default();
+    let host = host
+        .strip_prefix('[')
+        .and_then(|host| host.split(']').next())
+        .unwrap_or_else(|| host.split(':').next().unwrap_or_default());
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// Refuses an Istio of somebody else's, and versions that cannot follow on what runs.
+async fn existing(mesh: &Mesh, member: &Member, rendered: &[Rendered]) -> Result<(), PreflightError> {
+    let deployments: Api<Deployment> = Api::all(member.client().clone());
+    let params = ListParams::default().labels(&format!("app={ISTIOD}"));
+    let list = deployments
+        .list(&params)
+        .await
+        .map_err(|error| PreflightError::Request { what: "deployments of istiod", source: error.into() })?;
+    let owner = owner(mesh);
+    for deployment in &list.items {
+        let label = |name: &str| deployment.labels().get(name).map(String::as_str);
+        let ours = label(MANAGED_BY_LABEL) == Some(owner.tool.name());
+        if !ours || label(MESH_LABEL) != Some(&owner.mesh) {
+            let by = match (ours, label(MESH_LABEL), label(MANAGED_BY_LABEL)) {
+                (true, Some(other), _) => format!("{} for mesh {other}", Tool::MeshInstall.name()),
+                (_, _, Some(manager)) => manager.to_owned(),
+                _ => "somebody else".to_owned(),
+            };
+            return Err(PreflightError::ForeignIstio {
+                namespace: deployment.namespace().unwrap_or_default(),
+                name: deployment.name_any(),
+                by,
+                context: member.cluster.context.clone(),
+            });
+        }
+        let wanted = rendered.iter().find(|rendered| rendered.cluster == member.name());
+        if let (Some(running), Some(wanted)) =
+            (image_version(deployment), wanted.map(|wanted| wanted.version))
+        {
+            follows(running, wanted)?;
+        }
+    }
+    Ok(())
+}
+
+fn follows(running: IstioVersion, wanted: IstioVersion) -> Result<(), PreflightError> {
+    if wanted < running {
+        return Err(PreflightError::Downgrade { running, wanted });
+    }
+    if running.works_with(wanted) { Ok(()) } else { Err(PreflightError::Leap { running, wanted }) }
+}
+
+fn image_version(deployment: &Deployment) -> Option<IstioVersion> {
+    let containers = &deployment.spec.as_ref()?.template.spec.as_ref()?.containers;
+    let image = containers.iter().find_map(|container| container.image.as_deref())?;
+    image.rsplit_once(':')?.1.parse().ok()
+}
+
+/// A namespace of somebody else's is used as it is, so it has to say the right network.
+async fn network(mesh: &Mesh, member: &Member) -> Result<(), PreflightError> {
+    let namespaces: Api<Namespace> = Api::all(member.client().clone());
+    let found = namespaces
+        .get_opt(NAMESPACE)
+        .await
+        .map_err(|error| PreflightError::Request { what: "namespace istio-system", source: error.into() })?;
+    let Some(namespace) = found else { return Ok(()) };
+    let label = |name: &str| namespace.labels().get(name).map(String::as_str);
+    let owner = owner(mesh);
+    if label(MANAGED_BY_LABEL) == Some(owner.tool.name()) && label(MESH_LABEL) == Some(&owner.mesh) {
+        return Ok(());
+    }
+    let wanted = &member.cluster.network;
+    match label(NETWORK_LABEL) {
+        Some(found) if found == wanted => Ok(()),
+        found => Err(PreflightError::OtherNetwork {
+            found: found.map(|found| format!("{NETWORK_LABEL}={found}")),
+            wanted: wanted.clone(),
+            context: member.cluster.context.clone(),
+        }),
+    }
+}
+
+/// Refuses a cluster in which services of type `LoadBalancer` wait, and none has got an address. Where there is no such service,
+/// nothing is known.
+async fn load_balancers(member: &Member) -> Result<(), PreflightError> {
+    let services: Api<Service> = Api::all(member.client().clone());
+    let list = services
+        .list(&ListParams::default())
+        .await
+        .map_err(|error| PreflightError::Request { what: "services", source: error.into() })?;
+    let is_balanced = |service: &&Service| {
+        service.spec.as_ref().and_then(|spec| spec.type_.as_deref()) == Some("LoadBalancer")
+    };
+    let (served, waiting): (Vec<&Service>, Vec<&Service>) =
+        list.items.iter().filter(is_balanced).partition(|service| has_address(service));
+    let oldest =
+        waiting.iter().min_by_key(|service| service.metadata.creation_timestamp.as_ref().map(|time| time.0));
+    match (served.is_empty(), oldest) {
+        (true, Some(service)) => Err(PreflightError::NoLoadBalancer {
+            service: format!("{}/{}", service.namespace().unwrap_or_default(), service.name_any()),
+            since: service
+                .metadata
+                .creation_timestamp
+                .as_ref()
+                .map(|time| time.0.to_string())
+                .unwrap_or_default(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn has_address(service: &Service) -> bool {
+    let ingress = service.status.as_ref().and_then(|status| status.load_balancer.as_ref()?.ingress.as_ref());
+    ingress.is_some_and(|ingress| !ingress.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_of_this_machine_is_told_from_others() {
+        for server in ["https://127.0.0.1:6443", "https://localhost:6443/", "https://[::1]:6443"] {
+            assert!(is_loopback(server), "{server}");
+        }
+        for server in ["https://10.2.0.10:6443", "https://x.eks.amazonaws.com", "https://[fd00::1]:1", ""] {
+            assert!(!is_loopback(server), "{server}");
+        }
+    }
+
+    #[test]
+    fn istio_is_made_newer_by_one_minor_version_at_a_time() {
+        let follow = |running: &str, wanted: &str| {
+            follows(running.parse().unwrap(), wanted.parse().unwrap()).map_err(|error| error.to_string())
+        };
+        assert!(follow("1.30.2", "1.31.0").is_ok() && follow("1.31.0", "1.31.0").is_ok());
+        insta::assert_snapshot!(follow("1.31.0", "1.30.2").unwrap_err(), @"istiod is of version 1.31.0, and istioctl of 1.30.2: it would be made older");
+        insta::assert_snapshot!(follow("1.29.0", "1.31.0").unwrap_err(), @"istiod is of version 1.29.0, and istioctl of 1.31.0: Istio is made newer by one minor version at a time");
+    }
+}

@@ -1,0 +1,196 @@
+//! Taking a mesh away: first what uses Istio, then Istio.
+
+use std::sync::Mutex;
+
+use futures::future::join_all;
+use futures::stream::{self, StreamExt, TryStreamExt};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::ResourceExt;
+use kube::api::{Api, DeleteParams, DynamicObject, ListParams};
+use kube::core::{ApiResource, GroupVersionKind};
+use serde::Serialize;
+
+use super::plan::owner;
+use super::up::request;
+use super::{InstallError, Step};
+use crate::fleet::{Member, RequestError};
+use crate::istio::{EAST_WEST_GATEWAY, INGRESS_GATEWAY, NAMESPACE};
+use crate::manifest::{self, Deadline, Deletion, Kind, MANAGED_BY_LABEL, ObjectKey, Tool};
+use crate::mesh::Mesh;
+use crate::watch::Watch;
+
+/// The `ConfigMap`s that istiod puts into every namespace, and their label.
+const OF_ISTIOD: [&str; 2] = ["istio-ca-root-cert", "istio-ca-crl"];
+const OF_ISTIOD_LABEL: &str = "istio.io/config=true";
+/// How many definitions are looked at, at the same time.
+const AT_ONCE: usize = 8;
+
+/// What there is to remove in one cluster.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Removal {
+    /// Name of the cluster.
+    pub cluster: String,
+    /// The objects, in the order in which they are applied.
+    pub objects: Vec<ObjectKey>,
+    /// Pods with a sidecar that would be left without istiod: namespace and name.
+    pub sidecars: Vec<String>,
+    /// What stays, and why.
+    pub leftovers: Vec<Leftover>,
+}
+
+/// Something that stays.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Leftover {
+    /// What it is.
+    pub what: String,
+    /// Who uses it.
+    pub reason: String,
+}
+
+/// What taking a mesh down came to.
+#[derive(Debug)]
+pub struct Removed {
+    /// How many objects were deleted, or why not all were, by cluster in the order of the mesh.
+    pub clusters: Vec<(String, Result<usize, InstallError>)>,
+}
+
+/// Reads what there is to remove in one cluster.
+///
+/// # Errors
+/// When it cannot be read.
+pub async fn removal(mesh: &Mesh, member: &Member) -> Result<Removal, InstallError> {
+    let client = member.client();
+    let mut objects = manifest::owned(client, &owner(mesh)).await?;
+    let definitions: Vec<&ObjectKey> =
+        objects.iter().filter(|key| key.kind == Kind::CustomResourceDefinition).collect();
+    let used: Vec<Option<Leftover>> =
+        stream::iter(definitions).map(|key| used(client, key)).buffered(AT_ONCE).try_collect().await?;
+    let leftovers: Vec<Leftover> = used.into_iter().flatten().collect();
+    objects.retain(|key| !leftovers.iter().any(|left| left.what == key.to_string()));
+    let is_ours =
+        |namespace: &str| objects.iter().any(|key| key.kind == Kind::Namespace && key.name == namespace);
+    let sidecars = if objects.is_empty() { Vec::new() } else { sidecars(client).await? };
+    let sidecars = sidecars.into_iter().filter(|(namespace, _)| !is_ours(namespace));
+    let sidecars = sidecars.map(|(namespace, pod)| format!("{namespace}/{pod}")).collect();
+    Ok(Removal { cluster: member.name().to_owned(), objects, sidecars, leftovers })
+}
+
+/// Tells whether somebody else has objects of a definition: they would go with it.
+async fn used(client: &kube::Client, key: &ObjectKey) -> Result<Option<Leftover>, InstallError> {
+    let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
+    let found = definitions.get_opt(&key.name).await.map_err(|error| request(&key.to_string(), &error))?;
+    let Some(definition) = found else { return Ok(None) };
+    let Some(version) = definition.spec.versions.iter().find(|version| version.storage) else {
+        return Ok(None);
+    };
+    let names = &definition.spec.names;
+    let kind = GroupVersionKind::gvk(&definition.spec.group, &version.name, &names.kind);
+    let objects: Api<DynamicObject> =
+        Api::all_with(client.clone(), &ApiResource::from_gvk_with_plural(&kind, &names.plural));
+    let unlike_ours = format!("{MANAGED_BY_LABEL}!={}", Tool::MeshInstall.name());
+    let list = match objects.list_metadata(&ListParams::default().labels(&unlike_ours)).await {
+        Ok(list) => list.items,
+        Err(error) if RequestError::from(&error).is_not_found() => Vec::new(),
+        Err(error) => return Err(request(&names.plural, &error)),
+    };
+    let others: Vec<String> = list
+        .iter()
+        .map(|object| format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any()))
+        .collect();
+    Ok((!others.is_empty()).then(|| Leftover {
+        what: key.to_string(),
+        reason: format!("objects of somebody else: {}", others.join(", ")),
+    }))
+}
+
+/// Lists the pods with a sidecar, by namespace and name.
+async fn sidecars(client: &kube::Client) -> Result<Vec<(String, String)>, InstallError> {
+    let pods: Api<Pod> = Api::all(client.clone());
+    let list = pods
+        .list(&ListParams::default().labels("security.istio.io/tlsMode=istio"))
+        .await
+        .map_err(|error| request("pods in all namespaces", &error))?;
+    let running = list.items.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none());
+    Ok(running.map(|pod| (pod.namespace().unwrap_or_default(), pod.name_any())).collect())
+}
+
+/// Takes a mesh down on all clusters: first what uses Istio and the access to other clusters, on every cluster, then Istio itself.
+pub async fn down(
+    removals: &[Removal],
+    members: &[Member],
+    deadline: Deadline<'_>,
+    watch: &dyn Watch<Step>,
+) -> Removed {
+    let of = |member: &Member| removals.iter().find(|removal| removal.cluster == member.name());
+    let users = join_all(members.iter().map(|member| async move {
+        watch.step(member.name(), &Step::Deleting);
+        let keys: Vec<&ObjectKey> = of(member).into_iter().flat_map(|removal| &removal.objects).collect();
+        let first: Vec<ObjectKey> = keys.into_iter().filter(|key| goes_first(key)).cloned().collect();
+        delete(member, &first, deadline).await
+    }))
+    .await;
+    let clusters = join_all(members.iter().zip(users).map(|(member, users)| async move {
+        let rest = async {
+            let first = users?;
+            let keys = of(member).map(|removal| removal.objects.as_slice()).unwrap_or_default();
+            let rest: Vec<ObjectKey> = keys.iter().filter(|key| !goes_first(key)).cloned().collect();
+            let count = delete(member, &rest, deadline).await?;
+            if count > 0 {
+                configuration_maps(member).await?;
+            }
+            Ok(first + count)
+        };
+        let result = rest.await;
+        let outcome = match &result {
+            Ok(0) => Step::Done("nothing to delete".to_owned()),
+            Ok(count) => Step::Done(format!("{count} objects deleted")),
+            Err(error) => Step::Failed(InstallError::to_string(error)),
+        };
+        watch.step(member.name(), &outcome);
+        (member.name().to_owned(), result)
+    }))
+    .await;
+    Removed { clusters }
+}
+
+/// Tells whether an object uses Istio, or lets one cluster's istiod into another.
+fn goes_first(key: &ObjectKey) -> bool {
+    let gateway = [EAST_WEST_GATEWAY, INGRESS_GATEWAY].iter().any(|gateway| key.name.starts_with(gateway));
+    match key.namespace.as_deref() {
+        Some(NAMESPACE) => key.kind == Kind::Secret || gateway,
+        Some(_) => true,
+        None => key.kind == Kind::Namespace && key.name != NAMESPACE,
+    }
+}
+
+async fn delete(member: &Member, keys: &[ObjectKey], deadline: Deadline<'_>) -> Result<usize, InstallError> {
+    let deleted = Mutex::new(0);
+    let count = |_: &ObjectKey, deletion: Deletion| {
+        if deletion == Deletion::Deleted {
+            *deleted.lock().unwrap_or_else(std::sync::PoisonError::into_inner) += 1;
+        }
+    };
+    manifest::delete(member.client(), keys, deadline, &count).await?;
+    Ok(deleted.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner))
+}
+
+/// Deletes what istiod has put into every namespace: with it gone, nobody else does.
+async fn configuration_maps(member: &Member) -> Result<(), InstallError> {
+    let all: Api<ConfigMap> = Api::all(member.client().clone());
+    let list = all
+        .list_metadata(&ListParams::default().labels(OF_ISTIOD_LABEL))
+        .await
+        .map_err(|error| request("ConfigMaps of istiod", &error))?;
+    for map in list.items.iter().filter(|map| OF_ISTIOD.contains(&map.name_any().as_str())) {
+        let (namespace, name) = (map.namespace().unwrap_or_default(), map.name_any());
+        let maps: Api<ConfigMap> = Api::namespaced(member.client().clone(), &namespace);
+        match maps.delete(&name, &DeleteParams::default()).await {
+            Ok(_) => {}
+            Err(error) if RequestError::from(&error).is_not_found() => {}
+            Err(error) => return Err(request(&format!("ConfigMap {namespace}/{name}"), &error)),
+        }
+    }
+    Ok(())
+}

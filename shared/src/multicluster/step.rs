@@ -1,0 +1,82 @@
+use std::fmt;
+
+use super::InstallError;
+use crate::istio::demo::Demo;
+use crate::manifest::Counts;
+use crate::watch::{Ended, Stage};
+
+/// What a cluster is busy with, or has just come through.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Applying Istio's objects.
+    Applying,
+    /// Applying a demo's objects.
+    ApplyingDemo(Demo),
+    /// Waiting for the token with which other clusters read this one.
+    WaitingForToken,
+    /// Waiting for the other clusters.
+    WaitingForPeers,
+    /// Giving istiod the access to the other clusters.
+    GivingAccess,
+    /// Waiting for a workload to be ready.
+    WaitingFor(&'static str),
+    /// Waiting for the address of the east-west gateway.
+    WaitingForAddress,
+    /// Waiting until istiod has read another cluster.
+    WaitingForSync,
+    /// Trying whether another network's gateway is reached from this cluster.
+    TryingWay(String),
+    /// Comparing the identities that istiod expects with the trust domains of the clusters.
+    ComparingIdentities,
+    /// Making istiod read another cluster again.
+    ReadingAgain(String),
+    /// Reading the certificates and trust bundles of the gateways.
+    ReadingProxies,
+    /// Deleting objects.
+    Deleting,
+    /// Nothing is left to do; the text is the outcome in a few words.
+    Done(String),
+    /// It did not work; the text is the cause in a few words.
+    Failed(String),
+}
+
+impl Step {
+    /// Says how applying ended.
+    pub(super) fn ended(result: &Result<Counts, InstallError>) -> Self {
+        match result {
+            Ok(counts) => Self::Done(counts.to_string()),
+            Err(error) => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Applying => f.write_str("applying Istio"),
+            Self::ApplyingDemo(demo) => write!(f, "applying {demo}"),
+            Self::WaitingForToken => f.write_str("waiting for the token that other clusters read it with"),
+            Self::WaitingForPeers => f.write_str("waiting for the other clusters"),
+            Self::GivingAccess => f.write_str("writing remote secrets"),
+            Self::WaitingFor(workload) => write!(f, "waiting for {workload}"),
+            Self::WaitingForAddress => f.write_str("waiting for the east-west gateway's address"),
+            Self::WaitingForSync => f.write_str("waiting until istiod has read the other clusters"),
+            Self::TryingWay(network) => write!(f, "trying the way to network {network}"),
+            Self::ComparingIdentities => f.write_str("comparing the identities that istiod expects"),
+            Self::ReadingAgain(cluster) => write!(f, "making istiod read {cluster} again"),
+            Self::ReadingProxies => f.write_str("reading the gateways' certificates and trust bundles"),
+            Self::Deleting => f.write_str("deleting"),
+            Self::Done(text) | Self::Failed(text) => f.write_str(text),
+        }
+    }
+}
+
+impl Stage for Step {
+    fn ended(&self) -> Option<Ended> {
+        match self {
+            Self::Done(_) => Some(Ended::Done),
+            Self::Failed(_) => Some(Ended::Failed),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,3 @@
+module spire-mesh.lab/bookinfo
+
+go 1.26.0
