@@ -10,6 +10,7 @@ use schemars::{JsonSchema, Schema, generate::SchemaSettings};
 use serde::{Deserialize, Serialize};
 
 use super::demo::DemoFile;
+use super::endpoint::EndpointFile;
 use super::istio::IstioFile;
 use super::shape::{self, Findings};
 use super::tree::Node;
@@ -79,6 +80,8 @@ pub(super) struct ClusterFile {
     /// Kubeconfig context of the cluster. Default: its name.
     #[schemars(length(min = 1))]
     pub(super) context: Option<String>,
+    /// How the other clusters reach the cluster's API server. Default: where the kubeconfig does.
+    pub(super) endpoint: Option<EndpointFile>,
     /// Name of the cluster's network, a DNS label; clusters whose pods reach each other directly share one. Default: its name.
     #[schemars(length(max = 63), regex(pattern = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
     pub(super) network: Option<String>,

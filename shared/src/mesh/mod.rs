@@ -7,6 +7,7 @@
 mod defaults;
 mod demo;
 mod edit;
+mod endpoint;
 mod error;
 mod file;
 mod init;
@@ -23,6 +24,7 @@ use std::path::{Path, PathBuf};
 
 pub use demo::DemoImages;
 pub use edit::{EditError, with_cluster, without_cluster};
+pub use endpoint::{ApiEndpoint, EksCluster};
 pub use error::{MeshFileError, Place, Problem};
 pub use file::schema;
 pub use init::{NewCluster, NewClusterError, NewFileError, new_file};

@@ -7,6 +7,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::ApiEndpoint;
 use super::DemoImages;
 use super::Istio;
 use crate::trust::TrustDomain;
@@ -31,6 +32,8 @@ pub struct Cluster {
     pub context: String,
     /// Trust domain of the cluster's SPIRE.
     pub trust_domain: TrustDomain,
+    /// How the other clusters reach its API server.
+    pub endpoint: ApiEndpoint,
     /// Name of its network: clusters whose pods reach each other directly share one.
     pub network: String,
     /// The cluster's SPIRE.

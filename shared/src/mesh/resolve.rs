@@ -1,5 +1,6 @@
 //! From the file to the mesh: the clusters, each checked on its own and against the others.
 
+use super::endpoint::{self, SeenEndpoints};
 use super::file::{ClusterFile, MeshFile, Spec};
 use super::istio;
 use super::shape::{Findings, Where};
@@ -56,7 +57,7 @@ fn resolve_cluster(
     findings: &mut Findings,
 ) -> Option<Cluster> {
     let at = |key: &str| [&below(index)[..], &[Step::Key(key.to_owned())]].concat();
-    let ClusterFile { name, trust_domain, context, network, spire, istio } = cluster;
+    let ClusterFile { name, trust_domain, context, endpoint, network, spire, istio } = cluster;
 
     let name = name.and_then(|name| checked(values::dns_label(&name), at("name"), findings));
     let trust_domain = trust_domain.and_then(|text| {
@@ -79,6 +80,8 @@ fn resolve_cluster(
     {
         seen.contexts.add("context", context, context_path, findings);
     }
+    let endpoint =
+        endpoint::resolve(endpoint, name.as_deref(), &at("endpoint"), &mut seen.endpoints, findings);
     let network = match network {
         Some(network) => checked(values::dns_label(&network), at("network"), findings),
         None => name.clone(),
@@ -103,6 +106,7 @@ fn resolve_cluster(
         name: name?,
         context: context?,
         trust_domain: trust_domain?,
+        endpoint: endpoint?,
         network: network?,
         spire: spire?,
         istio: istio?,
@@ -116,13 +120,14 @@ struct Seen {
     contexts: Unique,
     trust_domains: Unique,
     urls: Unique,
+    endpoints: SeenEndpoints,
 }
 
 #[derive(Default)]
-struct Unique(Vec<(String, Path)>);
+pub(super) struct Unique(Vec<(String, Path)>);
 
 impl Unique {
-    fn add(&mut self, what: &str, value: &str, path: Path, findings: &mut Findings) {
+    pub(super) fn add(&mut self, what: &str, value: &str, path: Path, findings: &mut Findings) {
         if let Some((_, first)) = self.0.iter().find(|(other, _)| other == value) {
             let message = format!("{what} `{value}` belongs to two clusters");
             findings.add_with(message, Where::Value(path.clone()), Some(Where::Value(first.clone())));

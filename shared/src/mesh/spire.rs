@@ -341,7 +341,7 @@ fn default_annotations() -> BTreeMap<String, String> {
     defaults::LOAD_BALANCER_ANNOTATIONS.map(|(key, value)| (key.to_owned(), value.to_owned())).into()
 }
 
-fn parse_url(text: &str, path: Path, findings: &mut Findings) -> Option<EndpointUrl> {
+pub(super) fn parse_url(text: &str, path: Path, findings: &mut Findings) -> Option<EndpointUrl> {
     checked(text.parse::<EndpointUrl>().map_err(|error| error.to_string()), path, findings)
 }
 
@@ -403,7 +403,7 @@ fn layered<'a, T>(
     clippy::option_option,
     reason = "the outer option says whether the key is there, the inner whether it is right"
 )]
-fn transposed<T>(value: Option<Option<T>>) -> Option<Option<T>> {
+pub(super) fn transposed<T>(value: Option<Option<T>>) -> Option<Option<T>> {
     match value {
         None => Some(None),
         Some(None) => None,

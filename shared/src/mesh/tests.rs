@@ -1,6 +1,7 @@
 //! Whole files: what is accepted, what is refused, and how.
 
 mod accepted;
+mod endpoint;
 mod files;
 mod shapes;
 mod values;

@@ -18,7 +18,8 @@ const CLUSTERS: u8 = 3;
 /// The module of the end-to-end tests that need all of them.
 const LARGE: &str = "three_clusters::";
 
-/// Run every test: format, lints, unit and snapshot tests, then the end-to-end tests on real clusters.
+/// Run every test: format, lints, unit and snapshot tests, those against an emulator of AWS, then the end-to-end tests on
+/// real clusters.
 ///
 /// Starts a fresh lab for the end-to-end tests and takes it down afterwards, unless other clusters are named.
 #[derive(Debug, Args)]
@@ -51,6 +52,7 @@ impl Test {
         }
         times.time("plugins built", || Plugins::build(Profile::Debug))?;
         if let Some(contexts) = &self.contexts {
+            self.emulated_aws(&mut times)?;
             times.time("end-to-end tests", || self.end_to_end(Some(contexts)))?;
         } else {
             self.in_the_lab(&mut times)?;
@@ -61,6 +63,7 @@ impl Test {
 
     fn in_the_lab(&self, times: &mut Times) -> Result<()> {
         times.time("components built", || build::all(&Options::from_env()?))?;
+        self.emulated_aws(times)?;
         if self.only.is_none() {
             down::Down::default().run()?;
         }
@@ -75,6 +78,15 @@ impl Test {
             times.time("lab taken down", || down::Down::default().run())?;
         }
         tested
+    }
+
+    /// Runs the tests that need pip, which comes with the components' packages where it is not there yet.
+    fn emulated_aws(&self, times: &mut Times) -> Result<()> {
+        if self.only.is_some() {
+            return Ok(());
+        }
+        let tests = ["test", "--locked", "--package", "spire-mesh-eks"];
+        times.time("tests against an emulator of AWS", || run(cargo().args(tests)))
     }
 
     fn end_to_end(&self, contexts: Option<&String>) -> Result<()> {

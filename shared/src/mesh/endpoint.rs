@@ -1,0 +1,161 @@
+//! How the other clusters reach a cluster's API server: as written, checked, and what it means.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::EndpointUrl;
+use super::resolve::{Unique, checked};
+use super::shape::{Findings, Where};
+use super::spire::{parse_url, transposed};
+use super::tree::{Path, Step};
+use super::values;
+use crate::report::escape;
+
+/// Where the other clusters reach a cluster's API server.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ApiEndpoint {
+    /// Where the kubeconfig does.
+    #[default]
+    Kubeconfig,
+    /// At this address.
+    Server(EndpointUrl),
+    /// Where AWS says that it is.
+    Eks(EksCluster),
+}
+
+/// A cluster as EKS knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EksCluster {
+    /// Its name in its account and region: letters, digits, `-` and `_`.
+    pub name: String,
+    /// Its region; the one that every AWS tool would take when it is absent.
+    pub region: Option<String>,
+    /// The profile of the AWS configuration that has the credentials; the one that every AWS tool would take when it is
+    /// absent.
+    pub profile: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct EndpointFile {
+    /// The address, `https://host:port`.
+    #[schemars(regex(pattern = "^https://"))]
+    pub(super) server: Option<String>,
+    /// The cluster as EKS knows it: AWS is asked for address and CA.
+    pub(super) eks: Option<EksFile>,
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct EksFile {
+    /// Name of the cluster in EKS. Default: its name in the mesh.
+    #[schemars(length(max = 100), regex(pattern = "^[0-9A-Za-z][-_0-9A-Za-z]*$"))]
+    pub(super) name: Option<String>,
+    /// Region of the cluster, such as `eu-west-1`. Default: the region of environment or profile, as for every AWS tool.
+    pub(super) region: Option<String>,
+    /// Profile of the AWS configuration. Default: `AWS_PROFILE` or `default`, as for every AWS tool.
+    #[schemars(length(min = 1))]
+    pub(super) profile: Option<String>,
+}
+
+/// API servers that only one cluster of a mesh may have.
+#[derive(Default)]
+pub(super) struct SeenEndpoints {
+    servers: Unique,
+    eks_clusters: Unique,
+}
+
+/// Checks how a cluster's API server is reached. `cluster` is the cluster's name in the mesh, if that is valid.
+pub(super) fn resolve(
+    file: Option<EndpointFile>,
+    cluster: Option<&str>,
+    path: &Path,
+    seen: &mut SeenEndpoints,
+    findings: &mut Findings,
+) -> Option<ApiEndpoint> {
+    let at = |keys: &[&str]| {
+        let keys = keys.iter().map(|&key| Step::Key(key.to_owned()));
+        path.iter().cloned().chain(keys).collect::<Path>()
+    };
+    match file {
+        None => Some(ApiEndpoint::Kubeconfig),
+        Some(EndpointFile { server: Some(server), eks: None }) => {
+            let url = parse_url(&server, at(&["server"]), findings)?;
+            seen.servers.add("API server", url.as_str().trim_end_matches('/'), at(&["server"]), findings);
+            Some(ApiEndpoint::Server(url))
+        }
+        Some(EndpointFile { server: None, eks: Some(EksFile { name, region, profile }) }) => {
+            let place = at(if name.is_some() { &["eks", "name"] } else { &["eks"] });
+            let name = match name {
+                Some(name) => checked(eks_name(&name), place.clone(), findings),
+                None => cluster.map(str::to_owned),
+            };
+            let region = region.map(|text| checked(eks_region(&text), at(&["eks", "region"]), findings));
+            let profile = profile.map(|text| checked(aws_profile(&text), at(&["eks", "profile"]), findings));
+            let cluster =
+                EksCluster { name: name?, region: transposed(region)?, profile: transposed(profile)? };
+            seen.eks_clusters.add("EKS cluster", &identity(&cluster), place, findings);
+            Some(ApiEndpoint::Eks(cluster))
+        }
+        Some(EndpointFile { server: Some(_), eks: Some(_) }) => {
+            let message = "`endpoint` takes one of `server` and `eks`, not both";
+            findings.add_with(message, Where::Key(at(&["eks"])), Some(Where::Key(at(&["server"]))));
+            None
+        }
+        Some(EndpointFile { server: None, eks: None }) => {
+            let message = "`endpoint` says nothing; leave it out, or give it `server` or `eks`";
+            findings.add(message, path.clone());
+            None
+        }
+    }
+}
+
+/// Writes what tells one cluster of EKS from another. The same name with another profile is another account's.
+fn identity(EksCluster { name, region, profile }: &EksCluster) -> String {
+    let profile = profile.as_ref().map(|profile| format!("profile {profile}"));
+    let rest: Vec<&str> = [region.as_deref(), profile.as_deref()].into_iter().flatten().collect();
+    if rest.is_empty() { name.clone() } else { format!("{name} ({})", rest.join(", ")) }
+}
+
+/// Checks the name of a cluster as `CreateCluster` of EKS does.
+fn eks_name(text: &str) -> Result<String, String> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    let starts = text.starts_with(|first: char| first.is_ascii_alphanumeric());
+    if starts && text.len() <= 100 && text.bytes().all(allowed) {
+        return Ok(text.to_owned());
+    }
+    // The ARN is what consoles and contexts show.
+    if let Some((_, name)) = text.strip_prefix("arn:").and_then(|arn| arn.split_once(":cluster/")) {
+        return Err(format!("`{}` is an ARN; its cluster is called `{}`", escape(text), escape(name)));
+    }
+    Err(format!(
+        "`{}` is not the name of an EKS cluster: at most 100 letters, digits, `-` and `_`, with a letter or digit first",
+        escape(text)
+    ))
+}
+
+/// Checks the name of a region. It becomes a part of the address that credentials are sent to.
+fn eks_region(text: &str) -> Result<String, String> {
+    let is_region = |text: &str| {
+        values::is_dns_label(text) && text.contains('-') && text.ends_with(|last: char| last.is_ascii_digit())
+    };
+    if is_region(text) {
+        return Ok(text.to_owned());
+    }
+    let region = text.trim_end_matches(|last: char| last.is_ascii_lowercase());
+    if is_region(region) && text.len() == region.len() + 1 {
+        return Err(format!("`{text}` is an availability zone; its region is `{region}`"));
+    }
+    Err(format!("`{}` is not an AWS region such as eu-west-1", escape(text)))
+}
+
+/// Checks the name of a profile, which may hold nearly anything.
+fn aws_profile(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() {
+        Err("the name of a profile must not be empty".to_owned())
+    } else if escape(text) != text || text.contains([']', '[']) {
+        Err(format!("`{}` is not the name of a profile", escape(text)))
+    } else {
+        Ok(text.to_owned())
+    }
+}
