@@ -76,7 +76,26 @@ Examples:
   kubectl mesh-install plan -o wide")]
     Plan,
     Render(RenderArgs),
+    /// Show where the API server of each cluster is for the istiods of the others
+    ///
+    /// From the mesh file, from AWS (`endpoint.eks`), or from the kubeconfig. For a cluster of EKS also what it takes to reach it from
+    /// another VPC. Credentials, region and profile are those of every AWS tool.
+    #[command(after_long_help = "\
+Examples:
+  kubectl mesh-install endpoints
+  kubectl mesh-install endpoints -o json")]
+    Endpoints,
+    /// Show how the mesh is
+    ///
+    /// istiod, gateways, what each istiod knows of the other clusters, and how many proxies are ready. Exit code 3 when something is not as
+    /// it should be; `verify` says why and what to do about it.
+    #[command(after_long_help = "\
+Examples:
+  kubectl mesh-install status
+  kubectl mesh-install status -o json")]
+    Status,
     Verify(VerifyArgs),
+    RemoteSecret(RemoteSecretArgs),
     Demo(DemoArgs),
     Down(DownArgs),
 }
@@ -129,6 +148,46 @@ pub(crate) struct VerifyArgs {
     /// Do not ask before something is repaired
     #[arg(short, long, requires = "fix")]
     pub(crate) yes: bool,
+    #[command(flatten)]
+    pub(crate) wait: WaitArgs,
+}
+
+/// Show the remote secrets and the age of their tokens, or replace the tokens
+///
+/// With them each istiod reads the other clusters. `rotate` makes a new token beside the old one, gives it to every other cluster, and
+/// deletes the old one when every istiod has read the cluster with the new one: no endpoint is lost meanwhile.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  kubectl mesh-install remote-secret
+  kubectl mesh-install remote-secret rotate
+  kubectl mesh-install remote-secret rotate foo-eks-cluster --yes")]
+pub(crate) struct RemoteSecretArgs {
+    #[command(subcommand)]
+    pub(crate) verb: Option<RemoteSecretVerb>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RemoteSecretVerb {
+    /// Show the remote secrets; the same as no verb
+    List,
+    Rotate(RotateSecretArgs),
+}
+
+/// Replace the token with which the other clusters read a cluster
+///
+/// Without a name, all clusters, one after the other. Run again, it finishes what was interrupted.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  kubectl mesh-install remote-secret rotate foo-eks-cluster
+  kubectl mesh-install remote-secret rotate --yes --timeout 10m")]
+pub(crate) struct RotateSecretArgs {
+    /// The cluster that is read with the token
+    #[arg(value_name = "CLUSTER")]
+    pub(crate) cluster: Option<String>,
+    #[command(flatten)]
+    pub(crate) confirm: ConfirmArgs,
     #[command(flatten)]
     pub(crate) wait: WaitArgs,
 }

@@ -4,9 +4,12 @@ mod addresses;
 mod cli;
 mod demo;
 mod down;
+mod endpoints;
 mod plan;
+mod remote_secret;
 mod render;
 mod run;
+mod status;
 mod up;
 mod verify;
 

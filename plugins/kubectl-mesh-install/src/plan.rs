@@ -2,12 +2,12 @@
 
 use spire_mesh::command::{Asked, each_cluster, refuse_foreign};
 use spire_mesh::entry::{Failure, Outcome};
-use spire_mesh::fleet::Member;
+use spire_mesh::fleet::{Kubeconfig, Member};
 use spire_mesh::manifest::MeshPlan;
 use spire_mesh::mesh::Mesh;
 use spire_mesh::multicluster::{self, ApiServers, Rendered};
 
-use crate::addresses::api_servers;
+use crate::addresses::{addresses, by_cluster};
 use crate::up::show;
 
 /// What is to be done, and everything that it takes.
@@ -28,7 +28,7 @@ pub(crate) async fn prepare(asked: &Asked) -> Result<Prepared, Failure> {
     let mesh = asked.load()?;
     let rendered = multicluster::render(&mesh).await?;
     let (mesh, members) = asked.reach_those_of(mesh).await?.all(&asked.printer)?;
-    let servers = api_servers(&members)?;
+    let servers = by_cluster(&addresses(&mesh, &Kubeconfig::read(&asked.kube)?).await?);
     multicluster::preflight(&mesh, &members, &rendered, &servers)
         .await
         .map_err(|errors| each_cluster(&members, errors).with_hint("nothing was changed"))?;

@@ -104,6 +104,14 @@ impl Kubeconfig {
         self.file.contexts.iter().map(|context| context.name.as_str()).collect()
     }
 
+    /// Returns the address of the API server that a context names.
+    #[must_use]
+    pub fn server(&self, context: &str) -> Option<&str> {
+        let context = self.file.contexts.iter().find(|named| named.name == context)?.context.as_ref()?;
+        let cluster = self.file.clusters.iter().find(|named| named.name == context.cluster)?;
+        cluster.cluster.as_ref()?.server.as_deref()
+    }
+
     /// Returns the name of the current context.
     #[must_use]
     pub fn current_context(&self) -> Option<&str> {

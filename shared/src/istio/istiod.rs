@@ -26,8 +26,6 @@ const CONTAINER: &str = "discovery";
 pub struct Istiod<'m> {
     member: &'m Member,
     target: ExecTarget,
-    /// The tag of its image, where it is a version.
-    pub version: Option<IstioVersion>,
 }
 
 /// Why istiod could not be asked.
@@ -141,7 +139,6 @@ impl<'m> Istiod<'m> {
         let found: Vec<Self> = ready
             .map(|pod| Self {
                 member,
-                version: version(&pod),
                 target: ExecTarget {
                     namespace: NAMESPACE.to_owned(),
                     pod: pod.name_any(),
@@ -194,7 +191,20 @@ impl<'m> Istiod<'m> {
         self.ask("/debug/mesh").await
     }
 
+    /// Returns the version that it says it is of; `None` where that is no version, as of builds of one's own.
+    ///
+    /// # Errors
+    /// [`IstiodError`] when it does not answer.
+    pub async fn version(&self) -> Result<Option<IstioVersion>, IstiodError> {
+        Ok(String::from_utf8_lossy(&self.get("/version").await?).parse().ok())
+    }
+
     async fn ask<T: DeserializeOwned>(&self, path: &'static str) -> Result<T, IstiodError> {
+        let answer = self.get(path).await?;
+        serde_json::from_slice(&answer).map_err(|source| IstiodError::Answer { path, source })
+    }
+
+    async fn get(&self, path: &'static str) -> Result<Vec<u8>, IstiodError> {
         let command = ["pilot-discovery", "request", "GET", path];
         let output = self.member.exec(&self.target, &command, None, DEADLINE).await?;
         if output.exit != 0 {
@@ -202,7 +212,7 @@ impl<'m> Istiod<'m> {
             let last = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("nothing was said");
             return Err(IstiodError::Refused { path, said: one_line(last) });
         }
-        serde_json::from_slice(&output.stdout).map_err(|source| IstiodError::Answer { path, source })
+        Ok(output.stdout)
     }
 }
 
@@ -231,14 +241,6 @@ fn is_ready(pod: &Pod) -> bool {
         && conditions
             .filter(|condition| condition.type_ == "Ready")
             .any(|condition| condition.status == "True")
-}
-
-fn version(pod: &Pod) -> Option<IstioVersion> {
-    let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
-    let mut images = containers
-        .filter(|container| container.name == CONTAINER)
-        .filter_map(|container| container.image.as_deref());
-    images.find_map(image_version)
 }
 
 /// Reads the version from an image's tag, `…/pilot:1.31.0-distroless`; `None` where the tag is none.

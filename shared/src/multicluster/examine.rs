@@ -15,12 +15,13 @@ use super::examined::{
     SeenWorkload,
 };
 use super::probe::way;
+use super::status::{Counted, Looked};
 use super::up::{east_west_endpoint, host_and_port};
 use crate::envoy::{CONTAINER, Proxy};
 use crate::federation::observed::{Read, Unread};
 use crate::federation::{self};
 use crate::fleet::{Member, Need, RequestError};
-use crate::istio::istiod::{Istiod, image_version};
+use crate::istio::istiod::{Istiod, KnownCluster, image_version};
 use crate::istio::remote::{FoundRemoteSecret, found_remote_secrets, reader_tokens};
 use crate::istio::{EAST_WEST_GATEWAY, INGRESS_GATEWAY, ISTIOD, NAMESPACE, NETWORK_LABEL};
 use crate::manifest::{Kind, trouble};
@@ -38,7 +39,9 @@ const NATIVE_SINCE: u32 = 33;
 pub async fn examine(mesh: &Mesh, members: &[Member], unreachable: &BTreeMap<String, String>) -> Examined {
     let spire = federation::examine(mesh, members, unreachable);
     let istio = join_all(
-        members.iter().map(|member| async { (member.name().to_owned(), see(member, members).await) }),
+        members
+            .iter()
+            .map(|member| async { (member.name().to_owned(), Box::pin(see(member, members)).await) }),
     );
     let (spire, clusters) = join(Box::pin(spire), istio).await;
     let clusters: BTreeMap<String, Seen> = clusters.into_iter().collect();
@@ -87,6 +90,39 @@ async fn see(member: &Member, members: &[Member]) -> Seen {
     }
 }
 
+/// Reads what a status shows: no proxy is asked.
+pub(super) async fn look(member: &Member) -> Looked {
+    let (workloads, istiod, gateway, remote_secrets, pods) = futures::join!(
+        workloads(member),
+        first_istiod(member),
+        gateway(member),
+        secrets(member),
+        meshed_pods(member),
+    );
+    let (version, known) = match istiod {
+        Ok((version, known)) => (version, Ok(known)),
+        Err(unread) => (None, Err(unread)),
+    };
+    let proxies = pods.map(|pods| Counted {
+        ready: pods.iter().filter(|pod| crate::manifest::pod_trouble(pod).is_none()).count(),
+        total: pods.len(),
+    });
+    Looked { workloads, version, known, gateway, remote_secrets, proxies }
+}
+
+async fn first_istiod(member: &Member) -> Read<(Option<String>, Vec<KnownCluster>)> {
+    let found = Istiod::find(member).await.map_err(|error| Unread::error(&error))?;
+    let first = found.first().ok_or_else(|| Unread::because("no pod of istiod is ready"))?;
+    let (clusters, version) = join(first.clusters(), first.version()).await;
+    let clusters = clusters.map_err(|error| Unread::error(&error))?;
+    Ok((version.ok().flatten().map(|version| version.to_string()), clusters))
+}
+
+async fn secrets(member: &Member) -> Read<Vec<FoundRemoteSecret>> {
+    let need = Need::new("list", "", "secrets", Some(NAMESPACE));
+    found_remote_secrets(member).await.map_err(|error| Unread::request(&need, &error))
+}
+
 async fn workloads(member: &Member) -> Read<Vec<SeenWorkload>> {
     let need = Need::new("list", "apps", "deployments", Some(NAMESPACE));
     let api: Api<Deployment> = Api::namespaced(member.client().clone(), NAMESPACE);
@@ -109,22 +145,27 @@ async fn workload(member: &Member, deployment: &Deployment) -> SeenWorkload {
         _ => None,
     };
     let template = spec.and_then(|spec| spec.template.spec.as_ref());
-    let images = template
+    let mut images = template
         .into_iter()
         .flat_map(|spec| &spec.containers)
         .filter_map(|container| container.image.as_deref());
-    let version = images.filter_map(image_version).next();
+    let version = images.find_map(image_version);
     SeenWorkload { name, wanted, ready, trouble: reason, version }
 }
 
 async fn istiods(member: &Member) -> Read<Vec<SeenIstiod>> {
     let found = Istiod::find(member).await.map_err(|error| Unread::error(&error))?;
     Ok(join_all(found.iter().map(|istiod| async {
-        let (clusters, networks, identities, mesh_config) =
-            futures::join!(istiod.clusters(), istiod.networks(), istiod.identities(), istiod.mesh_config());
+        let (clusters, networks, identities, mesh_config, version) = futures::join!(
+            istiod.clusters(),
+            istiod.networks(),
+            istiod.identities(),
+            istiod.mesh_config(),
+            istiod.version()
+        );
         SeenIstiod {
             pod: istiod.pod().to_owned(),
-            version: istiod.version,
+            version: version.ok().flatten(),
             clusters: clusters.map_err(|error| Unread::error(&error)),
             networks: networks.map_err(|error| Unread::error(&error)),
             identities: identities.map_err(|error| Unread::error(&error)),
@@ -152,8 +193,7 @@ async fn token_made(member: &Member) -> Read<Option<jiff::Timestamp>> {
 }
 
 async fn remote_secrets(member: &Member, members: &[Member]) -> Read<Vec<SeenRemoteSecret>> {
-    let need = Need::new("list", "", "secrets", Some(NAMESPACE));
-    let found = found_remote_secrets(member).await.map_err(|error| Unread::request(&need, &error))?;
+    let found = secrets(member).await?;
     Ok(join_all(found.into_iter().map(|found| async {
         let accepted_by = accepted_by(&found, members).await;
         SeenRemoteSecret { found, accepted_by }

@@ -70,7 +70,7 @@ pub struct SeenWorkload {
 pub struct SeenIstiod {
     /// Its name.
     pub pod: String,
-    /// The version of its image, where the tag is one.
+    /// The version that it says it is of, where that is one.
     pub version: Option<IstioVersion>,
     /// The clusters that it knows.
     pub clusters: Read<Vec<KnownCluster>>,

@@ -8,6 +8,7 @@
 //!
 //! Nothing here prints: what is being done goes to a [`Watch`](crate::watch::Watch).
 
+mod access;
 pub mod checks;
 mod demo;
 mod error;
@@ -19,9 +20,11 @@ mod probe;
 mod prove;
 mod remove;
 mod repair;
+mod status;
 mod step;
 mod up;
 
+pub use access::{RemoteSecretStatus, RotatedToken, age, half_rotated, remote_secret_list, rotate_token};
 pub use checks::{Repair, verify};
 pub use demo::{install_demo, installed_demo, plan_demo, remove_demo};
 pub use error::InstallError;
@@ -31,5 +34,6 @@ pub use preflight::{PreflightError, preflight};
 pub use probe::Way;
 pub use remove::{Removal, Removed, down, removal};
 pub use repair::repair;
+pub use status::{ClusterStatus, Counted, IstioStatus, MeshStatus, PairState, PairStatus, status};
 pub use step::Step;
 pub use up::{Installed, up};

@@ -28,6 +28,12 @@ pub enum Step {
     TryingWay(String),
     /// Comparing the identities that istiod expects with the trust domains of the clusters.
     ComparingIdentities,
+    /// Making a new token for those who read the cluster.
+    MakingToken,
+    /// Waiting until the other clusters read the cluster with the new token.
+    WaitingForReaders,
+    /// Deleting the old token.
+    DeletingToken,
     /// Starting istiod again.
     RestartingIstiod,
     /// Reading the certificates and trust bundles of the gateways.
@@ -63,6 +69,11 @@ impl fmt::Display for Step {
             Self::WaitingForSync => f.write_str("waiting until istiod has read the other clusters"),
             Self::TryingWay(network) => write!(f, "trying the way to network {network}"),
             Self::ComparingIdentities => f.write_str("comparing the identities that istiod expects"),
+            Self::MakingToken => f.write_str("making a new token"),
+            Self::WaitingForReaders => {
+                f.write_str("waiting until the other clusters read it with the new token")
+            }
+            Self::DeletingToken => f.write_str("deleting the old token"),
             Self::RestartingIstiod => f.write_str("starting istiod again"),
             Self::ReadingProxies => f.write_str("reading the gateways' certificates and trust bundles"),
             Self::Deleting => f.write_str("deleting"),

@@ -49,7 +49,7 @@ pub(super) fn versions(examined: &Examined) -> Findings {
     };
     of_each(examined, |own| {
         let Some(mine) = version(&own) else {
-            return vec![Finding::skip(own.scope(), "the tag of istiod's image is no version")];
+            return vec![Finding::skip(own.scope(), "istiod does not say which version it is")];
         };
         let others = super::reached(examined).filter_map(|peer| Some((peer.name(), version(&peer)?)));
         let apart = others.into_iter().find(|(_, other)| !mine.works_with(*other));

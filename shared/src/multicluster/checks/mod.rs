@@ -30,10 +30,11 @@ const NETWORK_LABEL: CheckId = CheckId("network-label");
 const GATEWAY_ADDRESS: CheckId = CheckId("gateway-address");
 const REMOTE_SECRET: CheckId = CheckId("remote-secret");
 const ISTIOD_SYNCED: CheckId = CheckId("istiod-synced");
+const ENDPOINT_IDENTITIES: CheckId = CheckId("endpoint-identities");
 const PROXY_IDENTITY: CheckId = CheckId("proxy-identity");
 
 /// Every check on Istio.
-pub const CATALOGUE: [Check<Examined, Repair>; 16] = [
+pub const CATALOGUE: [Check<Examined, Repair>; 17] = [
     Check { id: ISTIOD_READY, title: "istiod answers", needs: &[REACHABLE], run: istiod::ready },
     Check {
         id: CheckId("istio-versions"),
@@ -96,10 +97,16 @@ pub const CATALOGUE: [Check<Examined, Repair>; 16] = [
         run: pairs::network_known,
     },
     Check {
-        id: CheckId("endpoint-identities"),
+        id: ENDPOINT_IDENTITIES,
         title: "istiod expects the other cluster's own identities",
         needs: &[ISTIOD_SYNCED, MESH_CONFIG],
         run: pairs::identities,
+    },
+    Check {
+        id: CheckId("proxy-expects"),
+        title: "sidecars accept the other cluster's identities as servers",
+        needs: &[ENDPOINT_IDENTITIES],
+        run: pairs::expects,
     },
     Check {
         id: PROXY_IDENTITY,

@@ -2,6 +2,7 @@
 
 use super::{FIX, Findings, Reached, Repair, UP, of_each};
 use crate::check::{Fault, Finding};
+use crate::envoy::ClusterName;
 use crate::istio::remote::remote_secret_key;
 use crate::istio::{EAST_WEST_GATEWAY, NAMESPACE};
 use crate::mesh::Cluster;
@@ -51,23 +52,20 @@ fn one_remote_secret(own: &Reached<'_>, peer: &Cluster) -> Finding<Repair> {
             let made = secret.found.made.map(|made| format!("made {made:.0}")).unwrap_or_default();
             Finding::pass(scope, format!("{server} {made}").trim_end().to_owned())
         }
-        Some(Ok(accepted)) => match accepted.first() {
-            Some(other) => {
+        Some(Ok(accepted)) => {
+            let fault = if let Some(other) = accepted.first() {
                 let cause = format!(
                     "the remote secret for {name} lets istiod into {other}: its workloads are taken for those of {name}"
                 );
-                Finding::fail(
-                    scope,
-                    Fault::new(cause, UP).seen(server).seen(format!("{other} takes its token")),
-                )
-            }
-            None => {
+                Fault::new(cause, UP).seen(server).seen(format!("{other} takes its token"))
+            } else {
                 let cause = format!(
                     "{name} does not take the token in its remote secret: it was deleted, or is of another cluster"
                 );
-                Finding::fail(scope, Fault::new(cause, UP).seen(server))
-            }
-        },
+                Fault::new(cause, UP).seen(server)
+            };
+            Finding::fail(scope, fault)
+        }
         Some(Err(unread)) => Finding::skip(scope, &unread.why),
         None => Finding::skip(scope, "nobody was asked about its token"),
     }
@@ -231,5 +229,50 @@ pub(super) fn identities(examined: &Examined) -> Findings {
                     .repaired_by(Repair::RestartIstiod { cluster: own.name().to_owned() })
             }))
         })
+    })
+}
+
+/// Holds the names that one sidecar accepts of a service against the identities that istiod expects behind it in the other cluster.
+pub(super) fn expects(examined: &Examined) -> Findings {
+    of_pairs(examined, |own, peer| {
+        let scope = own.pair(peer);
+        let (pod, rules) = match &own.seen.outbound {
+            Ok(Some((pod, rules))) => (pod, rules),
+            Ok(None) => return Finding::skip(scope, "there is no sidecar to ask"),
+            Err(unread) => return Finding::skip(scope, &unread.why),
+        };
+        let istiods = own.seen.istiods.as_ref().ok().into_iter().flatten();
+        let Some(expected) = istiods.into_iter().find_map(|istiod| istiod.identities.as_ref().ok()) else {
+            return Finding::skip(scope, "istiod did not say what it expects");
+        };
+        let mut looked_at = 0;
+        for (name, rule) in rules.clusters.iter().filter(|(_, rule)| rule.mutual && !rule.names.is_empty()) {
+            let Some(cluster) = ClusterName::parse(name) else { continue };
+            let Some(identities) =
+                expected.get(cluster.host).and_then(|by_cluster| by_cluster.get(&peer.name))
+            else {
+                continue;
+            };
+            let missing = identities.iter().find(|identity| {
+                identity.parse().is_ok_and(|id| !rule.names.iter().any(|rule| rule.admits(&id)))
+            });
+            if let Some(missing) = missing {
+                let cause = format!(
+                    "a sidecar does not accept {missing} as a server of {}: calls to {} fail",
+                    cluster.host, peer.name
+                );
+                let names: Vec<String> = rule.names.iter().map(ToString::to_string).collect();
+                let hint = format!(
+                    "{} -n {NAMESPACE} rollout restart deployment istiod, which sends its configuration anew",
+                    own.kubectl()
+                );
+                return Finding::fail(
+                    scope,
+                    Fault::new(cause, hint).seen(format!("Pod {pod}: {name} accepts {}", names.join(", "))),
+                );
+            }
+            looked_at += 1;
+        }
+        Finding::pass(scope, format!("Pod {pod}: {looked_at} services"))
     })
 }

@@ -7,7 +7,7 @@ use crate::check::{Fault, Finding};
 use crate::envoy::{InboundRules, Issuer, NameRule, ProxySecrets, Validation};
 use crate::multicluster::examined::{Examined, SeenProxy};
 use crate::trust::svid::verify;
-use crate::trust::{SpiffeId, TrustBundle, TrustDomain};
+use crate::trust::{AuthorityDigest, SpiffeId, TrustBundle, TrustDomain};
 
 /// Asks something of every proxy.
 fn of_proxies(
@@ -116,7 +116,7 @@ pub(super) fn bundles(examined: &Examined) -> Findings {
                 .authorities()
                 .keys()
                 .filter(|digest| !held.authorities().contains_key(*digest))
-                .map(|digest| digest.short())
+                .map(AuthorityDigest::short)
                 .collect();
             if !lacking.is_empty() {
                 let cause =
