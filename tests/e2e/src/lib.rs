@@ -16,8 +16,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use spire_mesh_lab::Target;
 use spire_mesh_lab::plugins::{Plugins, Profile};
 use spire_mesh_lab::proof::{self, Member, ServerPod};
@@ -117,8 +118,13 @@ impl Bench {
 
     /// Returns `kubectl spire-federate` with these arguments, to be run by the caller.
     pub fn command(&self, arguments: &[&str]) -> Command {
+        self.command_of("spire-federate", arguments)
+    }
+
+    /// Returns `kubectl` with a plugin and these arguments, to be run by the caller.
+    pub fn command_of(&self, plugin: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new("kubectl");
-        command.arg("spire-federate").args(arguments).current_dir(self.work.path()).env("PATH", &self.path);
+        command.arg(plugin).args(arguments).current_dir(self.work.path()).env("PATH", &self.path);
         if let Some(kubeconfig) = &self.kubeconfig {
             command.env("KUBECONFIG", kubeconfig);
         }
@@ -132,6 +138,50 @@ impl Bench {
     /// When kubectl cannot be started.
     pub fn plugin(&self, arguments: &[&str]) -> Ran {
         Ran::of(&self.command(arguments).output().expect("kubectl runs"))
+    }
+
+    /// Runs `kubectl mesh-install` with these arguments.
+    ///
+    /// # Panics
+    /// When kubectl cannot be started.
+    pub fn mesh_install(&self, arguments: &[&str]) -> Ran {
+        Ran::of(&self.command_of("mesh-install", arguments).output().expect("kubectl runs"))
+    }
+
+    /// Runs a plugin's `verify` and returns everything that is wrong.
+    ///
+    /// # Panics
+    /// When its exit code says something else.
+    #[track_caller]
+    pub fn findings(&self, plugin: &str) -> Vec<Value> {
+        let output = self.command_of(plugin, &["verify", "-o", "json"]).output().expect("kubectl runs");
+        let ran = Ran::of(&output);
+        let report = ran.json();
+        let is_finding = |check: &&Value| check["status"] == "fail" || check["status"] == "warn";
+        let checks = report["checks"].as_array().expect("checks");
+        let findings: Vec<Value> = checks.iter().filter(is_finding).cloned().collect();
+        assert_eq!(ran.code, Some(if findings.is_empty() { 0 } else { 3 }), "{}", ran.stderr);
+        findings
+    }
+
+    /// Looks until these checks, with causes that say this, are all that is found: what was broken takes effect in a moment.
+    ///
+    /// # Panics
+    /// When something else is found for two minutes.
+    #[track_caller]
+    pub fn finds(&self, plugin: &str, expected: &[(&str, &str)]) -> Vec<Value> {
+        let end = Instant::now() + Duration::from_mins(2);
+        let is = |check: &Value, (id, text): &(&str, &str)| {
+            check["id"] == *id && check["cause"].as_str().is_some_and(|cause| cause.contains(text))
+        };
+        loop {
+            let findings = self.findings(plugin);
+            let all = findings.len() == expected.len();
+            if all && findings.iter().zip(expected).all(|(check, expected)| is(check, expected)) {
+                return findings;
+            }
+            assert!(Instant::now() < end, "expected {expected:?}, found {findings:#?}");
+        }
     }
 
     /// Runs `kubectl spire-federate` with these arguments, and ends it after this time, without a chance to tidy up.
@@ -175,6 +225,7 @@ impl Bench {
     /// # Panics
     /// When that fails.
     pub fn clean(&self) {
+        self.mesh_install(&["down", "--yes", "--force"]).succeeded();
         self.plugin(&["down", "--yes", "--force", "--ca-volume", "delete"]).succeeded();
     }
 

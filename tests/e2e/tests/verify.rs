@@ -1,6 +1,6 @@
 //! `kubectl spire-federate verify` names what is wrong: every fault is made for real, found, and repaired as the hint says.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 use spire_mesh_e2e::Bench;
@@ -48,30 +48,12 @@ impl Mesh {
 
     /// Everything that is wrong.
     fn findings(&self) -> Vec<Value> {
-        let ran = self.bench.plugin(&["verify", "-o", "json"]);
-        let report = ran.json();
-        let is_finding = |check: &&Value| check["status"] == "fail" || check["status"] == "warn";
-        let checks = report["checks"].as_array().expect("checks");
-        let findings: Vec<Value> = checks.iter().filter(is_finding).cloned().collect();
-        assert_eq!(ran.code, Some(if findings.is_empty() { 0 } else { 3 }), "{}", ran.stderr);
-        findings
+        self.bench.findings("spire-federate")
     }
 
-    /// Looks until these checks, with causes that say this, are all that is found: what was broken takes effect in a moment.
     #[track_caller]
     fn finds(&self, expected: &[(&str, &str)]) -> Vec<Value> {
-        let end = Instant::now() + Duration::from_mins(1);
-        let is = |check: &Value, (id, text): &(&str, &str)| {
-            check["id"] == *id && check["cause"].as_str().is_some_and(|cause| cause.contains(text))
-        };
-        loop {
-            let findings = self.findings();
-            let all = findings.len() == expected.len();
-            if all && findings.iter().zip(expected).all(|(check, expected)| is(check, expected)) {
-                return findings;
-            }
-            assert!(Instant::now() < end, "expected {expected:?}, found {findings:#?}");
-        }
+        self.bench.finds("spire-federate", expected)
     }
 
     #[track_caller]

@@ -111,7 +111,7 @@ pub const CATALOGUE: [Check<Examined, Repair>; 17] = [
     Check {
         id: PROXY_IDENTITY,
         title: "every proxy presents its own SVID, issued by SPIRE",
-        needs: &[REACHABLE, ENTRIES],
+        needs: &[REACHABLE, ENTRIES, CheckId("pods-on-spire")],
         run: proxies::identity,
     },
     Check {
