@@ -17,7 +17,7 @@ use super::examined::{
 use super::probe::way;
 use super::status::{Counted, Looked};
 use super::up::{east_west_endpoint, host_and_port};
-use crate::envoy::{CONTAINER, Proxy};
+use crate::envoy::{CONTAINER, Proxy, ProxySecrets};
 use crate::federation::observed::{Read, Unread};
 use crate::federation::{self};
 use crate::fleet::{Member, Need, RequestError};
@@ -327,6 +327,35 @@ async fn meshed_pods(member: &Member) -> Read<Vec<Pod>> {
     Ok(list.items.into_iter().filter(has_proxy).collect())
 }
 
+/// The identity of a pod's proxy.
+pub(super) struct ProxyIdentity {
+    pub(super) namespace: String,
+    pub(super) pod: String,
+    pub(super) service_account: String,
+    pub(super) secrets: Read<ProxySecrets>,
+}
+
+/// Reads the certificates and bundles of all proxies.
+pub(super) async fn proxy_secrets(member: &Member) -> Read<Vec<ProxyIdentity>> {
+    let pods = meshed_pods(member).await?;
+    let read = pods.iter().map(|pod| async {
+        let (namespace, name) = (pod.namespace().unwrap_or_default(), pod.name_any());
+        let secrets = if runs(pod) {
+            let proxy = Proxy::of_pod(member, &namespace, &name);
+            proxy.secrets().await.map_err(|error| Unread::error(&error))
+        } else {
+            Err(Unread::because("its proxy does not run yet"))
+        };
+        ProxyIdentity { namespace, pod: name, service_account: service_account(pod), secrets }
+    });
+    Ok(stream::iter(read).buffered(PROXIES_AT_ONCE).collect().await)
+}
+
+fn service_account(pod: &Pod) -> String {
+    let spec = pod.spec.as_ref();
+    spec.and_then(|spec| spec.service_account_name.clone()).unwrap_or_else(|| "default".to_owned())
+}
+
 async fn proxies(member: &Member, pods: &[Pod]) -> Vec<SeenProxy> {
     stream::iter(pods.iter().map(|pod| see_proxy(member, pod))).buffered(PROXIES_AT_ONCE).collect().await
 }
@@ -341,13 +370,10 @@ async fn see_proxy(member: &Member, pod: &Pod) -> SeenProxy {
         let waiting = || Unread::because("its proxy does not run yet");
         (Err(waiting()), Err(waiting()))
     };
-    let spec = pod.spec.as_ref();
     SeenProxy {
         is_gateway: pod.labels().get("gateway.istio.io/managed").is_some()
             || pod.labels().get("istio").is_some_and(|value| value.ends_with("gateway")),
-        service_account: spec
-            .and_then(|spec| spec.service_account_name.clone())
-            .unwrap_or_else(|| "default".to_owned()),
+        service_account: service_account(pod),
         trouble: crate::manifest::pod_trouble(pod),
         namespace,
         pod: name,

@@ -5,16 +5,22 @@ use std::time::Duration;
 
 use futures::future::join_all;
 
+use super::examine::{self, ProxyIdentity};
 use super::probe::{Way, way};
 use super::up::{Ready, Run};
 use super::{InstallError, Step};
+use crate::envoy::Issuer;
+use crate::fleet::Member;
 use crate::istio::istiod::{Istiod, IstiodError};
-use crate::manifest::Poll;
 use crate::manifest::wait::until;
-use crate::mesh::Cluster;
+use crate::manifest::{Poll, WaitError};
+use crate::mesh::{Cluster, Mesh};
+use crate::trust::TrustDomain;
 
 /// How long a new way through a load balancer may take to let something through.
 const WAY_WITHIN: Duration = Duration::from_mins(2);
+/// How long SPIRE may take to serve a new proxy: its agents look every five seconds.
+const PROXIES_WITHIN: Duration = Duration::from_secs(40);
 
 /// Proves one cluster's part of the mesh, and returns what is not so.
 pub(super) async fn prove(run: &Run<'_>, own: &Ready<'_>, ready: &[Ready<'_>]) -> Vec<InstallError> {
@@ -39,7 +45,63 @@ pub(super) async fn prove(run: &Run<'_>, own: &Ready<'_>, ready: &[Ready<'_>]) -
     if let Err(error) = identities(run, own).await {
         errors.push(error);
     }
+    run.step(own.member, &Step::ReadingProxies);
+    if let Err(error) = proxies(run, own).await {
+        errors.push(error);
+    }
     errors
+}
+
+/// Waits until every proxy of the cluster, gateways and sidecars, presents an SVID of its own and holds the bundle of every trust domain.
+async fn proxies(run: &Run<'_>, own: &Ready<'_>) -> Result<(), InstallError> {
+    let proven =
+        until(run.deadline.at_most(PROXIES_WITHIN), "the proxies' certificates and bundles", || async {
+            match examine::proxy_secrets(own.member).await {
+                Ok(proxies) => match proxies.iter().find_map(|proxy| lack(run.mesh, own.member, proxy)) {
+                    Some((pod, problem)) => Poll::Pending(format!("{pod}: {problem}")),
+                    None => Poll::Ready(()),
+                },
+                Err(unread) => Poll::Pending(unread.why),
+            }
+        });
+    match proven.await {
+        Ok(()) => Ok(()),
+        Err(WaitError::TimedOut { last_seen, .. }) => {
+            let (pod, problem) = last_seen.split_once(": ").unwrap_or(("a proxy", &last_seen));
+            Err(InstallError::Proxy {
+                pod: pod.to_owned(),
+                problem: problem.to_owned(),
+                context: own.member.cluster.context.clone(),
+            })
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Says what a proxy lacks, with namespace and name of its pod.
+fn lack(mesh: &Mesh, member: &Member, proxy: &ProxyIdentity) -> Option<(String, String)> {
+    let problem = match &proxy.secrets {
+        Err(unread) => unread.why.clone(),
+        Ok(secrets) => {
+            let wanted = format!(
+                "spiffe://{}/ns/{}/sa/{}",
+                member.cluster.trust_domain, proxy.namespace, proxy.service_account
+            );
+            let domains = mesh.clusters.iter().map(|cluster| &cluster.trust_domain);
+            let missing: Vec<&str> =
+                domains.filter(|domain| secrets.bundle(domain).is_none()).map(TrustDomain::as_str).collect();
+            match (secrets.issuer(), secrets.chain()) {
+                (Issuer::Istiod, _) => "its certificate is from istiod, not from SPIRE".to_owned(),
+                (_, None) => "it has no certificate yet".to_owned(),
+                (_, Some(chain)) if chain.leaf.uris.as_slice() != [wanted.as_str()] => {
+                    format!("it presents {} instead of {wanted}", chain.leaf.uris.join(", "))
+                }
+                _ if !missing.is_empty() => format!("it has no bundle of {}", missing.join(", ")),
+                _ => return None,
+            }
+        }
+    };
+    Some((format!("{}/{}", proxy.namespace, proxy.pod), problem))
 }
 
 /// Waits until every istiod has read every other cluster, and knows a way into every other network.
@@ -93,7 +155,7 @@ async fn reached(run: &Run<'_>, own: &Ready<'_>, peer: &Ready<'_>) -> Result<(),
     });
     match open.await {
         Ok(result) => Ok(result?),
-        Err(crate::manifest::WaitError::TimedOut { last_seen, .. }) => Err(InstallError::NoWay {
+        Err(WaitError::TimedOut { last_seen, .. }) => Err(InstallError::NoWay {
             peer: peer.member.name().to_owned(),
             address: peer.gateway.clone(),
             reason: last_seen,

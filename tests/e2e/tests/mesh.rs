@@ -8,29 +8,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 use spire_mesh_e2e::{Bench, Ran};
-use spire_mesh_lab::Target;
 use spire_mesh_lab::faults::{Action, Fault, Traffic};
+use spire_mesh_lab::{MESH_KEYS, Target};
 
-/// What the mesh file needs for the lab: images that were built here, and an Envoy without Istio's own filters.
-const LAB: &str = r#"  istio:
-    hub: lab.local/istio
-    tag: lab
-    meshConfig: {accessLogFile: /dev/stdout}
-    values:
-      telemetry: {enabled: false}
-      pilot: {env: {PILOT_ENABLE_METADATA_EXCHANGE: "false", PILOT_ENABLE_ALPN_FILTER: "false"}}
-  demo:
-    images:
-      helloworldV1: lab.local/helloworld:1
-      helloworldV2: lab.local/helloworld:1
-      sleep: lab.local/tools:1
-      productpage: lab.local/bookinfo-productpage:1
-      details: lab.local/bookinfo-details:1
-      ratings: lab.local/bookinfo-ratings:1
-      reviewsV1: lab.local/bookinfo-reviews-v1:1
-      reviewsV2: lab.local/bookinfo-reviews-v2:1
-      reviewsV3: lab.local/bookinfo-reviews-v3:1
-"#;
 const HELLO: &str = "http://helloworld.helloworld:5000/hello";
 
 /// Two clusters, and their mesh.
@@ -45,7 +25,7 @@ impl Mesh {
     fn of_two() -> Self {
         let bench = Bench::new();
         if matches!(bench.target, Target::Lab(_)) {
-            bench.edit("spec:\n", &format!("spec:\n{LAB}"));
+            bench.edit("spec:\n", &format!("spec:\n{MESH_KEYS}"));
         }
         let (first, second) = (bench.members[0].context.clone(), bench.members[1].context.clone());
         Self { bench, first, second }

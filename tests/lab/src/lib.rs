@@ -22,4 +22,8 @@ pub mod target;
 pub mod topology;
 
 pub use error::{Error, Result};
+
+/// Keys below `spec` of a mesh file that the lab's clusters need for Istio: images that were built here, and no filters that are part
+/// of Istio's own Envoy only.
+pub const MESH_KEYS: &str = include_str!("../manifests/mesh-keys.yaml");
 pub use target::{Lab, Target};

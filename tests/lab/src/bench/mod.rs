@@ -6,6 +6,7 @@
 
 mod exact;
 mod hand;
+mod istio_by_hand;
 mod parts;
 mod plugin;
 mod report;
@@ -26,12 +27,15 @@ use crate::proof::{Member, ServerPod};
 use crate::steps::Say;
 use crate::target::{Lab, Target};
 use hand::Hand;
+use istio_by_hand::IstioByHand;
 use plugin::{Mesh, Plugin};
 
 /// How many clusters are measured when nothing else is asked for, and what a larger mesh is compared with.
 const TWO: u8 = 2;
 /// `status` shall take at most this much of the time of the same steps by hand.
 const STATUS_TO_HAND: f64 = 0.5;
+/// `kubectl mesh-install` shall take at most this much of the time of `istioctl install` and what goes with it.
+const INSTALL_TO_HAND: f64 = 0.7;
 /// `status` of six clusters shall take at most this much of the time of two.
 const STATUS_SIX_TO_TWO: f64 = 1.5;
 /// How many clusters that is.
@@ -47,11 +51,13 @@ pub enum Verb {
     Status,
     /// Find out what is wrong.
     Verify,
+    /// Install Istio on clusters that have a federated SPIRE and nothing else.
+    Install,
 }
 
 impl Verb {
     /// All verbs, in the order in which they are measured.
-    pub const ALL: [Self; 3] = [Self::Up, Self::Status, Self::Verify];
+    pub const ALL: [Self; 4] = [Self::Up, Self::Status, Self::Verify, Self::Install];
 }
 
 impl fmt::Display for Verb {
@@ -60,6 +66,7 @@ impl fmt::Display for Verb {
             Self::Up => "up",
             Self::Status => "status",
             Self::Verify => "verify",
+            Self::Install => "install",
         })
     }
 }
@@ -95,7 +102,7 @@ impl Against {
     /// What the two sides are called, the one that is compared with first.
     fn sides(self) -> [String; 2] {
         match self {
-            Self::Hand => ["by hand".to_owned(), "kubectl spire-federate".to_owned()],
+            Self::Hand => ["by hand".to_owned(), "plugin".to_owned()],
             Self::Size(clusters) => [TWO, clusters].map(|count| format!("{count} clusters")),
         }
     }
@@ -104,6 +111,7 @@ impl Against {
     fn target(self, verb: Verb) -> Option<f64> {
         match (self, verb) {
             (Self::Hand, Verb::Status) => Some(STATUS_TO_HAND),
+            (Self::Hand, Verb::Install) => Some(INSTALL_TO_HAND),
             (Self::Size(SIX), Verb::Status) => Some(STATUS_SIX_TO_TWO),
             _ => None,
         }
@@ -126,8 +134,10 @@ pub fn run(lab: &Lab, plan: &Plan, say: Say<'_>) -> Result<Report> {
     let all = plugin.mesh(work.join("all.yaml"), clusters)?;
     let bench = match plan.against {
         Against::Hand => {
-            let hand = Hand::new(Target::Lab(lab.clone()), &all.members, work.clone());
-            Bench { plan, say, plugin, first: First::Hand(hand), all, work }
+            let target = || Target::Lab(lab.clone());
+            let istio = IstioByHand::new(target(), &all.members, work.clone(), lab.state());
+            let hand = Hand::new(target(), &all.members, work.clone());
+            Bench { plan, say, plugin, first: First::Hand(hand, istio), all, work }
         }
         Against::Size(_) => {
             let two = all.members[..usize::from(TWO)].to_vec();
@@ -168,7 +178,7 @@ struct Bench<'b> {
 
 /// What is compared with.
 enum First {
-    Hand(Hand),
+    Hand(Hand, IstioByHand),
     Smaller(Mesh),
 }
 
@@ -183,6 +193,7 @@ impl Bench<'_> {
     fn measure(&self, verb: Verb) -> Result<Row> {
         match verb {
             Verb::Up => self.render()?,
+            Verb::Install => self.plugin.up(&self.all)?,
             Verb::Status | Verb::Verify => {
                 self.plugin.up(&self.all)?;
                 // Once for nothing: programs and pages have to be read from the disk first.
@@ -210,9 +221,7 @@ impl Bench<'_> {
                 last(&second)
             ));
         }
-        if verb == Verb::Up {
-            self.plugin.down(&self.all)?;
-        }
+        self.take_down(verb)?;
         Ok(Row::new(verb, Timing::new(&first), Timing::new(&second), self.plan.against.target(verb)))
     }
 
@@ -220,7 +229,7 @@ impl Bench<'_> {
     fn render(&self) -> Result<()> {
         self.plugin.down(&self.all)?;
         match &self.first {
-            First::Hand(hand) => {
+            First::Hand(hand, _) => {
                 let rendered = self.work.join("rendered");
                 self.plugin.render(&self.all, &rendered)?;
                 hand.prepare(&rendered)
@@ -229,19 +238,33 @@ impl Bench<'_> {
         }
     }
 
+    /// Takes away what a verb installs, whoever has installed it.
+    fn take_down(&self, verb: Verb) -> Result<()> {
+        match verb {
+            Verb::Up => self.plugin.down(&self.all),
+            Verb::Install => {
+                self.plugin.mesh_install(&self.all, &["down", "--yes", "--force"])?;
+                match &self.first {
+                    First::Hand(_, istio) => istio.down(),
+                    First::Smaller(_) => Ok(()),
+                }
+            }
+            Verb::Status | Verb::Verify => Ok(()),
+        }
+    }
+
     /// Runs one side once, and returns how long it took. What is there is taken down before `up`, outside of that time.
     fn once(&self, verb: Verb, side: Side) -> Result<Duration> {
-        if verb == Verb::Up {
-            self.plugin.down(&self.all)?;
-        }
+        self.take_down(verb)?;
         let since = Instant::now();
         match (side, &self.first) {
             (Side::Second, _) => self.plugin.verb(verb, &self.all)?,
             (Side::First, First::Smaller(two)) => self.plugin.verb(verb, two)?,
-            (Side::First, First::Hand(hand)) => match verb {
+            (Side::First, First::Hand(hand, istio)) => match verb {
                 Verb::Up => hand.up()?,
                 Verb::Status => hand.status()?,
                 Verb::Verify => hand.verify()?,
+                Verb::Install => istio.up()?,
             },
         }
         Ok(since.elapsed())
@@ -264,8 +287,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_aimed_at_is_about_status() {
+    fn what_is_aimed_at_is_known() {
         assert_eq!(Against::Hand.target(Verb::Status), Some(0.5));
+        assert_eq!(Against::Hand.target(Verb::Install), Some(0.7));
         assert_eq!(Against::Size(6).target(Verb::Status), Some(1.5));
         for (against, verb) in
             [(Against::Hand, Verb::Up), (Against::Size(4), Verb::Status), (Against::Size(6), Verb::Verify)]

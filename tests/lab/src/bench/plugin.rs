@@ -1,12 +1,13 @@
-//! The plugin's side: `kubectl spire-federate` as a user runs it, built for release.
+//! The plugins' side: as a user runs them, built for release.
 
 use std::ffi::OsString;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{Verb, exact};
 use crate::command::command;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::plugins::Plugins;
 use crate::proof::Member;
 use crate::state::StateDir;
@@ -37,6 +38,9 @@ impl Plugin {
         let pairs = mesh.members.iter().map(|member| format!("{}={}", member.context, member.trust_domain));
         let words: Vec<String> = ["init", "--force"].map(str::to_owned).into_iter().chain(pairs).collect();
         self.run(&mesh, &words.iter().map(String::as_str).collect::<Vec<_>>())?;
+        let text = fs::read_to_string(&mesh.file).map_err(Error::io("read", &mesh.file))?;
+        let text = text.replacen("spec:\n", &format!("spec:\n{}", crate::MESH_KEYS), 1);
+        fs::write(&mesh.file, text).map_err(Error::io("write", &mesh.file))?;
         Ok(mesh)
     }
 
@@ -46,6 +50,7 @@ impl Plugin {
             Verb::Up => self.up(mesh),
             Verb::Status => self.run(mesh, &["status"]),
             Verb::Verify => self.run(mesh, &["verify"]),
+            Verb::Install => self.mesh_install(mesh, &["up", "--yes"]),
         }
     }
 
@@ -64,8 +69,17 @@ impl Plugin {
     }
 
     fn run(&self, mesh: &Mesh, words: &[&str]) -> Result<()> {
+        self.run_plugin("spire-federate", mesh, words)
+    }
+
+    /// Runs `kubectl mesh-install`.
+    pub(super) fn mesh_install(&self, mesh: &Mesh, words: &[&str]) -> Result<()> {
+        self.run_plugin("mesh-install", mesh, words)
+    }
+
+    fn run_plugin(&self, plugin: &str, mesh: &Mesh, words: &[&str]) -> Result<()> {
         let mut kubectl = command("kubectl");
-        kubectl.arg("spire-federate").args(words).arg("--mesh").arg(&mesh.file);
+        kubectl.arg(plugin).args(words).arg("--mesh").arg(&mesh.file);
         kubectl.env("PATH", &self.path).env("KUBECONFIG", &self.kubeconfig).env_remove("SPIRE_MESH_FILE");
         exact::output(&mut kubectl, None, LIMIT).map(drop)
     }

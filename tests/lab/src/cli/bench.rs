@@ -12,10 +12,10 @@ use crate::state::StateDir;
 use crate::target::Lab;
 use crate::topology::NAMES;
 
-/// Measure `kubectl spire-federate` side by side with the steps that a person runs by hand.
+/// Measure the plugins side by side with the steps that a person runs by hand.
 ///
-/// Runs on the first two clusters of the lab, which has to be up. `up` is measured on empty clusters: what is installed there is
-/// taken down. Progress goes to standard error.
+/// Runs on the first two clusters of the lab, which has to be up. `up` is measured on empty clusters, and
+/// `install` (of Istio) on clusters with SPIRE only: what is installed there is taken down. Progress goes to standard error.
 #[derive(Debug, Args)]
 pub(super) struct Bench {
     /// Only these verbs [default: all]
