@@ -6,6 +6,7 @@ mod demo;
 mod down;
 mod plan;
 mod render;
+mod rotate_ca;
 mod run;
 mod up;
 mod verify;

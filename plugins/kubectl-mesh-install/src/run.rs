@@ -4,7 +4,7 @@ use spire_mesh::command::Asked;
 use spire_mesh::entry::{Context, Failure, Outcome};
 
 use crate::cli::{Cli, UpArgs, Verb};
-use crate::{demo, down, plan, render, up, verify};
+use crate::{demo, down, plan, render, rotate_ca, up, verify};
 
 /// Runs the verb that was asked for, `up` where there is none.
 pub(crate) async fn run(cli: Cli, context: Context) -> Result<Outcome, Failure> {
@@ -24,6 +24,7 @@ pub(crate) async fn run(cli: Cli, context: Context) -> Result<Outcome, Failure> 
         Some(Verb::Up(args)) => up::run(&asked, args).await,
         Some(Verb::Plan) => plan::run(&asked).await,
         Some(Verb::Render(args)) => render::run(&asked, &args).await,
+        Some(Verb::RotateCa(args)) => rotate_ca::run(&asked, &args).await,
         Some(Verb::Verify(args)) => verify::run(&asked, &args).await,
         Some(Verb::Demo(args)) => demo::run(&asked, args).await,
         Some(Verb::Down(args)) => down::run(&asked, args).await,
