@@ -135,6 +135,9 @@ pub(crate) struct RotateCaArgs {
     /// How long the next CA is valid, such as 720h; the mesh file has to say so too, or the next `up` sets it back
     #[arg(long, value_name = "DURATION", value_parser = ca_duration)]
     pub(crate) duration: Option<Duration>,
+    /// Change the root itself; always refused, with the reason in each cluster and what to do instead
+    #[arg(long, conflicts_with = "duration")]
+    pub(crate) root: bool,
     #[command(flatten)]
     pub(crate) confirm: ConfirmArgs,
     #[command(flatten)]

@@ -16,6 +16,12 @@ pub(crate) async fn run(asked: &Asked, args: &RotateCaArgs) -> Result<Outcome, F
         Some(name) => vec![named(&members, name)?.clone()],
         None => members.clone(),
     };
+    if args.root {
+        let refused = each(&chosen, multicluster::refuse_root_change).await;
+        refused
+            .into_all()
+            .map_err(|errors| each_cluster(&chosen, errors).with_hint("nothing was changed"))?;
+    }
     let plans = each(&chosen, |member| multicluster::ca_rotation_plan(member, args.duration)).await;
     let plans =
         plans.into_all().map_err(|errors| each_cluster(&chosen, errors).with_hint("nothing was changed"))?;

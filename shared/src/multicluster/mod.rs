@@ -37,7 +37,7 @@ pub use remove::{Removal, Removed, down, removal};
 pub use repair::repair;
 pub use rotate_ca::{
     CaIssue, CaRotationPlan, Connected, Load, NextCaStep, RotateCaError, RotatedCa, Svids, ca_rotation_plan,
-    rotate_ca,
+    refuse_root_change, rotate_ca,
 };
 pub use step::Step;
 pub use up::{Installed, up};

@@ -9,7 +9,7 @@ use crate::trust::svid::Certificate;
 
 /// What to do where the root is another one.
 const OTHER_ROOT: &str = "do not restart istiod before you are ready for it: with its next start the root changes under all proxies at once. \
-     Have the issuer sign with the old root again, then `kubectl mesh-install rotate-ca`, or change the root in three steps: docs/rotate-ca.md";
+     Have the issuer sign with the old root again, then `kubectl mesh-install rotate-ca`, or change the root in three steps: docs/rotate-ca.md#the-root";
 
 /// What is known of a cluster's CA.
 #[derive(Clone, Copy, Debug)]

@@ -18,6 +18,12 @@ pub enum RotateCaError {
          has no issuer to ask for the next"
     )]
     NoCertificate,
+    /// The root itself is to be changed.
+    #[error("the root cannot be changed while istiod runs: {}", root_reason(*.multiroot))]
+    Root {
+        /// `ISTIO_MULTIROOT_MESH` is on.
+        multiroot: bool,
+    },
     /// It has not been issued as it is.
     #[error("Certificate {NAMESPACE}/{CA_SECRET} is not issued: {why}")]
     NotIssued {
@@ -87,6 +93,15 @@ pub enum RotateCaError {
     },
 }
 
+fn root_reason(multiroot: bool) -> &'static str {
+    if multiroot {
+        "its first step takes the old and the new root together in Secret cacerts, and cert-manager fills that with the one root that the \
+         issuer signs with"
+    } else {
+        "ISTIO_MULTIROOT_MESH is off, and without it istiod takes no Secret cacerts whose roots differ from its own in a single byte"
+    }
+}
+
 impl From<IstiodError> for RotateCaError {
     fn from(error: IstiodError) -> Self {
         Self::Unread(Box::new(error.into()))
@@ -113,11 +128,17 @@ impl Hint for RotateCaError {
             Self::MissingRights(needs) => {
                 let need = needs.first()?;
                 let group = if need.group.is_empty() { String::new() } else { format!(".{}", need.group) };
-                format!("ask for these rights; check with: kubectl auth can-i {} {}{group} -A", need.verb, need.resource)
+                let namespace = need.namespace.as_ref().map_or("-A".to_owned(), |name| format!("-n {name}"));
+                format!("ask for these rights; check with: kubectl auth can-i {} {}{group} {namespace}", need.verb, need.resource)
             }
             Self::NoCertificate => {
                 "istiod renews a root of its own by itself, in the last fifth of its ten years; for a CA of cert-manager set istio.ca in the \
                  mesh file before istiod is installed"
+                    .to_owned()
+            }
+            Self::Root { .. } => {
+                "old and new root together, then a CA of the new one, then the new root alone, each by hand in a Secret without a Certificate; \
+                 or a planned restart of istiod: docs/rotate-ca.md#the-root"
                     .to_owned()
             }
             Self::NotIssued { context, .. } => {
@@ -126,7 +147,7 @@ impl Hint for RotateCaError {
             Self::Unfit { state, context } => return state.hint(context),
             Self::IssuerHasOtherRoot { .. } => {
                 "give the issuer its old root back, or change the root in three steps, which needs ISTIO_MULTIROOT_MESH and a CA without \
-                 cert-manager meanwhile: docs/rotate-ca.md"
+                 cert-manager meanwhile: docs/rotate-ca.md#the-root"
                     .to_owned()
             }
             Self::TooShort { .. } => "set istio.ca.duration and istio.ca.renewBefore in the mesh file, then: kubectl mesh-install up".to_owned(),

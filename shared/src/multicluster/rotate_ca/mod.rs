@@ -18,6 +18,7 @@ mod report;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, DynamicObject};
 use kube::core::{ApiResource, GroupVersionKind};
@@ -29,10 +30,10 @@ use self::follow::Rotation;
 use self::load::Senders;
 use super::Step;
 use crate::fleet::{Member, Need, RequestError, missing};
-use crate::istio::NAMESPACE;
 use crate::istio::ca::{
     CA_SECRET, CaSecret, CaState, CertificateIssuer, CertificateV1, SeenCa, certificates, observe,
 };
+use crate::istio::{ISTIOD, NAMESPACE};
 use crate::manifest::Deadline;
 use crate::mesh::duration_text;
 use crate::trust::svid::Certificate;
@@ -102,6 +103,29 @@ pub async fn ca_rotation_plan(
         new_duration: duration.filter(kept).map(duration_text),
         next: looked.next,
     })
+}
+
+/// Tells why the root of a cluster's CA is not changed here: it is never done, and not for the same reason everywhere.
+///
+/// # Errors
+/// Always.
+pub async fn refuse_root_change(member: &Member) -> Result<(), RotateCaError> {
+    rights(member).await?;
+    certificate(member).await?;
+    let deployments: Api<Deployment> = Api::namespaced(member.client().clone(), NAMESPACE);
+    let istiod =
+        deployments.get(ISTIOD).await.map_err(|error| request("read Deployment istiod", error.into()))?;
+    Err(RotateCaError::Root { multiroot: has_multiroot(&istiod) })
+}
+
+fn has_multiroot(istiod: &Deployment) -> bool {
+    let spec = istiod.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
+    let containers = spec.iter().flat_map(|spec| &spec.containers);
+    let mut environment = containers.flat_map(|container| container.env.iter().flatten());
+    let value = environment.find(|variable| variable.name == "ISTIO_MULTIROOT_MESH");
+    // As Go's strconv.ParseBool reads it.
+    let value = value.and_then(|variable| variable.value.as_deref());
+    matches!(value, Some("1" | "t" | "T" | "true" | "TRUE" | "True"))
 }
 
 /// Replaces istiod's CA in the cluster of `own`, from wherever an earlier run got to. Requests are sent from all of `members` meanwhile,
@@ -179,6 +203,7 @@ async fn rights(member: &Member) -> Result<(), RotateCaError> {
         Need::new("patch", "cert-manager.io", "certificates/status", own),
         Need::new("get", "", "secrets", own),
         Need::new("get", "", "configmaps", own),
+        Need::new("get", "apps", "deployments", own),
         Need::new("get", "", "pods/log", own),
         Need::new("create", "", "pods/portforward", own),
         Need::new("list", "", "pods", None),
@@ -188,17 +213,22 @@ async fn rights(member: &Member) -> Result<(), RotateCaError> {
     if missing.is_empty() { Ok(()) } else { Err(RotateCaError::MissingRights(missing)) }
 }
 
+/// Reads the Certificate that fills `cacerts`.
+async fn certificate(member: &Member) -> Result<CertificateV1, RotateCaError> {
+    let certificates: Api<CertificateV1> = Api::namespaced(member.client().clone(), NAMESPACE);
+    match certificates.get_opt(CA_SECRET).await.map_err(RequestError::from) {
+        Ok(Some(certificate)) if certificate.spec.secret_name == CA_SECRET => Ok(certificate),
+        Ok(_) => Err(RotateCaError::NoCertificate),
+        // Without cert-manager its kinds are not known.
+        Err(error) if error.is_not_found() => Err(RotateCaError::NoCertificate),
+        Err(source) => Err(request(&format!("read Certificate {NAMESPACE}/{CA_SECRET}"), source)),
+    }
+}
+
 /// Reads a cluster's CA and refuses what cannot be rotated safely.
 async fn look(member: &Member, duration: Option<Duration>) -> Result<Looked, RotateCaError> {
     let context = || member.cluster.context.clone();
-    let certificates: Api<CertificateV1> = Api::namespaced(member.client().clone(), NAMESPACE);
-    let certificate = match certificates.get_opt(CA_SECRET).await.map_err(RequestError::from) {
-        Ok(Some(certificate)) if certificate.spec.secret_name == CA_SECRET => certificate,
-        Ok(_) => return Err(RotateCaError::NoCertificate),
-        // Without cert-manager its kinds are not known.
-        Err(error) if error.is_not_found() => return Err(RotateCaError::NoCertificate),
-        Err(source) => return Err(request(&format!("read Certificate {NAMESPACE}/{CA_SECRET}"), source)),
-    };
+    let certificate = certificate(member).await?;
     if let Some(asked) = duration {
         fits(&certificate, asked)?;
     }
@@ -279,3 +309,6 @@ async fn issuer_root(member: &Member, issuer: &CertificateIssuer) -> Option<Cert
     let data = secrets.get_opt(name).await.ok()??.data?;
     certificates(&data.get("tls.crt")?.0).into_iter().next_back()
 }
+
+#[cfg(test)]
+mod tests;
