@@ -3,6 +3,7 @@
 #![expect(clippy::doc_markdown, reason = "help texts are read in a terminal, without Markdown")]
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use spire_mesh::cli::{ConfirmArgs, KubeArgs, MeshArgs, OutputArgs, VerbosityArgs, WaitArgs};
@@ -56,6 +57,9 @@ Examples:
   kubectl mesh-install plan
   kubectl mesh-install render --to manifests/
 
+  # Replace the CA that istiod signs with, and see that nobody notices
+  kubectl mesh-install rotate-ca
+
   # Find out what is wrong and what to do about it
   kubectl mesh-install verify
 
@@ -94,6 +98,7 @@ Examples:
   kubectl mesh-install status
   kubectl mesh-install status -o json")]
     Status,
+    RotateCa(RotateCaArgs),
     Verify(VerifyArgs),
     RemoteSecret(RemoteSecretArgs),
     Demo(DemoArgs),
@@ -128,6 +133,34 @@ pub(crate) struct RenderArgs {
     /// Folder to write to, one file for each cluster; standard output without it
     #[arg(long, value_name = "FOLDER")]
     pub(crate) to: Option<PathBuf>,
+}
+
+/// Replace the CA that istiod signs with by the next one of the same root, while everything runs
+///
+/// For an istiod whose CA cert-manager issues (`istio.ca` in the mesh file). Has the next one issued, waits until istiod has taken it and
+/// presents it, and proves that nobody noticed: proxies are connected, their SVIDs are those of before, and no request was lost that was
+/// sent from all clusters meanwhile, where the demos sleep and helloworld run. Refuses what cannot be done safely, a change of the root
+/// above all. Interrupted, it goes on where it was. Without a name, all clusters, one after the other.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  kubectl mesh-install rotate-ca --dry-run
+  kubectl mesh-install rotate-ca foo-eks-cluster
+  kubectl mesh-install rotate-ca --duration 720h --yes --timeout 10m")]
+pub(crate) struct RotateCaArgs {
+    /// The cluster whose istiod gets the next CA
+    #[arg(value_name = "CLUSTER")]
+    pub(crate) cluster: Option<String>,
+    /// How long the next CA is valid, such as 720h; the mesh file has to say so too, or the next `up` sets it back
+    #[arg(long, value_name = "DURATION", value_parser = ca_duration)]
+    pub(crate) duration: Option<Duration>,
+    /// Change the root itself; always refused, with the reason in each cluster and what to do instead
+    #[arg(long, conflicts_with = "duration")]
+    pub(crate) root: bool,
+    #[command(flatten)]
+    pub(crate) confirm: ConfirmArgs,
+    #[command(flatten)]
+    pub(crate) wait: WaitArgs,
 }
 
 /// Find out what is wrong, why, and what to do about it
@@ -213,6 +246,19 @@ pub(crate) struct DemoArgs {
     pub(crate) confirm: ConfirmArgs,
     #[command(flatten)]
     pub(crate) wait: WaitArgs,
+}
+
+fn ca_duration(text: &str) -> Result<Duration, String> {
+    let duration =
+        humantime::parse_duration(text).map_err(|error| format!("{error}; write it as 720h or 30d"))?;
+    if duration < Duration::from_hours(1) {
+        return Err("cert-manager issues nothing for less than 1h".to_owned());
+    }
+    if duration > Duration::from_hours(10 * 365 * 24) {
+        Err("is longer than ten years".to_owned())
+    } else {
+        Ok(duration)
+    }
 }
 
 /// Remove what `up` and `demo` made

@@ -8,6 +8,7 @@ mod endpoints;
 mod plan;
 mod remote_secret;
 mod render;
+mod rotate_ca;
 mod run;
 mod status;
 mod up;

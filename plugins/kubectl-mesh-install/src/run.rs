@@ -4,7 +4,7 @@ use spire_mesh::command::Asked;
 use spire_mesh::entry::{Context, Failure, Outcome};
 
 use crate::cli::{Cli, UpArgs, Verb};
-use crate::{demo, down, endpoints, plan, remote_secret, render, status, up, verify};
+use crate::{demo, down, endpoints, plan, remote_secret, render, rotate_ca, status, up, verify};
 
 /// Runs the verb that was asked for, `up` where there is none.
 pub(crate) async fn run(cli: Cli, context: Context) -> Result<Outcome, Failure> {
@@ -27,6 +27,7 @@ pub(crate) async fn run(cli: Cli, context: Context) -> Result<Outcome, Failure> 
         Some(Verb::Endpoints) => endpoints::run(&asked).await,
         Some(Verb::Status) => status::run(&asked).await,
         Some(Verb::RemoteSecret(args)) => remote_secret::run(&asked, args).await,
+        Some(Verb::RotateCa(args)) => rotate_ca::run(&asked, &args).await,
         Some(Verb::Verify(args)) => verify::run(&asked, &args).await,
         Some(Verb::Demo(args)) => demo::run(&asked, args).await,
         Some(Verb::Down(args)) => down::run(&asked, args).await,

@@ -153,7 +153,7 @@ async fn presented(member: &Member, found: &FoundSpire) -> Read<Presented> {
     let need = Need::new("create", "", "pods/portforward", Some(&found.namespace));
     of_pod(member, &found.namespace, pod, endpoint.container_port).await.map_err(|error| match error {
         crate::spire::presented::PresentedError::Request(error) => Unread::request(&need, &error),
-        other => Unread::because(other.to_string()),
+        other => Unread::because(format!("the bundle endpoint: {other}")),
     })
 }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::{Api, ListParams};
@@ -19,13 +20,15 @@ use crate::report::one_line;
 /// How long one question may take.
 const DEADLINE: Duration = Duration::from_secs(20);
 /// Name of its container.
-const CONTAINER: &str = "discovery";
+pub(super) const CONTAINER: &str = "discovery";
 
 /// One pod of istiod.
 #[derive(Clone, Debug)]
 pub struct Istiod<'m> {
     member: &'m Member,
     target: ExecTarget,
+    /// When its container started.
+    pub started: Option<Timestamp>,
 }
 
 /// Why istiod could not be asked.
@@ -139,6 +142,7 @@ impl<'m> Istiod<'m> {
         let found: Vec<Self> = ready
             .map(|pod| Self {
                 member,
+                started: started(&pod),
                 target: ExecTarget {
                     namespace: NAMESPACE.to_owned(),
                     pod: pod.name_any(),
@@ -199,6 +203,19 @@ impl<'m> Istiod<'m> {
         Ok(String::from_utf8_lossy(&self.get("/version").await?).parse().ok())
     }
 
+    /// Returns the proxies that are connected to it, each as `POD.NAMESPACE`.
+    ///
+    /// # Errors
+    /// [`IstiodError`] when it does not answer.
+    pub async fn proxies(&self) -> Result<BTreeSet<String>, IstiodError> {
+        #[derive(Deserialize)]
+        struct Connected {
+            proxy: String,
+        }
+        let connected = self.ask::<Option<Vec<Connected>>>("/debug/syncz").await?.unwrap_or_default();
+        Ok(connected.into_iter().map(|connected| connected.proxy).collect())
+    }
+
     async fn ask<T: DeserializeOwned>(&self, path: &'static str) -> Result<T, IstiodError> {
         let answer = self.get(path).await?;
         serde_json::from_slice(&answer).map_err(|source| IstiodError::Answer { path, source })
@@ -241,6 +258,12 @@ fn is_ready(pod: &Pod) -> bool {
         && conditions
             .filter(|condition| condition.type_ == "Ready")
             .any(|condition| condition.status == "True")
+}
+
+fn started(pod: &Pod) -> Option<Timestamp> {
+    let mut statuses = pod.status.as_ref()?.container_statuses.iter().flatten();
+    let status = statuses.find(|status| status.name == CONTAINER)?;
+    status.state.as_ref()?.running.as_ref()?.started_at.as_ref().map(|time| time.0)
 }
 
 /// Reads the version from an image's tag, `…/pilot:1.31.0-distroless`; `None` where the tag is none.

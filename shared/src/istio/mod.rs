@@ -3,6 +3,7 @@
 //! `istioctl` turns the configuration into manifests, and these plugins apply them: so that a plan can be shown, a second run changes
 //! nothing, and everything can be found and taken away again.
 
+pub mod ca;
 pub mod config;
 pub mod demo;
 pub mod desired;

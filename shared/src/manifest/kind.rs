@@ -15,6 +15,8 @@ pub(super) enum Wave {
     Definitions,
     /// What workloads need to start.
     Settings,
+    /// What another controller makes settings of. Deleted before these, or it would make them again.
+    Orders,
     Workloads,
     /// Webhooks refuse objects until their workload answers.
     Webhooks,
@@ -67,6 +69,7 @@ kinds! {
     PodDisruptionBudget "policy/v1" "poddisruptionbudgets" namespaced Settings;
     CSIDriver "storage.k8s.io/v1" "csidrivers" cluster Settings;
     Service "v1" "services" namespaced Settings;
+    Certificate "cert-manager.io/v1" "certificates" namespaced Orders;
     StatefulSet "apps/v1" "statefulsets" namespaced Workloads;
     DaemonSet "apps/v1" "daemonsets" namespaced Workloads;
     Deployment "apps/v1" "deployments" namespaced Workloads;
@@ -142,7 +145,9 @@ impl Kind {
     /// Returns the plugin that alone makes objects of this kind; `None` where several do.
     pub(super) fn only_of(self) -> Option<Tool> {
         match self {
-            Self::HorizontalPodAutoscaler | Self::MutatingWebhookConfiguration => Some(Tool::MeshInstall),
+            Self::Certificate | Self::HorizontalPodAutoscaler | Self::MutatingWebhookConfiguration => {
+                Some(Tool::MeshInstall)
+            }
             _ if self.group().ends_with("istio.io") => Some(Tool::MeshInstall),
             _ if self.group() == "spire.spiffe.io" => Some(Tool::SpireFederate),
             _ => None,

@@ -19,6 +19,8 @@ pub(super) const ISSUER_GROUP: &str = "cert-manager.io";
 
 pub(super) const ISTIOCTL: &str = "istioctl";
 pub(super) const ISTIO_PROFILE: &str = "default";
+/// Sixty days: renewed after 45.
+pub(super) const ISTIO_CA_DURATION: &str = "1440h";
 
 /// An internal AWS network load balancer that sends to the pods.
 pub(super) const LOAD_BALANCER_ANNOTATIONS: [(&str, &str); 3] = [

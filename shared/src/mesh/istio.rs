@@ -7,10 +7,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::istio_ca::{self, IstioCaFile};
 use super::resolve::checked;
 use super::shape::{Findings, Where};
 use super::tree::{Path, Step};
-use super::{defaults, values};
+use super::{IstioCa, defaults, values};
 
 /// Keys of `values` and `meshConfig` that say who trusts whom and which cluster is which: they follow from the rest of the
 /// file, and another value breaks the mesh.
@@ -40,6 +41,8 @@ pub struct Istio {
     pub east_west_gateway: GatewayService,
     /// The gateway through which requests from outside the mesh come in; none where it is switched off.
     pub ingress_gateway: Option<GatewayService>,
+    /// Who signs for istiod.
+    pub ca: IstioCa,
     /// More of `meshConfig`.
     pub mesh_config: Map<String, Value>,
     /// More Helm values.
@@ -72,6 +75,9 @@ pub(super) struct IstioFile {
     pub(super) east_west_gateway: Option<GatewayFile>,
     /// The gateway through which requests from outside the mesh come in.
     pub(super) ingress_gateway: Option<IngressFile>,
+    /// Who signs the CA certificate that istiod signs with. Default: istiod itself. Workloads have their identity from SPIRE either
+    /// way.
+    pub(super) ca: Option<IstioCaFile>,
     /// More of Istio's `meshConfig`, such as `accessLogFile`. Trust domains are set from the rest of this file.
     pub(super) mesh_config: Option<Map<String, Value>>,
     /// More Helm values of Istio's charts, as under `values` of an `IstioOperator`.
@@ -108,7 +114,8 @@ pub(super) struct Layer<'a> {
 }
 
 impl Layer<'_> {
-    fn at(&self, keys: &[&str]) -> Path {
+    /// Returns the place of a key below this map.
+    pub(super) fn at(&self, keys: &[&str]) -> Path {
         self.path.iter().cloned().chain(keys.iter().map(|&key| Step::Key(key.to_owned()))).collect()
     }
 
@@ -151,6 +158,7 @@ pub(super) fn resolve(own: &Layer<'_>, defaults: &Layer<'_>, findings: &mut Find
         GatewayFile { load_balancer_class: file.load_balancer_class, annotations: file.annotations }
     };
     let ingress = gateway(own, defaults, "ingressGateway", ingress, findings);
+    let ca = istio_ca::resolve(own, defaults, findings);
     let enabled = |file: &IstioFile| file.ingress_gateway.as_ref().and_then(|gateway| gateway.enabled);
     let has_ingress = enabled(own.file).or_else(|| enabled(defaults.file)).unwrap_or(true);
     Some(Istio {
@@ -160,6 +168,7 @@ pub(super) fn resolve(own: &Layer<'_>, defaults: &Layer<'_>, findings: &mut Find
         profile: profile.unwrap_or_else(|| Some(defaults::ISTIO_PROFILE.to_owned()))?,
         east_west_gateway: east_west?,
         ingress_gateway: if has_ingress { Some(ingress?) } else { None },
+        ca: ca?,
         mesh_config: layered(own.file.mesh_config.as_ref(), defaults.file.mesh_config.as_ref()),
         values: layered(own.file.values.as_ref(), defaults.file.values.as_ref()),
     })

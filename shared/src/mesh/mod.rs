@@ -12,6 +12,7 @@ mod error;
 mod file;
 mod init;
 mod istio;
+mod istio_ca;
 mod model;
 mod resolve;
 mod shape;
@@ -30,12 +31,14 @@ pub use file::schema;
 pub use init::{NewCluster, NewClusterError, NewFileError, new_file};
 pub(crate) use istio::lay;
 pub use istio::{GatewayService, Istio};
+pub use istio_ca::{CaCertificate, IstioCa};
 pub use model::{
     BundleEndpoint, CertManagerIssuer, Cluster, EndpointUrl, ExistingSpire, Exposure, IssuerKind, KeyType,
     ManagedSpire, Mesh, Spire, SpireImages, Storage, UpstreamAuthority,
 };
 pub use text::{MeshText, ReplaceError};
 pub use values::EndpointUrlError;
+pub(crate) use values::short as duration_text;
 
 use crate::report::one_line;
 use tree::Node;

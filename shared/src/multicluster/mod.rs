@@ -4,11 +4,13 @@
 //! 2. [`preflight`] asks whether every cluster can take part, SPIRE first: sidecars without an identity do not start.
 //! 3. [`up`] applies on all clusters at the same time, gives every istiod access to every other cluster, and proves the result: what
 //!    istiod has read, whether the gateways are reached, whose identities are expected.
-//! 4. [`down`] takes it away in the opposite order.
+//! 4. [`rotate_ca()`] replaces istiod's CA while all of it runs.
+//! 5. [`down`] takes it away in the opposite order.
 //!
 //! Nothing here prints: what is being done goes to a [`Watch`](crate::watch::Watch).
 
 mod access;
+mod ca;
 pub mod checks;
 mod demo;
 mod error;
@@ -20,11 +22,13 @@ mod probe;
 mod prove;
 mod remove;
 mod repair;
+mod rotate_ca;
 mod status;
 mod step;
 mod up;
 
 pub use access::{RemoteSecretStatus, RotatedToken, age, half_rotated, remote_secret_list, rotate_token};
+pub use ca::CaError;
 pub use checks::{Repair, verify};
 pub use demo::{install_demo, installed_demo, plan_demo, remove_demo};
 pub use error::InstallError;
@@ -34,6 +38,10 @@ pub use preflight::{PreflightError, preflight};
 pub use probe::Way;
 pub use remove::{Removal, Removed, down, removal};
 pub use repair::repair;
+pub use rotate_ca::{
+    CaIssue, CaRotationPlan, Connected, Load, NextCaStep, RotateCaError, RotatedCa, Svids, ca_rotation_plan,
+    refuse_root_change, rotate_ca,
+};
 pub use status::{ClusterStatus, Counted, IstioStatus, MeshStatus, PairState, PairStatus, status};
 pub use step::Step;
 pub use up::{Installed, up};

@@ -8,10 +8,10 @@ use futures::future::try_join_all;
 use super::InstallError;
 use crate::fleet::{ClusterErrors, Member, each};
 use crate::istio::config::configuration;
-use crate::istio::desired;
 use crate::istio::istioctl::{Istioctl, IstioctlError};
 use crate::istio::remote::{ReaderToken, Slot, reader_tokens, remote_secret, remote_secret_key};
 use crate::istio::version::IstioVersion;
+use crate::istio::{ca, desired};
 use crate::manifest::{self, ClusterPlan, Later, MeshPlan, Object, Owner, Tool};
 use crate::mesh::{Cluster, EndpointUrl, Mesh};
 
@@ -55,7 +55,10 @@ pub async fn render(mesh: &Mesh) -> Result<Vec<Rendered>, IstioctlError> {
 async fn render_one(mesh: &Mesh, cluster: &Cluster, istioctl: &Istioctl) -> Result<Rendered, IstioctlError> {
     let version = istioctl.version();
     let generated = istioctl.generate(&configuration(mesh, cluster, version)).await?;
-    let objects = owner(mesh).stamped(desired::objects(cluster, generated));
+    let owner = owner(mesh);
+    let certificate = ca::certificate(cluster, &owner);
+    let objects = desired::objects(cluster, generated).into_iter().chain(certificate);
+    let objects = owner.stamped(objects.collect());
     Ok(Rendered { cluster: cluster.name.clone(), version, objects })
 }
 

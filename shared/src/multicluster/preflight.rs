@@ -9,7 +9,7 @@ use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 
 use super::plan::owner;
-use super::{ApiServers, Rendered};
+use super::{ApiServers, CaError, Rendered, ca};
 use crate::federation::{self, MeshStatus};
 use crate::fleet::{ClusterErrors, Member, Need, RequestError, each, missing};
 use crate::hint::Hint;
@@ -84,6 +84,9 @@ pub enum PreflightError {
         /// Its version.
         other: IstioVersion,
     },
+    /// istiod cannot have the CA that the mesh file names.
+    #[error(transparent)]
+    Ca(#[from] CaError),
     /// Other clusters cannot reach the API server at the address in the kubeconfig.
     #[error(
         "the istiods of the other clusters cannot reach its API server at {server}: that address is of this machine only"
@@ -111,7 +114,7 @@ pub enum PreflightError {
 }
 
 /// Lists rights by resource, so that each is named once.
-fn list(needs: &[Need]) -> String {
+pub(super) fn list(needs: &[Need]) -> String {
     let same =
         |a: &Need, b: &Need| (&a.group, &a.resource, &a.namespace) == (&b.group, &b.resource, &b.namespace);
     let texts = needs.chunk_by(same).filter_map(|needs| {
@@ -155,6 +158,7 @@ impl Hint for PreflightError {
                      service {name}"
                 )
             }
+            Self::Ca(error) => return error.hint(),
             Self::Request { .. } => return None,
         })
     }
@@ -181,7 +185,8 @@ pub async fn preflight(
             return Err(PreflightError::Loopback { server: address });
         }
         let looked = (existing(mesh, member, rendered), network(mesh, member), load_balancers(member));
-        try_join3(looked.0, looked.1, looked.2).await.map(drop)
+        try_join3(looked.0, looked.1, looked.2).await?;
+        Ok(ca::can_be_had(member).await?)
     })
     .await
     .into_all()
@@ -207,6 +212,7 @@ async fn rights(member: &Member, rendered: &[Rendered]) -> Result<(), PreflightE
         Need::new("list", "", "secrets", Some(NAMESPACE)),
         Need::new("create", "", "pods/exec", None),
     ]);
+    needs.extend(ca::needs(member));
     let missing = missing(member, &needs)
         .await
         .map_err(|source| PreflightError::Request { what: "your rights", source })?;

@@ -10,6 +10,8 @@ use crate::watch::{Ended, Stage};
 pub enum Step {
     /// Applying Istio's objects.
     Applying,
+    /// Waiting for istiod's CA.
+    WaitingForCa,
     /// Applying a demo's objects.
     ApplyingDemo(Demo),
     /// Waiting for the token with which other clusters read this one.
@@ -36,8 +38,19 @@ pub enum Step {
     DeletingToken,
     /// Starting istiod again.
     RestartingIstiod,
-    /// Reading the certificates and trust bundles of the gateways.
+    /// Reading the certificates and trust bundles of proxies.
     ReadingProxies,
+    /// Reading istiod's CA.
+    ReadingCa,
+    /// Having cert-manager issue istiod's next CA.
+    IssuingCa,
+    /// Waiting until istiod has taken its next CA.
+    WaitingForReload {
+        /// Pods of istiod that have.
+        done: usize,
+        /// All pods of istiod.
+        of: usize,
+    },
     /// Deleting objects.
     Deleting,
     /// Nothing is left to do; the text is the outcome in a few words.
@@ -60,6 +73,7 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Applying => f.write_str("applying Istio"),
+            Self::WaitingForCa => f.write_str("waiting for cert-manager to issue istiod's CA"),
             Self::ApplyingDemo(demo) => write!(f, "applying {demo}"),
             Self::WaitingForToken => f.write_str("waiting for the token that other clusters read it with"),
             Self::WaitingForPeers => f.write_str("waiting for the other clusters"),
@@ -74,8 +88,13 @@ impl fmt::Display for Step {
                 f.write_str("waiting until the other clusters read it with the new token")
             }
             Self::DeletingToken => f.write_str("deleting the old token"),
+            Self::ReadingProxies => f.write_str("reading the proxies' certificates and trust bundles"),
+            Self::ReadingCa => f.write_str("reading istiod's CA"),
+            Self::IssuingCa => f.write_str("having istiod's next CA issued"),
+            Self::WaitingForReload { done, of } => {
+                write!(f, "waiting until istiod has taken its next CA: {done} of {of} pods")
+            }
             Self::RestartingIstiod => f.write_str("starting istiod again"),
-            Self::ReadingProxies => f.write_str("reading the gateways' certificates and trust bundles"),
             Self::Deleting => f.write_str("deleting"),
             Self::Done(text) | Self::Failed(text) => f.write_str(text),
         }

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::Service;
 use kube::api::Api;
 
 use super::plan::{current, owner, remote_secrets};
-use super::{ApiServers, InstallError, Rendered, Step, prove};
+use super::{ApiServers, InstallError, Rendered, Step, ca, prove};
 use crate::fleet::{Member, Need, RequestError};
 use crate::istio::remote::{ReaderToken, Slot, reader_tokens};
 use crate::istio::{EAST_WEST_GATEWAY, EAST_WEST_PORT, INGRESS_GATEWAY, ISTIOD, NAMESPACE};
@@ -106,9 +106,18 @@ impl Run<'_> {
         if !self.plan.leaves_alone(member.name()) {
             self.step(member, &Step::Applying);
         }
-        let objects: Vec<Object> =
-            self.objects(member).filter(|object| !needs_istiod(object)).cloned().collect();
-        let mut applied = self.apply(member, &objects).await?;
+        let has_ca = self.objects(member).any(|object| object.key().kind == Kind::Certificate);
+        let is_first =
+            |object: &Object| has_ca && matches!(object.key().kind, Kind::Namespace | Kind::Certificate);
+        let objects = self.objects(member).filter(|object| !needs_istiod(object)).cloned();
+        let (first, objects): (Vec<Object>, Vec<Object>) = objects.partition(is_first);
+        let mut applied = self.apply(member, &first).await?;
+        if has_ca {
+            // istiod reads it when it starts, and one that starts without it signs with a CA of its own until its next start.
+            self.step(member, &Step::WaitingForCa);
+            ca::issued(member, self.deadline).await?;
+        }
+        applied.merge(self.apply(member, &objects).await?);
         let tokens = reader_tokens(member).await.map_err(|source| InstallError::Request {
             what: "the tokens of its readers".to_owned(),
             source,

@@ -1,4 +1,4 @@
-//! What a bundle endpoint presents in its TLS handshake, whoever it is.
+//! What a bundle endpoint, or another server, presents in its TLS handshake, whoever it is.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -41,10 +41,10 @@ pub enum PresentedError {
     #[error("cannot forward a port")]
     Request(#[from] RequestError),
     /// There was no handshake.
-    #[error("no TLS handshake with the bundle endpoint: {0}")]
+    #[error("no TLS handshake: {0}")]
     Handshake(String),
     /// The certificate does not parse.
-    #[error("the bundle endpoint presented no valid certificate: {0}")]
+    #[error("it presented no valid certificate: {0}")]
     Certificate(String),
 }
 
@@ -67,6 +67,12 @@ impl Presented {
         };
         let names = format!("subject {}, issuer {}", leaf.subject(), leaf.issuer());
         Ok(Self { chain, id, names })
+    }
+
+    /// Returns the certificates in DER, the endpoint's own first.
+    #[must_use]
+    pub fn certificates(&self) -> &[Vec<u8>] {
+        &self.chain
     }
 
     /// Returns the CA certificate with this subject key identifier (hexadecimal), where the endpoint presents it: a server whose CA
@@ -134,7 +140,7 @@ async fn handshake(stream: impl AsyncRead + AsyncWrite + Unpin) -> Result<Presen
         .dangerous()
         .with_custom_certificate_verifier(Arc::clone(&witness) as Arc<dyn ServerCertVerifier>)
         .with_no_client_auth();
-    // A bundle endpoint takes no notice of the name.
+    // Neither a bundle endpoint nor istiod takes notice of the name.
     let name = ServerName::try_from("bundle-endpoint.invalid").map_err(|error| failed(error.to_string()))?;
     let connected = timeout(DEADLINE, TlsConnector::from(Arc::new(config)).connect(name, stream)).await;
     let seen = std::mem::take(&mut *witness.seen.lock().unwrap_or_else(PoisonError::into_inner));

@@ -143,3 +143,22 @@ fn istio_has_defaults_and_a_clusters_own_keys_win_at_every_depth() {
     assert_eq!(mesh.clusters[0].network, "vpc-1");
     insta::assert_debug_snapshot!(mesh.clusters[0].istio);
 }
+
+#[test]
+fn istiods_ca_is_layered_key_by_key_and_renewed_in_the_last_quarter_of_its_life() {
+    let mesh = parse(&format!(
+        "{HEAD}  istio: {{ca: {{certManager: {{issuer: istio-ca}}, renewBefore: 240h}}}}\n  clusters:\n    - {{name: foo, trustDomain: foo.com}}\n    \
+         - name: bar\n      trustDomain: bar.com\n      istio: {{ca: {{certManager: {{kind: ClusterIssuer, group: pki.example.com}}, duration: 720h}}}}\n"
+    ));
+    let ca = |cluster: &Cluster| match &cluster.istio.ca {
+        IstioCa::CertManager(ca) => ca.clone(),
+        IstioCa::SelfSigned => panic!("it has an issuer"),
+    };
+    let (foo, bar) = (ca(&mesh.clusters[0]), ca(&mesh.clusters[1]));
+    assert_eq!((foo.duration, foo.renew_before), (Duration::from_hours(1440), Duration::from_hours(240)));
+    assert_eq!((bar.duration, bar.renew_before), (Duration::from_hours(720), Duration::from_hours(240)));
+    assert_eq!((foo.issuer.kind, bar.issuer.kind), (IssuerKind::Issuer, IssuerKind::ClusterIssuer));
+    assert_eq!((foo.issuer.namespace.as_str(), bar.issuer.name.as_str()), ("istio-system", "istio-ca"));
+    let short = parse(&format!("{HEAD}  istio: {{ca: {{certManager: {{issuer: a}}}}}}\n{TWO}"));
+    assert_eq!(ca(&short.clusters[0]).renew_before, Duration::from_hours(360));
+}

@@ -277,3 +277,17 @@ fn every_wrong_image_of_a_demo_is_reported_at_its_place() {
         |                                                       ^
     ");
 }
+
+#[test]
+fn what_is_wrong_with_istiods_ca_is_said_at_its_place() {
+    let with = |ca: &str| refused(&format!("{HEAD}  istio: {{ca: {ca}}}\n{TWO}"));
+    let refusals = [
+        with("{}"),
+        with("{duration: 720h}"),
+        with("{certManager: {}}"),
+        with("{certManager: {issuer: 'a b', kind: Issuers}, duration: 10m, renewBefore: 1m}"),
+        with("{certManager: {issuer: a}, duration: 240h, renewBefore: 240h}"),
+        with("{certManager: {issuer: a, namespace: b}, renewBefor: 5m}"),
+    ];
+    insta::assert_snapshot!(refusals.join("\n\n"));
+}

@@ -1,0 +1,24 @@
+//! Comparing CA certificates.
+
+use crate::trust::svid::Certificate;
+
+/// Reads all certificates of a PEM text, and leaves out what is none.
+pub(crate) fn certificates(text: &[u8]) -> Vec<Certificate> {
+    let blocks = pem::parse_many(text).unwrap_or_default();
+    let ders = blocks.into_iter().filter(|block| block.tag() == "CERTIFICATE");
+    ders.filter_map(|block| Certificate::from_der(block.into_contents()).ok()).collect()
+}
+
+/// Tells whether a certificate claims that `ca` signed it: by the identifiers of the keys where both have one, else by name.
+pub(crate) fn is_signed_by(certificate: &Certificate, ca: &Certificate) -> bool {
+    match (&certificate.authority_key_id, &ca.subject_key_id) {
+        (Some(signer), Some(key)) => signer == key,
+        _ => certificate.issuer == ca.subject,
+    }
+}
+
+/// Tells whether two lists hold the same certificates, in whatever order.
+pub(crate) fn same(one: &[Certificate], other: &[Certificate]) -> bool {
+    let within = |some: &[Certificate], all: &[Certificate]| some.iter().all(|held| all.contains(held));
+    within(one, other) && within(other, one)
+}

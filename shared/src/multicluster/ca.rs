@@ -1,0 +1,223 @@
+//! istiod's CA where cert-manager issues it: whether it can be had, and that it is there before istiod starts.
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::Api;
+
+use crate::fleet::{Member, Need, RequestError};
+use crate::hint::Hint;
+use crate::istio::ca::{
+    CA_SECRET, CertificateV1, ROOT_CONFIG_MAP, SecretError, certificates, read_secret, same,
+};
+use crate::istio::{ISTIOD, NAMESPACE};
+use crate::manifest::wait::until;
+use crate::manifest::{Deadline, Poll, WaitError};
+use crate::mesh::{CaCertificate, IstioCa};
+use crate::spire::ReadError;
+use crate::spire::upstream::{IssuerRef, IssuerState, issuer};
+use crate::trust::svid::Certificate;
+
+/// Why istiod cannot have the CA that the mesh file names. Nothing has been changed.
+#[derive(Debug, thiserror::Error)]
+pub enum CaError {
+    /// cert-manager is not there.
+    #[error(
+        "the API server knows no {} of {}: cert-manager is not installed, or not what has this issuer", .0.kind, .0.group
+    )]
+    NoCertManager(Box<IssuerRef>),
+    /// The issuer is not there.
+    #[error("{issuer} does not exist, so nobody would sign istiod's CA certificate")]
+    NoIssuer {
+        /// The issuer of the mesh file.
+        issuer: Box<IssuerRef>,
+        /// Kubeconfig context of the cluster.
+        context: String,
+    },
+    /// The issuer does not sign.
+    #[error("{issuer} is not ready, so nobody would sign istiod's CA certificate: {why}")]
+    IssuerNotReady {
+        /// The issuer of the mesh file.
+        issuer: Box<IssuerRef>,
+        /// What it says of itself.
+        why: String,
+        /// Kubeconfig context of the cluster.
+        context: String,
+    },
+    /// Somebody has given istiod a CA by hand.
+    #[error(
+        "Secret {NAMESPACE}/{CA_SECRET} is there already, and not of cert-manager's Certificate {CA_SECRET}"
+    )]
+    ForeignSecret {
+        /// Kubeconfig context of the cluster.
+        context: String,
+    },
+    /// istiod runs, and its root is another one.
+    #[error(
+        "istiod runs with the root {root} already, and not with that of Secret {CA_SECRET}: it would go over to it with whichever start \
+         comes next, and with it every proxy at the same moment"
+    )]
+    OtherRoot {
+        /// Subject and serial number of the root that proxies have.
+        root: String,
+        /// Kubeconfig context of the cluster.
+        context: String,
+    },
+    /// The Secret cannot be used.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// The issuer could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// Something could not be read from the API server.
+    #[error("cannot read {what}")]
+    Request {
+        /// What was to be read.
+        what: String,
+        /// What the API server said.
+        source: RequestError,
+    },
+}
+
+impl Hint for CaError {
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::NoCertManager(issuer) => format!(
+                "install it, or see what there is: kubectl api-resources --api-group={}",
+                issuer.group
+            ),
+            Self::NoIssuer { issuer, context } => format!(
+                "make it, or name another one as istio.ca in the mesh file; see what there is: kubectl --context {context} -n {} get {}.{}",
+                issuer.namespace,
+                issuer.plural(),
+                issuer.group
+            ),
+            Self::IssuerNotReady { issuer, context, .. } => {
+                format!("kubectl --context {context} {}", issuer.describe())
+            }
+            Self::ForeignSecret { context } => format!(
+                "leave istio.ca out of the mesh file to go on with it; see whose it is: kubectl --context {context} -n {NAMESPACE} describe \
+                 secret {CA_SECRET}"
+            ),
+            Self::OtherRoot { .. } => {
+                "leave istio.ca out of the mesh file to go on as it is; for another root take Istio away and bring it up again, while no \
+                 pod needs it: kubectl mesh-install down, then kubectl mesh-install up"
+                    .to_owned()
+            }
+            Self::Read(error) => return error.hint(),
+            Self::Secret(_) | Self::Request { .. } => return None,
+        })
+    }
+}
+
+/// Returns the rights that it takes to look at what has to be there.
+pub(super) fn needs(member: &Member) -> Vec<Need> {
+    let IstioCa::CertManager(CaCertificate { issuer, .. }) = &member.cluster.istio.ca else {
+        return Vec::new();
+    };
+    vec![
+        IssuerRef::from(issuer).need(),
+        Need::new("get", "", "configmaps", Some(NAMESPACE)),
+        Need::new("get", "apps", "deployments", Some(NAMESPACE)),
+    ]
+}
+
+/// Checks that the issuer of the mesh file can sign, and that istiod does not run with another root.
+pub(super) async fn can_be_had(member: &Member) -> Result<(), CaError> {
+    let IstioCa::CertManager(wanted) = &member.cluster.istio.ca else { return Ok(()) };
+    let context = || member.cluster.context.clone();
+    let wanted = Box::new(IssuerRef::from(&wanted.issuer));
+    match issuer(member, &wanted).await?.state {
+        IssuerState::Ready => {}
+        IssuerState::UnknownKind => return Err(CaError::NoCertManager(wanted)),
+        IssuerState::Absent => return Err(CaError::NoIssuer { issuer: wanted, context: context() }),
+        IssuerState::NotReady(why) => {
+            return Err(CaError::IssuerNotReady { issuer: wanted, why, context: context() });
+        }
+    }
+    let running = running_roots(member).await?;
+    let secret = match read_secret(member).await {
+        // cert-manager is still at it, or its issuer gives no root, which is waited for.
+        Err(SecretError::Incomplete(_)) if running.is_empty() => None,
+        secret => secret?,
+    };
+    if secret.as_ref().is_some_and(|secret| secret.certificate.as_deref() != Some(CA_SECRET)) {
+        return Err(CaError::ForeignSecret { context: context() });
+    }
+    let roots = secret.map(|secret| secret.roots).unwrap_or_default();
+    match running.first() {
+        Some(root) if !same(&running, &roots) => Err(CaError::OtherRoot {
+            root: format!("{} ({})", root.subject, root.serial),
+            context: context(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Returns the roots that istiod gives to proxies; none where there is no istiod.
+async fn running_roots(member: &Member) -> Result<Vec<Certificate>, CaError> {
+    let unread =
+        |what: &str, error: kube::Error| CaError::Request { what: what.to_owned(), source: error.into() };
+    let deployments: Api<Deployment> = Api::namespaced(member.client().clone(), NAMESPACE);
+    let istiod = deployments.get_metadata_opt(ISTIOD).await;
+    if istiod.map_err(|error| unread("Deployment istiod", error))?.is_none() {
+        return Ok(Vec::new());
+    }
+    let maps: Api<ConfigMap> = Api::namespaced(member.client().clone(), NAMESPACE);
+    let map = maps.get_opt(ROOT_CONFIG_MAP).await.map_err(|error| unread(ROOT_CONFIG_MAP, error))?;
+    let text = map.and_then(|map| map.data?.remove("root-cert.pem")).unwrap_or_default();
+    Ok(certificates(text.as_bytes()))
+}
+
+/// Waits until the CA certificate is issued and the Secret complete.
+pub(super) async fn issued(member: &Member, deadline: Deadline<'_>) -> Result<(), WaitError> {
+    let certificates: Api<CertificateV1> = Api::namespaced(member.client().clone(), NAMESPACE);
+    until(deadline, "cert-manager to issue istiod's CA", || async {
+        let certificate = match certificates.get_opt(CA_SECRET).await.map_err(RequestError::from) {
+            Ok(Some(certificate)) => certificate,
+            Ok(None) => return Poll::Pending(format!("there is no Certificate {CA_SECRET}")),
+            Err(error) => return error.into(),
+        };
+        if !certificate.is_ready() {
+            return Poll::Pending(certificate.says());
+        }
+        match read_secret(member).await {
+            Ok(Some(_)) => Poll::Ready(()),
+            Ok(None) => Poll::Pending(format!("there is no Secret {CA_SECRET}")),
+            Err(SecretError::Request(error)) => error.into(),
+            // Not every issuer knows its root, and istiod does not start without one.
+            Err(error @ SecretError::Incomplete("ca.crt")) => {
+                Poll::Never(format!("{error}: this issuer does not say which root it signs with"))
+            }
+            Err(error) => Poll::Pending(error.to_string()),
+        }
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mesh::{CertManagerIssuer, IssuerKind};
+
+    #[test]
+    fn what_keeps_istiod_from_its_ca_is_said_with_what_to_do() {
+        let issuer = || {
+            Box::new(IssuerRef::from(&CertManagerIssuer {
+                name: "istio-ca".to_owned(),
+                kind: IssuerKind::Issuer,
+                group: "cert-manager.io".to_owned(),
+                namespace: NAMESPACE.to_owned(),
+            }))
+        };
+        let context = || "foo".to_owned();
+        let errors = [
+            CaError::NoCertManager(issuer()),
+            CaError::NoIssuer { issuer: issuer(), context: context() },
+            CaError::IssuerNotReady { issuer: issuer(), why: "ErrGetKeyPair".to_owned(), context: context() },
+            CaError::ForeignSecret { context: context() },
+            CaError::OtherRoot { root: "O=foo.com (4e29)".to_owned(), context: context() },
+        ];
+        let told = errors.map(|error| format!("{error}\n  hint: {}", error.hint().unwrap_or_default()));
+        insta::assert_snapshot!(told.join("\n"));
+    }
+}

@@ -1,0 +1,207 @@
+//! One rotation, step by step.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use kube::api::{Api, Patch, PatchParams};
+use serde_json::json;
+
+use super::report::NextCaStep;
+use super::{Looked, RotateCaError, has_duration, request};
+use crate::fleet::{Cause, Member, RequestError};
+use crate::istio::NAMESPACE;
+use crate::istio::ca::{
+    CA_SECRET, CaSecret, CaState, CaUnread, CertificateV1, SeenCa, observe, read_secret, same,
+};
+use crate::istio::istiod::{Istiod, IstiodError};
+use crate::manifest::wait::until;
+use crate::manifest::{Deadline, Poll, Tool};
+use crate::mesh::duration_text;
+use crate::multicluster::Step;
+use crate::watch::Watch;
+
+/// How long changing the duration alone may take to make cert-manager issue.
+const NOTICED: Duration = Duration::from_secs(10);
+
+pub(super) struct Rotation<'r> {
+    pub(super) member: &'r Member,
+    pub(super) deadline: Deadline<'r>,
+    pub(super) watch: &'r dyn Watch<Step>,
+}
+
+impl Rotation<'_> {
+    /// Has the next CA issued and follows it until every pod of istiod presents a certificate of it.
+    pub(super) async fn run(
+        &self,
+        before: &Looked,
+        duration: Option<Duration>,
+    ) -> Result<(CertificateV1, CaSecret), RotateCaError> {
+        let (certificate, secret) = match before.next {
+            NextCaStep::AwaitReload => (before.certificate.clone(), before.secret.clone()),
+            NextCaStep::Issue | NextCaStep::AwaitIssue => {
+                self.step(&Step::IssuingCa);
+                if before.next == NextCaStep::Issue {
+                    self.trigger(&before.certificate, duration).await?;
+                }
+                let certificate = self.issued(&before.certificate).await?;
+                (certificate, self.filled(before).await?)
+            }
+        };
+        self.taken(&before.seen, before.next == NextCaStep::AwaitReload).await?;
+        Ok((certificate, secret))
+    }
+
+    fn certificates(&self) -> Api<CertificateV1> {
+        Api::namespaced(self.member.client().clone(), NAMESPACE)
+    }
+
+    /// Makes cert-manager issue the next CA: by another duration, which it notices by itself, or as `cmctl renew` does.
+    async fn trigger(&self, before: &CertificateV1, duration: Option<Duration>) -> Result<(), RotateCaError> {
+        let what = format!("change Certificate {NAMESPACE}/{CA_SECRET}");
+        if let Some(duration) = duration.filter(|asked| !has_duration(before, *asked)) {
+            let patch = Patch::Merge(json!({ "spec": { "duration": duration_text(duration) } }));
+            let changed = self.certificates().patch(CA_SECRET, &params(), &patch).await;
+            changed.map_err(|error| request(&what, error.into()))?;
+            let begun = Instant::now();
+            while begun.elapsed() < NOTICED {
+                let now =
+                    self.certificates().get(CA_SECRET).await.map_err(|error| request(&what, error.into()))?;
+                if now.is_issuing() || now.revision() > before.revision() {
+                    return Ok(());
+                }
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+        }
+        let renewed = until(self.deadline, "cert-manager to be told to issue istiod's CA", || async {
+            let now = match self.certificates().get(CA_SECRET).await.map_err(RequestError::from) {
+                Ok(now) => now,
+                Err(error) => return error.into(),
+            };
+            if now.is_issuing() || now.revision() > before.revision() {
+                return Poll::Ready(Ok(()));
+            }
+            let patch = Patch::Merge(now.renewal(Timestamp::now()));
+            let status = self.certificates().patch_status(CA_SECRET, &params(), &patch).await;
+            match status.map_err(RequestError::from) {
+                Ok(_) => Poll::Ready(Ok(())),
+                // Somebody has changed it in between.
+                Err(error) if error.cause() == Cause::Conflict => Poll::Pending(error.to_string()),
+                Err(error) if error.is_transient() => Poll::Pending(error.to_string()),
+                Err(source) => Poll::Ready(Err(request(&what, source))),
+            }
+        });
+        renewed.await?
+    }
+
+    /// Waits until cert-manager has issued the next one.
+    async fn issued(&self, before: &CertificateV1) -> Result<CertificateV1, RotateCaError> {
+        let issued = until(self.deadline, "cert-manager to issue istiod's next CA", || async {
+            match self.certificates().get(CA_SECRET).await.map_err(RequestError::from) {
+                Ok(now) if now.revision() > before.revision() && now.is_ready() && !now.is_issuing() => {
+                    Poll::Ready(now)
+                }
+                Ok(now) if now.failures() > before.failures() => Poll::Never(now.says()),
+                Ok(now) => Poll::Pending(now.says()),
+                Err(error) => error.into(),
+            }
+        });
+        Ok(issued.await?)
+    }
+
+    /// Waits until the next CA is in the Secret, and makes sure that its root is the same.
+    async fn filled(&self, before: &Looked) -> Result<CaSecret, RotateCaError> {
+        let filled = until(self.deadline, "the next CA to be in Secret cacerts", || async {
+            match read_secret(self.member).await {
+                Ok(Some(now)) if now.ca != before.secret.ca => Poll::Ready(now),
+                Ok(_) => Poll::Pending("it still holds the CA before".to_owned()),
+                Err(error) => Poll::Pending(error.to_string()),
+            }
+        });
+        let now = filled.await?;
+        if same(&now.roots, before.trusted()) {
+            return Ok(now);
+        }
+        Err(RotateCaError::RootChanged { context: self.context() })
+    }
+
+    /// Waits until every pod of istiod has said that it has the next CA, and presents a certificate of it.
+    async fn taken(&self, before: &SeenCa, was_behind: bool) -> Result<(), RotateCaError> {
+        // Stamps of one kubelet: no other clock is asked.
+        let reloaded = |pod: &str| before.istiods.iter().find(|istiod| istiod.pod == pod)?.log.reloaded;
+        let what = "istiod to take its next CA, which the kubelet passes on within two minutes";
+        let taken = until(self.deadline, what, || async {
+            let seen = match observe(self.member).await {
+                Ok(seen) => seen,
+                Err(error) if error.may_pass() => return Poll::Pending(error.to_string()),
+                Err(error) => return Poll::Ready(Err(Box::new(error).into())),
+            };
+            for istiod in &seen.istiods {
+                if let Some(error) = self.refusal(before, istiod) {
+                    return Poll::Ready(Err(error));
+                }
+            }
+            let has_said = |pod: &str, said: Option<Timestamp>| was_behind || said > reloaded(pod);
+            let waiting = seen.istiods.iter().find(|istiod| !has_said(&istiod.pod, istiod.log.reloaded));
+            let done =
+                seen.istiods.iter().filter(|istiod| has_said(&istiod.pod, istiod.log.reloaded)).count();
+            self.step(&Step::WaitingForReload { done, of: seen.istiods.len() });
+            match (waiting, seen.state()) {
+                (Some(istiod), _) => Poll::Pending(format!("{} has not reloaded it", istiod.pod)),
+                (None, CaState::InForce) => Poll::Ready(Ok(())),
+                (None, state) => Poll::Pending(state.to_string()),
+            }
+        });
+        taken.await?
+    }
+
+    /// Returns why a pod of istiod does not take the next CA, where it has said so since.
+    fn refusal(&self, before: &SeenCa, now: &crate::istio::ca::SeenIstiod) -> Option<RotateCaError> {
+        let then = before.istiods.iter().find(|istiod| istiod.pod == now.pod).map(|istiod| &istiod.log);
+        if now.log.refused_root > then.and_then(|log| log.refused_root) {
+            return Some(RotateCaError::RootChanged { context: self.context() });
+        }
+        let failed = |at: &(Timestamp, String)| at.0;
+        let (at, why) = now.log.failed.as_ref()?;
+        let is_new =
+            Some(*at) > then.and_then(|log| log.failed.as_ref().map(failed)) && Some(*at) > now.log.reloaded;
+        is_new.then(|| RotateCaError::NotTaken {
+            pod: now.pod.clone(),
+            why: why.clone(),
+            context: self.context(),
+        })
+    }
+
+    /// Lists the proxies that are connected to any pod of istiod.
+    pub(super) async fn connected(&self) -> Result<BTreeSet<String>, IstiodError> {
+        let mut connected = BTreeSet::new();
+        for istiod in Istiod::find(self.member).await? {
+            connected.extend(istiod.proxies().await?);
+        }
+        Ok(connected)
+    }
+
+    /// Waits until as many proxies are connected as before, and returns how many are.
+    pub(super) async fn reconnected(&self, before: usize) -> Result<usize, RotateCaError> {
+        let connected = until(self.deadline, "the proxies to be connected to istiod", || async {
+            match self.connected().await {
+                Ok(now) if now.len() >= before => Poll::Ready(now.len()),
+                Ok(now) => Poll::Pending(format!("{} of {before} are", now.len())),
+                Err(error) => Poll::Pending(CaUnread::from(error).to_string()),
+            }
+        });
+        Ok(connected.await?)
+    }
+
+    fn context(&self) -> String {
+        self.member.cluster.context.clone()
+    }
+
+    fn step(&self, step: &Step) {
+        self.watch.step(self.member.name(), step);
+    }
+}
+
+fn params() -> PatchParams {
+    PatchParams { field_manager: Some(Tool::MeshInstall.name().to_owned()), ..PatchParams::default() }
+}

@@ -1,0 +1,86 @@
+use serde_json::json;
+
+use super::*;
+use crate::hint::Hint;
+use crate::istio::ca::SecretError;
+
+fn told(error: &RotateCaError) -> String {
+    format!("{error}\n  hint: {}", error.hint().unwrap_or_default())
+}
+
+fn certificate(duration: Option<&str>, renew_before: Option<&str>) -> CertificateV1 {
+    serde_json::from_value(json!({
+        "apiVersion": "cert-manager.io/v1", "kind": "Certificate",
+        "metadata": {"name": "cacerts", "namespace": "istio-system"},
+        "spec": {"secretName": "cacerts", "duration": duration, "renewBefore": renew_before, "issuerRef": {"name": "istio-ca"}},
+    }))
+    .unwrap()
+}
+
+#[test]
+fn every_refusal_has_a_reason_and_says_what_to_do() {
+    let context = || "foo".to_owned();
+    let errors = [
+        RotateCaError::MissingRights(vec![Need::new(
+            "patch",
+            "cert-manager.io",
+            "certificates",
+            Some(NAMESPACE),
+        )]),
+        RotateCaError::NoCertificate,
+        RotateCaError::Root { multiroot: false },
+        RotateCaError::Root { multiroot: true },
+        RotateCaError::NotIssued { why: "Issuing certificate".to_owned(), context: context() },
+        RotateCaError::Unfit {
+            state: CaState::StartedBefore { pod: "istiod-1".to_owned() },
+            context: context(),
+        },
+        RotateCaError::IssuerHasOtherRoot {
+            issuer: "Issuer istio-ca".to_owned(),
+            found: "CN=root (02)".to_owned(),
+            trusted: "CN=root (01)".to_owned(),
+        },
+        RotateCaError::TooShort { asked: Duration::from_hours(300), renew_before: "360h0m0s".to_owned() },
+        RotateCaError::RootChanged { context: context() },
+        RotateCaError::NotTaken {
+            pod: "istiod-1".to_owned(),
+            why: "Failed to update new Plug-in CA certs: x".to_owned(),
+            context: context(),
+        },
+        SecretError::Incomplete("ca.crt").into(),
+    ];
+    insta::assert_snapshot!(errors.each_ref().map(told).join("\n"));
+}
+
+#[test]
+fn a_duration_is_compared_as_a_time_and_has_to_be_longer_than_the_renewal() {
+    let hours = Duration::from_hours;
+    let usual = certificate(Some("1440h0m0s"), Some("360h0m0s"));
+    assert!(has_duration(&usual, hours(1440)) && !has_duration(&usual, hours(720)));
+    assert!(!has_duration(&certificate(None, None), hours(2160)));
+    assert!(fits(&usual, hours(720)).is_ok() && fits(&usual, hours(360)).is_err());
+    assert!(fits(&certificate(None, None), hours(2)).is_ok());
+}
+
+#[test]
+fn multi_root_is_read_as_istiod_reads_it() {
+    let with = |value: &str| {
+        serde_json::from_value::<Deployment>(json!({"spec": {"selector": {}, "template": {"spec": {"containers": [
+            {"name": "discovery", "env": [{"name": "A", "value": "true"}, {"name": "ISTIO_MULTIROOT_MESH", "value": value}]},
+        ]}}}}))
+        .unwrap()
+    };
+    assert!(has_multiroot(&with("true")) && has_multiroot(&with("1")));
+    assert!(!has_multiroot(&with("false")) && !has_multiroot(&Deployment::default()));
+}
+
+#[test]
+fn an_issuer_without_a_kind_is_an_issuer() {
+    let issuer = |kind: Option<&str>| CertificateIssuer {
+        name: "istio-ca".to_owned(),
+        kind: kind.map(str::to_owned),
+        group: None,
+    };
+    assert_eq!(issuer_name(&issuer(None)), "Issuer istio-ca");
+    assert_eq!(issuer_name(&issuer(Some("ClusterIssuer"))), "ClusterIssuer istio-ca");
+}
