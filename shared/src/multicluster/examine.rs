@@ -21,6 +21,7 @@ use crate::envoy::{CONTAINER, Proxy, ProxySecrets};
 use crate::federation::observed::{Read, Unread};
 use crate::federation::{self};
 use crate::fleet::{Member, Need, RequestError};
+use crate::istio::ca::SeenCa;
 use crate::istio::istiod::{Istiod, KnownCluster, image_version};
 use crate::istio::remote::{FoundRemoteSecret, found_remote_secrets, reader_tokens};
 use crate::istio::{EAST_WEST_GATEWAY, INGRESS_GATEWAY, ISTIOD, NAMESPACE, NETWORK_LABEL};
@@ -60,6 +61,7 @@ async fn see(member: &Member, members: &[Member]) -> Seen {
         peer_authentications,
         injection,
         pods,
+        ca,
     ) = futures::join!(
         workloads(member),
         istiods(member),
@@ -70,6 +72,7 @@ async fn see(member: &Member, members: &[Member]) -> Seen {
         peer_authentications(member),
         injection(member),
         meshed_pods(member),
+        ca(member),
     );
     let proxies = match pods {
         Ok(pods) => Ok(proxies(member, &pods).await),
@@ -85,6 +88,7 @@ async fn see(member: &Member, members: &[Member]) -> Seen {
         token_made,
         peer_authentications,
         injection,
+        ca,
         proxies,
         outbound,
     }
@@ -173,6 +177,10 @@ async fn istiods(member: &Member) -> Read<Vec<SeenIstiod>> {
         }
     }))
     .await)
+}
+
+async fn ca(member: &Member) -> Read<SeenCa> {
+    Box::pin(crate::istio::ca::observe(member)).await.map_err(|error| Unread::error(&error))
 }
 
 async fn network(member: &Member) -> Read<Option<String>> {

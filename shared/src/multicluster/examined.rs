@@ -9,6 +9,7 @@ use super::probe::Way;
 use crate::envoy::{InboundRules, OutboundRules, ProxySecrets};
 use crate::federation::examined as spire;
 use crate::federation::observed::Read;
+use crate::istio::ca::SeenCa;
 use crate::istio::istiod::{KnownCluster, NetworkGateway, ServiceIdentities};
 use crate::istio::remote::FoundRemoteSecret;
 use crate::istio::version::IstioVersion;
@@ -44,6 +45,8 @@ pub struct Seen {
     pub peer_authentications: Read<Vec<SeenPeerAuthentication>>,
     /// How sidecars get SPIRE's socket.
     pub injection: Read<SeenInjection>,
+    /// istiod's CA.
+    pub ca: Read<SeenCa>,
     /// All pods with a proxy.
     pub proxies: Read<Vec<SeenProxy>>,
     /// Whom one of the sidecars accepts as servers, with the pod's name; `None` where there is no sidecar.

@@ -8,6 +8,7 @@ use futures::future::join_all;
 use super::examine::{self, ProxyIdentity};
 use super::probe::{Way, way};
 use super::up::{Ready, Run};
+use super::repair::restart_istiod;
 use super::{InstallError, Step};
 use crate::envoy::Issuer;
 use crate::fleet::Member;
@@ -19,6 +20,8 @@ use crate::trust::TrustDomain;
 
 /// How long a new way through a load balancer may take to let something through.
 const WAY_WITHIN: Duration = Duration::from_mins(2);
+/// How often istiod is started again until it has read the other clusters' trust domains in time.
+const MOST_RESTARTS: usize = 3;
 /// How long SPIRE may take to serve a new proxy: its agents look every five seconds.
 const PROXIES_WITHIN: Duration = Duration::from_secs(40);
 
@@ -42,7 +45,7 @@ pub(super) async fn prove(run: &Run<'_>, own: &Ready<'_>, ready: &[Ready<'_>]) -
     let tried = join_all(other_networks.map(|peer| reached(run, own, peer))).await;
     errors.extend(tried.into_iter().filter_map(Result::err));
     run.step(own.member, &Step::ComparingIdentities);
-    if let Err(error) = identities(run, own).await {
+    if let Err(error) = identities(run, own, &peers).await {
         errors.push(error);
     }
     run.step(own.member, &Step::ReadingProxies);
@@ -169,19 +172,35 @@ async fn reached(run: &Run<'_>, own: &Ready<'_>, peer: &Ready<'_>) -> Result<(),
 ///
 /// istiod reads a cluster's trust domain from that cluster, and where the answer comes a moment too late, it takes the workloads for those
 /// of its own domain, for ever: seen after 3 of 37 starts. Istio's retries hide it as long as there are local pods.
-async fn identities(run: &Run<'_>, own: &Ready<'_>) -> Result<(), InstallError> {
+async fn identities(run: &Run<'_>, own: &Ready<'_>, peers: &[&Ready<'_>]) -> Result<(), InstallError> {
+    let mut wrong = wrong_in(run, own).await?;
+    for _ in 0..MOST_RESTARTS {
+        if wrong.is_none() {
+            break;
+        }
+        run.step(own.member, &Step::RestartingIstiod);
+        restart_istiod(own.member, run.deadline).await?;
+        synced(run, own, peers).await?;
+        wrong = wrong_in(run, own).await?;
+    }
+    match wrong {
+        None => Ok(()),
+        Some(wrong) => Err(InstallError::WrongIdentities {
+            peer: wrong.cluster,
+            service: wrong.service,
+            found: wrong.found,
+            context: own.member.cluster.context.clone(),
+        }),
+    }
+}
+
+async fn wrong_in(run: &Run<'_>, own: &Ready<'_>) -> Result<Option<WrongIdentity>, InstallError> {
     for istiod in Istiod::find(own.member).await? {
-        let expected = istiod.identities().await?;
-        if let Some(wrong) = wrong_identity(&run.mesh.clusters, &expected) {
-            return Err(InstallError::WrongIdentities {
-                peer: wrong.cluster,
-                service: wrong.service,
-                found: wrong.found,
-                context: own.member.cluster.context.clone(),
-            });
+        if let Some(wrong) = wrong_identity(&run.mesh.clusters, &istiod.identities().await?) {
+            return Ok(Some(wrong));
         }
     }
-    Ok(())
+    Ok(None)
 }
 
 /// Identities that istiod expects, of another trust domain than that of the cluster.

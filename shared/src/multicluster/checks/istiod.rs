@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::{Findings, Reached, UP, of_each};
 use crate::check::{Fault, Finding};
+use crate::istio::ca::CaState;
 use crate::istio::version::IstioVersion;
 use crate::istio::{EAST_WEST_GATEWAY, INGRESS_GATEWAY, ISTIOD, NAMESPACE, NETWORK_LABEL};
 use crate::multicluster::examined::{Examined, SeenIstiod};
@@ -268,6 +269,28 @@ pub(super) fn gateways(examined: &Examined) -> Findings {
                 let cause = "other networks have no address at which they could come in";
                 Finding::fail(own.scope(), Fault::new(cause, describe).seen(reason.as_str()))
             }
+        }]
+    })
+}
+
+/// Holds the CA that istiod signs with against the one in its Secret.
+pub(super) fn authority(examined: &Examined) -> Findings {
+    of_each(examined, |own| {
+        let seen = match &own.seen.ca {
+            Ok(seen) => seen,
+            Err(unread) => return vec![Finding::skip(own.scope(), &unread.why)],
+        };
+        let state = seen.state();
+        let fault = || {
+            let hint = state.hint(&own.cluster.context).unwrap_or_default();
+            let presented = seen.istiods.iter().filter_map(|istiod| Some((istiod, istiod.presented.first()?)));
+            let fault = Fault::new(state.to_string(), hint);
+            presented.fold(fault, |fault, (istiod, leaf)| fault.seen(format!("{} presents a certificate of {}", istiod.pod, leaf.issuer)))
+        };
+        vec![match &state {
+            CaState::SelfSigned | CaState::InForce => Finding::pass(own.scope(), state.to_string()),
+            CaState::Behind { .. } => Finding::warn(own.scope(), fault()),
+            CaState::StartedBefore { .. } | CaState::OtherRoot { .. } => Finding::fail(own.scope(), fault()),
         }]
     })
 }

@@ -34,13 +34,19 @@ const ENDPOINT_IDENTITIES: CheckId = CheckId("endpoint-identities");
 const PROXY_IDENTITY: CheckId = CheckId("proxy-identity");
 
 /// Every check on Istio.
-pub const CATALOGUE: [Check<Examined, Repair>; 17] = [
+pub const CATALOGUE: [Check<Examined, Repair>; 18] = [
     Check { id: ISTIOD_READY, title: "istiod answers", needs: &[REACHABLE], run: istiod::ready },
     Check {
         id: CheckId("istio-versions"),
         title: "the versions of Istio work together",
         needs: &[ISTIOD_READY],
         run: istiod::versions,
+    },
+    Check {
+        id: CheckId("istiod-ca"),
+        title: "istiod signs with the CA that it is to have",
+        needs: &[ISTIOD_READY],
+        run: istiod::authority,
     },
     Check {
         id: MESH_CONFIG,
