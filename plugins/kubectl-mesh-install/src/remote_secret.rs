@@ -43,10 +43,13 @@ async fn rotate(asked: &Asked, args: &RotateSecretArgs) -> Result<Outcome, Failu
     let servers = by_cluster(&addresses(&mesh, &Kubeconfig::read(&asked.kube)?).await?);
     let names: Vec<&str> = chosen.iter().map(|member| member.name()).collect();
     if args.confirm.dry_run {
-        asked.printer.note(&format!("the tokens with which {} is read would be replaced", names.join(", ")));
+        asked.printer.note(&format!(
+            "the tokens with which the other clusters read {} would be replaced",
+            names.join(", ")
+        ));
         return Ok(Outcome::Done);
     }
-    let question = format!("Replace the tokens with which {} is read?", names.join(", "));
+    let question = format!("Replace the tokens with which the other clusters read {}?", names.join(", "));
     if !asked.printer.confirm(&question, args.confirm.yes).await? {
         asked.printer.note("nothing was changed");
         return Ok(Outcome::Done);

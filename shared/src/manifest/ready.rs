@@ -16,20 +16,24 @@ struct Rollout {
     wanted: i32,
     updated: i32,
     ready: i32,
+    /// Pods of an older version that still run.
+    outdated: i32,
     selector: LabelSelector,
 }
 
 impl Rollout {
     fn is_done(&self) -> bool {
-        self.observed && self.updated >= self.wanted && self.ready >= self.wanted
+        self.observed && self.updated >= self.wanted && self.ready >= self.wanted && self.outdated <= 0
     }
 
     fn text(&self) -> String {
-        let Self { wanted, updated, ready, .. } = self;
+        let Self { wanted, updated, ready, outdated, .. } = self;
         if !self.observed {
             "its controller has not seen it yet".to_owned()
         } else if updated < wanted {
             format!("{updated} of {wanted} pods updated, {ready} ready")
+        } else if *outdated > 0 {
+            format!("{outdated} pods of the version before still run")
         } else {
             format!("{ready} of {wanted} pods ready")
         }
@@ -77,6 +81,7 @@ pub async fn stateful_set_ready(
             wanted: spec.replicas.unwrap_or(1),
             updated: if current { status.replicas } else { status.updated_replicas.unwrap_or(0) },
             ready: status.ready_replicas.unwrap_or(0),
+            outdated: 0,
             selector: spec.selector,
         };
         rollout.poll(client, namespace, ("StatefulSet", name)).await
@@ -109,6 +114,8 @@ pub async fn deployment_ready(
             wanted: spec.replicas.unwrap_or(1),
             updated: status.updated_replicas.unwrap_or(0),
             ready: status.available_replicas.unwrap_or(0),
+            // Those that are ready are counted together, old and new.
+            outdated: status.replicas.unwrap_or(0) - status.updated_replicas.unwrap_or(0),
             selector: spec.selector,
         };
         rollout.poll(client, namespace, ("Deployment", name)).await
@@ -145,6 +152,7 @@ pub async fn daemon_set_ready(
             wanted: status.desired_number_scheduled,
             updated: status.updated_number_scheduled.unwrap_or(0),
             ready: status.number_ready,
+            outdated: 0,
             selector: spec.selector,
         };
         rollout.poll(client, namespace, ("DaemonSet", name)).await

@@ -209,14 +209,20 @@ async fn remote_secrets(member: &Member, members: &[Member]) -> Read<Vec<SeenRem
     .await)
 }
 
-/// Asks every cluster of the mesh whether the tokens are its own: that of another one tells which it was made for.
+/// Finds the clusters of the mesh that a remote secret's tokens belong to: by comparing them with the tokens that each cluster has, and by
+/// asking the cluster that the secret names. No other one is shown a token.
 async fn accepted_by(found: &FoundRemoteSecret, members: &[Member]) -> BTreeMap<String, Read<Vec<String>>> {
     let usable = found.clusters.iter().filter_map(|(cluster, access)| Some((cluster, access.as_ref().ok()?)));
     let asked = usable.map(|(cluster, access)| async move {
         let answers = join_all(members.iter().map(|member| async move {
-            let need = Need::new("create", "authentication.k8s.io", "tokenreviews", None);
-            let accepted =
-                access.is_accepted_by(member).await.map_err(|error| Unread::request(&need, &error))?;
+            let accepted = if member.name() == cluster {
+                let need = Need::new("create", "authentication.k8s.io", "tokenreviews", None);
+                access.is_accepted_by(member).await.map_err(|error| Unread::request(&need, &error))?
+            } else {
+                let need = Need::new("list", "", "secrets", Some(NAMESPACE));
+                let tokens = reader_tokens(member).await.map_err(|error| Unread::request(&need, &error))?;
+                tokens.iter().any(|token| access.is_with(token))
+            };
             Ok(accepted.then(|| member.name().to_owned()))
         }))
         .await;

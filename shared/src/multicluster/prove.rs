@@ -7,8 +7,8 @@ use futures::future::join_all;
 
 use super::examine::{self, ProxyIdentity};
 use super::probe::{Way, way};
-use super::up::{Ready, Run};
 use super::repair::restart_istiod;
+use super::up::{Ready, Run};
 use super::{InstallError, Step};
 use crate::envoy::Issuer;
 use crate::fleet::Member;

@@ -283,9 +283,12 @@ pub(super) fn authority(examined: &Examined) -> Findings {
         let state = seen.state();
         let fault = || {
             let hint = state.hint(&own.cluster.context).unwrap_or_default();
-            let presented = seen.istiods.iter().filter_map(|istiod| Some((istiod, istiod.presented.first()?)));
+            let presented =
+                seen.istiods.iter().filter_map(|istiod| Some((istiod, istiod.presented.first()?)));
             let fault = Fault::new(state.to_string(), hint);
-            presented.fold(fault, |fault, (istiod, leaf)| fault.seen(format!("{} presents a certificate of {}", istiod.pod, leaf.issuer)))
+            presented.fold(fault, |fault, (istiod, leaf)| {
+                fault.seen(format!("{} presents a certificate of {}", istiod.pod, leaf.issuer))
+            })
         };
         vec![match &state {
             CaState::SelfSigned | CaState::InForce => Finding::pass(own.scope(), state.to_string()),
