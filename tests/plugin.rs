@@ -1,0 +1,138 @@
+//! A built plugin as its users run it, for the tests of what it says about itself. Each plugin's `tests/help.rs` has this as a
+//! module.
+//!
+//! Each run is in a folder of its own, with a kubeconfig that does not exist: none can reach a cluster.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use tempfile::TempDir;
+
+pub(crate) const MESH: &str = "\
+apiVersion: spire-mesh/v1alpha1
+kind: Mesh
+metadata: {name: example}
+spec:
+  clusters:
+    - {name: foo-eks-cluster, trustDomain: foo.com}
+    - {name: bar-eks-cluster, trustDomain: bar.com}
+";
+
+/// Texts with commands to copy, besides the help texts.
+const DOCS: [&str; 6] = [
+    "README.md",
+    "docs/spire-federate.md",
+    "docs/mesh-install.md",
+    "docs/checks.md",
+    "docs/mesh-file.md",
+    "docs/security.md",
+];
+
+/// What a run of a plugin came to.
+pub(crate) struct Run {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+/// A plugin.
+pub(crate) struct Plugin {
+    /// The file to run.
+    pub(crate) program: &'static str,
+    /// How its users call it: `kubectl spire-federate`.
+    pub(crate) name: &'static str,
+    /// All verbs, each with the one that it stands behind.
+    pub(crate) verbs: &'static [&'static [&'static str]],
+}
+
+impl Plugin {
+    /// Runs it in a folder, as it runs where nobody watches: no terminal, no colour, lines of 100 columns. Programs are looked for
+    /// in the folder only.
+    pub(crate) fn run_in(&self, folder: &Path, arguments: &[&str]) -> Run {
+        let output = Command::new(self.program)
+            .args(arguments)
+            .current_dir(folder)
+            .env_clear()
+            .envs([("COLUMNS", "100"), ("NO_COLOR", "1"), ("TERM", "dumb")])
+            .env("HOME", folder)
+            .env("PATH", folder)
+            .env("KUBECONFIG", folder.join("no-kubeconfig"))
+            .stdin(Stdio::null())
+            .output()
+            .expect("the plugin starts");
+        let text = |bytes: Vec<u8>| {
+            String::from_utf8(bytes)
+                .expect("it writes text")
+                .replace(&folder.display().to_string(), "[folder]")
+        };
+        Run { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
+
+    /// Runs it in an empty folder, or in one with this mesh file.
+    fn run(&self, mesh: Option<&str>, arguments: &[&str]) -> Run {
+        let folder = TempDir::new().expect("a folder");
+        if let Some(text) = mesh {
+            fs::write(folder.path().join("spire-mesh.yaml"), text).expect("a mesh file");
+        }
+        self.run_in(folder.path(), arguments)
+    }
+
+    /// Returns the help of the plugin and of each verb, with a name for each: `help`, `help_up`.
+    pub(crate) fn helps(&self) -> Vec<(String, String)> {
+        let all = std::iter::once(&[] as &[&str]).chain(self.verbs.iter().copied());
+        all.map(|verb| {
+            let run = self.run(None, &[verb, &["--help"]].concat());
+            assert_eq!((run.code, run.stderr.as_str()), (Some(0), ""), "{verb:?}");
+            ([&["help"], verb].concat().join("_"), run.stdout)
+        })
+        .collect()
+    }
+
+    /// Writes a run as one text, for snapshots.
+    pub(crate) fn told(&self, mesh: Option<&str>, arguments: &[&str]) -> String {
+        let Run { code, stdout, stderr } = self.run(mesh, arguments);
+        let code = code.map_or_else(|| "none".to_owned(), |code| code.to_string());
+        format!("exit code: {code}\n--- stdout\n{stdout}--- stderr\n{stderr}")
+    }
+
+    /// Takes the commands out of a text: lines that start with the plugin's name, after a prompt or not, without comments.
+    fn commands<'t>(&self, text: &'t str) -> Vec<&'t str> {
+        text.lines()
+            .map(|line| line.trim().trim_start_matches("$ "))
+            .filter(|line| {
+                line.strip_prefix(self.name).is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
+            })
+            .map(|line| line.split(" #").next().unwrap_or(line).trim())
+            .collect()
+    }
+
+    /// Runs each command in help and documentation as it stands, in a folder that `prepare` fills for its arguments. Without a
+    /// kubeconfig it ends at the latest where it would connect; `verify` then has found that no cluster answers.
+    pub(crate) fn takes_every_documented_command(&self, prepare: impl Fn(&Path, &[&str])) {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let mut texts = self.helps();
+        texts.extend(
+            DOCS.map(|name| (name.to_owned(), fs::read_to_string(root.join(name)).expect("documentation"))),
+        );
+        for (name, text) in &texts {
+            for command in self.commands(text) {
+                let arguments: Vec<&str> = command.split_whitespace().skip(2).collect();
+                let folder = TempDir::new().expect("a folder");
+                prepare(folder.path(), &arguments);
+                let run = self.run_in(folder.path(), &arguments);
+                assert!(
+                    matches!(run.code, Some(0 | 1 | 3)),
+                    "{name}: {command}\n{:?}\n{}",
+                    run.code,
+                    run.stderr
+                );
+            }
+        }
+        let found = |name: &str| {
+            let text = texts.iter().find(|(known, _)| known == name).map(|(_, text)| text.as_str());
+            self.commands(text.unwrap_or_default()).len()
+        };
+        assert!(found("help") >= 5 && found("README.md") >= 3, "the commands are found");
+    }
+}
