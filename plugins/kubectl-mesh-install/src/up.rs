@@ -1,5 +1,7 @@
 //! `up`, and the bare command: Istio on every cluster, connected and proven.
 
+use std::collections::BTreeMap;
+
 use spire_mesh::command::{Asked, PlanReport, Shown, summary};
 use spire_mesh::entry::{Failure, Outcome};
 use spire_mesh::manifest::{Deadline, MeshPlan};
@@ -7,6 +9,7 @@ use spire_mesh::multicluster::{self, InstallError};
 
 use crate::cli::UpArgs;
 use crate::plan::{Prepared, prepare};
+use crate::status::{StatusReport, problems};
 
 pub(crate) async fn run(asked: &Asked, args: UpArgs) -> Result<Outcome, Failure> {
     let deadline = Deadline::after(args.wait.timeout);
@@ -35,7 +38,13 @@ pub(crate) async fn run(asked: &Asked, args: UpArgs) -> Result<Outcome, Failure>
             errors.into_iter().map(move |error| (cluster.clone(), failure(error)))
         })
         .collect();
-    if failed.is_empty() { Ok(Outcome::Done) } else { Err(Failure::clusters(members.len(), failed)) }
+    let status = multicluster::status(mesh, members, &BTreeMap::new()).await;
+    asked.printer.report(&StatusReport(&status))?;
+    if !failed.is_empty() {
+        return Err(Failure::clusters(members.len(), failed));
+    }
+    problems(&asked.printer, &status, &BTreeMap::new());
+    Ok(if status.is_healthy() { Outcome::Done } else { Outcome::Findings })
 }
 
 /// Prints what would be done.

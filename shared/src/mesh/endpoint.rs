@@ -41,7 +41,7 @@ pub(super) struct EndpointFile {
     /// The address, `https://host:port`.
     #[schemars(regex(pattern = "^https://"))]
     pub(super) server: Option<String>,
-    /// The cluster as EKS knows it: AWS is asked for address and CA.
+    /// The cluster as EKS knows it: AWS is asked for the address.
     pub(super) eks: Option<EksFile>,
 }
 

@@ -10,6 +10,8 @@ mod server;
 mod upstream;
 mod workloads;
 
+pub(crate) use server::missing_rights;
+
 use std::fmt;
 
 use super::examined::{Details, Examined};

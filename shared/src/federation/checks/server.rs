@@ -36,25 +36,23 @@ pub(super) fn reachable(examined: &Examined) -> Findings {
 /// Names every right that something could not be read without.
 pub(super) fn rights(examined: &Examined) -> Findings {
     of_each(examined, |reached| {
-        let mut needs: Vec<Need> = unread(examined, &reached)
-            .into_iter()
-            .filter_map(|unread| unread.need.map(|need| *need))
-            .collect();
-        needs.sort();
-        needs.dedup();
-        let Some(first) = needs.first() else {
-            return vec![Finding::pass(reached.scope(), "everything could be read")];
-        };
-        let namespace = first.namespace.as_ref().map(|name| format!(" -n {name}")).unwrap_or_default();
-        let group = if first.group.is_empty() { String::new() } else { format!(".{}", first.group) };
-        let check =
-            format!("{} auth can-i {} {}{group}{namespace}", reached.kubectl(), first.verb, first.resource);
-        let mut fault = Fault::new("rights are missing, so not everything can be checked", check);
-        for need in &needs {
-            fault = fault.seen(format!("you may not {need}"));
-        }
-        vec![Finding::warn(reached.scope(), fault)]
+        vec![missing_rights(reached.scope(), &reached.kubectl(), &unread(examined, &reached))]
     })
+}
+
+/// Names the rights for lack of which something could not be read. `kubectl` begins a command for the cluster.
+pub(crate) fn missing_rights<R>(scope: Scope, kubectl: &str, unread: &[Unread]) -> Finding<R> {
+    let mut needs: Vec<&Need> = unread.iter().filter_map(|unread| unread.need.as_deref()).collect();
+    needs.sort();
+    needs.dedup();
+    let Some(first) = needs.first() else {
+        return Finding::pass(scope, "everything could be read");
+    };
+    let namespace = first.namespace.as_ref().map(|name| format!(" -n {name}")).unwrap_or_default();
+    let group = if first.group.is_empty() { String::new() } else { format!(".{}", first.group) };
+    let check = format!("{kubectl} auth can-i {} {}{group}{namespace}", first.verb, first.resource);
+    let fault = Fault::new("rights are missing, so not everything can be checked", check);
+    Finding::warn(scope, needs.iter().fold(fault, |fault, need| fault.seen(format!("you may not {need}"))))
 }
 
 /// Gathers what could not be read of a cluster.

@@ -4,6 +4,8 @@ use serde_json::Value;
 
 use super::{Findings, Reached, UP, of_each};
 use crate::check::{Fault, Finding};
+use crate::federation::checks::missing_rights;
+use crate::federation::observed::Unread;
 use crate::istio::ca::CaState;
 use crate::istio::version::IstioVersion;
 use crate::istio::{EAST_WEST_GATEWAY, INGRESS_GATEWAY, ISTIOD, NAMESPACE, NETWORK_LABEL};
@@ -13,6 +15,30 @@ use crate::trust::TrustDomain;
 
 /// The template that gives sidecars SPIRE's socket.
 const TEMPLATE: &str = "spire";
+
+/// Names the rights for lack of which something of Istio could not be read.
+pub(super) fn rights(examined: &Examined) -> Findings {
+    of_each(examined, |own| {
+        let seen = own.seen;
+        let proxies = seen.proxies.as_ref().ok().into_iter().flatten();
+        let parts = [
+            seen.workloads.as_ref().err(),
+            seen.istiods.as_ref().err(),
+            seen.network.as_ref().err(),
+            seen.gateway.as_ref().err(),
+            seen.remote_secrets.as_ref().err(),
+            seen.token_made.as_ref().err(),
+            seen.peer_authentications.as_ref().err(),
+            seen.injection.as_ref().err(),
+            seen.ca.as_ref().err(),
+            seen.proxies.as_ref().err(),
+        ];
+        let of_proxies =
+            proxies.flat_map(|proxy| [proxy.secrets.as_ref().err(), proxy.inbound.as_ref().err()]);
+        let unread: Vec<Unread> = parts.into_iter().chain(of_proxies).flatten().cloned().collect();
+        vec![missing_rights(own.scope(), &own.kubectl(), &unread)]
+    })
+}
 
 pub(super) fn ready(examined: &Examined) -> Findings {
     of_each(examined, |own| {

@@ -34,7 +34,13 @@ const ENDPOINT_IDENTITIES: CheckId = CheckId("endpoint-identities");
 const PROXY_IDENTITY: CheckId = CheckId("proxy-identity");
 
 /// Every check on Istio.
-pub const CATALOGUE: [Check<Examined, Repair>; 18] = [
+pub const CATALOGUE: [Check<Examined, Repair>; 19] = [
+    Check {
+        id: CheckId("istio-rights"),
+        title: "you may read what is checked of Istio",
+        needs: &[REACHABLE],
+        run: istiod::rights,
+    },
     Check { id: ISTIOD_READY, title: "istiod answers", needs: &[REACHABLE], run: istiod::ready },
     Check {
         id: CheckId("istio-versions"),
