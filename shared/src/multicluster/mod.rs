@@ -20,6 +20,7 @@ mod plan;
 mod preflight;
 mod probe;
 mod prove;
+mod proxies;
 mod remove;
 mod repair;
 mod rotate_ca;

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use futures::future::join_all;
 
-use super::examine::{self, ProxyIdentity};
 use super::probe::{Way, way};
+use super::proxies::{ProxyIdentity, proxy_secrets};
 use super::repair::restart_istiod;
 use super::up::{Ready, Run};
 use super::{InstallError, Step};
@@ -59,7 +59,7 @@ pub(super) async fn prove(run: &Run<'_>, own: &Ready<'_>, ready: &[Ready<'_>]) -
 async fn proxies(run: &Run<'_>, own: &Ready<'_>) -> Result<(), InstallError> {
     let proven =
         until(run.deadline.at_most(PROXIES_WITHIN), "the proxies' certificates and bundles", || async {
-            match examine::proxy_secrets(own.member).await {
+            match proxy_secrets(own.member).await {
                 Ok(proxies) => match proxies.iter().find_map(|proxy| lack(run.mesh, own.member, proxy)) {
                     Some((pod, problem)) => Poll::Pending(format!("{pod}: {problem}")),
                     None => Poll::Ready(()),
