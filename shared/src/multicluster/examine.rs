@@ -337,3 +337,34 @@ async fn ways(
 pub(super) fn unread(need: &Need, error: kube::Error) -> Unread {
     Unread::request(need, &RequestError::from(error))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn node(version: &str) -> Node {
+        serde_json::from_value(json!({"metadata": {"name": "n"}, "status": {"nodeInfo": {
+            "kubeletVersion": version, "architecture": "", "bootID": "", "containerRuntimeVersion": "", "kernelVersion": "",
+            "kubeProxyVersion": "", "machineID": "", "operatingSystem": "", "osImage": "", "systemUUID": ""}}}))
+        .expect("a node")
+    }
+
+    fn istiod(variable: &str) -> Deployment {
+        serde_json::from_value(json!({"spec": {"selector": {}, "template": {"spec": {"containers": [
+            {"name": "discovery", "env": [{"name": "ENABLE_NATIVE_SIDECARS", "value": variable}]}]}}}}))
+        .expect("a deployment")
+    }
+
+    #[test]
+    fn sidecars_are_init_containers_where_every_kubelet_knows_them_or_istiod_was_told() {
+        assert!(native(None, &[node("v1.33.0"), node("v1.34.2-eks-1")]).0);
+        let (is_native, why) = native(None, &[node("v1.34.0"), node("v1.32.9")]);
+        assert!(!is_native);
+        assert_eq!(why, "the kubelet of n is of v1.32.9");
+        assert!(!native(Some(&istiod("false")), &[node("v1.34.0")]).0);
+        assert!(native(Some(&istiod("true")), &[node("v1.30.0")]).0);
+        assert!(native(Some(&istiod("")), &[node("v1.34.0")]).0);
+    }
+}

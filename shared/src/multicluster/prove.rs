@@ -233,3 +233,30 @@ pub(super) fn wrong_identity(
     }
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::istio::istiod::ServiceIdentities;
+
+    #[test]
+    fn an_identity_of_another_trust_domain_than_its_clusters_is_found() {
+        let clusters = [Cluster::example("foo", "foo.com"), Cluster::example("bar", "bar.com")];
+        let expected = |of_bar: &str| -> ServiceIdentities {
+            let set = |text: &str| [text.to_owned()].into();
+            let by_cluster = [
+                ("foo".to_owned(), set("spiffe://foo.com/ns/a/sa/a")),
+                ("bar".to_owned(), set(of_bar)),
+                // Of a cluster that the mesh does not have, nothing is expected.
+                ("baz".to_owned(), set("spiffe://foo.com/ns/a/sa/a")),
+            ];
+            [("a.a.svc.cluster.local".to_owned(), by_cluster.into())].into()
+        };
+        assert_eq!(wrong_identity(&clusters, &expected("spiffe://bar.com/ns/a/sa/a")), None);
+        let wrong = wrong_identity(&clusters, &expected("spiffe://foo.com/ns/a/sa/a")).expect("it is wrong");
+        assert_eq!((wrong.cluster.as_str(), wrong.service.as_str()), ("bar", "a.a.svc.cluster.local"));
+        assert_eq!(wrong.found, ["spiffe://foo.com/ns/a/sa/a"]);
+        // A domain whose name begins like another's is another one.
+        assert!(wrong_identity(&clusters, &expected("spiffe://bar.com.evil/ns/a/sa/a")).is_some());
+    }
+}

@@ -323,3 +323,21 @@ pub(super) fn authority(examined: &Examined) -> Findings {
         }]
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn trust_domains_are_admitted_by_certificates_and_by_aliases() {
+        let config = json!({
+            "trustDomain": "foo.com",
+            "caCertificates": [{"trustDomains": ["bar.com", "baz.com"]}, {"pem": "x"}],
+            "trustDomainAliases": ["bar.com", "\u{1b}[31m"],
+        });
+        assert_eq!(admitted(&config), ["bar.com", "baz.com"]);
+        assert_eq!(admitted(&json!({})), [""; 0]);
+    }
+}

@@ -61,3 +61,30 @@ fn weaknesses(rule: &SeenPeerAuthentication, is_of_mesh: bool) -> Vec<String> {
     let ports = rule.ports.iter().filter(|(_, mode)| is_weak(mode));
     all.into_iter().chain(ports.map(|(port, mode)| format!("port {port} {mode}"))).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rule(mode: &str, ports: &[(&str, &str)]) -> SeenPeerAuthentication {
+        SeenPeerAuthentication {
+            namespace: "shop".to_owned(),
+            name: "weak".to_owned(),
+            selects: false,
+            mode: mode.to_owned(),
+            ports: ports.iter().map(|(port, mode)| ((*port).to_owned(), (*mode).to_owned())).collect(),
+        }
+    }
+
+    #[test]
+    fn only_modes_that_let_plaintext_in_are_weak() {
+        assert_eq!(weaknesses(&rule("STRICT", &[]), false), [""; 0]);
+        assert_eq!(weaknesses(&rule("UNSET", &[("8080", "STRICT")]), false), [""; 0]);
+        assert_eq!(
+            weaknesses(&rule("PERMISSIVE", &[("9000", "DISABLE")]), false),
+            ["mode PERMISSIVE", "port 9000 DISABLE"]
+        );
+        // Of the rule for the whole mesh the mode is another finding.
+        assert_eq!(weaknesses(&rule("PERMISSIVE", &[]), true), [""; 0]);
+    }
+}
