@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use spire_mesh::check::Verification;
-use spire_mesh::command::{Asked, Reached, Shown, VerifyReport, counted};
+use spire_mesh::command::{Asked, Reached, Repairs, Shown, conclude};
 use spire_mesh::entry::{Failure, Outcome};
 use spire_mesh::federation::{self, Repair};
 use spire_mesh::manifest::Deadline;
@@ -12,10 +12,11 @@ use crate::cli::VerifyArgs;
 
 pub(crate) async fn run(asked: &Asked, args: &VerifyArgs) -> Result<Outcome, Failure> {
     let deadline = Deadline::after(args.wait.timeout);
+    let asked_for = if args.fix { Repairs::Asked } else { Repairs::NotAsked };
     let reached = asked.reach().await?;
     let verification = look(&reached).await;
     if !args.fix || verification.repairs().is_empty() {
-        return conclude(asked, &verification, args);
+        return conclude(asked, &verification, asked_for);
     }
     let repairs = federation::merged(verification.repairs());
     for repair in &repairs {
@@ -23,7 +24,7 @@ pub(crate) async fn run(asked: &Asked, args: &VerifyArgs) -> Result<Outcome, Fai
     }
     if !asked.printer.confirm("Repair this?", args.yes).await? {
         asked.printer.note("nothing was repaired");
-        return conclude(asked, &verification, args);
+        return conclude(asked, &verification, asked_for);
     }
     let failed = {
         let shown = Shown::of(&asked.printer, &reached.members);
@@ -33,27 +34,11 @@ pub(crate) async fn run(asked: &Asked, args: &VerifyArgs) -> Result<Outcome, Fai
         asked.printer.warn(&format!("{cluster}: not repaired: {error}"));
     }
     asked.printer.note("verifying once more");
-    conclude(asked, &look(&reached).await, args)
+    conclude(asked, &look(&reached).await, asked_for)
 }
 
 async fn look(reached: &Reached) -> Verification<Repair> {
     let reasons: BTreeMap<String, String> =
         reached.unreachable.iter().map(|(cluster, failure)| (cluster.clone(), failure.one_line())).collect();
     federation::verify(&federation::examine(&reached.mesh, &reached.members, &reasons).await)
-}
-
-fn conclude(
-    asked: &Asked,
-    verification: &Verification<Repair>,
-    args: &VerifyArgs,
-) -> Result<Outcome, Failure> {
-    asked.printer.report(&VerifyReport::of(verification))?;
-    asked.printer.note(&counted(verification));
-    if verification.is_healthy() {
-        return Ok(Outcome::Done);
-    }
-    if !args.fix && !verification.repairs().is_empty() {
-        asked.printer.hint("some of it can be repaired safely: kubectl spire-federate verify --fix");
-    }
-    Ok(Outcome::Findings)
 }

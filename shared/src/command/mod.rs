@@ -11,4 +11,4 @@ pub use connect::{Asked, Reached, named};
 pub use plan::{PlanReport, each_cluster, refuse_foreign, summary};
 pub use render::write_manifests;
 pub use shown::Shown;
-pub use verify::{VerifyReport, counted};
+pub use verify::{Repairs, VerifyReport, conclude};

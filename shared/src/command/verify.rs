@@ -4,20 +4,45 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::Asked;
 use crate::check::{CheckResult, Status, Verification};
+use crate::entry::{Failure, Outcome};
 use crate::report::{Cell, Report, Table};
 
-/// Says in one line what a verification came to.
-#[must_use]
-pub fn counted<R: Clone + fmt::Display>(verification: &Verification<R>) -> String {
+/// Whether repairs were asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repairs {
+    /// `--fix`.
+    Asked,
+    /// Not yet: they may be hinted at.
+    NotAsked,
+}
+
+/// Prints a verification, and says in one line what it came to.
+///
+/// # Errors
+/// When it cannot be printed.
+pub fn conclude<R: Clone + fmt::Display>(
+    asked: &Asked,
+    verification: &Verification<R>,
+    repairs: Repairs,
+) -> Result<Outcome, Failure> {
+    asked.printer.report(&VerifyReport::of(verification))?;
     let count = |status| verification.count(status);
-    format!(
+    asked.printer.note(&format!(
         "{} passed, {} failed, {} warnings, {} skipped",
         count(Status::Pass),
         count(Status::Fail),
         count(Status::Warn),
         count(Status::Skip)
-    )
+    ));
+    if verification.is_healthy() {
+        return Ok(Outcome::Done);
+    }
+    if repairs == Repairs::NotAsked && !verification.repairs().is_empty() {
+        asked.printer.hint(&format!("some of it can be repaired safely: {} verify --fix", asked.plugin));
+    }
+    Ok(Outcome::Findings)
 }
 
 /// What `verify` prints. The shape of its JSON is a promise.
