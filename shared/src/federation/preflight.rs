@@ -14,7 +14,7 @@ use kube::{Resource, ResourceExt};
 pub use removal::{preflight_down, preflight_removal};
 
 use super::locate::look;
-use crate::fleet::{ClusterErrors, Member, Need, RequestError, each, missing};
+use crate::fleet::{ClusterErrors, Member, Need, RequestError, ask_for, each, listed, missing};
 use crate::hint::Hint;
 use crate::manifest::Kind;
 use crate::mesh::{Cluster, Exposure, ManagedSpire, Mesh, Spire, UpstreamAuthority};
@@ -30,7 +30,7 @@ const DEFAULT_CLASS: &str = "storageclass.kubernetes.io/is-default-class";
 #[derive(Debug, thiserror::Error)]
 pub enum PreflightError {
     /// Rights are missing.
-    #[error("you may not {}", list(.0))]
+    #[error("you may not {}", listed(.0))]
     MissingRights(Vec<Need>),
     /// Somebody else installed SPIRE here.
     #[error("there is a SPIRE already that this tool did not install: {}", describe(.0))]
@@ -136,18 +136,6 @@ pub enum PreflightError {
     },
 }
 
-/// Lists rights by resource, so that each is named once: `get/create/patch services in namespace x`.
-fn list(needs: &[Need]) -> String {
-    let same =
-        |a: &Need, b: &Need| (&a.group, &a.resource, &a.namespace) == (&b.group, &b.resource, &b.namespace);
-    let texts = needs.chunk_by(same).filter_map(|needs| {
-        let verbs: Vec<&str> = needs.iter().map(|need| need.verb.as_str()).collect();
-        let need = Need { verb: verbs.join("/"), ..needs.first()?.clone() };
-        Some(need.to_string())
-    });
-    texts.collect::<Vec<_>>().join(", ")
-}
-
 fn available(names: &[String]) -> String {
     if names.is_empty() {
         " (there is none at all)".to_owned()
@@ -174,12 +162,7 @@ fn signer(upstream: &FoundUpstream) -> String {
 impl Hint for PreflightError {
     fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::MissingRights(needs) => {
-                let need = needs.first()?;
-                let namespace = need.namespace.as_ref().map(|name| format!(" -n {name}")).unwrap_or_default();
-                let group = if need.group.is_empty() { String::new() } else { format!(".{}", need.group) };
-                format!("ask for these rights; check with: kubectl auth can-i {} {}{group}{namespace}", need.verb, need.resource)
-            }
+            Self::MissingRights(needs) => return ask_for(needs),
             Self::ForeignSpire(_) => {
                 "set `spire: {managed: false}` for this cluster in the mesh file: it is then federated as it is".to_owned()
             }

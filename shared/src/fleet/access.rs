@@ -73,6 +73,28 @@ impl fmt::Display for Need {
     }
 }
 
+/// Lists rights by resource, so that each is named once: `get/create/patch services in namespace x`.
+pub(crate) fn listed(needs: &[Need]) -> String {
+    let same =
+        |a: &Need, b: &Need| (&a.group, &a.resource, &a.namespace) == (&b.group, &b.resource, &b.namespace);
+    let texts = needs.chunk_by(same).filter_map(|needs| {
+        let verbs: Vec<&str> = needs.iter().map(|need| need.verb.as_str()).collect();
+        Some(Need { verb: verbs.join("/"), ..needs.first()?.clone() }.to_string())
+    });
+    texts.collect::<Vec<_>>().join(", ")
+}
+
+/// Says what to do about missing rights: the command asks for the first of them.
+pub(crate) fn ask_for(needs: &[Need]) -> Option<String> {
+    let need = needs.first()?;
+    let namespace = need.namespace.as_ref().map(|name| format!(" -n {name}")).unwrap_or_default();
+    let group = if need.group.is_empty() { String::new() } else { format!(".{}", need.group) };
+    Some(format!(
+        "ask for these rights; check with: kubectl auth can-i {} {}{group}{namespace}",
+        need.verb, need.resource
+    ))
+}
+
 /// Asks the API server which of the rights are missing, all at the same time, and keeps their order.
 ///
 /// # Errors

@@ -14,6 +14,7 @@ mod request;
 mod retry;
 
 pub use access::{Need, missing};
+pub(crate) use access::{ask_for, listed};
 pub use connect::ConnectError;
 pub use exec::{ExecError, ExecOutput, ExecProblem, ExecTarget};
 pub use gather::{ClusterErrors, PerCluster, each};

@@ -11,7 +11,7 @@ use kube::api::{Api, ListParams};
 use super::plan::owner;
 use super::{ApiServers, CaError, Rendered, ca};
 use crate::federation::{self, MeshStatus};
-use crate::fleet::{ClusterErrors, Member, Need, RequestError, each, missing};
+use crate::fleet::{ClusterErrors, Member, Need, RequestError, ask_for, each, listed, missing};
 use crate::hint::Hint;
 use crate::istio::istiod::image_version;
 use crate::istio::version::IstioVersion;
@@ -23,7 +23,7 @@ use crate::mesh::Mesh;
 #[derive(Debug, thiserror::Error)]
 pub enum PreflightError {
     /// Rights are missing.
-    #[error("you may not {}", list(.0))]
+    #[error("you may not {}", listed(.0))]
     MissingRights(Vec<Need>),
     /// SPIRE is not at work, or not federated.
     #[error("its SPIRE is not ready for a mesh: {}", .0.join("; "))]
@@ -113,26 +113,10 @@ pub enum PreflightError {
     },
 }
 
-/// Lists rights by resource, so that each is named once.
-pub(super) fn list(needs: &[Need]) -> String {
-    let same =
-        |a: &Need, b: &Need| (&a.group, &a.resource, &a.namespace) == (&b.group, &b.resource, &b.namespace);
-    let texts = needs.chunk_by(same).filter_map(|needs| {
-        let verbs: Vec<&str> = needs.iter().map(|need| need.verb.as_str()).collect();
-        Some(Need { verb: verbs.join("/"), ..needs.first()?.clone() }.to_string())
-    });
-    texts.collect::<Vec<_>>().join(", ")
-}
-
 impl Hint for PreflightError {
     fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::MissingRights(needs) => {
-                let need = needs.first()?;
-                let namespace = need.namespace.as_ref().map(|name| format!(" -n {name}")).unwrap_or_default();
-                let group = if need.group.is_empty() { String::new() } else { format!(".{}", need.group) };
-                format!("ask for these rights; check with: kubectl auth can-i {} {}{group}{namespace}", need.verb, need.resource)
-            }
+            Self::MissingRights(needs) => return ask_for(needs),
             Self::Spire(_) => "kubectl spire-federate, or see what is wrong: kubectl spire-federate verify".to_owned(),
             Self::ForeignIstio { context, .. } => format!(
                 "an Istio that gets its identities from istiod cannot be changed under running workloads; take it away first: istioctl \

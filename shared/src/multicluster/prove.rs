@@ -67,17 +67,15 @@ async fn proxies(run: &Run<'_>, own: &Ready<'_>) -> Result<(), InstallError> {
                 Err(unread) => Poll::Pending(unread.why),
             }
         });
-    match proven.await {
-        Ok(()) => Ok(()),
-        Err(WaitError::TimedOut { last_seen, .. }) => {
-            let (pod, problem) = last_seen.split_once(": ").unwrap_or(("a proxy", &last_seen));
-            Err(InstallError::Proxy {
-                pod: pod.to_owned(),
-                problem: problem.to_owned(),
-                context: own.member.cluster.context.clone(),
-            })
+    let Err(error) = proven.await else { return Ok(()) };
+    // The last look may have ended in the middle of something else.
+    let proxies = proxy_secrets(own.member).await.unwrap_or_default();
+    match proxies.iter().find_map(|proxy| lack(run.mesh, own.member, proxy)) {
+        Some((pod, problem)) => {
+            let context = own.member.cluster.context.clone();
+            Err(InstallError::Proxy { pod, problem, context })
         }
-        Err(error) => Err(error.into()),
+        None => Err(error.into()),
     }
 }
 

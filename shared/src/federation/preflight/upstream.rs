@@ -51,8 +51,9 @@ pub(super) fn stays(found: Option<&FoundUpstream>, wanted: &UpstreamAuthority) -
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::federation::preflight::{list, managed_needs};
+    use crate::federation::preflight::managed_needs;
     use crate::fleet::Need;
+    use crate::fleet::listed;
     use crate::hint::Hint;
     use crate::mesh::{CertManagerIssuer, IssuerKind, Mesh, Spire};
 
@@ -123,7 +124,7 @@ mod tests {
             let with = ManagedSpire { upstream_authority, ..spire.as_ref().clone() };
             let without = managed_needs(cluster, spire);
             let needs = managed_needs(cluster, &with).into_iter().filter(|need| !without.contains(need));
-            list(&needs.collect::<Vec<Need>>())
+            listed(&needs.collect::<Vec<Need>>())
         };
         insta::assert_snapshot!(more(IssuerKind::Issuer), @"get/create/patch roles.rbac.authorization.k8s.io in namespace pki, get/create/patch rolebindings.rbac.authorization.k8s.io in namespace pki, get issuers.cert-manager.io in namespace pki");
         insta::assert_snapshot!(more(IssuerKind::ClusterIssuer), @"get/create/patch roles.rbac.authorization.k8s.io in namespace pki, get/create/patch rolebindings.rbac.authorization.k8s.io in namespace pki, get clusterissuers.cert-manager.io");

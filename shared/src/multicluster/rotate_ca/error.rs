@@ -10,7 +10,7 @@ use crate::mesh::duration_text;
 #[derive(Debug, thiserror::Error)]
 pub enum RotateCaError {
     /// Rights are missing.
-    #[error("you may not {}", crate::multicluster::preflight::list(.0))]
+    #[error("you may not {}", crate::fleet::listed(.0))]
     MissingRights(Vec<Need>),
     /// istiod signs itself.
     #[error(
