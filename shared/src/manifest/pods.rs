@@ -108,7 +108,7 @@ fn state(pod: &Pod) -> PodState {
     }
     let placed = pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some());
     if !placed {
-        return PodState::Unscheduled("waiting for a node".to_owned());
+        return PodState::Unscheduled("no scheduler has looked at it yet".to_owned());
     }
     if pod.metadata.deletion_timestamp.is_some() {
         return PodState::Settling("being deleted".to_owned());
@@ -176,13 +176,26 @@ async fn pending_claim(
     for name in names {
         let claim = claims.get_opt(&name).await?;
         let bound = claim.and_then(|claim| claim.status?.phase).is_some_and(|phase| phase == "Bound");
-        if !bound {
-            let event = newest_event(client, namespace, "PersistentVolumeClaim", &name).await?;
-            let event = event.unwrap_or_else(|| "no provisioner has taken notice of it".to_owned());
-            return Ok(Some(format!("PersistentVolumeClaim {name} is pending: {event}")));
+        if bound {
+            continue;
+        }
+        let events = events(client, namespace, "PersistentVolumeClaim", &name).await?;
+        match newest(&events, true).or_else(|| newest(&events, false)) {
+            Some(event) if waits_for_its_pod(&event) => {}
+            Some(event) => return Ok(Some(format!("PersistentVolumeClaim {name} is pending: {event}"))),
+            None => {
+                let text = "is pending: no provisioner has taken notice of it";
+                return Ok(Some(format!("PersistentVolumeClaim {name} {text}")));
+            }
         }
     }
     Ok(None)
+}
+
+/// Whether a claim only waits until its pod has a node: then the pod's own trouble is the reason, and the claim's event would
+/// hide it (volume binding mode `WaitForFirstConsumer`).
+fn waits_for_its_pod(event: &str) -> bool {
+    ["WaitForFirstConsumer", "WaitForPodScheduled"].iter().any(|reason| event.starts_with(reason))
 }
 
 /// Returns the newest event about an object, warnings first: `FailedCreate: pods "x" is forbidden …`.

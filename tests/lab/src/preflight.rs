@@ -8,6 +8,7 @@ use crate::cgroups::Cgroups;
 use crate::command::{find, run};
 use crate::error::{Error, Result};
 use crate::state::{StateDir, create};
+use crate::steps::mebibytes;
 use crate::sys;
 
 /// Programs of the system, and the Debian package of each.
@@ -43,6 +44,9 @@ const RULES: [(&str, &str); 5] = [
     ("-A FORWARD -p tcp -j REJECT --reject-with tcp-reset", "rejecting (CONFIG_IP_NF_TARGET_REJECT)"),
 ];
 
+/// What three clusters write, with room to spare: images as the nodes unpack them, etcd, volumes, logs.
+const ROOM: u64 = 4 * 1024 * 1024 * 1024;
+
 /// The first question, before anything is touched.
 pub fn require_root() -> Result<()> {
     if !cfg!(target_os = "linux") {
@@ -68,6 +72,7 @@ pub fn check(state: &StateDir) -> Result<()> {
     missing.extend(control_groups()?);
     missing.extend(bridge_filter());
     missing.extend(overlay(state)?);
+    missing.extend(room(state)?);
     missing.extend(network()?);
     if missing.is_empty() { Ok(()) } else { Err(Error::Unsuitable(missing)) }
 }
@@ -126,6 +131,22 @@ fn overlay(state: &StateDir) -> Result<Option<String>> {
             "no overlay mount in new namespaces on {} ({e}); it needs CONFIG_OVERLAY_FS, CONFIG_NAMESPACES, \
              CAP_SYS_ADMIN and a state directory (SPIRE_MESH_LAB_STATE) that is not itself an overlay",
             state.path().display()
+        )
+    }))
+}
+
+/// Nodes of a lab never evict for want of disk, so that there is some is asked here.
+fn room(state: &StateDir) -> Result<Option<String>> {
+    let path = state.path();
+    create(path)?;
+    let free = sys::free_space(path).map_err(Error::io("read the free space of", path))?;
+    Ok((free < ROOM).then(|| {
+        format!(
+            "{} of disk are free at {}, and a lab needs {}; make room, or set SPIRE_MESH_LAB_STATE to a directory on \
+             another file system",
+            mebibytes(free),
+            path.display(),
+            mebibytes(ROOM)
         )
     }))
 }

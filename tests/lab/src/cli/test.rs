@@ -74,6 +74,9 @@ impl Test {
         };
         times.time("lab started", || lab.run())?;
         let tested = times.time("end-to-end tests", || self.end_to_end(None));
+        if tested.is_err() {
+            as_it_was_left()?;
+        }
         if !self.keep {
             times.time("lab taken down", || down::Down::default().run())?;
         }
@@ -102,6 +105,28 @@ impl Test {
         }
         run(&mut tests)
     }
+}
+
+/// Shows the clusters as a failed test left them, before they are taken down: what nobody can ask any more afterwards.
+fn as_it_was_left() -> Result<()> {
+    const QUESTIONS: [&str; 3] = [
+        "get nodes -o custom-columns=NODE:.metadata.name,TAINTS:.spec.taints[*].key,READY:.status.conditions[?(@.type==\"Ready\")].status",
+        "get pods -A -o wide",
+        "get events -A --field-selector=type=Warning --sort-by=.lastTimestamp",
+    ];
+    say("\n== clusters as they were left")?;
+    let target = Target::from_env()?;
+    for context in target.contexts() {
+        let kubectl = target.kubectl(&context);
+        for question in QUESTIONS {
+            say(&format!("-- {context}: kubectl {question}"))?;
+            match kubectl.run(question.split(' ')) {
+                Ok(answer) => say(answer.trim_end())?,
+                Err(error) => say(&error.to_string())?,
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Where the time went.

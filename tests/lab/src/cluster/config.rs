@@ -105,11 +105,14 @@ pub(super) fn kubelet(state: &StateDir, node: Node) -> Value {
         "maxPods": 200,
         "serializeImagePulls": false,
         "imageGCHighThresholdPercent": 100,
+        // What a node sees of memory and disk is the whole machine's, with the page cache of a build in it: a lab would taint
+        // its only node for what somebody else does. `0%` means never; whether there is room is asked once, at the start.
         "evictionHard": {
-            "memory.available": "200Mi",
-            "nodefs.available": "1%",
-            "imagefs.available": "1%",
-            "nodefs.inodesFree": "1%",
+            "memory.available": "0%",
+            "nodefs.available": "0%",
+            "nodefs.inodesFree": "0%",
+            "imagefs.available": "0%",
+            "imagefs.inodesFree": "0%",
         },
         "nodeStatusUpdateFrequency": "5s",
         "shutdownGracePeriod": "0s",

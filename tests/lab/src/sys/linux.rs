@@ -19,6 +19,12 @@ pub(crate) fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
 }
 
+/// Bytes that are free on the file system of a path.
+pub(crate) fn free_space(path: &Path) -> io::Result<u64> {
+    let stat = nix::sys::statvfs::statvfs(path)?;
+    Ok(stat.blocks_available().saturating_mul(stat.fragment_size()))
+}
+
 /// Leaves the host's namespaces for new ones, as a node has them; the next child is process 1.
 pub(crate) fn unshare_node() -> io::Result<()> {
     nix::sched::unshare(

@@ -13,6 +13,10 @@ pub(crate) fn is_root() -> bool {
     false
 }
 
+pub(crate) fn free_space(_path: &Path) -> io::Result<u64> {
+    unsupported()
+}
+
 pub(crate) fn unshare_node() -> io::Result<()> {
     unsupported()
 }
