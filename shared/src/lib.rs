@@ -19,3 +19,4 @@ pub mod report;
 pub mod spire;
 pub mod trust;
 pub mod watch;
+pub mod workload;

@@ -91,7 +91,7 @@ impl Reached {
 /// Returns the cluster with this name.
 pub fn named<'m>(members: &'m [Member], name: &str) -> Result<&'m Member, Failure> {
     members.iter().find(|member| member.name() == name).ok_or_else(|| {
-        let names: Vec<&str> = members.iter().map(Member::name).collect();
+        let names: Vec<&str> = members.iter().map(|member| member.name()).collect();
         let error =
             anyhow::anyhow!("cluster `{name}` is not in the mesh file; there is {}", names.join(", "));
         Failure::usage(error)

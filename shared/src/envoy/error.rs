@@ -1,5 +1,5 @@
 use super::json::AnswerError;
-use crate::fleet::ExecError;
+use crate::fleet::ForwardError;
 use crate::hint::Hint;
 
 /// Why a proxy's admin interface gave no result.
@@ -7,7 +7,7 @@ use crate::hint::Hint;
 pub enum ProxyError {
     /// It could not be asked.
     #[error("cannot ask the proxy of pod {namespace}/{pod}")]
-    Exec {
+    Unanswered {
         /// Name of the cluster.
         cluster: String,
         /// Namespace of the pod.
@@ -15,13 +15,13 @@ pub enum ProxyError {
         /// Name of the pod.
         pod: String,
         /// What went wrong.
-        source: Box<ExecError>,
+        source: Box<ForwardError>,
     },
     /// It was asked and refused.
     #[error(
-        "cluster {cluster}: the proxy of pod {namespace}/{pod} did not answer `{request}` (exit code {exit}): {stderr}"
+        "cluster {cluster}: the proxy of pod {namespace}/{pod} did not answer `{request}` (status {status}): {said}"
     )]
-    Failed {
+    Refused {
         /// Name of the cluster.
         cluster: String,
         /// Namespace of the pod.
@@ -30,10 +30,10 @@ pub enum ProxyError {
         pod: String,
         /// What was asked for.
         request: String,
-        /// Exit code of `pilot-agent`.
-        exit: i32,
-        /// What it wrote to stderr, as one line.
-        stderr: String,
+        /// Status of HTTP.
+        status: u16,
+        /// What it said, as one line.
+        said: String,
     },
     /// It answered, and the answer is not one.
     #[error("the proxy of pod {namespace}/{pod} gave no usable answer to `{request}`")]
@@ -56,10 +56,8 @@ impl ProxyError {
     #[must_use]
     pub fn may_pass(&self) -> bool {
         match self {
-            Self::Exec { source, .. } => source.problem.is_transient(),
-            Self::Failed { stderr, .. } => {
-                stderr.contains("connection refused") || stderr.contains("deadline exceeded")
-            }
+            Self::Unanswered { source, .. } => source.problem.is_transient(),
+            Self::Refused { status, .. } => *status >= 500,
             Self::Answer { .. } => false,
         }
     }
@@ -68,8 +66,8 @@ impl ProxyError {
 impl Hint for ProxyError {
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Exec { source, .. } => source.hint(),
-            Self::Failed { namespace, pod, .. } => {
+            Self::Unanswered { source, .. } => source.hint(),
+            Self::Refused { namespace, pod, .. } => {
                 Some(format!("see the proxy's log: kubectl -n {namespace} logs {pod} -c istio-proxy"))
             }
             Self::Answer { .. } => {

@@ -1,8 +1,8 @@
 //! What an Istio proxy really has: Envoy's own account of its secrets, of whom it lets in, of whom it accepts as a
 //! server, and of the hosts that it knows.
 //!
-//! Asked through `pilot-agent request` in the proxy's container, which works in Istio's distroless image too: there is no
-//! curl, and no shell. A configuration that istiod accepted is no proof that Envoy has it, so checks look here.
+//! Asked at its admin port, forwarded by the API server: no program runs in the pod, so a distroless image will do, and so does
+//! the right to forward ports. A configuration that istiod accepted is no proof that Envoy has it, so checks look here.
 
 mod dump;
 mod error;
@@ -25,15 +25,17 @@ pub use rules::{
 };
 pub use secrets::{Issuer, ProxySecrets, Received, State, Validation, parse_secrets};
 
-use crate::fleet::{ExecTarget, Member};
+use crate::fleet::{Connection, ForwardError, PodPort, Session};
 use crate::report::one_line;
 
 /// Name of the proxy's container, in sidecars and in gateways.
 pub const CONTAINER: &str = "istio-proxy";
 /// How long a proxy may take to answer.
 const DEADLINE: Duration = Duration::from_secs(15);
-/// The most characters of stderr that are repeated.
-const MOST_STDERR: usize = 500;
+/// The most characters of a refusal that are repeated.
+const MOST_SAID: usize = 500;
+/// Envoy's admin port in Istio's proxies, on `localhost`.
+const ADMIN: u16 = 15000;
 
 // What else was tried, on Envoy of August 2026 (bytes of the answer, sidecar in a mesh of 15 services; every call took
 // 0.2 s, whatever its size, so the sizes matter for large meshes only):
@@ -44,41 +46,40 @@ const MOST_STDERR: usize = 500;
 // - A mask goes through one `Any` only: `mask=active_state.listener.filter_chains` is refused (400), as is any field that
 //   the message does not have; `mask=active_state.listener` saves nothing.
 // - A mask of clusters must start with `cluster.`: 41 000 instead of 58 000 bytes.
-const ACTIVE_SECRETS: &str = "config_dump?resource=dynamic_active_secrets";
-const WARMING_SECRETS: &str = "config_dump?resource=dynamic_warming_secrets";
+const ACTIVE_SECRETS: &str = "/config_dump?resource=dynamic_active_secrets";
+const WARMING_SECRETS: &str = "/config_dump?resource=dynamic_warming_secrets";
 /// 25 000 bytes instead of 111 000 for all listeners.
-const INBOUND: &str = "config_dump?resource=dynamic_listeners&name_regex=virtualInbound";
+const INBOUND: &str = "/config_dump?resource=dynamic_listeners&name_regex=virtualInbound";
 /// What is read of a cluster.
 const OUTBOUND_MASK: &str = "mask=cluster.name,cluster.transport_socket,cluster.transport_socket_matches";
-const HOSTS: &str = "clusters?format=json";
+const HOSTS: &str = "/clusters?format=json";
 
 /// The proxy of one pod: a sidecar, or a gateway.
 #[derive(Clone, Debug)]
 pub struct Proxy<'a> {
-    /// The cluster it runs in.
-    pub member: &'a Member,
-    /// Its container.
-    pub target: ExecTarget,
+    connection: &'a Connection,
+    at: PodPort,
 }
 
 impl<'a> Proxy<'a> {
     /// Returns the proxy of a pod.
     #[must_use]
-    pub fn of_pod(member: &'a Member, namespace: &str, pod: &str) -> Self {
-        let (namespace, pod, container) = (namespace.to_owned(), pod.to_owned(), CONTAINER.to_owned());
-        Self { member, target: ExecTarget { namespace, pod, container } }
+    pub fn of_pod(connection: &'a Connection, namespace: &str, pod: &str) -> Self {
+        let at = PodPort { namespace: namespace.to_owned(), pod: pod.to_owned(), port: ADMIN };
+        Self { connection, at }
     }
 
     /// Returns the certificates that the proxy presents, and those that it verifies peers with.
     pub async fn secrets(&self) -> Result<ProxySecrets, ProxyError> {
-        let (active, warming) =
-            futures::future::try_join(self.get(ACTIVE_SECRETS), self.get(WARMING_SECRETS)).await?;
+        let mut session = self.open().await?;
+        let active = self.get(&mut session, ACTIVE_SECRETS).await?;
+        let warming = self.get(&mut session, WARMING_SECRETS).await?;
         parse_secrets(&active, &warming).map_err(|error| self.unusable(ACTIVE_SECRETS, error))
     }
 
     /// Returns whom the proxy lets in. `None` for gateways, which have no inbound listener.
     pub async fn inbound_rules(&self) -> Result<Option<InboundRules>, ProxyError> {
-        let answer = self.get(INBOUND).await?;
+        let answer = self.get(&mut self.open().await?, INBOUND).await?;
         parse_inbound(&answer).map_err(|error| self.unusable(INBOUND, error))
     }
 
@@ -106,53 +107,57 @@ impl<'a> Proxy<'a> {
     }
 
     async fn hosts_at(&self, request: &str) -> Result<ProxyHosts, ProxyError> {
-        let answer = self.get(request).await?;
+        let answer = self.get(&mut self.open().await?, request).await?;
         parse_hosts(&answer).map_err(|error| self.unusable(request, error))
     }
 
     async fn outbound(&self, names: &str) -> Result<OutboundRules, ProxyError> {
         let request =
-            format!("config_dump?resource=dynamic_active_clusters&name_regex={names}&{OUTBOUND_MASK}");
-        let answer = self.get(&request).await?;
+            format!("/config_dump?resource=dynamic_active_clusters&name_regex={names}&{OUTBOUND_MASK}");
+        let answer = self.get(&mut self.open().await?, &request).await?;
         parse_outbound(&answer).map_err(|error| self.unusable(&request, error))
     }
 
+    async fn open(&self) -> Result<Session, ProxyError> {
+        self.connection.open(&self.at, DEADLINE).await.map_err(|error| self.unanswered(error))
+    }
+
     /// Asks for one page. What comes back may hold secrets: it goes to a parser and nowhere else.
-    async fn get(&self, request: &str) -> Result<Vec<u8>, ProxyError> {
-        tracing::debug!(cluster = self.member.name(), pod = %self.target.pod, request, "asking Envoy");
-        let ExecTarget { namespace, pod, .. } = self.target.clone();
-        let command = ["pilot-agent", "request", "GET", request];
-        let cluster = self.member.name().to_owned();
-        match self.member.exec(&self.target, &command, None, DEADLINE).await {
-            Ok(output) if output.exit == 0 => Ok(output.stdout),
-            Ok(output) => Err(ProxyError::Failed {
-                cluster,
-                namespace,
-                pod,
-                request: request.to_owned(),
-                exit: output.exit,
-                stderr: complaint(&output.stderr),
-            }),
-            Err(source) => Err(ProxyError::Exec { cluster, namespace, pod, source: Box::new(source) }),
+    async fn get(&self, session: &mut Session, request: &str) -> Result<Vec<u8>, ProxyError> {
+        tracing::debug!(cluster = self.connection.name(), pod = %self.at.pod, request, "asking Envoy");
+        let answer = session.get(request).await.map_err(|error| self.unanswered(error))?;
+        if answer.status == 200 {
+            return Ok(answer.body);
+        }
+        let said = one_line(&String::from_utf8_lossy(&answer.body));
+        Err(ProxyError::Refused {
+            cluster: self.connection.name().to_owned(),
+            namespace: self.at.namespace.clone(),
+            pod: self.at.pod.clone(),
+            request: request.to_owned(),
+            status: answer.status,
+            said: said.chars().take(MOST_SAID).collect(),
+        })
+    }
+
+    fn unanswered(&self, source: ForwardError) -> ProxyError {
+        ProxyError::Unanswered {
+            cluster: self.connection.name().to_owned(),
+            namespace: self.at.namespace.clone(),
+            pod: self.at.pod.clone(),
+            source: Box::new(source),
         }
     }
 
     fn unusable(&self, request: &str, source: AnswerError) -> ProxyError {
         ProxyError::Answer {
-            cluster: self.member.name().to_owned(),
-            namespace: self.target.namespace.clone(),
-            pod: self.target.pod.clone(),
+            cluster: self.connection.name().to_owned(),
+            namespace: self.at.namespace.clone(),
+            pod: self.at.pod.clone(),
             request: request.to_owned(),
             source,
         }
     }
-}
-
-/// Takes what matters of `pilot-agent`'s stderr: it starts with a remark on its memory limit even when all is well.
-fn complaint(stderr: &[u8]) -> String {
-    let text = String::from_utf8_lossy(stderr);
-    let start = text.find("Error: ").map_or(0, |start| start + "Error: ".len());
-    one_line(&text[start..]).chars().take(MOST_STDERR).collect()
 }
 
 /// Writes a text as a regular expression that matches just that (RE2), percent-encoded for a query, which Envoy decodes.

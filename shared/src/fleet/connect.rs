@@ -10,7 +10,7 @@ use tower::timeout::TimeoutLayer;
 
 use super::gather::{PerCluster, gather};
 use super::kubeconfig::{KubeSettings, Kubeconfig};
-use super::member::Member;
+use super::member::{Connection, Member};
 use super::request::{Cause, RequestError, auth_text};
 use super::{proxy, retry};
 use crate::hint::Hint;
@@ -131,10 +131,7 @@ impl Kubeconfig {
         gather(clusters.iter().map(|cluster| (cluster.name.clone(), self.connect(cluster, settings)))).await
     }
 
-    /// Connects to one cluster and asks for its version, so that a problem shows here.
-    ///
-    /// Waits 5 seconds for the connection (or `--request-timeout`, if that is shorter) and 10 for the answer. The
-    /// credential command of the kubeconfig has no deadline: it may ask its user to log in.
+    /// Connects to one cluster of a mesh, as [`Kubeconfig::connect_to`] does.
     ///
     /// # Errors
     /// [`ConnectError`], which names context and server and tells the causes apart.
@@ -143,7 +140,23 @@ impl Kubeconfig {
         cluster: &mesh::Cluster,
         settings: &KubeSettings,
     ) -> Result<Member, ConnectError> {
-        let context = &cluster.context;
+        let connection = self.connect_to(&cluster.name, &cluster.context, settings).await?;
+        Ok(Member::new(cluster.clone(), connection))
+    }
+
+    /// Connects to the cluster of a context, under a name of the caller's, and asks for its version, so that a problem shows here.
+    ///
+    /// Waits 5 seconds for the connection (or `--request-timeout`, if that is shorter) and 10 for the answer. The
+    /// credential command of the kubeconfig has no deadline: it may ask its user to log in.
+    ///
+    /// # Errors
+    /// [`ConnectError`], which names context and server and tells the causes apart.
+    pub async fn connect_to(
+        &self,
+        name: &str,
+        context: &str,
+        settings: &KubeSettings,
+    ) -> Result<Connection, ConnectError> {
         let config = self.config(context, settings).await?;
         let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
         let timeout =
@@ -154,19 +167,26 @@ impl Kubeconfig {
             Ok(client) => client.map_err(|error| self.no_client(context, &error))?,
             Err(panicked) => {
                 let reason = format!("the client could not be built: {panicked}");
-                return Err(ConnectError::BrokenContext { context: context.clone(), reason });
+                return Err(ConnectError::BrokenContext { context: context.to_owned(), reason });
             }
         };
         let answer = tokio::time::timeout(FIRST_ANSWER.min(timeout), kube.apiserver_version()).await;
+        let connected = |version: String| Connection {
+            name: name.to_owned(),
+            context: context.to_owned(),
+            kube,
+            server: server.clone(),
+            version,
+        };
         let error = match answer {
-            Ok(Ok(version)) => return Ok(Member::new(cluster.clone(), kube, server, version.git_version)),
+            Ok(Ok(version)) => return Ok(connected(version.git_version)),
             Ok(Err(error)) => RequestError::from(error),
             Err(_) => RequestError::new(Cause::Timeout, "no answer in time"),
         };
-        let context = context.clone();
+        let context = context.to_owned();
         Err(match error.cause() {
             // Whoever may not ask for the version is somebody all the same; what else is missing, `access` tells.
-            Cause::Forbidden => return Ok(Member::new(cluster.clone(), kube, server, "unknown".to_owned())),
+            Cause::Forbidden => return Ok(connected("unknown".to_owned())),
             Cause::Unauthorized => ConnectError::Unauthorized { context, server, source: error },
             Cause::Credentials => self.no_credentials(&context, error.to_string()),
             _ => ConnectError::Unreachable { context, server, source: error },

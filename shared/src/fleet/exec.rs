@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, AttachParams};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 
-use super::member::Member;
+use super::member::Connection;
 use super::request::RequestError;
 use crate::hint::Hint;
 
@@ -118,7 +118,7 @@ impl Hint for ExecError {
     }
 }
 
-impl Member {
+impl Connection {
     /// Runs a command in a container and waits for its end; `stdin` is written to it and closed.
     ///
     /// # Errors
@@ -141,7 +141,7 @@ impl Member {
         result.map_err(|problem| ExecError {
             at: at.clone(),
             program: command.first().copied().unwrap_or_default().to_owned(),
-            context: self.cluster.context.clone(),
+            context: self.context.clone(),
             problem,
         })
     }

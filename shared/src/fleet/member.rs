@@ -1,39 +1,40 @@
-//! A cluster of the mesh with a connection to it.
+//! A connection to a cluster, and a cluster of the mesh with its connection.
 
 use std::fmt;
+use std::ops::Deref;
 
 use crate::mesh;
 
-/// One cluster of the mesh and the connection to its API server, which is shared by all requests.
+/// The connection to one API server, which is shared by all requests; cloning it is cheap.
 #[derive(Clone)]
-pub struct Member {
-    /// What the mesh file says about the cluster.
-    pub cluster: mesh::Cluster,
+pub struct Connection {
+    pub(super) name: String,
+    pub(super) context: String,
     pub(super) kube: kube::Client,
     pub(super) server: String,
     pub(super) version: String,
 }
 
-impl fmt::Debug for Member {
+impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Member")
-            .field("name", &self.cluster.name)
+        f.debug_struct("Connection")
+            .field("name", &self.name)
             .field("server", &self.server)
             .finish_non_exhaustive()
     }
 }
 
-impl Member {
-    /// Joins a cluster with a client that exists already, for tests and for other ways of connecting.
-    #[must_use]
-    pub fn new(cluster: mesh::Cluster, kube: kube::Client, server: String, version: String) -> Self {
-        Self { cluster, kube, server, version }
-    }
-
-    /// Returns the cluster's name in the mesh.
+impl Connection {
+    /// Returns the cluster's name: that of the mesh file, or the context where there is none.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.cluster.name
+        &self.name
+    }
+
+    /// Returns the kubeconfig's context.
+    #[must_use]
+    pub fn context(&self) -> &str {
+        &self.context
     }
 
     /// Returns the client; cloning it is cheap and keeps the connections.
@@ -52,5 +53,30 @@ impl Member {
     #[must_use]
     pub fn version(&self) -> &str {
         &self.version
+    }
+}
+
+/// One cluster of the mesh and the connection to its API server.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// What the mesh file says about the cluster.
+    pub cluster: mesh::Cluster,
+    pub(super) connection: Connection,
+}
+
+impl Member {
+    /// Joins a cluster with a connection to it.
+    #[must_use]
+    pub fn new(cluster: mesh::Cluster, connection: Connection) -> Self {
+        Self { cluster, connection }
+    }
+}
+
+/// A member is a connection of which more is known: whatever asks one cluster takes a [`Connection`].
+impl Deref for Member {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        &self.connection
     }
 }

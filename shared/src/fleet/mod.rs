@@ -6,6 +6,7 @@
 mod access;
 mod connect;
 mod exec;
+mod forward;
 mod gather;
 mod kubeconfig;
 mod member;
@@ -17,7 +18,8 @@ pub use access::{Need, missing};
 pub(crate) use access::{ask_for, listed};
 pub use connect::ConnectError;
 pub use exec::{ExecError, ExecOutput, ExecProblem, ExecTarget};
+pub use forward::{ForwardError, ForwardProblem, PodPort, Session};
 pub use gather::{ClusterErrors, PerCluster, each};
 pub use kubeconfig::{KubeSettings, Kubeconfig, KubeconfigError};
-pub use member::Member;
+pub use member::{Connection, Member};
 pub use request::{Cause, RequestError};

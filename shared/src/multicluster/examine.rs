@@ -104,7 +104,7 @@ pub(super) async fn look(member: &Member) -> Looked {
         Err(unread) => (None, Err(unread)),
     };
     let proxies = pods.map(|pods| Counted {
-        ready: pods.iter().filter(|pod| crate::manifest::pod_trouble(pod).is_none()).count(),
+        ready: pods.iter().filter(|pod| pod.trouble.is_none()).count(),
         total: pods.len(),
     });
     Looked { workloads, version, known, gateway, remote_secrets, proxies }

@@ -194,7 +194,9 @@ async fn rights(member: &Member, rendered: &[Rendered]) -> Result<(), PreflightE
         Need::new("list", "", "services", None),
         Need::new("list", "", "pods", None),
         Need::new("list", "", "secrets", Some(NAMESPACE)),
-        Need::new("create", "", "pods/exec", None),
+        // istiod and the east-west gateway are asked by commands, proxies at their admin port.
+        Need::new("create", "", "pods/exec", Some(NAMESPACE)),
+        Need::new("create", "", "pods/portforward", None),
     ]);
     needs.extend(ca::needs(member));
     let missing = missing(member, &needs)

@@ -6,17 +6,19 @@ use std::time::Duration;
 use futures::future::join_all;
 
 use super::probe::{Way, way};
-use super::proxies::{ProxyIdentity, proxy_secrets};
+use super::proxies::proxy_secrets;
 use super::repair::restart_istiod;
 use super::up::{Ready, Run};
 use super::{InstallError, Step};
-use crate::envoy::Issuer;
+use crate::envoy::{Issuer, ProxySecrets};
+use crate::federation::observed::Read;
 use crate::fleet::Member;
 use crate::istio::istiod::{Istiod, IstiodError};
 use crate::manifest::wait::until;
 use crate::manifest::{Poll, WaitError};
 use crate::mesh::{Cluster, Mesh};
 use crate::trust::TrustDomain;
+use crate::workload::WorkloadPod;
 
 /// How long a new way through a load balancer may take to let something through.
 const WAY_WITHIN: Duration = Duration::from_mins(2);
@@ -80,14 +82,16 @@ async fn proxies(run: &Run<'_>, own: &Ready<'_>) -> Result<(), InstallError> {
 }
 
 /// Says what a proxy lacks, with namespace and name of its pod.
-fn lack(mesh: &Mesh, member: &Member, proxy: &ProxyIdentity) -> Option<(String, String)> {
-    let problem = match &proxy.secrets {
+fn lack(
+    mesh: &Mesh,
+    member: &Member,
+    (pod, secrets): &(WorkloadPod, Read<ProxySecrets>),
+) -> Option<(String, String)> {
+    let problem = match secrets {
         Err(unread) => unread.why.clone(),
         Ok(secrets) => {
-            let wanted = format!(
-                "spiffe://{}/ns/{}/sa/{}",
-                member.cluster.trust_domain, proxy.namespace, proxy.service_account
-            );
+            let wanted =
+                pod.expected_id(&member.cluster.trust_domain).map(|id| id.to_string()).unwrap_or_default();
             let domains = mesh.clusters.iter().map(|cluster| &cluster.trust_domain);
             let missing: Vec<&str> =
                 domains.filter(|domain| secrets.bundle(domain).is_none()).map(TrustDomain::as_str).collect();
@@ -102,7 +106,7 @@ fn lack(mesh: &Mesh, member: &Member, proxy: &ProxyIdentity) -> Option<(String, 
             }
         }
     };
-    Some((format!("{}/{}", proxy.namespace, proxy.pod), problem))
+    Some((format!("{}/{}", pod.namespace, pod.name), problem))
 }
 
 /// Waits until every istiod has read every other cluster, and knows a way into every other network.

@@ -60,11 +60,3 @@ fn hosts_are_written_into_queries_literally() {
     assert_eq!(literally("|a-b.svc"), "%5C%7Ca-b%5C%2Esvc");
     assert_eq!(literally("&mask=*"), "%5C%26mask%5C%3D%5C%2A");
 }
-
-#[test]
-fn the_remark_on_the_memory_limit_is_no_complaint() {
-    let stderr =
-        b"2026/11/25 INFO GOMEMLIMIT is already set\nError: received unsuccessful status code 400:\n x\n";
-    assert_eq!(complaint(stderr), "received unsuccessful status code 400: x");
-    assert_eq!(complaint(b"other\n"), "other");
-}

@@ -4,13 +4,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::future::join_all;
-use k8s_openapi::api::core::v1::{Pod, Service};
-use kube::ResourceExt;
-use kube::api::{Api, ListParams};
+use k8s_openapi::api::core::v1::Service;
+use kube::api::Api;
 
 use super::report::Load;
 use crate::fleet::{ExecTarget, Member};
 use crate::istio::demo::Demo;
+use crate::workload::{self, ProxyState, Scope};
 
 /// How many requests one command sends, at [`RATE`].
 const BATCH: &str = "20";
@@ -71,10 +71,10 @@ async fn sender(member: &Member) -> Option<ExecTarget> {
     let services: Api<Service> = Api::namespaced(member.client().clone(), Demo::Helloworld.name());
     services.get_metadata_opt(Demo::Helloworld.name()).await.ok()??;
     let name = Demo::Sleep.name();
-    let pods: Api<Pod> = Api::namespaced(member.client().clone(), name);
-    let list = pods.list(&ListParams::default().labels(&format!("app={name}"))).await.ok()?;
-    let pod = list.items.iter().find(|pod| super::proxies::runs(pod))?;
-    Some(ExecTarget { namespace: name.to_owned(), pod: pod.name_any(), container: name.to_owned() })
+    let scope = Scope { namespace: Some(name.to_owned()), selector: Some(format!("app={name}")) };
+    let pods = workload::list(member, &scope).await.ok()?;
+    let pod = pods.into_iter().find(|pod| pod.proxy == ProxyState::Runs)?;
+    Some(ExecTarget { namespace: name.to_owned(), pod: pod.name, container: name.to_owned() })
 }
 
 /// Sends one batch and returns what curl wrote: a status for each request. `None` when the command did not run.

@@ -205,9 +205,9 @@ async fn rights(member: &Member) -> Result<(), RotateCaError> {
         Need::new("get", "", "configmaps", own),
         Need::new("get", "apps", "deployments", own),
         Need::new("get", "", "pods/log", own),
-        Need::new("create", "", "pods/portforward", own),
+        Need::new("create", "", "pods/portforward", None),
         Need::new("list", "", "pods", None),
-        Need::new("create", "", "pods/exec", None),
+        Need::new("create", "", "pods/exec", own),
     ];
     let missing = missing(member, &needs).await.map_err(|source| request("read your rights", source))?;
     if missing.is_empty() { Ok(()) } else { Err(RotateCaError::MissingRights(missing)) }

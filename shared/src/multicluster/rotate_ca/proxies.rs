@@ -3,15 +3,13 @@
 use std::collections::BTreeMap;
 
 use futures::stream::{self, StreamExt};
-use k8s_openapi::api::core::v1::Pod;
-use kube::ResourceExt;
-use kube::api::{Api, ListParams};
 
 use super::report::Svids;
-use crate::envoy::{CONTAINER, Proxy};
-use crate::fleet::{Member, RequestError};
+use crate::envoy::Proxy;
+use crate::fleet::{Connection, RequestError};
 use crate::istio::ca::is_signed_by;
 use crate::trust::svid::Certificate;
+use crate::workload::{self, ProxyState, Scope};
 
 /// How many proxies are asked at the same time.
 const AT_A_TIME: usize = 8;
@@ -19,28 +17,14 @@ const AT_A_TIME: usize = 8;
 /// The certificate in each proxy, by namespace and name of the pod; `None` where it could not be read.
 pub(super) type InProxies = BTreeMap<String, Option<Certificate>>;
 
-/// Tells whether a pod runs, and is not about to end.
-pub(super) fn runs(pod: &Pod) -> bool {
-    pod.metadata.deletion_timestamp.is_none()
-        && pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Running")
-}
-
-fn has_proxy(pod: &Pod) -> bool {
-    let Some(spec) = &pod.spec else { return false };
-    let mut containers = spec.containers.iter().chain(spec.init_containers.iter().flatten());
-    containers.any(|container| container.name == CONTAINER)
-}
-
 /// Reads the certificate that every proxy of a cluster shows to others.
-pub(super) async fn read(member: &Member) -> Result<InProxies, RequestError> {
-    let pods: Api<Pod> = Api::all(member.client().clone());
-    let list = pods.list(&ListParams::default()).await?;
-    let proxies = list.items.into_iter().filter(|pod| runs(pod) && has_proxy(pod));
+pub(super) async fn read(connection: &Connection) -> Result<InProxies, RequestError> {
+    let pods = workload::list(connection, &Scope::default()).await?;
+    let proxies = pods.into_iter().filter(|pod| pod.proxy == ProxyState::Runs);
     let read = proxies.map(|pod| async move {
-        let (namespace, name) = (pod.namespace().unwrap_or_default(), pod.name_any());
-        let secrets = Proxy::of_pod(member, &namespace, &name).secrets().await.ok();
+        let secrets = Proxy::of_pod(connection, &pod.namespace, &pod.name).secrets().await.ok();
         let leaf = secrets.and_then(|secrets| secrets.chain().map(|chain| chain.leaf.clone()));
-        (format!("{namespace}/{name}"), leaf)
+        (format!("{}/{}", pod.namespace, pod.name), leaf)
     });
     Ok(stream::iter(read).buffer_unordered(AT_A_TIME).collect().await)
 }

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use rustls::pki_types::{CertificateDer, UnixTime};
 
-use crate::trust::TrustBundle;
+use crate::trust::{Authority, TrustBundle};
 
 /// Finds a path from a certificate to an authority of a bundle, at a time in seconds since 1970 (UTC).
 ///
@@ -17,8 +17,18 @@ pub(crate) fn find<'a>(
     bundle: &TrustBundle,
     at: u64,
 ) -> Result<(), webpki::Error> {
+    find_among(leaf, intermediates, bundle.authorities().values(), at)
+}
+
+/// Finds a path as [`find`] does, to one of these authorities.
+pub(super) fn find_among<'a>(
+    leaf: &[u8],
+    intermediates: impl IntoIterator<Item = &'a [u8]>,
+    authorities: impl IntoIterator<Item = &'a Authority>,
+    at: u64,
+) -> Result<(), webpki::Error> {
     let now = i64::try_from(at).unwrap_or(i64::MAX);
-    let authorities = bundle.authorities().values();
+    let authorities = authorities.into_iter();
     let authorities: Vec<CertificateDer<'_>> = authorities
         .filter(|authority| (authority.not_before()..=authority.not_after()).contains(&now))
         .map(|authority| CertificateDer::from(authority.der()))

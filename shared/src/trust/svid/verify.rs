@@ -6,7 +6,7 @@ use super::certificate::Certificate;
 use super::chain::Chain;
 use super::path;
 use super::rule::{Rule, Verdict};
-use crate::trust::{SpiffeId, TrustBundle};
+use crate::trust::{Authority, AuthorityDigest, SpiffeId, TrustBundle};
 
 /// Judges a chain by the rules for X.509-SVIDs, with the bundle of its own trust domain, at a time.
 ///
@@ -40,6 +40,20 @@ pub fn verify(chain: &Chain, bundle: &TrustBundle, at: Timestamp) -> Verdict {
     }
     verdict.broken.sort_by_key(|broken| (broken.rule, broken.position));
     verdict
+}
+
+/// Finds the authority of a bundle that a chain's signatures lead to, at a time.
+#[must_use]
+pub fn authority_of<'b>(
+    chain: &Chain,
+    bundle: &'b TrustBundle,
+    at: Timestamp,
+) -> Option<(&'b AuthorityDigest, &'b Authority)> {
+    let seconds = u64::try_from(at.as_second()).unwrap_or(0);
+    bundle.authorities().iter().find(|(_, authority)| {
+        let intermediates = chain.intermediates.iter().map(Certificate::der);
+        path::find_among(chain.leaf.der(), intermediates, [*authority], seconds).is_ok()
+    })
 }
 
 fn leaf(leaf: &Certificate, verdict: &mut Verdict) -> Option<SpiffeId> {

@@ -1,0 +1,187 @@
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Serialize, Serializer};
+
+/// What owns pods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum WorkloadKind {
+    /// `Deployment`, through its replica sets.
+    Deployment,
+    /// `StatefulSet`.
+    StatefulSet,
+    /// `DaemonSet`.
+    DaemonSet,
+    /// `ReplicaSet` that no deployment owns.
+    ReplicaSet,
+    /// `Job`.
+    Job,
+    /// A pod that is named itself.
+    Pod,
+}
+
+impl WorkloadKind {
+    const ALL: [Self; 6] =
+        [Self::Deployment, Self::StatefulSet, Self::DaemonSet, Self::ReplicaSet, Self::Job, Self::Pod];
+
+    /// Returns the word that kubectl prints: `deployment`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Deployment => "deployment",
+            Self::StatefulSet => "statefulset",
+            Self::DaemonSet => "daemonset",
+            Self::ReplicaSet => "replicaset",
+            Self::Job => "job",
+            Self::Pod => "pod",
+        }
+    }
+
+    /// Understands what kubectl understands: singular, plural, short name and group (`deploy`, `deployments.apps`).
+    fn parse(text: &str) -> Option<Self> {
+        let word = text.to_ascii_lowercase();
+        let word = word.split('.').next().unwrap_or_default();
+        match word {
+            "deploy" => Some(Self::Deployment),
+            "sts" => Some(Self::StatefulSet),
+            "ds" => Some(Self::DaemonSet),
+            "rs" => Some(Self::ReplicaSet),
+            "po" => Some(Self::Pod),
+            _ => Self::ALL.into_iter().find(|kind| word.strip_suffix('s').unwrap_or(word) == kind.as_str()),
+        }
+    }
+}
+
+/// A workload of a cluster: its kind and name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Workload {
+    /// What it is.
+    pub kind: WorkloadKind,
+    /// Its name.
+    pub name: String,
+}
+
+impl fmt::Display for Workload {
+    /// Writes `deployment/productpage-v1`, as kubectl does.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.kind.as_str(), self.name)
+    }
+}
+
+impl Serialize for Workload {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// How a user names a workload of a namespace: `productpage-v1`, `deploy/productpage-v1`, or the beginning of a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkloadName {
+    /// The kind, where one was named.
+    pub kind: Option<WorkloadKind>,
+    /// The name, or how it begins.
+    pub name: String,
+}
+
+impl fmt::Display for WorkloadName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.kind {
+            Some(kind) => write!(f, "{}/{}", kind.as_str(), self.name),
+            None => f.write_str(&self.name),
+        }
+    }
+}
+
+/// How a user names a workload anywhere in the mesh: as in a namespace, or `CLUSTER/NAMESPACE/WORKLOAD`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkloadRef {
+    /// Cluster and namespace, where they were named.
+    pub place: Option<(String, String)>,
+    /// The workload.
+    pub name: WorkloadName,
+}
+
+impl fmt::Display for WorkloadRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some((cluster, namespace)) = &self.place {
+            write!(f, "{cluster}/{namespace}/")?;
+        }
+        self.name.fmt(f)
+    }
+}
+
+/// Why a text names no workload.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WorkloadNameError {
+    /// Too many slashes, or nothing between two of them.
+    #[error("expected WORKLOAD, KIND/WORKLOAD, CLUSTER/NAMESPACE/WORKLOAD or CLUSTER/NAMESPACE/KIND/WORKLOAD")]
+    Form,
+    /// A kind that owns no pods, or none at all.
+    #[error("`{0}` is no kind of workload; there is deployment, statefulset, daemonset, replicaset, job and pod")]
+    Kind(String),
+    /// No name that Kubernetes accepts.
+    #[error("`{0}` is no name of Kubernetes: lower-case letters, digits, - and .")]
+    Name(String),
+}
+
+impl FromStr for WorkloadRef {
+    type Err = WorkloadNameError;
+
+    fn from_str(text: &str) -> Result<Self, WorkloadNameError> {
+        let parts: Vec<&str> = text.split('/').collect();
+        let (place, kind, name) = match parts.as_slice() {
+            [name] => (None, None, *name),
+            [kind, name] => (None, Some(*kind), *name),
+            [cluster, namespace, name] => (Some((*cluster, *namespace)), None, *name),
+            [cluster, namespace, kind, name] => (Some((*cluster, *namespace)), Some(*kind), *name),
+            _ => return Err(WorkloadNameError::Form),
+        };
+        if parts.iter().any(|part| part.is_empty()) {
+            return Err(WorkloadNameError::Form);
+        }
+        let kind = kind
+            .map(|kind| {
+                WorkloadKind::parse(kind)
+                    .ok_or_else(|| WorkloadNameError::Kind(crate::report::escape(kind).into_owned()))
+            })
+            .transpose()?;
+        // RFC 1123, as far as it matters here: nothing of it is a pattern, and nothing of it troubles a terminal.
+        let in_names = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.".contains(c);
+        for part in [name].into_iter().chain(place.map(|(_, namespace)| namespace)) {
+            if !part.chars().all(in_names) {
+                return Err(WorkloadNameError::Name(crate::report::escape(part).into_owned()));
+            }
+        }
+        let place = place.map(|(cluster, namespace)| (cluster.to_owned(), namespace.to_owned()));
+        Ok(Self { place, name: WorkloadName { kind, name: name.to_owned() } })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<String, String> {
+        text.parse::<WorkloadRef>().map(|name| name.to_string()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn names_are_understood_as_kubectl_understands_them() {
+        assert_eq!(read("productpage-v1").as_deref(), Ok("productpage-v1"));
+        for kind in ["deploy", "deployment", "deployments", "Deployment.apps"] {
+            assert_eq!(read(&format!("{kind}/a")).as_deref(), Ok("deployment/a"));
+        }
+        assert_eq!(read("sts/a").as_deref(), Ok("statefulset/a"));
+        assert_eq!(read("foo/sample/sleep").as_deref(), Ok("foo/sample/sleep"));
+        assert_eq!(read("foo/sample/ds/sleep").as_deref(), Ok("foo/sample/daemonset/sleep"));
+    }
+
+    #[test]
+    fn what_names_no_workload_is_refused_with_the_reason() {
+        insta::assert_snapshot!(read("service/a").unwrap_err(), @"`service` is no kind of workload; there is deployment, statefulset, daemonset, replicaset, job and pod");
+        insta::assert_snapshot!(read("a//b").unwrap_err(), @"expected WORKLOAD, KIND/WORKLOAD, CLUSTER/NAMESPACE/WORKLOAD or CLUSTER/NAMESPACE/KIND/WORKLOAD");
+        insta::assert_snapshot!(read("a/b/c/d/e").unwrap_err(), @"expected WORKLOAD, KIND/WORKLOAD, CLUSTER/NAMESPACE/WORKLOAD or CLUSTER/NAMESPACE/KIND/WORKLOAD");
+        insta::assert_snapshot!(read("Product\u{1b}[2J").unwrap_err(), @r"`Product\u{1b}[2J` is no name of Kubernetes: lower-case letters, digits, - and .");
+        assert!(read("").is_err());
+    }
+}
