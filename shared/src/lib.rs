@@ -18,5 +18,6 @@ pub mod multicluster;
 pub mod report;
 pub mod spire;
 pub mod trust;
+pub mod trustchain;
 pub mod watch;
 pub mod workload;

@@ -1,3 +1,5 @@
+use std::fmt;
+
 use serde::Serialize;
 use x509_parser::der_parser::oid::Oid;
 use x509_parser::public_key::PublicKey as ParsedKey;
@@ -15,6 +17,18 @@ pub struct PublicKey {
     /// The curve of an EC key: `P-256`, `P-384`, `P-521`, or a dotted OID.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub curve: Option<String>,
+}
+
+impl fmt::Display for PublicKey {
+    /// Writes `EC P-256`, `RSA 4096`, `Ed25519`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.algorithm)?;
+        match (&self.curve, self.bits) {
+            (Some(curve), _) => write!(f, " {curve}"),
+            (None, Some(bits)) => write!(f, " {bits}"),
+            (None, None) => Ok(()),
+        }
+    }
 }
 
 impl PublicKey {

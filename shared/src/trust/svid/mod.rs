@@ -17,4 +17,4 @@ pub(crate) use chain::certificates_of_pem;
 pub use chain::{Chain, ChainError};
 pub use key::PublicKey;
 pub use rule::{Broken, Rule, Verdict};
-pub use verify::{authority_of, verify};
+pub use verify::{authority_of, verify, verify_without_bundle};

@@ -21,10 +21,10 @@ pub(crate) fn find<'a>(
 }
 
 /// Finds a path as [`find`] does, to one of these authorities.
-pub(super) fn find_among<'a>(
+pub(super) fn find_among<'a, 'b>(
     leaf: &[u8],
     intermediates: impl IntoIterator<Item = &'a [u8]>,
-    authorities: impl IntoIterator<Item = &'a Authority>,
+    authorities: impl IntoIterator<Item = &'b Authority>,
     at: u64,
 ) -> Result<(), webpki::Error> {
     let now = i64::try_from(at).unwrap_or(i64::MAX);

@@ -14,17 +14,7 @@ use crate::trust::{Authority, AuthorityDigest, SpiffeId, TrustBundle};
 /// wanted) are none of its business.
 #[must_use]
 pub fn verify(chain: &Chain, bundle: &TrustBundle, at: Timestamp) -> Verdict {
-    let mut verdict = Verdict::default();
-    let id = leaf(&chain.leaf, &mut verdict);
-    validity(&chain.leaf, 1, at, &mut verdict);
-    let mut seen = BTreeSet::from([chain.leaf.sha256]);
-    for (index, signer) in chain.intermediates.iter().enumerate() {
-        // One that is sent twice is not wrong twice.
-        if seen.insert(signer.sha256) {
-            signing(signer, index + 2, &mut verdict);
-            validity(signer, index + 2, at, &mut verdict);
-        }
-    }
+    let (id, mut verdict) = rules_of_certificates(chain, at);
     match id {
         Some(id) if id.trust_domain() != bundle.trust_domain() => verdict.add(
             Rule::OwnTrustDomain,
@@ -40,6 +30,29 @@ pub fn verify(chain: &Chain, bundle: &TrustBundle, at: Timestamp) -> Verdict {
     }
     verdict.broken.sort_by_key(|broken| (broken.rule, broken.position));
     verdict
+}
+
+/// Judges a chain by those rules that need no bundle, at a time.
+#[must_use]
+pub fn verify_without_bundle(chain: &Chain, at: Timestamp) -> Verdict {
+    let (_, mut verdict) = rules_of_certificates(chain, at);
+    verdict.broken.sort_by_key(|broken| (broken.rule, broken.position));
+    verdict
+}
+
+fn rules_of_certificates(chain: &Chain, at: Timestamp) -> (Option<SpiffeId>, Verdict) {
+    let mut verdict = Verdict::default();
+    let id = leaf(&chain.leaf, &mut verdict);
+    validity(&chain.leaf, 1, at, &mut verdict);
+    let mut seen = BTreeSet::from([chain.leaf.sha256]);
+    for (index, signer) in chain.intermediates.iter().enumerate() {
+        // One that is sent twice is not wrong twice.
+        if seen.insert(signer.sha256) {
+            signing(signer, index + 2, &mut verdict);
+            validity(signer, index + 2, at, &mut verdict);
+        }
+    }
+    (id, verdict)
 }
 
 /// Finds the authority of a bundle that a chain's signatures lead to, at a time.

@@ -1,0 +1,22 @@
+//! A workload's certificate chain and trust bundles: where they come from, whether they are right, who would accept them, and how
+//! they are shown.
+//!
+//! [`judge`](fn@judge) makes an [`Inspected`] of what was read, whatever it was read from: a proxy, a Secret, a file, a server.
+
+mod accepts;
+mod expiry;
+mod inspected;
+mod judge;
+mod origin;
+mod scan;
+mod watch;
+
+pub use accepts::{Acceptance, Answer, Direction, Party, Question, accepts, party};
+pub use expiry::{Threshold, ThresholdError, remaining};
+pub use inspected::{
+    AuthorityFound, BundleShown, Inspected, Listed, Origin, Reason, Standing, Subject, Verdict,
+};
+pub use judge::{Evidence, Expected, judge};
+pub use origin::find_origin;
+pub use scan::{AT_ONCE, inspect_pod, inspect_pods};
+pub use watch::{Change, Watched};

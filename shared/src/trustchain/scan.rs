@@ -1,0 +1,70 @@
+use futures::stream::{self, StreamExt};
+use jiff::Timestamp;
+
+use super::inspected::{Inspected, Subject};
+use super::judge::{Evidence, Expected, judge};
+use crate::envoy::Proxy;
+use crate::federation::observed::Unread;
+use crate::fleet::Connection;
+use crate::trust::TrustDomain;
+use crate::workload::{ProxyState, WorkloadPod};
+
+/// How many proxies of a cluster are asked at the same time.
+pub const AT_ONCE: usize = 16;
+
+/// Reads what the proxy of a pod has, and judges it. What cannot be read is a result too. `trust_domain` is the cluster's, where
+/// it is known.
+pub async fn inspect_pod(
+    connection: &Connection,
+    pod: &WorkloadPod,
+    trust_domain: Option<&TrustDomain>,
+    at: Timestamp,
+) -> Inspected {
+    let subject = subject(connection, pod);
+    match pod.proxy {
+        ProxyState::Absent => {
+            let fix = "kubectl mesh-install verify".to_owned();
+            return Inspected::unread(subject, "the pod has no proxy: it is not part of the mesh", Some(fix));
+        }
+        ProxyState::NotRunning => {
+            let trouble = pod.trouble.as_deref().unwrap_or("its container has not started");
+            return Inspected::unread(subject, format!("its proxy does not run: {trouble}"), None);
+        }
+        ProxyState::Runs => {}
+    }
+    match Proxy::of_pod(connection, &pod.namespace, &pod.name).secrets().await {
+        Ok(secrets) => judge(Evidence { subject, expected: expected(pod, trust_domain), secrets }, at),
+        Err(error) => {
+            let unread = Unread::error(&error);
+            Inspected::unread(subject, unread.why, unread.hint)
+        }
+    }
+}
+
+/// Inspects pods as [`inspect_pod`] does, many at the same time, in their order.
+pub async fn inspect_pods(
+    connection: &Connection,
+    pods: &[WorkloadPod],
+    trust_domain: Option<&TrustDomain>,
+    at: Timestamp,
+) -> Vec<Inspected> {
+    let each = pods.iter().map(|pod| inspect_pod(connection, pod, trust_domain, at));
+    stream::iter(each).buffered(AT_ONCE).collect().await
+}
+
+fn subject(connection: &Connection, pod: &WorkloadPod) -> Subject {
+    Subject {
+        cluster: Some(connection.name().to_owned()),
+        namespace: Some(pod.namespace.clone()),
+        workload: Some(pod.workload.clone()),
+        pod: Some(pod.name.clone()),
+        source: None,
+    }
+}
+
+fn expected(pod: &WorkloadPod, trust_domain: Option<&TrustDomain>) -> Expected {
+    match trust_domain.and_then(|domain| pod.expected_id(domain)) {
+        Some(id) => Expected::Id(id),
+        None => Expected::Path(format!("/ns/{}/sa/{}", pod.namespace, pod.service_account)),
+    }
+}
