@@ -18,4 +18,5 @@ pub mod multicluster;
 pub mod report;
 pub mod spire;
 pub mod trust;
+pub mod trustchain;
 pub mod watch;
