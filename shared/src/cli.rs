@@ -63,7 +63,7 @@ impl KubeArgs {
 }
 
 /// How results are printed.
-#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Args, Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[command(next_help_heading = "Output")]
 pub struct OutputArgs {
     /// How to print the result

@@ -17,7 +17,7 @@ use crate::report::{OutputError, Printer};
 /// The command line of a plugin.
 pub trait CommandLine: clap::Parser {
     /// Returns how results are printed.
-    fn output(&self) -> &OutputArgs;
+    fn output(&self) -> OutputArgs;
 
     /// Returns how much is logged.
     fn verbosity(&self) -> VerbosityArgs;
@@ -58,7 +58,7 @@ pub enum Outcome {
 /// # #[derive(clap::Parser)]
 /// # struct Cli { #[command(flatten)] output: OutputArgs, #[command(flatten)] verbosity: VerbosityArgs }
 /// # impl CommandLine for Cli {
-/// #     fn output(&self) -> &OutputArgs { &self.output }
+/// #     fn output(&self) -> OutputArgs { self.output }
 /// #     fn verbosity(&self) -> VerbosityArgs { self.verbosity }
 /// # }
 /// async fn run(cli: Cli, context: Context) -> Result<Outcome, Failure> {
@@ -82,7 +82,7 @@ pub fn main<C: CommandLine>(run: impl AsyncFnOnce(C, Context) -> Result<Outcome,
         Ok(cli) => cli,
         Err(code) => return code,
     };
-    let OutputArgs { output, no_color } = *cli.output();
+    let OutputArgs { output, no_color } = cli.output();
     let VerbosityArgs { verbose } = cli.verbosity();
     // Log lines and lines that are redrawn in place do not mix.
     let printer = Printer::new(output, no_color, verbose == 0);

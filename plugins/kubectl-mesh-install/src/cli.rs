@@ -39,8 +39,8 @@ pub(crate) struct Cli {
 }
 
 impl CommandLine for Cli {
-    fn output(&self) -> &OutputArgs {
-        &self.output
+    fn output(&self) -> OutputArgs {
+        self.output
     }
 
     fn verbosity(&self) -> VerbosityArgs {

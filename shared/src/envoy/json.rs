@@ -1,4 +1,8 @@
-use serde::de::DeserializeOwned;
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::{DeserializeOwned, IgnoredAny, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use crate::trust::svid::ChainError;
 use crate::trust::{BundleError, TrustDomainError};
@@ -14,6 +18,9 @@ pub enum AnswerError {
     /// Longer than anything that Envoy should have to say.
     #[error("it has {0} bytes, which is too many")]
     TooLong(usize),
+    /// A list in it is longer than anything that Envoy should have to say.
+    #[error("a list in it has {0} items, which is too many")]
+    TooMany(usize),
     /// Not the JSON that is expected. The words of the parser would repeat what it stumbled over.
     #[error("it is not the expected JSON (line {line}, column {column})")]
     Json {
@@ -78,4 +85,53 @@ pub(super) fn parse<T: DeserializeOwned>(answer: &[u8]) -> Result<T, AnswerError
     }
     serde_json::from_slice(answer)
         .map_err(|error| AnswerError::Json { line: error.line(), column: error.column() })
+}
+
+/// A list of which no more than `MOST` items are kept, so that a text cannot become many times as big in memory.
+pub(crate) struct AtMost<T, const MOST: usize> {
+    items: Vec<T>,
+    /// How many items the text has.
+    count: usize,
+}
+
+impl<T, const MOST: usize> AtMost<T, MOST> {
+    /// Returns the items, or how many there are where they are too many.
+    pub(crate) fn all(self) -> Result<Vec<T>, usize> {
+        if self.count > MOST { Err(self.count) } else { Ok(self.items) }
+    }
+}
+
+impl<T, const MOST: usize> Default for AtMost<T, MOST> {
+    fn default() -> Self {
+        Self { items: Vec::new(), count: 0 }
+    }
+}
+
+impl<'de, T: Deserialize<'de>, const MOST: usize> Deserialize<'de> for AtMost<T, MOST> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(ItemsVisitor(PhantomData))
+    }
+}
+
+struct ItemsVisitor<T, const MOST: usize>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>, const MOST: usize> Visitor<'de> for ItemsVisitor<T, MOST> {
+    type Value = AtMost<T, MOST>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+        let mut kept = AtMost::default();
+        while kept.count < MOST {
+            let Some(item) = items.next_element()? else { return Ok(kept) };
+            kept.items.push(item);
+            kept.count += 1;
+        }
+        while items.next_element::<IgnoredAny>()?.is_some() {
+            kept.count += 1;
+        }
+        Ok(kept)
+    }
 }

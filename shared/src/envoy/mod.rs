@@ -19,11 +19,14 @@ use std::time::Duration;
 pub use error::ProxyError;
 pub use hosts::{ClusterName, Counters, Host, HostAddress, ProxyHosts, parse_hosts};
 pub use json::AnswerError;
+pub(crate) use json::AtMost;
 pub use rules::{
     InboundChain, InboundRules, NameRule, OutboundRule, OutboundRules, Protection, parse_inbound,
     parse_outbound,
 };
+pub(crate) use secrets::WholeDump;
 pub use secrets::{Issuer, ProxySecrets, Received, State, Validation, parse_secrets};
+pub(crate) use source::Key;
 
 use crate::fleet::{Connection, ForwardError, PodPort, Session};
 use crate::report::one_line;

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::json::{self, AnswerError};
+use super::json::{self, AnswerError, AtMost};
 use super::source::{DataSource, Key};
 use crate::report::escape;
 use crate::trust::svid::{Certificate, Chain, certificates_of_pem};
@@ -15,9 +15,15 @@ const IDENTITY: &str = "default";
 const VALIDATION: &str = "ROOTCA";
 /// Name of Envoy's validator that keeps the bundles of trust domains apart.
 const SPIFFE_VALIDATOR: &str = "envoy.tls.cert_validator.spiffe";
+/// The version of a secret that never came (Envoy, `SdsApi`).
+const NEVER_CAME: &str = "uninitialized";
+/// The most secrets that are looked at. A gateway has one for every host name that it serves.
+const MOST_SECRETS: usize = 10_000;
+/// The most trust domains that a proxy verifies.
+const MOST_TRUST_DOMAINS: usize = 1000;
 
 /// What a proxy got from whoever serves its secrets: an agent of SPIRE, or Istio's own.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ProxySecrets {
     /// The certificate that it presents. `None` where the proxy has not even asked for one.
@@ -119,20 +125,32 @@ fn digests_of_bundles<S: Serializer>(
 /// # Errors
 /// [`AnswerError`] when one of them is no such answer, or a secret in it is not whole.
 pub fn parse_secrets(active: &[u8], warming: &[u8]) -> Result<ProxySecrets, AnswerError> {
-    let mut secrets =
-        ProxySecrets { identity: None, validation: None, others: Vec::new(), key_was_shown: false };
+    let mut secrets = ProxySecrets::default();
     for (state, answer) in [(State::Active, active), (State::Warming, warming)] {
         let dump: Dump = json::parse(answer)?;
-        for entry in dump.configs {
-            secrets.add(state, entry)?;
-        }
+        secrets.add_all(state, dump.configs)?;
     }
-    secrets.others.sort();
-    secrets.others.dedup();
-    Ok(secrets)
+    Ok(secrets.sorted())
 }
 
 impl ProxySecrets {
+    /// Tells whether the proxy has not asked for any secret.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.identity.is_none() && self.validation.is_none() && self.others.is_empty()
+    }
+
+    fn add_all(&mut self, state: State, entries: AtMost<Entry, MOST_SECRETS>) -> Result<(), AnswerError> {
+        let entries = entries.all().map_err(AnswerError::TooMany)?;
+        entries.into_iter().try_for_each(|entry| self.add(state, entry))
+    }
+
+    fn sorted(mut self) -> Self {
+        self.others.sort();
+        self.others.dedup();
+        self
+    }
+
     fn add(&mut self, state: State, entry: Entry) -> Result<(), AnswerError> {
         let secret = entry.secret.unwrap_or_default();
         let certificate = secret.tls_certificate.unwrap_or_default();
@@ -174,7 +192,7 @@ fn validation(context: ValidationContext) -> Result<Option<Validation>, AnswerEr
     let custom = context.custom_validator_config.filter(|custom| custom.name == SPIFFE_VALIDATOR);
     if let Some(custom) = custom {
         let mut bundles = BTreeMap::new();
-        for domain in custom.typed_config.trust_domains {
+        for domain in custom.typed_config.trust_domains.all().map_err(AnswerError::TooMany)? {
             let name: TrustDomain = domain
                 .name
                 .parse()
@@ -195,34 +213,106 @@ fn validation(context: ValidationContext) -> Result<Option<Validation>, AnswerEr
     Ok(Some(Validation::Pooled(std::iter::once(chain.leaf).chain(chain.intermediates).collect())))
 }
 
+/// Everything that Envoy says of itself, as far as it is about secrets, in one of three forms:
+/// - `config_dump`: the secrets are a section of it;
+/// - `config_dump?resource=dynamic_active_secrets`: the list is one of secrets;
+/// - `istioctl proxy-config secret -o json`: the section alone, with the names of protobuf's JSON.
+///
+/// Keys are dropped while it is read.
+#[derive(Deserialize)]
+pub(crate) struct WholeDump {
+    #[serde(default)]
+    configs: AtMost<Config, MOST_SECRETS>,
+    #[serde(default, alias = "dynamicActiveSecrets")]
+    dynamic_active_secrets: AtMost<Entry, MOST_SECRETS>,
+    #[serde(default, alias = "dynamicWarmingSecrets")]
+    dynamic_warming_secrets: AtMost<Entry, MOST_SECRETS>,
+    #[serde(default, alias = "staticSecrets")]
+    static_secrets: AtMost<Entry, MOST_SECRETS>,
+}
+
+impl WholeDump {
+    /// Returns the secrets in it; of one that is active and warming the active one.
+    ///
+    /// # Errors
+    /// [`AnswerError`] when a secret in it is not whole, or there are more than anybody has.
+    pub(crate) fn secrets(self) -> Result<ProxySecrets, AnswerError> {
+        let mut secrets = ProxySecrets::default();
+        let mut warming = vec![self.dynamic_warming_secrets];
+        secrets.add_all(State::Active, self.dynamic_active_secrets)?;
+        secrets.add_all(State::Active, self.static_secrets)?;
+        for config in self.configs.all().map_err(AnswerError::TooMany)? {
+            secrets.add_all(State::Active, config.dynamic_active_secrets)?;
+            secrets.add_all(State::Active, config.static_secrets)?;
+            warming.push(config.dynamic_warming_secrets);
+            let is_secret = config.kind.ends_with("Secret") || config.secret.is_some();
+            if let Some(name) = config.name.filter(|_| is_secret) {
+                let Config { version_info, last_updated, secret, .. } = config;
+                // Which of both lists was asked for is not said.
+                let state = if version_info == NEVER_CAME { State::Warming } else { State::Active };
+                secrets.add(state, Entry { name, version_info, last_updated, secret })?;
+            }
+        }
+        for entries in warming {
+            secrets.add_all(State::Warming, entries)?;
+        }
+        Ok(secrets.sorted())
+    }
+}
+
+/// A section of a dump, or a secret.
+#[derive(Deserialize)]
+struct Config {
+    #[serde(rename = "@type", default)]
+    kind: String,
+    #[serde(default, alias = "dynamicActiveSecrets")]
+    dynamic_active_secrets: AtMost<Entry, MOST_SECRETS>,
+    #[serde(default, alias = "dynamicWarmingSecrets")]
+    dynamic_warming_secrets: AtMost<Entry, MOST_SECRETS>,
+    #[serde(default, alias = "staticSecrets")]
+    static_secrets: AtMost<Entry, MOST_SECRETS>,
+    name: Option<String>,
+    #[serde(default, alias = "versionInfo")]
+    version_info: String,
+    #[serde(alias = "lastUpdated")]
+    last_updated: Option<Timestamp>,
+    secret: Option<Secret>,
+}
+
 #[derive(Deserialize)]
 struct Dump {
     /// Absent where there is none: the answer is then `{}`.
     #[serde(default)]
-    configs: Vec<Entry>,
+    configs: AtMost<Entry, MOST_SECRETS>,
 }
 
 #[derive(Deserialize)]
 struct Entry {
     name: String,
-    #[serde(default)]
+    #[serde(default, alias = "versionInfo")]
     version_info: String,
+    #[serde(alias = "lastUpdated")]
     last_updated: Option<Timestamp>,
     secret: Option<Secret>,
 }
 
 #[derive(Deserialize, Default)]
 struct Secret {
+    #[serde(alias = "tlsCertificate")]
     tls_certificate: Option<TlsCertificate>,
+    #[serde(alias = "validationContext")]
     validation_context: Option<ValidationContext>,
-    #[serde(rename = "generic_secret")]
+    #[serde(rename = "generic_secret", alias = "genericSecret")]
     generic: Option<Key>,
+    #[serde(alias = "sessionTicketKeys")]
     session_ticket_keys: Option<Key>,
 }
 
 #[derive(Deserialize, Default)]
 struct TlsCertificate {
+    #[serde(alias = "certificateChain")]
     certificate_chain: Option<DataSource>,
+    #[serde(alias = "privateKey")]
     private_key: Option<Key>,
     pkcs12: Option<Key>,
     password: Option<Key>,
@@ -230,25 +320,28 @@ struct TlsCertificate {
 
 #[derive(Deserialize)]
 struct ValidationContext {
+    #[serde(alias = "customValidatorConfig")]
     custom_validator_config: Option<CustomValidator>,
+    #[serde(alias = "trustedCa")]
     trusted_ca: Option<DataSource>,
 }
 
 #[derive(Deserialize)]
 struct CustomValidator {
     name: String,
-    #[serde(default)]
+    #[serde(default, alias = "typedConfig")]
     typed_config: SpiffeValidator,
 }
 
 #[derive(Deserialize, Default)]
 struct SpiffeValidator {
-    #[serde(default)]
-    trust_domains: Vec<DomainBundle>,
+    #[serde(default, alias = "trustDomains")]
+    trust_domains: AtMost<DomainBundle, MOST_TRUST_DOMAINS>,
 }
 
 #[derive(Deserialize)]
 struct DomainBundle {
     name: String,
+    #[serde(alias = "trustBundle")]
     trust_bundle: DataSource,
 }

@@ -15,7 +15,9 @@ const REDACTED: [&str; 2] = ["[redacted]", "W3JlZGFjdGVkXQ=="];
 /// Public data in one of the forms that Envoy prints (Envoy, `config.core.v3.DataSource`).
 #[derive(Deserialize)]
 pub(super) struct DataSource {
+    #[serde(alias = "inlineBytes")]
     inline_bytes: Option<String>,
+    #[serde(alias = "inlineString")]
     inline_string: Option<String>,
 }
 
@@ -37,7 +39,7 @@ impl DataSource {
 
 /// Something that holds keys, read without keeping any of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Key {
+pub(crate) enum Key {
     /// Envoy shows that there is one, and no more.
     Redacted,
     /// There is something else.
@@ -48,6 +50,18 @@ impl<'de> Deserialize<'de> for Key {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(KeyVisitor)
     }
+}
+
+/// Tells whether a field says where a key is.
+fn is_a_place(field: &str) -> bool {
+    matches!(
+        field,
+        "filename"
+            | "environment_variable"
+            | "watched_directory"
+            | "environmentVariable"
+            | "watchedDirectory"
+    )
 }
 
 struct KeyVisitor;
@@ -97,7 +111,7 @@ impl<'de> Visitor<'de> for KeyVisitor {
         let mut key = Key::Redacted;
         while let Some(name) = fields.next_key::<String>()? {
             // Where a key is, not the key.
-            if matches!(name.as_str(), "filename" | "environment_variable" | "watched_directory") {
+            if is_a_place(&name) {
                 fields.next_value::<IgnoredAny>()?;
             } else if fields.next_value::<Key>()? == Key::Shown {
                 key = Key::Shown;

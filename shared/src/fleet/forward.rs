@@ -10,6 +10,7 @@ use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, Portforwarder};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
 use super::Cause;
@@ -151,9 +152,7 @@ async fn connect(
     let stream = forwarder
         .take_stream(at.port)
         .ok_or_else(|| ForwardProblem::Broken("it has no stream".to_owned()))?;
-    let (sender, connection) = handshake(TokioIo::new(stream))
-        .await
-        .map_err(|error| ForwardProblem::Broken(one_line(&error.to_string())))?;
+    let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(broken)?;
     // Ends by itself when the session is dropped, and with it both ends of the stream.
     tokio::spawn(connection);
     Ok((forwarder, sender))
@@ -165,7 +164,7 @@ impl Session {
     /// # Errors
     /// [`ForwardError`] when no whole answer comes in time, or it is longer than 64 MiB.
     pub async fn get(&mut self, path: &str) -> Result<Answer, ForwardError> {
-        let answer = match timeout(self.deadline, ask(&mut self.sender, path)).await {
+        let answer = match timeout(self.deadline, send(&mut self.sender, "localhost", path)).await {
             Ok(Ok(answer)) => return Ok(answer),
             Ok(Err(problem)) => problem,
             Err(_) => ForwardProblem::Timeout(self.deadline),
@@ -184,10 +183,28 @@ impl Session {
     }
 }
 
-async fn ask(sender: &mut SendRequest<Empty<Bytes>>, path: &str) -> Result<Answer, ForwardProblem> {
-    let broken = |error: hyper::Error| ForwardProblem::Broken(one_line(&error.to_string()));
+/// Asks for one page over a connection that exists.
+pub(crate) async fn ask(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    host: &str,
+    path: &str,
+) -> Result<Answer, ForwardProblem> {
+    let (mut sender, connection) = handshake(TokioIo::new(stream)).await.map_err(broken)?;
+    tokio::spawn(connection);
+    send(&mut sender, host, path).await
+}
+
+fn broken(error: hyper::Error) -> ForwardProblem {
+    ForwardProblem::Broken(one_line(&error.to_string()))
+}
+
+async fn send(
+    sender: &mut SendRequest<Empty<Bytes>>,
+    host: &str,
+    path: &str,
+) -> Result<Answer, ForwardProblem> {
     let request = Request::get(path)
-        .header(hyper::header::HOST, "localhost")
+        .header(hyper::header::HOST, host)
         .body(Empty::new())
         .map_err(|error| ForwardProblem::Broken(error.to_string()))?;
     sender.ready().await.map_err(broken)?;
@@ -210,15 +227,13 @@ mod tests {
 
     async fn answered(answer: &'static [u8]) -> Result<Answer, ForwardProblem> {
         let (near, mut far) = duplex(1 << 16);
-        let (mut sender, connection) = handshake(TokioIo::new(near)).await.expect("a connection");
-        tokio::spawn(connection);
         tokio::spawn(async move {
             let mut request = [0; 1024];
             let length = far.read(&mut request).await.expect("a request");
             assert!(request[..length].starts_with(b"GET /config_dump?resource=x HTTP/1.1\r\n"));
             far.write_all(answer).await.expect("it can be written");
         });
-        ask(&mut sender, "/config_dump?resource=x").await
+        ask(near, "localhost", "/config_dump?resource=x").await
     }
 
     #[tokio::test]

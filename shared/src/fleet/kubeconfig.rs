@@ -112,6 +112,13 @@ impl Kubeconfig {
         cluster.cluster.as_ref()?.server.as_deref()
     }
 
+    /// Returns the namespace of a context, where it has one.
+    #[must_use]
+    pub fn namespace(&self, context: &str) -> Option<&str> {
+        let context = self.file.contexts.iter().find(|named| named.name == context)?.context.as_ref()?;
+        context.namespace.as_deref().filter(|namespace| !namespace.is_empty())
+    }
+
     /// Returns the name of the current context.
     #[must_use]
     pub fn current_context(&self) -> Option<&str> {

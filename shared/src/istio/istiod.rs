@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::version::IstioVersion;
 use super::{ISTIOD, NAMESPACE};
-use crate::fleet::{ExecError, ExecTarget, Member, RequestError};
+use crate::fleet::{Connection, ExecError, ExecTarget, RequestError};
 use crate::hint::Hint;
 use crate::report::one_line;
 
@@ -25,7 +25,7 @@ pub(super) const CONTAINER: &str = "discovery";
 /// One pod of istiod.
 #[derive(Clone, Debug)]
 pub struct Istiod<'m> {
-    member: &'m Member,
+    connection: &'m Connection,
     target: ExecTarget,
     /// When its container started.
     pub started: Option<Timestamp>,
@@ -132,8 +132,8 @@ impl<'m> Istiod<'m> {
     ///
     /// # Errors
     /// [`IstiodError`] when there is none, or pods cannot be listed.
-    pub async fn find(member: &'m Member) -> Result<Vec<Self>, IstiodError> {
-        let pods: Api<Pod> = Api::namespaced(member.client().clone(), NAMESPACE);
+    pub async fn find(connection: &'m Connection) -> Result<Vec<Self>, IstiodError> {
+        let pods: Api<Pod> = Api::namespaced(connection.client().clone(), NAMESPACE);
         let list = pods
             .list(&ListParams::default().labels(&format!("app={ISTIOD}")))
             .await
@@ -141,7 +141,7 @@ impl<'m> Istiod<'m> {
         let ready = list.items.into_iter().filter(is_ready);
         let found: Vec<Self> = ready
             .map(|pod| Self {
-                member,
+                connection,
                 started: started(&pod),
                 target: ExecTarget {
                     namespace: NAMESPACE.to_owned(),
@@ -151,7 +151,7 @@ impl<'m> Istiod<'m> {
             })
             .collect();
         if found.is_empty() {
-            return Err(IstiodError::NotReady { context: member.cluster.context.clone() });
+            return Err(IstiodError::NotReady { context: connection.context().to_owned() });
         }
         Ok(found)
     }
@@ -223,7 +223,7 @@ impl<'m> Istiod<'m> {
 
     async fn get(&self, path: &'static str) -> Result<Vec<u8>, IstiodError> {
         let command = ["pilot-discovery", "request", "GET", path];
-        let output = self.member.exec(&self.target, &command, None, DEADLINE).await?;
+        let output = self.connection.exec(&self.target, &command, None, DEADLINE).await?;
         if output.exit != 0 {
             let said = String::from_utf8_lossy(&output.stderr);
             let last = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("nothing was said");

@@ -59,6 +59,18 @@ pub fn load(path: Option<&Path>) -> Result<(Mesh, PathBuf), MeshFileError> {
     Ok((text.mesh()?, text.path().to_owned()))
 }
 
+/// Reads the mesh file at `path`; without one `spire-mesh.yaml` in the working directory, `None` where there is none.
+///
+/// # Errors
+/// [`MeshFileError`] when a file that was named is not there, or one that is there is no mesh file.
+pub fn load_if_any(path: Option<&Path>) -> Result<Option<Mesh>, MeshFileError> {
+    match (load(path), path) {
+        (Ok((mesh, _)), _) => Ok(Some(mesh)),
+        (Err(MeshFileError::Missing { .. }), None) => Ok(None),
+        (Err(error), _) => Err(error),
+    }
+}
+
 impl Mesh {
     /// Parses the text of a mesh file. `file_name` is used in messages only.
     ///

@@ -24,6 +24,11 @@ pub trait Report: Serialize {
     /// Returns the result as a table, for people. `wide` asks for the columns that only `-o wide` shows.
     fn table(&self, wide: bool) -> Table;
 
+    /// Returns text that stands above the first table, for what is no table. Foreign text in it is escaped by who writes it.
+    fn above(&self, _wide: bool) -> String {
+        String::new()
+    }
+
     /// Returns further tables, which stand below the first. One without rows is left out.
     fn more_tables(&self, _wide: bool) -> Vec<Table> {
         Vec::new()

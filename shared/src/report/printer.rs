@@ -126,6 +126,10 @@ impl Printer {
         match self.0.format {
             Format::Table | Format::Wide => {
                 let wide = self.0.format == Format::Wide;
+                let above = report.above(wide);
+                if !above.is_empty() {
+                    self.data(&above)?;
+                }
                 let table = report.table(wide);
                 match table.empty_message() {
                     Some(message) => self.note(message),

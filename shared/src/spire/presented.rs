@@ -10,11 +10,13 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use x509_parser::prelude::{FromDer, GeneralName, ParsedExtension, X509Certificate};
 
-use crate::fleet::{Member, RequestError};
+use crate::fleet::{Connection, RequestError, ask};
 use crate::trust::svid::path;
 use crate::trust::{Authority, SpiffeId, TrustBundle, hex};
 
@@ -43,6 +45,12 @@ pub enum PresentedError {
     /// There was no handshake.
     #[error("no TLS handshake: {0}")]
     Handshake(String),
+    /// There is no way to the server.
+    #[error("cannot connect: {0}")]
+    Unreachable(String),
+    /// It gave no page.
+    #[error("it gave no page: {0}")]
+    Page(String),
     /// The certificate does not parse.
     #[error("it presented no valid certificate: {0}")]
     Certificate(String),
@@ -114,22 +122,52 @@ impl Presented {
 /// # Errors
 /// [`PresentedError`] when there is no way to the pod, or no handshake.
 pub async fn of_pod(
-    member: &Member,
+    connection: &Connection,
     namespace: &str,
     pod: &str,
     port: u16,
 ) -> Result<Presented, PresentedError> {
-    let pods: Api<Pod> = Api::namespaced(member.client().clone(), namespace);
+    let pods: Api<Pod> = Api::namespaced(connection.client().clone(), namespace);
     let mut forwarder = pods.portforward(pod, &[port]).await.map_err(RequestError::from)?;
     let stream =
         forwarder.take_stream(port).ok_or_else(|| PresentedError::Handshake("no stream".to_owned()))?;
-    let presented = handshake(stream).await;
+    let presented = handshake(stream).await.map(|(presented, _)| presented);
     forwarder.abort();
     presented
 }
 
-/// Makes a TLS handshake, keeps what was presented, and ends the connection without a word.
-async fn handshake(stream: impl AsyncRead + AsyncWrite + Unpin) -> Result<Presented, PresentedError> {
+/// Looks at what a server presents, and at the page it serves there: for a bundle endpoint, its bundle.
+///
+/// # Errors
+/// [`PresentedError`] when there is no way to the server from here, no handshake, or no page.
+///
+/// # Caveats
+/// Nothing is verified: the page is from whoever answered.
+pub async fn of_server(url: &http::Uri) -> Result<(Presented, Vec<u8>), PresentedError> {
+    let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
+    let port = url.port_u16().unwrap_or(443);
+    let connected = timeout(DEADLINE, TcpStream::connect((host, port))).await;
+    let stream = match connected {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return Err(PresentedError::Unreachable(error.to_string())),
+        Err(_) => return Err(PresentedError::Unreachable(format!("no answer within {} s", DEADLINE.as_secs()))),
+    };
+    let (presented, stream) = handshake(stream).await?;
+    let stream = stream.ok_or_else(|| PresentedError::Handshake("the server ended it".to_owned()))?;
+    let path = url.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+    let page = timeout(DEADLINE, ask(stream, url.authority().map_or(host, |at| at.as_str()), path)).await;
+    match page {
+        Ok(Ok(answer)) if answer.status == 200 => Ok((presented, answer.body)),
+        Ok(Ok(answer)) => Err(PresentedError::Page(format!("status {}", answer.status))),
+        Ok(Err(problem)) => Err(PresentedError::Page(problem.to_string())),
+        Err(_) => Err(PresentedError::Page(format!("none within {} s", DEADLINE.as_secs()))),
+    }
+}
+
+/// Makes a TLS handshake and keeps what was presented. The connection comes along where the handshake came to its end.
+async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
+) -> Result<(Presented, Option<TlsStream<S>>), PresentedError> {
     let failed = |why: String| PresentedError::Handshake(why);
     let provider = CryptoProvider::get_default().cloned();
     let provider = provider.unwrap_or_else(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
@@ -145,14 +183,16 @@ async fn handshake(stream: impl AsyncRead + AsyncWrite + Unpin) -> Result<Presen
     let connected = timeout(DEADLINE, TlsConnector::from(Arc::new(config)).connect(name, stream)).await;
     let seen = std::mem::take(&mut *witness.seen.lock().unwrap_or_else(PoisonError::into_inner));
     match connected {
-        _ if !seen.is_empty() => Presented::of(seen),
-        Ok(Ok(_)) => Presented::of(Vec::new()),
+        Ok(Ok(stream)) => Ok((Presented::of(seen)?, Some(stream))),
+        // It asks for a certificate of ours, for example; what it presents is known by then.
+        _ if !seen.is_empty() => Ok((Presented::of(seen)?, None)),
         Ok(Err(error)) => Err(failed(error.to_string())),
         Err(_) => Err(failed(format!("none within {} s", DEADLINE.as_secs()))),
     }
 }
 
-/// Takes note of every certificate and believes none: nothing is sent over the connection, so nothing has to be believed.
+/// Takes note of every certificate and believes none: nothing that is secret is sent over the connection, and nothing that comes is
+/// trusted.
 #[derive(Debug)]
 struct Witness {
     provider: Arc<CryptoProvider>,

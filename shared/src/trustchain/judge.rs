@@ -1,10 +1,9 @@
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
 
 use super::inspected::{
     AuthorityFound, BundleShown, Inspected, Listed, Origin, Reason, Standing, Subject, Verdict,
 };
+use super::source::{Bundles, Source, SourceKind};
 use crate::envoy::{Issuer, ProxySecrets, State, Validation};
 use crate::trust::svid::{self, Certificate, Chain};
 use crate::trust::{Authority, SpiffeId, TrustBundle, TrustDomain};
@@ -20,6 +19,19 @@ pub enum Expected {
     Anything,
 }
 
+/// What is presented.
+#[derive(Clone, Debug)]
+pub enum Presented {
+    /// A chain that has to be an X.509-SVID.
+    Svid(Chain),
+    /// A chain that makes no claim to be one: it has no URI among its names. It is judged by dates, signers and signatures.
+    Other(Chain),
+    /// The certificates of a CA, the one that signs first. They are judged by their dates.
+    Ca(Vec<Certificate>),
+    /// Nothing, for this reason; without one, nothing was expected.
+    Nothing(Option<Reason>),
+}
+
 /// What was read, and of what.
 #[derive(Clone, Debug)]
 pub struct Evidence {
@@ -27,84 +39,184 @@ pub struct Evidence {
     pub subject: Subject,
     /// Which SPIFFE ID it has to present.
     pub expected: Expected,
-    /// The certificates and bundles.
-    pub secrets: ProxySecrets,
+    /// Who serves the proxy's secrets.
+    pub issued_by: Issuer,
+    /// What it presents.
+    pub presented: Presented,
+    /// What peers are verified with.
+    pub bundles: Bundles,
+    /// Whether a private key was in it.
+    pub key_was_shown: bool,
+}
+
+impl Evidence {
+    /// Takes what a proxy has.
+    #[must_use]
+    pub fn of_proxy(subject: Subject, expected: Expected, secrets: ProxySecrets) -> Self {
+        let presented = match secrets.chain() {
+            Some(chain) => Presented::Svid(chain.clone()),
+            None => Presented::Nothing(Some(nothing_presented(&secrets))),
+        };
+        let (issued_by, key_was_shown) = (secrets.issuer(), secrets.key_was_shown);
+        let bundles = match secrets.validation.and_then(|received| received.value) {
+            Some(Validation::Spiffe(bundles)) => Bundles::Separate(bundles),
+            Some(Validation::Pooled(pool)) => Bundles::Pooled(pool),
+            None => Bundles::Unsaid,
+        };
+        Self { subject, expected, issued_by, presented, bundles, key_was_shown }
+    }
+
+    /// Takes what a file says.
+    #[must_use]
+    pub fn of_source(subject: Subject, source: Source) -> Self {
+        let Source { chain, issuers, bundles, key_was_shown, kind, .. } = source;
+        let issued_by = match (kind, &bundles) {
+            (SourceKind::ConfigDump | SourceKind::Istioctl, Bundles::Separate(_)) => Issuer::Spire,
+            (SourceKind::ConfigDump | SourceKind::Istioctl, Bundles::Pooled(_)) => Issuer::Istiod,
+            _ => Issuer::Unknown,
+        };
+        let presented = match chain {
+            Some(chain) if chain.leaf.uris.is_empty() => Presented::Other(chain),
+            Some(chain) => Presented::Svid(chain),
+            None if issuers.is_empty() => Presented::Nothing(None),
+            None => Presented::Ca(issuers),
+        };
+        // Keys belong into a file that somebody keeps; Envoy's answer is another matter.
+        let key_was_shown = key_was_shown && matches!(kind, SourceKind::ConfigDump | SourceKind::Istioctl);
+        Self { subject, expected: Expected::Anything, issued_by, presented, bundles, key_was_shown }
+    }
 }
 
 /// Judges a chain by the rules for X.509-SVIDs, with the bundle of its own trust domain, and by who it has to be, at a time.
 #[must_use]
 pub fn judge(evidence: Evidence, at: Timestamp) -> Inspected {
-    let Evidence { subject, expected, secrets } = evidence;
-    let issued_by = secrets.issuer();
-    let mut reasons = Vec::new();
-    if secrets.key_was_shown {
-        reasons.push(Reason {
-            id: "key-shown",
-            message: "a private key was in what was read, which Envoy never shows; it was dropped and is shown to nobody".to_owned(),
-            source: None,
-            fix: Some("take this to be stolen: find out who else reads it, and have a new certificate issued".to_owned()),
-        });
-    }
-    let chain = secrets.chain();
-    let domain = chain.and_then(|chain| chain.leaf.spiffe_id()?.ok());
-    let domain = domain.as_ref().map(SpiffeId::trust_domain);
-    let own = domain.and_then(|domain| own_bundle(&secrets, domain));
-    let mut authority = None;
-    match chain {
-        None => reasons.push(nothing_presented(&secrets)),
-        Some(chain) => {
+    let Evidence { subject, expected, issued_by, presented, bundles, key_was_shown } = evidence;
+    let mut reasons: Vec<Reason> = key_was_shown.then(key_shown).into_iter().collect();
+    let mut judged = Judged::default();
+    let certificates = match presented {
+        Presented::Nothing(reason) => {
+            reasons.extend(reason);
+            Vec::new()
+        }
+        Presented::Ca(issuers) => {
+            judged.is_verified = true;
+            reasons.extend(issuers.iter().enumerate().filter_map(|(index, issuer)| ended(issuer, index + 1, at)));
+            issuers
+        }
+        Presented::Other(chain) => {
+            judged = other(&chain, &bundles, at);
+            chain.certificates().cloned().collect()
+        }
+        Presented::Svid(chain) => {
             if issued_by == Issuer::Istiod && expected != Expected::Anything {
                 reasons.push(by_istiod());
             }
-            reasons.extend(another_identity(chain, &expected));
-            match &own {
-                Some(bundle) => {
-                    reasons.extend(svid::verify(chain, bundle, at).broken.into_iter().map(broken));
-                    authority = svid::authority_of(chain, bundle, at)
-                        .and_then(|(_, authority)| found(authority, domain));
-                }
-                None => {
-                    // The rules that need no bundle are looked at all the same.
-                    let broken_rules = svid::verify_without_bundle(chain, at).broken.into_iter();
-                    reasons.extend(broken_rules.map(broken));
-                    reasons.extend(no_own_bundle(&secrets, domain));
-                }
-            }
+            reasons.extend(another_identity(&chain, &expected));
+            judged = svid(&chain, &bundles, at);
+            chain.certificates().cloned().collect()
         }
-    }
-    let status = match (reasons.is_empty(), own.is_some()) {
+    };
+    reasons.extend(judged.reasons);
+    let status = match (reasons.is_empty(), judged.is_verified) {
         (true, true) => Standing::Good,
         (true, false) => {
-            reasons.push(Reason {
-                id: "no-bundle",
-                message: "there is no bundle to verify it with; no other rule is broken".to_owned(),
-                source: None,
-                fix: None,
-            });
+            let (id, message) = if certificates.is_empty() {
+                ("no-certificate", "it presents no certificate that could be verified")
+            } else {
+                ("no-bundle", "there is no bundle to verify it with; no other rule is broken")
+            };
+            reasons.push(Reason { id, message: message.to_owned(), source: None, fix: None });
             Standing::Unknown
         }
         (false, _) => Standing::Bad,
     };
     Inspected {
         subject,
-        identity: chain.and_then(|chain| chain.leaf.uris.first().cloned()),
+        identity: certificates.first().and_then(|leaf| leaf.uris.first().cloned()),
         issued_by,
-        chain: chain.into_iter().flat_map(Chain::certificates).cloned().map(Listed).collect(),
-        authority,
-        trust_bundles: bundles(&secrets),
+        chain: certificates.into_iter().map(Listed).collect(),
+        authority: judged.authority,
+        trust_bundles: shown(&bundles),
         verdict: Verdict { status, reasons },
     }
 }
 
-/// Returns what the chain has to lead to: the bundle of its own trust domain, or istiod's one pool.
-fn own_bundle(secrets: &ProxySecrets, domain: &TrustDomain) -> Option<TrustBundle> {
-    match secrets.validation.as_ref()?.value.as_ref()? {
-        Validation::Spiffe(bundles) => bundles.get(domain).cloned(),
-        Validation::Pooled(pool) => {
-            let ders: Vec<u8> = pool.iter().flat_map(Certificate::der).copied().collect();
-            TrustBundle::from_der_sequence(domain.clone(), &ders).ok()
+/// What the rules came to for a chain.
+#[derive(Default)]
+struct Judged {
+    reasons: Vec<Reason>,
+    /// Whether there was something to verify it with.
+    is_verified: bool,
+    authority: Option<AuthorityFound>,
+}
+
+fn svid(chain: &Chain, bundles: &Bundles, at: Timestamp) -> Judged {
+    let id = chain.leaf.spiffe_id().and_then(Result::ok);
+    let domain = id.as_ref().map(SpiffeId::trust_domain);
+    match domain.and_then(|domain| bundles.of(domain)) {
+        Some(bundle) => Judged {
+            reasons: svid::verify(chain, &bundle, at).broken.into_iter().map(broken).collect(),
+            is_verified: true,
+            authority: svid::authority_of(chain, &bundle, at)
+                .and_then(|(_, authority)| found(authority, domain)),
+        },
+        None => {
+            // The rules that need no bundle are looked at all the same.
+            let mut reasons: Vec<Reason> =
+                svid::verify_without_bundle(chain, at).broken.into_iter().map(broken).collect();
+            reasons.extend(no_own_bundle(bundles, domain));
+            Judged { reasons, is_verified: false, authority: None }
         }
     }
+}
+
+/// Judges a chain that is no SVID by what holds for every certificate. Whose bundle it takes is nobody's claim: what the source says
+/// is taken.
+fn other(chain: &Chain, bundles: &Bundles, at: Timestamp) -> Judged {
+    let general = |broken: &svid::Broken| {
+        matches!(
+            broken.rule,
+            svid::Rule::ValidNow
+                | svid::Rule::SignerIsCa
+                | svid::Rule::SignerSignsCertificates
+                | svid::Rule::PathToAuthority
+        )
+    };
+    let domain = bundles.claimed().or_else(|| NOBODY.parse().ok());
+    let bundle = domain.as_ref().and_then(|domain| bundles.of(domain));
+    let verdict = match &bundle {
+        Some(bundle) => svid::verify(chain, bundle, at),
+        None => svid::verify_without_bundle(chain, at),
+    };
+    Judged {
+        reasons: verdict.broken.into_iter().filter(general).map(broken).collect(),
+        is_verified: bundle.is_some(),
+        authority: bundle
+            .as_ref()
+            .and_then(|bundle| svid::authority_of(chain, bundle, at))
+            .and_then(|(_, authority)| found(authority, None)),
+    }
+}
+
+/// Stands for the trust domain of authorities that have none.
+const NOBODY: &str = "nobody.invalid";
+
+fn ended(certificate: &Certificate, position: usize, at: Timestamp) -> Option<Reason> {
+    (!certificate.is_valid_at(at)).then(|| {
+        let Certificate { not_before, not_after, .. } = certificate;
+        Reason {
+            id: svid::Rule::ValidNow.id(),
+            message: format!("certificate {position}: it is valid from {not_before} to {not_after}"),
+            source: Some(svid::Rule::ValidNow.source()),
+            fix: None,
+        }
+    })
+}
+
+fn key_shown() -> Reason {
+    let message = "a private key was in what was read, which Envoy never shows; it was dropped and is shown to nobody";
+    let fix = "take it to be known: find out who else can read it, and have a new certificate issued";
+    Reason { id: "key-shown", message: message.to_owned(), source: None, fix: Some(fix.to_owned()) }
 }
 
 fn found(authority: &Authority, domain: Option<&TrustDomain>) -> Option<AuthorityFound> {
@@ -169,38 +281,33 @@ fn another_identity(chain: &Chain, expected: &Expected) -> Option<Reason> {
     })
 }
 
-fn no_own_bundle(secrets: &ProxySecrets, domain: Option<&TrustDomain>) -> Option<Reason> {
-    let domain = domain?;
-    let Some(Validation::Spiffe(bundles)) =
-        secrets.validation.as_ref().and_then(|received| received.value.as_ref())
-    else {
-        return None;
-    };
+fn no_own_bundle(bundles: &Bundles, domain: Option<&TrustDomain>) -> Option<Reason> {
+    let (domain, Bundles::Separate(bundles)) = (domain?, bundles) else { return None };
     let others: Vec<&str> = bundles.keys().map(TrustDomain::as_str).collect();
-    let has = if others.is_empty() { "none at all".to_owned() } else { others.join(", ") };
+    let has = if others.is_empty() { "none at all".to_owned() } else { format!("only of {}", others.join(", ")) };
     Some(Reason {
         id: "own-bundle",
-        message: format!("there is no bundle of its own trust domain {domain}, only of {has}"),
+        message: format!("there is no bundle of its own trust domain {domain}, {has}"),
         source: None,
         fix: Some("kubectl spire-federate verify".to_owned()),
     })
 }
 
-fn bundles(secrets: &ProxySecrets) -> Vec<BundleShown> {
-    match secrets.validation.as_ref().and_then(|received| received.value.as_ref()) {
-        None => Vec::new(),
-        Some(Validation::Pooled(pool)) => vec![BundleShown::new(None, pool.clone())],
-        Some(Validation::Spiffe(bundles)) => shown(bundles),
-    }
-}
-
-fn shown(bundles: &BTreeMap<TrustDomain, TrustBundle>) -> Vec<BundleShown> {
+fn shown(bundles: &Bundles) -> Vec<BundleShown> {
     let certificates = |bundle: &TrustBundle| {
         let ders = bundle.authorities().values().map(|authority| authority.der().to_vec());
         ders.filter_map(|der| Certificate::from_der(der).ok()).collect()
     };
-    bundles
-        .iter()
-        .map(|(domain, bundle)| BundleShown::new(Some(domain.to_string()), certificates(bundle)))
-        .collect()
+    match bundles {
+        Bundles::Unsaid => Vec::new(),
+        Bundles::Pooled(pool) => vec![BundleShown::new(None, pool.clone())],
+        Bundles::Unnamed(authorities) => {
+            let domain = bundles.claimed().map(|domain| domain.to_string());
+            vec![BundleShown::new(domain, authorities.clone())]
+        }
+        Bundles::Separate(bundles) => bundles
+            .iter()
+            .map(|(domain, bundle)| BundleShown::new(Some(domain.to_string()), certificates(bundle)))
+            .collect(),
+    }
 }

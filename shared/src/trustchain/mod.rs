@@ -9,6 +9,8 @@ mod inspected;
 mod judge;
 mod origin;
 mod scan;
+pub mod source;
+pub mod text;
 mod watch;
 
 pub use accepts::{Acceptance, Answer, Direction, Party, Question, accepts, party};
@@ -16,7 +18,7 @@ pub use expiry::{Threshold, ThresholdError, remaining};
 pub use inspected::{
     AuthorityFound, BundleShown, Inspected, Listed, Origin, Reason, Standing, Subject, Verdict,
 };
-pub use judge::{Evidence, Expected, judge};
+pub use judge::{Evidence, Expected, Presented, judge};
 pub use origin::find_origin;
 pub use scan::{AT_ONCE, inspect_pod, inspect_pods};
 pub use watch::{Change, Watched};

@@ -33,7 +33,7 @@ pub async fn inspect_pod(
         ProxyState::Runs => {}
     }
     match Proxy::of_pod(connection, &pod.namespace, &pod.name).secrets().await {
-        Ok(secrets) => judge(Evidence { subject, expected: expected(pod, trust_domain), secrets }, at),
+        Ok(secrets) => judge(Evidence::of_proxy(subject, expected(pod, trust_domain), secrets), at),
         Err(error) => {
             let unread = Unread::error(&error);
             Inspected::unread(subject, unread.why, unread.hint)

@@ -127,6 +127,12 @@ pub struct Watched {
 }
 
 impl Watched {
+    /// Tells whether nothing was seen so far.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.proxies.is_empty()
+    }
+
     /// Compares a look with the one before, and returns what changed, proxy by proxy, and what all of them have at last.
     pub fn look(&mut self, inspected: &[Inspected]) -> Vec<Change> {
         let mut changes = Vec::new();

@@ -9,4 +9,4 @@ mod pod;
 
 pub use find::{Candidate, FindError, find};
 pub use name::{Workload, WorkloadKind, WorkloadName, WorkloadNameError, WorkloadRef};
-pub use pod::{ProxyState, Scope, WorkloadPod, list};
+pub use pod::{ProxyState, Scope, WorkloadPod, behind, list};

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 
@@ -99,6 +99,22 @@ pub async fn list(connection: &Connection, scope: &Scope) -> Result<Vec<Workload
     let mut found: Vec<WorkloadPod> = listed.items.iter().filter_map(WorkloadPod::of).collect();
     found.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
     Ok(found)
+}
+
+/// Lists the pods behind a service: those that its selector selects. None where there is no such service, or it selects none.
+///
+/// # Errors
+/// [`RequestError`] when service or pods cannot be read.
+pub async fn behind(
+    connection: &Connection,
+    namespace: &str,
+    service: &str,
+) -> Result<Vec<WorkloadPod>, RequestError> {
+    let services: Api<Service> = Api::namespaced(connection.client().clone(), namespace);
+    let selector = services.get_opt(service).await?.and_then(|service| service.spec?.selector);
+    let Some(selector) = selector.filter(|selector| !selector.is_empty()) else { return Ok(Vec::new()) };
+    let labels: Vec<String> = selector.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    list(connection, &Scope { namespace: Some(namespace.to_owned()), selector: Some(labels.join(",")) }).await
 }
 
 /// Names what owns a pod. A deployment is known by its replica set's name, which ends in the hash that the pod has as a label.

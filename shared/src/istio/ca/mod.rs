@@ -16,7 +16,7 @@ pub use certificate::{
     CertificateCondition, CertificateIssuer, CertificateSpec, CertificateStatus, CertificateV1,
 };
 pub use log::{CaLog, ca_log};
-pub use observe::{CaUnread, SeenCa, SeenIstiod, observe};
+pub use observe::{CaUnread, SeenCa, SeenIstiod, Served, observe, served};
 pub use secret::{CaSecret, SecretError, read_secret};
 pub use state::{CaFacts, CaState, ca_state};
 pub(crate) use x509::{certificates, is_signed_by, same};

@@ -7,7 +7,7 @@ use super::{
     CaFacts, CaLog, CaSecret, CaState, ROOT_CONFIG_MAP, SecretError, XDS_PORT, ca_log, ca_state,
     certificates, read_secret,
 };
-use crate::fleet::{Member, RequestError};
+use crate::fleet::{Connection, Member, RequestError};
 use crate::hint::Hint;
 use crate::istio::NAMESPACE;
 use crate::istio::istiod::{Istiod, IstiodError};
@@ -107,9 +107,39 @@ pub async fn observe(member: &Member) -> Result<SeenCa, CaUnread> {
     Ok(SeenCa { secret, published, istiods })
 }
 
+/// What istiod presents to proxies, and the roots that they verify it with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Served {
+    /// Name of the pod of istiod.
+    pub pod: String,
+    /// Its own certificate first.
+    pub presented: Vec<Certificate>,
+    /// The roots that istiod publishes.
+    pub published: Vec<Certificate>,
+}
+
+/// Looks at what the first pod of istiod presents.
+///
+/// # Errors
+/// [`CaUnread`] when there is none, or it cannot be looked at.
+pub async fn served(connection: &Connection) -> Result<Served, CaUnread> {
+    let istiod = async { Ok::<_, CaUnread>(Istiod::find(connection).await?.swap_remove(0)) };
+    let (istiod, published) = futures::future::try_join(istiod, published(connection)).await?;
+    let pod = istiod.pod().to_owned();
+    let presented = presented(connection, &pod).await?;
+    Ok(Served { pod, presented, published })
+}
+
+async fn presented(connection: &Connection, pod: &str) -> Result<Vec<Certificate>, CaUnread> {
+    let presented = of_pod(connection, NAMESPACE, pod, XDS_PORT)
+        .await
+        .map_err(|source| CaUnread::Presented { pod: pod.to_owned(), source })?;
+    Ok(presented.certificates().iter().filter_map(|der| Certificate::from_der(der.clone()).ok()).collect())
+}
+
 /// Reads the roots that proxies of Istio's own namespace verify istiod with. Those of other namespaces are copies.
-async fn published(member: &Member) -> Result<Vec<Certificate>, CaUnread> {
-    let maps: Api<ConfigMap> = Api::namespaced(member.client().clone(), NAMESPACE);
+async fn published(connection: &Connection) -> Result<Vec<Certificate>, CaUnread> {
+    let maps: Api<ConfigMap> = Api::namespaced(connection.client().clone(), NAMESPACE);
     let map = maps.get_opt(ROOT_CONFIG_MAP).await.map_err(|error| CaUnread::Request {
         what: format!("ConfigMap {NAMESPACE}/{ROOT_CONFIG_MAP}"),
         source: error.into(),
@@ -125,13 +155,9 @@ async fn istiods(member: &Member) -> Result<Vec<SeenIstiod>, CaUnread> {
 
 async fn look(member: &Member, istiod: &Istiod<'_>) -> Result<SeenIstiod, CaUnread> {
     let pod = istiod.pod().to_owned();
-    let presented = of_pod(member, NAMESPACE, &pod, XDS_PORT)
-        .await
-        .map_err(|source| CaUnread::Presented { pod: pod.clone(), source })?;
+    let presented = presented(member, &pod).await?;
     let log = ca_log(member, &pod)
         .await
         .map_err(|source| CaUnread::Request { what: format!("the log of pod {NAMESPACE}/{pod}"), source })?;
-    let presented =
-        presented.certificates().iter().filter_map(|der| Certificate::from_der(der.clone()).ok()).collect();
     Ok(SeenIstiod { pod, started: istiod.started, presented, log })
 }

@@ -203,6 +203,13 @@ impl Certificate {
         &self.der
     }
 
+    /// Writes the certificate in PEM.
+    #[must_use]
+    pub fn to_pem(&self) -> String {
+        let config = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
+        pem::encode_config(&pem::Pem::new("CERTIFICATE", self.der.clone()), config)
+    }
+
     /// Returns its SPIFFE ID. `None` where it has no URI, or several (X509-SVID, section 2).
     ///
     /// # Errors

@@ -1,0 +1,296 @@
+//! Which clusters are looked at, and the pods in them.
+
+use futures::future::join_all;
+use spire_mesh::entry::Failure;
+use spire_mesh::fleet::{Connection, Kubeconfig, KubeSettings};
+use spire_mesh::mesh::{self, Mesh};
+use spire_mesh::report::Printer;
+use spire_mesh::trust::TrustDomain;
+use spire_mesh::workload::{
+    Candidate, FindError, ProxyState, Scope, Workload, WorkloadKind, WorkloadPod, WorkloadRef, find, list,
+};
+
+use crate::cli::Cli;
+
+/// A cluster that can be asked.
+pub(crate) struct Reached {
+    pub(crate) connection: Connection,
+    /// What the mesh file says about it, where there is one and it does.
+    pub(crate) cluster: Option<mesh::Cluster>,
+}
+
+impl Reached {
+    pub(crate) fn trust_domain(&self) -> Option<&TrustDomain> {
+        self.cluster.as_ref().map(|cluster| &cluster.trust_domain)
+    }
+}
+
+/// What is known before any cluster is asked.
+pub(crate) struct Known {
+    kubeconfig: Kubeconfig,
+    settings: KubeSettings,
+    mesh: Option<Mesh>,
+    context: Option<String>,
+}
+
+/// Pods of one cluster.
+pub(crate) type Found<'r> = Vec<(&'r Reached, WorkloadPod)>;
+
+impl Known {
+    /// Reads kubeconfig and mesh file.
+    pub(crate) fn read(cli: &Cli) -> Result<Self, Failure> {
+        let settings = cli.kube.settings();
+        let kubeconfig = Kubeconfig::read(&settings)?;
+        let mesh = mesh::load_if_any(cli.mesh.as_deref())?;
+        Ok(Self { kubeconfig, settings, mesh, context: cli.context.clone() })
+    }
+
+    /// Connects to the clusters that were asked for; warns of those that cannot be reached, as long as one can.
+    pub(crate) async fn reach(&self, cli: &Cli, printer: &Printer) -> Result<Vec<Reached>, Failure> {
+        let mut wanted = if cli.all_clusters { self.all()? } else { vec![self.one()?] };
+        // Other clusters that are named in the arguments.
+        for text in cli.subject.iter().chain(&cli.accepts) {
+            if let Some((name, _)) = text.split_once('/').filter(|_| text.matches('/').count() >= 2)
+                && let Some(cluster) = self.named(name)
+                && !wanted.iter().any(|(known, _, _)| *known == cluster.0)
+            {
+                wanted.push(cluster);
+            }
+        }
+        let connected = wanted.into_iter().map(|(name, context, cluster)| async move {
+            let connection = self.kubeconfig.connect_to(&name, &context, &self.settings).await;
+            (name, connection.map(|connection| Reached { connection, cluster }))
+        });
+        let (mut reached, mut failed) = (Vec::new(), Vec::new());
+        let connected = join_all(connected).await;
+        let total = connected.len();
+        for (name, result) in connected {
+            match result {
+                Ok(one) => reached.push(one),
+                Err(error) => failed.push((name, Failure::from(error))),
+            }
+        }
+        if reached.is_empty() {
+            return Err(Failure::clusters(total, failed));
+        }
+        for (name, failure) in failed {
+            printer.warn(&format!("{name}: {}", failure.one_line()));
+        }
+        Ok(reached)
+    }
+
+    fn all(&self) -> Result<Vec<(String, String, Option<mesh::Cluster>)>, Failure> {
+        let mesh = self.mesh.as_ref().ok_or_else(|| {
+            Failure::usage(anyhow::anyhow!("--all-clusters needs a mesh file, and there is none here"))
+                .with_hint("name it with --mesh, or one cluster with --context")
+        })?;
+        let named = |cluster: &mesh::Cluster| {
+            (cluster.name.clone(), cluster.context.clone(), Some(cluster.clone()))
+        };
+        Ok(mesh.clusters.iter().map(named).collect())
+    }
+
+    fn one(&self) -> Result<(String, String, Option<mesh::Cluster>), Failure> {
+        let current = self.context.as_deref().or_else(|| self.kubeconfig.current_context());
+        let context = current.ok_or_else(|| {
+            Failure::usage(anyhow::anyhow!("the kubeconfig has no current context"))
+                .with_hint("kubectl config get-contexts, then name one with --context")
+        })?;
+        let clusters = self.mesh.iter().flat_map(|mesh| &mesh.clusters);
+        let cluster = clusters.into_iter().find(|cluster| cluster.context == context).cloned();
+        let name = cluster.as_ref().map_or(context, |cluster| cluster.name.as_str());
+        Ok((name.to_owned(), context.to_owned(), cluster))
+    }
+
+    /// Finds a cluster by its name in the mesh file, else by its context.
+    fn named(&self, name: &str) -> Option<(String, String, Option<mesh::Cluster>)> {
+        let cluster = self.mesh.iter().flat_map(|mesh| &mesh.clusters).find(|cluster| cluster.name == name);
+        match cluster {
+            Some(cluster) => Some((cluster.name.clone(), cluster.context.clone(), Some(cluster.clone()))),
+            None => {
+                let known = self.kubeconfig.contexts().contains(&name);
+                known.then(|| (name.to_owned(), name.to_owned(), None))
+            }
+        }
+    }
+
+    /// Returns the namespace that a name without one means first.
+    fn namespace_of(&self, reached: &Reached) -> String {
+        self.kubeconfig.namespace(reached.connection.context()).unwrap_or("default").to_owned()
+    }
+
+    /// Lists the pods of a scope in every cluster.
+    pub(crate) async fn pods<'r>(
+        &self,
+        reached: &'r [Reached],
+        scope: &Scope,
+    ) -> Result<Found<'r>, Failure> {
+        let listed = join_all(reached.iter().map(|one| list(&one.connection, scope))).await;
+        let mut found = Vec::new();
+        let mut failed = Vec::new();
+        for (one, pods) in reached.iter().zip(listed) {
+            match pods {
+                Ok(pods) => found.extend(pods.into_iter().map(|pod| (one, pod))),
+                Err(error) => failed.push((one.connection.name().to_owned(), cannot_list(one, &error))),
+            }
+        }
+        if failed.is_empty() { Ok(found) } else { Err(Failure::clusters(reached.len(), failed)) }
+    }
+
+    /// Finds the pods of the one workload that a text names. Without a namespace, that of the context comes first, then all.
+    pub(crate) async fn workload<'r>(
+        &self,
+        cli: &Cli,
+        reached: &'r [Reached],
+        text: &str,
+    ) -> Result<Found<'r>, Failure> {
+        let name: WorkloadRef = text.parse().map_err(|error| Failure::usage(anyhow::Error::from(error)))?;
+        if let Some((cluster, namespace)) = &name.place {
+            let one = reached.iter().find(|one| one.connection.name() == *cluster).ok_or_else(|| {
+                Failure::usage(anyhow::anyhow!("there is no cluster `{cluster}` in the mesh file or kubeconfig"))
+            })?;
+            let scope = Scope { namespace: Some(namespace.clone()), selector: None };
+            let pods = list(&one.connection, &scope).await.map_err(|error| cannot_list(one, &error))?;
+            let found = find(&pods, &name.name).map_err(|error| not_found(text, Some(namespace), error, &[one]))?;
+            return Ok(found.into_iter().cloned().map(|pod| (one, pod)).collect());
+        }
+        // A name without a place means the first cluster: the others are there for what names them.
+        let own: Vec<&Reached> =
+            if cli.all_clusters { reached.iter().collect() } else { reached.iter().take(1).collect() };
+        if let Some(namespace) = &cli.namespace {
+            return found_in(&own, text, &name, Some(namespace)).await;
+        }
+        let first = self.namespace_of(own[0]);
+        match found_in(&own, text, &name, Some(&first)).await {
+            Err(_) => found_in(&own, text, &name, None).await,
+            found => found,
+        }
+    }
+}
+
+impl Known {
+    /// Finds one pod of every workload behind `service/NAME`, in every cluster in reach, with or without a place before it. `None` where
+    /// the text names no service.
+    pub(crate) async fn service<'r>(
+        &self,
+        cli: &Cli,
+        reached: &'r [Reached],
+        text: &str,
+    ) -> Result<Option<Found<'r>>, Failure> {
+        let parts: Vec<&str> = text.split('/').collect();
+        let is_kind = |kind: &str| matches!(kind, "service" | "services" | "svc");
+        let (cluster, namespace, name) = match parts.as_slice() {
+            [kind, name] if is_kind(kind) => (None, None, *name),
+            [cluster, namespace, kind, name] if is_kind(kind) => (Some(*cluster), Some(*namespace), *name),
+            _ => return Ok(None),
+        };
+        let mut found = Found::new();
+        let mut places = Vec::new();
+        for one in reached.iter().filter(|one| cluster.is_none_or(|name| one.connection.name() == name)) {
+            let own = self.namespace_of(one);
+            let namespace = namespace.or(cli.namespace.as_deref()).unwrap_or(&own);
+            places.push(format!("namespace {namespace} of {}", one.connection.name()));
+            let pods = spire_mesh::workload::behind(&one.connection, namespace, name)
+                .await
+                .map_err(|error| cannot_list(one, &error))?;
+            for pod in pods {
+                let known = |(of, other): &(&Reached, WorkloadPod)| {
+                    std::ptr::eq(*of, one) && other.workload == pod.workload
+                };
+                if !found.iter().any(known) {
+                    found.push((one, pod));
+                }
+            }
+        }
+        if found.is_empty() {
+            let error = anyhow::anyhow!("no pod is behind a service `{name}` in {}", places.join(", "));
+            return Err(Failure::from(error)
+                .with_hint(format!("name its place: CLUSTER/NAMESPACE/service/{name}")));
+        }
+        Ok(Some(found))
+    }
+}
+
+async fn found_in<'r>(
+    reached: &[&'r Reached],
+    text: &str,
+    name: &WorkloadRef,
+    namespace: Option<&str>,
+) -> Result<Found<'r>, Failure> {
+    let scope = Scope { namespace: namespace.map(str::to_owned), selector: None };
+    let mut fitting: Vec<Found<'r>> = Vec::new();
+    let mut missing = None;
+    let listed = join_all(reached.iter().map(|one| list(&one.connection, &scope))).await;
+    for (one, pods) in reached.iter().zip(listed) {
+        let pods = pods.map_err(|error| cannot_list(one, &error))?;
+        match find(&pods, &name.name) {
+            Ok(found) => fitting.push(found.into_iter().cloned().map(|pod| (*one, pod)).collect()),
+            Err(error @ FindError::Several(_)) => return Err(not_found(text, namespace, error, &[one])),
+            Err(error @ FindError::None { .. }) => missing = missing.or(Some(error)),
+        }
+    }
+    match (fitting.len(), missing) {
+        (0, missing) => {
+            let error = missing.unwrap_or(FindError::None { nearest: None });
+            Err(not_found(text, namespace, error, reached))
+        }
+        (1, _) => Ok(fitting.remove(0)),
+        _ => {
+            let places: Vec<String> = fitting
+                .iter()
+                .filter_map(|found| found.first())
+                .map(|(one, pod)| format!("{}/{}/{}", one.connection.name(), pod.namespace, pod.workload))
+                .collect();
+            Err(Failure::usage(anyhow::anyhow!("`{text}` is in several clusters: {}", places.join(", ")))
+                .with_hint(format!("kubectl trustchain {}", places[0])))
+        }
+    }
+}
+
+fn cannot_list(one: &Reached, error: &spire_mesh::fleet::RequestError) -> Failure {
+    let context = one.connection.context();
+    Failure::from(anyhow::anyhow!("{}: cannot list pods: {error}", one.connection.name()))
+        .with_hint(format!("kubectl --context {context} auth can-i list pods -A"))
+}
+
+fn not_found(text: &str, namespace: Option<&str>, error: FindError, reached: &[&Reached]) -> Failure {
+    let clusters: Vec<&str> = reached.iter().map(|one| one.connection.name()).collect();
+    let place = match namespace {
+        Some(namespace) => format!("namespace {namespace} of {}", clusters.join(", ")),
+        None => clusters.join(", "),
+    };
+    match error {
+        FindError::Several(several) => {
+            let names: Vec<String> = several.iter().map(ToString::to_string).collect();
+            let hint = hint_for(&several[0]);
+            Failure::usage(anyhow::anyhow!("`{text}` may be one of several: {}", names.join(", ")))
+                .with_hint(hint)
+        }
+        FindError::None { nearest: Some(nearest) } => {
+            let command = hint_for(&nearest);
+            Failure::from(anyhow::anyhow!("no workload `{text}` with pods in {place}"))
+                .with_hint(format!("did you mean {nearest}? {command}"))
+        }
+        FindError::None { nearest: None } => {
+            Failure::from(anyhow::anyhow!("no workload `{text}` with pods in {place}"))
+                .with_hint("see all that there are: kubectl trustchain -A, in other clusters with --all-clusters")
+        }
+    }
+}
+
+fn hint_for(candidate: &Candidate) -> String {
+    format!("kubectl trustchain -n {} {}", candidate.namespace, candidate.workload)
+}
+
+/// Takes the pod that stands for a workload: the first that is ready, else the first with a proxy that runs.
+pub(crate) fn representative<'r, 'f>(found: &'f Found<'r>) -> &'f (&'r Reached, WorkloadPod) {
+    let ready = |(_, pod): &&(&Reached, WorkloadPod)| pod.trouble.is_none() && pod.proxy == ProxyState::Runs;
+    let runs = |(_, pod): &&(&Reached, WorkloadPod)| pod.proxy == ProxyState::Runs;
+    found.iter().find(ready).or_else(|| found.iter().find(runs)).unwrap_or(&found[0])
+}
+
+/// Names a pod so that it is found again.
+pub(crate) fn reference(one: &Reached, pod: &WorkloadPod) -> String {
+    let workload = Workload { kind: WorkloadKind::Pod, name: pod.name.clone() };
+    format!("{}/{}/{workload}", one.connection.name(), pod.namespace)
+}

@@ -1,0 +1,186 @@
+//! Chains and bundles that no proxy has: in a file, in a Secret, in what a server presents.
+
+use std::fmt;
+use std::io::Read as _;
+use std::path::Path;
+
+use anyhow::Context as _;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::Api;
+use spire_mesh::entry::Failure;
+use spire_mesh::envoy::Issuer;
+use spire_mesh::fleet::RequestError;
+use spire_mesh::istio;
+use spire_mesh::report::Printer;
+use spire_mesh::spire::presented;
+use spire_mesh::trust::svid::Chain;
+use spire_mesh::trustchain::source::{self, Bundles, Source};
+use spire_mesh::trustchain::{Evidence, Expected, Inspected, Presented, Subject, judge};
+
+use crate::cli::Cli;
+use crate::clusters::Reached;
+
+/// What is looked at instead of a proxy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Elsewhere {
+    /// A server of TLS, `https://…`: the bundle endpoint of a SPIRE server.
+    Server(http::Uri),
+    /// A Secret: its namespace, where it was named, and its name.
+    Secret(Option<String>, String),
+    /// istiod, at the port that proxies call.
+    Istiod,
+}
+
+impl Elsewhere {
+    /// Recognises what is no workload: `https://…`, `secret/NAME`, `CLUSTER/NAMESPACE/secret/NAME`, `istiod`.
+    pub(crate) fn parse(text: &str) -> Result<Option<Self>, Failure> {
+        if text.contains("://") {
+            let uri: http::Uri = text.parse().map_err(|_| wrong_url(text))?;
+            let fits = uri.scheme_str() == Some("https") && uri.host().is_some_and(|host| !host.is_empty());
+            return if fits { Ok(Some(Self::Server(uri))) } else { Err(wrong_url(text)) };
+        }
+        let is_kind = |kind: &str| matches!(kind, "secret" | "secrets");
+        Ok(match text.split('/').collect::<Vec<_>>().as_slice() {
+            ["istiod"] => Some(Self::Istiod),
+            [kind, name] if is_kind(kind) => Some(Self::Secret(None, (*name).to_owned())),
+            [_, namespace, kind, name] if is_kind(kind) => {
+                Some(Self::Secret(Some((*namespace).to_owned()), (*name).to_owned()))
+            }
+            _ => None,
+        })
+    }
+}
+
+impl fmt::Display for Elsewhere {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Server(uri) => write!(f, "{uri}"),
+            Self::Secret(_, name) => write!(f, "secret/{name}"),
+            Self::Istiod => f.write_str("istiod"),
+        }
+    }
+}
+
+fn wrong_url(text: &str) -> Failure {
+    let text = spire_mesh::report::one_line(text);
+    Failure::usage(anyhow::anyhow!("`{text}` is no address of a bundle endpoint"))
+        .with_hint("write it as https://HOST:PORT")
+}
+
+/// Judges what a file says; `-` is standard input.
+pub(crate) fn file(path: &Path, printer: &Printer) -> Result<Inspected, Failure> {
+    let limit = source::LONGEST as u64 + 1;
+    let mut bytes = Vec::new();
+    let (name, read) = if path == Path::new("-") {
+        ("standard input".to_owned(), std::io::stdin().lock().take(limit).read_to_end(&mut bytes))
+    } else {
+        let opened = std::fs::File::open(path);
+        (path.display().to_string(), opened.and_then(|file| file.take(limit).read_to_end(&mut bytes)))
+    };
+    read.with_context(|| format!("cannot read {name}")).map_err(Failure::usage)?;
+    let parsed = source::parse(&bytes).map_err(|error| {
+        let hint = spire_mesh::hint::Hint::hint(&error);
+        let failure = Failure::usage(anyhow::Error::from(error).context(format!("{name} cannot be used")));
+        hint.into_iter().fold(failure, Failure::with_hint)
+    })?;
+    tell(&parsed, printer);
+    let subject = Subject::source(format!("{name} ({})", parsed.kind));
+    Ok(judge(Evidence::of_source(subject, parsed), Timestamp::now()))
+}
+
+/// Says what is remarkable about a source.
+fn tell(source: &Source, printer: &Printer) {
+    source.notes.iter().for_each(|note| printer.note(note));
+    if !source.others.is_empty() {
+        printer.note(&format!("not looked at: {}", source.others.join(", ")));
+    }
+}
+
+/// Judges what a server presents, by the bundle that it serves itself.
+pub(crate) async fn server(uri: &http::Uri, printer: &Printer) -> Result<Inspected, Failure> {
+    let (presented, page) = presented::of_server(uri)
+        .await
+        .with_context(|| format!("cannot look at {uri}"))
+        .map_err(|error| {
+            Failure::from(error)
+                .with_hint("from here it has to be reached as the other clusters reach it; kubectl spire-federate bundle shows what they have")
+        })?;
+    let chain = Chain::from_ders(presented.certificates().iter().cloned())
+        .with_context(|| format!("{uri} presents no chain of certificates"))?;
+    let parsed = source::parse(&page).with_context(|| format!("{uri} serves no bundle"))?;
+    printer.note("what a server says of itself agrees with itself at best: compare the authority with kubectl spire-federate bundle");
+    Ok(judge(by_itself(Subject::source(uri.to_string()), chain, parsed.bundles, Issuer::Unknown), Timestamp::now()))
+}
+
+fn by_itself(subject: Subject, chain: Chain, bundles: Bundles, issued_by: Issuer) -> Evidence {
+    let presented =
+        if chain.leaf.uris.is_empty() { Presented::Other(chain) } else { Presented::Svid(chain) };
+    Evidence { subject, expected: Expected::Anything, issued_by, presented, bundles, key_was_shown: false }
+}
+
+/// Judges the certificates of a Secret. Its keys are dropped as they are read.
+pub(crate) async fn secret(
+    cli: &Cli,
+    one: &Reached,
+    namespace: Option<&str>,
+    name: &str,
+    printer: &Printer,
+) -> Result<Inspected, Failure> {
+    let namespace = namespace.or(cli.namespace.as_deref()).unwrap_or(istio::NAMESPACE);
+    let (cluster, context) = (one.connection.name(), one.connection.context());
+    let secrets: Api<Secret> = Api::namespaced(one.connection.client().clone(), namespace);
+    let secret = secrets.get(name).await.map_err(RequestError::from).map_err(|error| {
+        Failure::from(anyhow::anyhow!("{cluster}: cannot read Secret {namespace}/{name}: {error}"))
+            .with_hint(format!("kubectl --context {context} -n {namespace} get secrets"))
+    })?;
+    let json = serde_json::to_vec(&secret).context("cannot write the Secret as JSON")?;
+    let parsed = source::parse(&json)
+        .with_context(|| format!("{cluster}: Secret {namespace}/{name} holds no certificates"))?;
+    tell(&parsed, printer);
+    let subject = Subject {
+        cluster: Some(cluster.to_owned()),
+        namespace: Some(namespace.to_owned()),
+        ..Subject::source(format!("secret/{name}"))
+    };
+    Ok(judge(Evidence::of_source(subject, parsed), Timestamp::now()))
+}
+
+/// Judges what istiod presents to proxies, by the roots that it publishes for them.
+pub(crate) async fn istiod(one: &Reached) -> Result<Inspected, Failure> {
+    let seen = istio::ca::served(&one.connection).await?;
+    let chain = Chain::from_ders(seen.presented.iter().map(|certificate| certificate.der().to_vec()))
+        .context("istiod presents no chain of certificates")?;
+    let subject = Subject {
+        cluster: Some(one.connection.name().to_owned()),
+        namespace: Some(istio::NAMESPACE.to_owned()),
+        pod: Some(seen.pod),
+        ..Subject::source(format!("port {}", istio::ca::XDS_PORT))
+    };
+    let bundles = Bundles::Pooled(seen.published);
+    Ok(judge(by_itself(subject, chain, bundles, Issuer::Istiod), Timestamp::now()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(text: &str) -> Result<Option<Elsewhere>, Failure> {
+        Elsewhere::parse(text)
+    }
+
+    #[test]
+    fn what_is_no_workload_is_recognised() {
+        assert_eq!(parsed("productpage-v1").unwrap(), None);
+        assert_eq!(parsed("istiod").unwrap(), Some(Elsewhere::Istiod));
+        assert_eq!(parsed("secret/cacerts").unwrap(), Some(Elsewhere::Secret(None, "cacerts".to_owned())));
+        assert_eq!(
+            parsed("foo/istio-system/secret/cacerts").unwrap(),
+            Some(Elsewhere::Secret(Some("istio-system".to_owned()), "cacerts".to_owned()))
+        );
+        assert!(matches!(parsed("https://10.0.0.1:8443").unwrap(), Some(Elsewhere::Server(_))));
+        for wrong in ["http://a", "https://", "file:///etc/passwd", "://"] {
+            assert!(parsed(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! One workload, or all that are in reach.
+
+use futures::future::join_all;
+use jiff::Timestamp;
+use spire_mesh::entry::Failure;
+use spire_mesh::mesh::Spire;
+use spire_mesh::report::Printer;
+use spire_mesh::trustchain::{Inspected, find_origin, inspect_pod, inspect_pods};
+use spire_mesh::workload::{ProxyState, Scope};
+
+use crate::cli::Cli;
+use crate::clusters::{Known, Reached, reference, representative};
+
+/// Inspects the workload that was named, and says which of its pods it took.
+pub(crate) async fn one(
+    cli: &Cli,
+    known: &Known,
+    reached: &[Reached],
+    subject: &str,
+    printer: &Printer,
+) -> Result<Inspected, Failure> {
+    let found = known.workload(cli, reached, subject).await?;
+    let (one, pod) = representative(&found);
+    if found.len() > 1 {
+        let selector = pod.labels.get("app").map(|app| format!("; all of them: kubectl trustchain -n {} -l app={app}", pod.namespace));
+        let selector = selector.unwrap_or_default();
+        printer.note(&format!("{} has {} pods, this is {}{selector}", pod.workload, found.len(), pod.name));
+    }
+    let mut inspected = inspect_pod(&one.connection, pod, one.trust_domain(), Timestamp::now()).await;
+    let origin = find_origin(&one.connection, &inspected, server_namespace(one)).await;
+    if let Some(authority) = &mut inspected.authority {
+        authority.origin = origin;
+    }
+    if inspected.chain.is_empty() {
+        printer.note(&format!("looked at {}", reference(one, pod)));
+    }
+    Ok(inspected)
+}
+
+/// Returns the namespace of the cluster's SPIRE server.
+fn server_namespace(one: &Reached) -> &str {
+    let spire = one.cluster.as_ref().map(|cluster| &cluster.spire);
+    match spire {
+        Some(Spire::Managed(managed)) => &managed.server_namespace,
+        Some(Spire::Existing(existing)) => existing.server_namespace.as_deref().unwrap_or("spire-server"),
+        None => "spire-server",
+    }
+}
+
+/// Inspects every pod with a proxy in reach, in all clusters at the same time.
+pub(crate) async fn all(cli: &Cli, known: &Known, reached: &[Reached]) -> Result<Vec<Inspected>, Failure> {
+    let scope = Scope { namespace: cli.namespace.clone(), selector: cli.selector.clone() };
+    let found = known.pods(reached, &scope).await?;
+    let at = Timestamp::now();
+    let each = reached.iter().map(|one| {
+        let pods: Vec<_> = found
+            .iter()
+            .filter(|(of, pod)| std::ptr::eq(*of, one) && pod.proxy != ProxyState::Absent)
+            .map(|(_, pod)| pod.clone())
+            .collect();
+        async move { inspect_pods(&one.connection, &pods, one.trust_domain(), at).await }
+    });
+    Ok(join_all(each).await.into_iter().flatten().collect())
+}
+
+/// Inspects every pod of the workload that was named: what a watch follows.
+pub(crate) async fn pods_of(
+    cli: &Cli,
+    known: &Known,
+    reached: &[Reached],
+    subject: &str,
+) -> Result<Vec<Inspected>, Failure> {
+    let found = known.workload(cli, reached, subject).await?;
+    let at = Timestamp::now();
+    let each = found.iter().map(|(one, pod)| inspect_pod(&one.connection, pod, one.trust_domain(), at));
+    Ok(join_all(each).await)
+}

@@ -1,0 +1,105 @@
+//! What was asked for.
+
+use jiff::Timestamp;
+use spire_mesh::entry::{Context, Failure, Outcome};
+use spire_mesh::trustchain::{Inspected, Standing};
+
+use crate::cli::{ChainFormat, Cli};
+use crate::clusters::Known;
+use crate::render::{ChainReport, Shown};
+use crate::elsewhere::{self, Elsewhere};
+use crate::{accepts, inspect, save, watch};
+
+pub(crate) async fn run(cli: Cli, context: Context) -> Result<Outcome, Failure> {
+    let printer = &context.printer;
+    if let Some(path) = &cli.file {
+        return show(&cli, &context, vec![elsewhere::file(path, printer)?], Shown::One);
+    }
+    let elsewhere = cli.subject.as_deref().map(Elsewhere::parse).transpose()?.flatten();
+    if let Some(elsewhere) = &elsewhere
+        && (cli.watch || cli.accepts.is_some())
+    {
+        let error = anyhow::anyhow!("--watch and --accepts are about workloads, and this is none: {elsewhere}");
+        return Err(Failure::usage(error));
+    }
+    if let Some(Elsewhere::Server(uri)) = &elsewhere {
+        return show(&cli, &context, vec![elsewhere::server(uri, printer).await?], Shown::One);
+    }
+    if cli.subject.is_none() && !cli.all_namespaces && cli.selector.is_none() && cli.namespace.is_none() {
+        return Err(Failure::usage(anyhow::anyhow!("name a workload, or -A for all of them"))
+            .with_hint("kubectl trustchain productpage-v1, or kubectl trustchain -A"));
+    }
+    let known = Known::read(&cli)?;
+    let reached = known.reach(&cli, printer).await?;
+    let first = reached.last().filter(|_| cli.subject.as_deref().is_some_and(|text| text.matches('/').count() >= 2));
+    let first = first.unwrap_or(&reached[0]);
+    match &elsewhere {
+        Some(Elsewhere::Secret(namespace, name)) => {
+            let inspected = elsewhere::secret(&cli, first, namespace.as_deref(), name, printer).await?;
+            return show(&cli, &context, vec![inspected], Shown::One);
+        }
+        Some(Elsewhere::Istiod) => {
+            return show(&cli, &context, vec![elsewhere::istiod(first).await?], Shown::One);
+        }
+        Some(Elsewhere::Server(_)) | None => {}
+    }
+    if let (Some(subject), Some(other)) = (&cli.subject, &cli.accepts) {
+        return accepts::run(&cli, &known, &reached, (subject, other), printer).await;
+    }
+    if cli.watch {
+        return watch::run(&cli, &known, &reached, printer).await;
+    }
+    let (inspected, shown) = match &cli.subject {
+        Some(subject) => {
+            (vec![inspect::one(&cli, &known, &reached, subject, printer).await?], Shown::One)
+        }
+        None => (inspect::all(&cli, &known, &reached).await?, Shown::All),
+    };
+    show(&cli, &context, inspected, shown)
+}
+
+/// Prints what was inspected, writes it to files, and says how it is.
+pub(crate) fn show(
+    cli: &Cli,
+    context: &Context,
+    mut inspected: Vec<Inspected>,
+    shown: Shown,
+) -> Result<Outcome, Failure> {
+    let (printer, at) = (&context.printer, Timestamp::now());
+    let mut expiring = Vec::new();
+    if let Some(threshold) = cli.expiring {
+        let passed = |one: &Inspected| threshold.passed_in(one, at).is_some();
+        expiring = inspected.iter().filter(|one| passed(one)).map(|one| one.subject.to_string()).collect();
+        if shown == Shown::All {
+            inspected.retain(|one| passed(one) || one.chain.is_empty());
+        }
+    }
+    match cli.output {
+        ChainFormat::Pem => {
+            let chains = inspected.iter().flat_map(|one| &one.chain);
+            printer.data(&save::pem(chains))?;
+        }
+        ChainFormat::Text => {
+            let certificates = inspected.iter().flat_map(|one| &one.chain);
+            certificates
+                .into_iter()
+                .try_for_each(|listed| printer.data(&spire_mesh::trustchain::text::text(&listed.0)))?;
+        }
+        _ => printer.report(&ChainReport { workloads: &inspected, shown, at })?,
+    }
+    if let Some(folder) = &cli.save {
+        let written = save::write(folder, &inspected)?;
+        printer.note(&format!("{written} written to {}", folder.display()));
+    }
+    if let (Some(threshold), false) = (cli.expiring, expiring.is_empty()) {
+        printer.warn(&format!("less than {threshold} left: {}", expiring.join(", ")));
+    }
+    // Of what is no proxy, a bundle alone for example, there may be nothing to judge.
+    let well = |one: &Inspected| match one.verdict.status {
+        Standing::Good => true,
+        Standing::Unknown => one.subject.source.is_some(),
+        Standing::Bad => false,
+    };
+    let well = inspected.iter().all(well) && expiring.is_empty();
+    Ok(if well { Outcome::Done } else { Outcome::Findings })
+}

@@ -1,0 +1,328 @@
+//! What `kubectl trustchain -f FILE|-` reads: certificates and bundles from a file, without a cluster.
+//!
+//! A file is recognised by what is in it, never by its name. [`parse`] holds for any bytes:
+//! - It never panics, and it ends: its time grows with the length of the input, and nothing that is recursive has no limit.
+//! - It takes no more than about four times the memory of the input: lists have a most, and what is not looked at is not kept.
+//! - No byte of a private key is kept, and none is in an error: keys are passed over while the input is read, and errors name
+//!   places, never what is there.
+//! - Every text in what it returns, errors and hints among them, is safe to print on one line.
+//! - A [`Source`] has a chain, an issuer or a bundle; what has none of them is an error. Nothing that looks like a certificate is
+//!   left out in silence: it is in the result, or there is an error.
+//! - Nothing has been verified. Signers are told by names and key identifiers, which anybody can write.
+
+mod der;
+mod error;
+mod kubernetes;
+mod notation;
+mod order;
+mod pem;
+mod spiffe;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+pub use error::{NotEnough, SourceError};
+
+use crate::envoy::{ProxySecrets, Received, State, Validation, WholeDump};
+use crate::report::escape;
+use crate::trust::svid::{Certificate, Chain};
+use crate::trust::{TrustBundle, TrustDomain};
+use notation::{Notation, Top};
+use order::Ordered;
+
+/// The most bytes that are read of a file. The config dump of a proxy that knows 10 000 services has half of them.
+///
+/// Who reads a file should take one byte more than this, and hand it over: [`parse`] then says that it is too long.
+pub const LONGEST: usize = 64 << 20;
+/// The most certificates that are looked at; the list of roots that a system trusts has 150.
+const MOST_CERTIFICATES: usize = 1000;
+/// The most certificates of one chain.
+const MOST_OF_A_CHAIN: usize = 100;
+/// The most bytes that the certificates of a file may have, encoded as they are there.
+const LONGEST_CERTIFICATES: usize = 4 << 20;
+/// The most characters of a name that are repeated in a note.
+const LONGEST_NAME: usize = 100;
+/// The most names that are listed.
+const MOST_NAMES: usize = 100;
+
+/// What a file says of a workload, or of a CA. Nothing of it has been verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// What the file is.
+    pub kind: SourceKind,
+    /// The certificate of the workload, and the signers that came with it. Envoy's are in the order in which it presents them;
+    /// all others are put in order, from the leaf to the last signer.
+    pub chain: Option<Chain>,
+    /// The certificates of a CA that no workload presents: `ca-cert.pem` of the Secret `cacerts`, for example. In order, the one that
+    /// signs workloads first.
+    pub issuers: Vec<Certificate>,
+    /// What peers are verified with.
+    pub bundles: Bundles,
+    /// Whether a private key was in it. It was dropped while the file was read.
+    pub key_was_shown: bool,
+    /// Names of what else is in it and was not looked at: other secrets of the proxy, other fields, certificates that are not of
+    /// the chain.
+    pub others: Vec<String>,
+    /// What is remarkable about it, one sentence each: certificates that were not in order, for example.
+    pub notes: Vec<String>,
+}
+
+/// What a file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SourceKind {
+    /// The answer of Envoy's admin interface to `config_dump`, whole or only secrets.
+    ConfigDump,
+    /// What `istioctl proxy-config secret -o json` prints, or `-o yaml`.
+    Istioctl,
+    /// A Secret of Kubernetes.
+    Secret,
+    /// A bundle in SPIFFE's JSON (SPIFFE Trust Domain and Bundle, section 4).
+    SpiffeBundle,
+    /// Certificates in PEM.
+    Pem,
+    /// Certificates in DER, one after the other.
+    Der,
+}
+
+impl fmt::Display for SourceKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ConfigDump => "Envoy's config dump",
+            Self::Istioctl => "istioctl's list of secrets",
+            Self::Secret => "a Secret of Kubernetes",
+            Self::SpiffeBundle => "a bundle in SPIFFE's JSON",
+            Self::Pem => "PEM",
+            Self::Der => "DER",
+        })
+    }
+}
+
+/// What peers are verified with, as far as a file says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Bundles {
+    /// It does not say.
+    #[default]
+    Unsaid,
+    /// The bundle of every trust domain for itself, as SPIRE serves them.
+    Separate(BTreeMap<TrustDomain, TrustBundle>),
+    /// One pool of CA certificates for everybody, as Istio's own agent serves istiod's.
+    Pooled(Vec<Certificate>),
+    /// The authorities of one trust domain, whose name the file does not say. Each is there once.
+    Unnamed(Vec<Certificate>),
+}
+
+impl Bundles {
+    /// Returns what verifies SVIDs of a trust domain. Authorities that the file has no domain for are taken to be of this one: the
+    /// caller has to know.
+    #[must_use]
+    pub fn of(&self, trust_domain: &TrustDomain) -> Option<TrustBundle> {
+        match self {
+            Self::Unsaid => None,
+            Self::Separate(bundles) => bundles.get(trust_domain).cloned(),
+            Self::Pooled(authorities) | Self::Unnamed(authorities) => {
+                let ders = authorities.iter().flat_map(Certificate::der).copied().collect::<Vec<u8>>();
+                // They have been read, and are no more than a bundle holds.
+                TrustBundle::from_der_sequence(trust_domain.clone(), &ders).ok()
+            }
+        }
+    }
+
+    /// Returns the trust domain that authorities without one claim to be of: SPIRE writes its SPIFFE ID into them. `None` where they
+    /// claim none, or do not agree.
+    #[must_use]
+    pub fn claimed(&self) -> Option<TrustDomain> {
+        let Self::Unnamed(authorities) = self else { return None };
+        let ids = authorities.iter().filter_map(|authority| authority.spiffe_id()?.ok());
+        let mut domains: Vec<TrustDomain> = ids.map(|id| id.trust_domain().clone()).collect();
+        domains.dedup();
+        match domains.as_slice() {
+            [domain] => Some(domain.clone()),
+            _ => None,
+        }
+    }
+
+    fn is_said(&self) -> bool {
+        *self != Self::Unsaid
+    }
+}
+
+/// Reads a file. See [the room](self) for what holds for any input.
+///
+/// # Errors
+/// [`SourceError`] naming what was recognised, where it broke, and why it is not enough.
+pub fn parse(bytes: &[u8]) -> Result<Source, SourceError> {
+    if bytes.len() > LONGEST {
+        return Err(SourceError::TooLong);
+    }
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+        return Err(NotEnough::Utf16.into());
+    }
+    if der::looks_like_it(bytes) {
+        return of_der(bytes);
+    }
+    let text = bytes.trim_ascii_start();
+    let Some(first) = text.first() else { return Err(SourceError::Empty) };
+    // The places in errors are those of the whole.
+    if matches!(first, b'{' | b'[' | b'"') {
+        return of_tree(Notation::Json, bytes);
+    }
+    if notation::looks_like_yaml(bytes) {
+        return of_tree(Notation::Yaml, bytes);
+    }
+    if pem::looks_like_it(bytes) {
+        return of_pem(bytes);
+    }
+    Err(pem::named(text).map_or(SourceError::NotRecognised, SourceError::from))
+}
+
+/// Reads JSON or YAML.
+fn of_tree(notation: Notation, text: &[u8]) -> Result<Source, SourceError> {
+    let top = notation.look(text)?;
+    match top {
+        Top::Kubernetes => kubernetes::read(notation, text),
+        Top::ConfigDump => of_dump(SourceKind::ConfigDump, notation, text),
+        Top::Istioctl => of_dump(SourceKind::Istioctl, notation, text),
+        Top::SpiffeBundle => spiffe::read(notation, text),
+        Top::Nothing => Err(NotEnough::EmptyAnswer.into()),
+        Top::CertsAnswer => Err(NotEnough::CertsAnswer.into()),
+        Top::Ztunnel => Err(NotEnough::Ztunnel.into()),
+        Top::Text => Err(NotEnough::JsonText.into()),
+        Top::Other => Err(SourceError::NotRecognised),
+    }
+}
+
+fn of_dump(kind: SourceKind, notation: Notation, text: &[u8]) -> Result<Source, SourceError> {
+    let dump: WholeDump = notation.read(text, kind)?;
+    let secrets = dump.secrets().map_err(|source| SourceError::Secret { kind, source })?;
+    if secrets.is_empty() {
+        return Err(NotEnough::NoSecrets(kind).into());
+    }
+    let ProxySecrets { identity, validation, mut others, key_was_shown } = secrets;
+    let mut notes = Vec::new();
+    let chain = received(identity, "certificate", &mut notes);
+    let bundles = match received(validation, "trust bundle", &mut notes) {
+        None => Bundles::Unsaid,
+        Some(Validation::Spiffe(bundles)) => Bundles::Separate(bundles),
+        Some(Validation::Pooled(pool)) => Bundles::Pooled(once(pool, "trust bundle", &mut notes)),
+    };
+    others = listed(others);
+    if chain.is_none() && !bundles.is_said() {
+        return Err(
+            if notes.is_empty() { NotEnough::NoIdentity(kind) } else { NotEnough::Waiting(kind) }.into()
+        );
+    }
+    Ok(Source { kind, chain, issuers: Vec::new(), bundles, key_was_shown, others, notes })
+}
+
+/// Takes a secret; notes that the proxy waits for it.
+fn received<T>(secret: Option<Received<T>>, what: &str, notes: &mut Vec<String>) -> Option<T> {
+    let Received { state, value, .. } = secret?;
+    if state == State::Warming {
+        notes.push(format!("Envoy still waits for its {what}"));
+    } else if value.is_none() {
+        notes.push(format!("Envoy has an empty {what}"));
+    }
+    value
+}
+
+fn of_pem(text: &[u8]) -> Result<Source, SourceError> {
+    let blocks = pem::read(text)?;
+    let (key_was_shown, others) = (blocks.private_keys > 0, listed(blocks.others()));
+    if blocks.certificates.is_empty() {
+        return Err(blocks.not_enough().into());
+    }
+    Ok(of_certificates(SourceKind::Pem, blocks.certificates, key_was_shown, others)?)
+}
+
+fn of_der(bytes: &[u8]) -> Result<Source, SourceError> {
+    Ok(of_certificates(SourceKind::Der, der::read(bytes)?, false, Vec::new())?)
+}
+
+/// Makes a source of certificates that nobody has sorted.
+fn of_certificates(
+    kind: SourceKind,
+    certificates: Vec<Certificate>,
+    key_was_shown: bool,
+    mut others: Vec<String>,
+) -> Result<Source, SourceError> {
+    let mut notes = Vec::new();
+    if key_was_shown {
+        notes.push(
+            "a private key is in it: it was not looked at, and whoever has the file has the key".to_owned(),
+        );
+    }
+    let (chain, bundles) = match order::order(certificates, &mut notes) {
+        Ordered::Chain { chain, apart } => {
+            if chain.certificates().count() > MOST_OF_A_CHAIN {
+                return Err(SourceError::TooManyCertificates { most: MOST_OF_A_CHAIN });
+            }
+            others.extend(apart.iter().map(name));
+            (Some(chain), Bundles::Unsaid)
+        }
+        Ordered::Authorities(authorities) => {
+            notes.push("no certificate in it is a workload's: it is taken as a trust bundle".to_owned());
+            (None, Bundles::Unnamed(authorities))
+        }
+    };
+    Ok(Source { kind, chain, issuers: Vec::new(), bundles, key_was_shown, others: listed(others), notes })
+}
+
+/// Leaves out what is there a second time, and says so.
+fn once(certificates: Vec<Certificate>, what: &str, notes: &mut Vec<String>) -> Vec<Certificate> {
+    let mut kept: BTreeMap<_, usize> = BTreeMap::new();
+    let mut again = Vec::new();
+    let mut result = Vec::with_capacity(certificates.len());
+    for (index, certificate) in certificates.into_iter().enumerate() {
+        match kept.get(&certificate.sha256) {
+            Some(first) => again.push(format!("{} (as {})", index + 1, first + 1)),
+            None => {
+                kept.insert(certificate.sha256, index);
+                result.push(certificate);
+            }
+        }
+    }
+    if !again.is_empty() {
+        notes.push(format!("certificates of the {what} are there more than once: {}", enumerated(&again)));
+    }
+    result
+}
+
+/// Writes a list of which the end is left out where it is long.
+fn enumerated(items: &[String]) -> String {
+    const MOST: usize = 10;
+    match items.len().checked_sub(MOST) {
+        None | Some(0) => items.join(", "),
+        Some(more) => format!("{}, and {more} more", items[..MOST].join(", ")),
+    }
+}
+
+/// Names a certificate: by its SPIFFE ID, else by its subject, else by its serial number. Escaped, and not long.
+fn name(certificate: &Certificate) -> String {
+    match (certificate.uris.as_slice(), certificate.subject.as_str()) {
+        ([uri], _) => short(uri),
+        (_, "") => short(&format!("serial number {}", certificate.serial)),
+        (_, subject) => short(subject),
+    }
+}
+
+/// Escapes a text, and cuts it where it is long.
+fn short(text: &str) -> String {
+    let mut start: String = text.chars().take(LONGEST_NAME).collect();
+    if start.len() < text.len() {
+        start.push('…');
+    }
+    escape(&start).into_owned()
+}
+
+/// Shortens a list of names, and the names in it.
+fn listed(names: Vec<String>) -> Vec<String> {
+    let more = names.len().saturating_sub(MOST_NAMES);
+    let mut listed: Vec<String> = names.iter().take(MOST_NAMES).map(|name| short(name)).collect();
+    if more > 0 {
+        listed.push(format!("{more} more"));
+    }
+    listed
+}

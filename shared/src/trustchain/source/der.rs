@@ -1,0 +1,100 @@
+//! DER: certificates one after the other, and what else may be met in that form.
+
+use x509_parser::asn1_rs::{FromDer as _, Header, Tag};
+use x509_parser::certification_request::X509CertificationRequest;
+use x509_parser::revocation_list::CertificateRevocationList;
+use x509_parser::x509::SubjectPublicKeyInfo;
+
+use crate::trust::svid::{Certificate, CertificateError};
+
+use super::error::{NotEnough, SourceError};
+use super::{LONGEST_CERTIFICATES, MOST_CERTIFICATES};
+
+/// The most bytes of something else than certificates that are looked at to name it.
+const LONGEST_OTHER: usize = 64 << 10;
+/// The tag of a sequence, with which all of it begins; as text, it is the digit zero.
+const SEQUENCE: u8 = 0x30;
+/// The object identifier of signed data, with which PKCS #7 begins (RFC 5652, section 5.1).
+const SIGNED_DATA: &[u8] = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x02";
+/// The object identifier with which an encrypted key says how (RFC 8018, section 6.2).
+const PBES2: &[u8] = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x05\x0d";
+
+/// Tells whether bytes begin as DER does, and as no text would.
+pub(super) fn looks_like_it(bytes: &[u8]) -> bool {
+    match bytes {
+        // A length of more than 127 bytes has the highest bit set; what is shorter has a tag after it that is no letter.
+        [SEQUENCE, length, rest @ ..] => {
+            *length >= 0x80 || rest.first().is_some_and(|tag| matches!(tag, 0x02 | 0x06 | 0x30))
+        }
+        _ => false,
+    }
+}
+
+/// Reads certificates that follow each other.
+///
+/// # Errors
+/// [`SourceError`] when something in it is no certificate, or it is cut off.
+pub(super) fn read(bytes: &[u8]) -> Result<Vec<Certificate>, SourceError> {
+    let mut certificates = Vec::new();
+    let mut at = 0;
+    while at < bytes.len() {
+        let position = certificates.len() + 1;
+        let (rest, place) = (&bytes[at..], format!("byte {}", at + 1));
+        // The length comes first, so that nothing long is parsed.
+        let Some(length) = whole_length(rest) else {
+            let source = CertificateError::Malformed("there is no sequence".to_owned());
+            return Err(SourceError::Certificate { position, place, source });
+        };
+        if length > LONGEST_CERTIFICATES {
+            let source = CertificateError::TooLong(length);
+            return Err(SourceError::Certificate { position, place, source });
+        }
+        if length > rest.len() {
+            return Err(SourceError::DerCutOff { position, has: rest.len(), of: length });
+        }
+        if position > MOST_CERTIFICATES {
+            return Err(SourceError::TooManyCertificates { most: MOST_CERTIFICATES });
+        }
+        at += length;
+        if at > LONGEST_CERTIFICATES {
+            return Err(SourceError::CertificatesTooLong);
+        }
+        let certificate = Certificate::from_der(rest[..length].to_vec());
+        certificates.push(certificate.map_err(|source| match named(&rest[..length]) {
+            Some(named) if position == 1 => named.into(),
+            _ => SourceError::Certificate { position, place, source },
+        })?);
+    }
+    Ok(certificates)
+}
+
+/// Returns how long the sequence at the beginning is, header included.
+fn whole_length(bytes: &[u8]) -> Option<usize> {
+    let (rest, header) = Header::from_der(bytes).ok()?;
+    let content = header.length().definite().ok()?;
+    (header.tag() == Tag::Sequence).then(|| (bytes.len() - rest.len()).checked_add(content))?
+}
+
+/// Names what is no certificate.
+fn named(bytes: &[u8]) -> Option<NotEnough> {
+    if bytes.len() > LONGEST_OTHER {
+        return None;
+    }
+    let (content, _) = Header::from_der(bytes).ok()?;
+    let start = &content[..content.len().min(16)];
+    match content {
+        // PKCS #12 has version 3, and a sequence after it (RFC 7292, section 4).
+        [0x02, 0x01, 0x03, SEQUENCE, ..] => Some(NotEnough::Pkcs12),
+        // PKCS #8 has version 0 or 1 and the algorithm; RSA's own form version 0 and a number; that of elliptic curves version 1 and
+        // the key (RFC 5958, RFC 8017, RFC 5915).
+        [0x02, 0x01, 0x00 | 0x01, SEQUENCE, ..]
+        | [0x02, 0x01, 0x00, 0x02, ..]
+        | [0x02, 0x01, 0x01, 0x04, ..] => Some(NotEnough::PrivateKey),
+        _ if start.windows(PBES2.len()).any(|part| part == PBES2) => Some(NotEnough::PrivateKey),
+        _ if content.starts_with(SIGNED_DATA) => Some(NotEnough::Pkcs7),
+        _ if SubjectPublicKeyInfo::from_der(bytes).is_ok() => Some(NotEnough::PublicKey),
+        _ if X509CertificationRequest::from_der(bytes).is_ok() => Some(NotEnough::Request),
+        _ if CertificateRevocationList::from_der(bytes).is_ok() => Some(NotEnough::RevocationList),
+        _ => None,
+    }
+}

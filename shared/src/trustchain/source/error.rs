@@ -1,0 +1,275 @@
+use super::notation::LONGEST_YAML;
+use super::{LONGEST, LONGEST_CERTIFICATES, SourceKind};
+use crate::envoy::AnswerError;
+use crate::hint::Hint;
+use crate::trust::svid::CertificateError;
+
+/// How to get a file that is enough.
+const GET_ONE: &str = "istioctl proxy-config secret POD -n NAMESPACE -o json";
+
+/// Why a file cannot be used. Holds no word of it but names of secrets and what certificates say, escaped: the rest may be a key.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SourceError {
+    /// Not a byte.
+    #[error("there is nothing in it")]
+    Empty,
+    /// Longer than what is read.
+    #[error("it is longer than {} MiB, which is the most that is read", LONGEST >> 20)]
+    TooLong,
+    /// YAML, and longer than any object in Kubernetes.
+    #[error("it is YAML of more than {} MiB, which is the most that is read of YAML", LONGEST_YAML >> 20)]
+    YamlTooLong,
+    /// None of what is known.
+    #[error("it is neither certificates in PEM or DER, nor a list of secrets, a Secret or a bundle")]
+    NotRecognised,
+    /// Recognised, and of no use.
+    #[error("{0}")]
+    NotEnough(#[from] NotEnough),
+    /// The text ends too early.
+    #[error("it begins as {what} and ends in the middle, in line {line}: it is cut off")]
+    CutOff {
+        /// JSON or YAML.
+        what: String,
+        /// The line, from 1.
+        line: usize,
+    },
+    /// The text breaks the rules of how it is written.
+    #[error("it begins as {what}, and is none from line {line}, column {column} on")]
+    Syntax {
+        /// JSON or YAML.
+        what: String,
+        /// The line, from 1.
+        line: usize,
+        /// Column in that line, in bytes, from 1.
+        column: usize,
+    },
+    /// Something else than what belongs there.
+    #[error("it looks like {kind}, and has something else than expected in line {line}, column {column}")]
+    Unexpected {
+        /// What it looks like.
+        kind: SourceKind,
+        /// The line, from 1.
+        line: usize,
+        /// Column in that line, in bytes, from 1.
+        column: usize,
+    },
+    /// A secret of a proxy is not whole.
+    #[error("it is {kind}, and cannot be used")]
+    Secret {
+        /// What it is.
+        kind: SourceKind,
+        /// What is wrong.
+        source: AnswerError,
+    },
+    /// A block of PEM is not whole.
+    #[error("it is PEM, and not whole: see line {line}: {problem}")]
+    Pem {
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong, in words of ours and of the decoder.
+        problem: String,
+    },
+    /// Something that stands where a certificate belongs.
+    #[error("certificate {position} ({place}) is not valid")]
+    Certificate {
+        /// Which one, from 1.
+        position: usize,
+        /// Where it begins.
+        place: String,
+        /// What is wrong with it.
+        source: CertificateError,
+    },
+    /// DER that ends too early.
+    #[error("it is DER and cut off: certificate {position} has {has} of its {of} bytes")]
+    DerCutOff {
+        /// Which one, from 1.
+        position: usize,
+        /// How many bytes are there.
+        has: usize,
+        /// How many there should be.
+        of: usize,
+    },
+    /// More certificates than anybody has.
+    #[error("it has more than {most} certificates, which is the most that is looked at")]
+    TooManyCertificates {
+        /// The most.
+        most: usize,
+    },
+    /// Certificates that are longer than anybody's.
+    #[error("its certificates have more than {} MiB, which is the most that is looked at", LONGEST_CERTIFICATES >> 20)]
+    CertificatesTooLong,
+    /// A field of a Secret holds something else than certificates.
+    #[error("field {field} of the Secret cannot be used")]
+    Field {
+        /// Name of the field.
+        field: &'static str,
+        /// What is wrong with it.
+        source: Box<SourceError>,
+    },
+    /// A field of a Secret is not encoded.
+    #[error("field {field} of the Secret is not base64")]
+    FieldNotBase64 {
+        /// Name of the field.
+        field: &'static str,
+    },
+    /// An authority of a bundle without a certificate.
+    #[error("{place} has no certificate (`x5c`)")]
+    KeyWithoutCertificate {
+        /// Which one.
+        place: String,
+    },
+}
+
+/// What a file is, where that is not enough to judge anything.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotEnough {
+    /// A key without its certificate.
+    #[error("it is a private key without its certificate (the key was not looked at)")]
+    PrivateKey,
+    /// A key without its certificate.
+    #[error("it is a public key; what it is the key of is in a certificate")]
+    PublicKey,
+    /// What a certificate is asked for with.
+    #[error("it is a certificate request; nobody has signed it")]
+    Request,
+    /// What takes certificates back.
+    #[error("it is a list of revoked certificates, of which it has the serial numbers only")]
+    RevocationList,
+    /// A store of PKCS #7.
+    #[error("it is PKCS #7, which is not read")]
+    Pkcs7,
+    /// A store of PKCS #12.
+    #[error("it is a store (PKCS #12) of a key and its certificate, and is encrypted")]
+    Pkcs12,
+    /// PEM without a certificate.
+    #[error("it is PEM without a certificate")]
+    NoCertificate,
+    /// The end of PEM only.
+    #[error("it is the end of a block of PEM, and the beginning is missing")]
+    OnlyTheEnd,
+    /// PEM that is encoded once more.
+    #[error("it is PEM in base64")]
+    Base64,
+    /// A text of JSON.
+    #[error("it is a text in quotes, as jq prints it")]
+    JsonText,
+    /// Text of two bytes per letter.
+    #[error("it is text in UTF-16, as PowerShell redirects it")]
+    Utf16,
+    /// What istioctl prints for people.
+    #[error("it is a table for people, which has no certificates in it")]
+    Table,
+    /// What OpenSSL prints for people.
+    #[error("it is OpenSSL's description of a certificate, without the certificate")]
+    OpensslText,
+    /// `{}`.
+    #[error(
+        "it is an empty answer (`{{}}`), which is what Envoy says when it has nothing of what it was asked for"
+    )]
+    EmptyAnswer,
+    /// Envoy's `/certs`.
+    #[error("it is Envoy's answer to /certs, which has serial numbers and dates, and not the certificates")]
+    CertsAnswer,
+    /// The config dump of Istio's node proxy.
+    #[error("it is the config dump of a ztunnel, which is not read")]
+    Ztunnel,
+    /// A dump without secrets.
+    #[error("it is {0}, and no secrets are in it")]
+    NoSecrets(SourceKind),
+    /// A dump with secrets of a gateway only.
+    #[error("it is {0}, and neither the secret `default` nor `ROOTCA` is in it")]
+    NoIdentity(SourceKind),
+    /// A dump of a proxy that has not got its secrets.
+    #[error("it is {0}, and the proxy had not got its certificate nor its trust bundle when it was made")]
+    Waiting(SourceKind),
+    /// Another object of Kubernetes; holds its kind.
+    #[error("it is an object of Kubernetes of kind {0}, and not a Secret")]
+    OtherObject(String),
+    /// A Secret with other things.
+    #[error(
+        "it is a Secret without certificates: none of tls.crt, ca.crt, ca-cert.pem, cert-chain.pem and root-cert.pem has any"
+    )]
+    SecretWithout,
+    /// A set of keys without authorities.
+    #[error(
+        "it is a set of {keys} keys, and none of them is that of an X.509 authority (`\"use\": \"x509-svid\"`)"
+    )]
+    NoAuthority {
+        /// How many keys there are.
+        keys: usize,
+    },
+}
+
+impl Hint for SourceError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::NotEnough(what) => what.hint(),
+            Self::Field { source, .. } => source.hint().filter(|_| matches!(**source, Self::NotEnough(_))),
+            Self::Empty | Self::NotRecognised => Some(format!(
+                "what is read: `{GET_ONE}`; Envoy's config_dump; a Secret (`kubectl get secret NAME -o json`); a bundle \
+                 (`spire-server bundle show -format spiffe`); certificates in PEM or DER"
+            )),
+            Self::TooLong => Some(format!("only the secrets are needed: {GET_ONE}")),
+            Self::YamlTooLong => Some("JSON may be longer: kubectl get secret NAME -o json".to_owned()),
+            Self::TooManyCertificates { .. } | Self::CertificatesTooLong => {
+                Some("give the chain of one workload, or the bundle of one trust domain".to_owned())
+            }
+            Self::CutOff { .. } | Self::Syntax { .. } | Self::Unexpected { .. } | Self::Secret { .. } => {
+                Some(format!("get it again, as it is printed: {GET_ONE}"))
+            }
+            Self::Pem { .. } | Self::DerCutOff { .. } => {
+                Some("get the file again; it was probably cut off when it was copied".to_owned())
+            }
+            Self::Certificate { .. } => {
+                Some("see what OpenSSL says of it: openssl storeutl -noout -text -certs FILE".to_owned())
+            }
+            Self::FieldNotBase64 { .. } => {
+                Some("kubectl prints it so: kubectl get secret NAME -o json".to_owned())
+            }
+            Self::KeyWithoutCertificate { .. } => {
+                Some("the server prints it so: spire-server bundle show -format spiffe".to_owned())
+            }
+        }
+    }
+}
+
+impl Hint for NotEnough {
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::PrivateKey
+            | Self::PublicKey
+            | Self::Request
+            | Self::RevocationList
+            | Self::NoCertificate => {
+                format!("give the certificate (svid.0.pem stands beside svid.0.key), or a proxy's: {GET_ONE}")
+            }
+            Self::Pkcs7 => {
+                "take the certificates out: openssl pkcs7 -print_certs -in FILE (-inform der)".to_owned()
+            }
+            Self::Pkcs12 => "take the certificates out: openssl pkcs12 -nokeys -in FILE".to_owned(),
+            Self::OnlyTheEnd => "get the file again; it was probably cut off when it was copied".to_owned(),
+            Self::Base64 => "decode it: base64 -d FILE | kubectl trustchain -f -".to_owned(),
+            Self::JsonText => "let jq print the text itself: jq -r".to_owned(),
+            Self::Utf16 => format!("write it as UTF-8: {GET_ONE} | Out-File -Encoding utf8 FILE"),
+            Self::OpensslText => "give the certificate itself: openssl x509 -in FILE".to_owned(),
+            Self::Table
+            | Self::EmptyAnswer
+            | Self::CertsAnswer
+            | Self::NoSecrets(_)
+            | Self::NoIdentity(_) => GET_ONE.to_owned(),
+            Self::Ztunnel => "see it with: istioctl ztunnel-config certificates".to_owned(),
+            Self::Waiting(_) => {
+                "see why the proxy waits: kubectl -n NAMESPACE logs POD -c istio-proxy".to_owned()
+            }
+            Self::OtherObject(_) => {
+                "a Secret is: kubectl get secret NAME -o json; of a ConfigMap, give the certificates alone: \
+                 kubectl get configmap istio-ca-root-cert -o jsonpath='{.data.root-cert\\.pem}'"
+                    .to_owned()
+            }
+            Self::SecretWithout => "which fields it has: kubectl describe secret NAME".to_owned(),
+            Self::NoAuthority { .. } => {
+                "the server prints its bundle so: spire-server bundle show -format spiffe".to_owned()
+            }
+        })
+    }
+}

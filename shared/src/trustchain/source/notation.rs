@@ -1,0 +1,270 @@
+//! JSON and YAML: what a text is about, and reading it into types. No word of the text is in an error: it may be a key.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_saphyr::options::{DuplicateKeyPolicy, MergeKeyPolicy};
+
+use super::SourceKind;
+use super::error::SourceError;
+
+/// The longest YAML that is read, in bytes: etcd takes no object of more than 1.5 MB.
+pub(super) const LONGEST_YAML: usize = 4 << 20;
+/// The most bytes of a text in which its first key is looked for.
+const LONGEST_PREAMBLE: usize = 64 << 10;
+/// The most nodes of YAML. A Secret has one for every field.
+const MOST_NODES: usize = 100_000;
+/// The most levels of YAML.
+const MOST_LEVELS: usize = 64;
+
+/// How a text is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Notation {
+    Json,
+    Yaml,
+}
+
+impl fmt::Display for Notation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Json => "JSON",
+            Self::Yaml => "YAML",
+        })
+    }
+}
+
+/// What a text is about, by its keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Top {
+    Kubernetes,
+    ConfigDump,
+    Istioctl,
+    SpiffeBundle,
+    /// `{}`.
+    Nothing,
+    /// Envoy's answer to `/certs`.
+    CertsAnswer,
+    Ztunnel,
+    /// A text in quotes.
+    Text,
+    Other,
+}
+
+/// Why a text does not parse, and where, from 1.
+struct Trouble {
+    line: usize,
+    column: usize,
+    /// It ends too early.
+    cut_off: bool,
+}
+
+impl Notation {
+    /// Tells what a text is about. Keeps nothing of it.
+    ///
+    /// # Errors
+    /// [`SourceError`] where it is not whole.
+    pub(super) fn look(self, text: &[u8]) -> Result<Top, SourceError> {
+        if self == Self::Yaml && text.len() > LONGEST_YAML {
+            return Err(SourceError::YamlTooLong);
+        }
+        let looked: Looked = self.parse(text).map_err(|Trouble { line, column, cut_off }| {
+            if cut_off {
+                SourceError::CutOff { what: self.to_string(), line }
+            } else {
+                SourceError::Syntax { what: self.to_string(), line, column }
+            }
+        })?;
+        Ok(looked.top())
+    }
+
+    /// Reads a text of a known kind.
+    ///
+    /// # Errors
+    /// [`SourceError::Unexpected`] where something else is in it.
+    pub(super) fn read<T: DeserializeOwned>(self, text: &[u8], kind: SourceKind) -> Result<T, SourceError> {
+        self.parse(text).map_err(|Trouble { line, column, .. }| SourceError::Unexpected {
+            kind,
+            line,
+            column,
+        })
+    }
+
+    fn parse<T: DeserializeOwned>(self, text: &[u8]) -> Result<T, Trouble> {
+        match self {
+            Self::Json => serde_json::from_slice(text).map_err(|error| Trouble {
+                line: error.line(),
+                column: error.column(),
+                cut_off: error.is_eof(),
+            }),
+            // Nobody writes anchors into a Secret, and they make small texts big.
+            Self::Yaml => {
+                let options = serde_saphyr::options! {
+                    budget: serde_saphyr::budget! {
+                        max_anchors: 0,
+                        max_aliases: 0,
+                        max_depth: MOST_LEVELS,
+                        max_documents: 1,
+                        max_nodes: MOST_NODES,
+                    },
+                    duplicate_keys: DuplicateKeyPolicy::Error,
+                    merge_keys: MergeKeyPolicy::Error,
+                    with_snippet: false,
+                };
+                serde_saphyr::from_slice_with_options(text, options).map_err(|error| {
+                    let place = error.location();
+                    let number = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+                    Trouble {
+                        line: place.map_or(1, |place| number(place.line())),
+                        column: place.map_or(1, |place| number(place.column())),
+                        cut_off: matches!(error.without_snippet(), serde_saphyr::Error::Eof { .. }),
+                    }
+                })
+            }
+        }
+    }
+}
+
+/// Tells whether a text is YAML of something that is read: one of the keys stands at the beginning of a line, before any PEM.
+pub(super) fn looks_like_yaml(text: &[u8]) -> bool {
+    let preamble = &text[..text.len().min(LONGEST_PREAMBLE)];
+    let lines = preamble.split(|byte| *byte == b'\n');
+    let mut lines = lines.take_while(|line| !line.starts_with(b"-----"));
+    lines.any(|line| {
+        let key = line.split(|byte| *byte == b':').next().filter(|key| key.len() < line.len());
+        key.and_then(|key| std::str::from_utf8(key).ok()).is_some_and(|key| Known::of(key).is_some())
+    })
+}
+
+/// The keys that tell what a text is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Known {
+    Kubernetes,
+    ConfigDump,
+    Istioctl,
+    Keys,
+    Certificates,
+    Ztunnel,
+}
+
+impl Known {
+    fn of(key: &str) -> Option<Self> {
+        Some(match key {
+            "apiVersion" | "kind" => Self::Kubernetes,
+            "configs" | "dynamic_active_secrets" | "dynamic_warming_secrets" | "static_secrets" => {
+                Self::ConfigDump
+            }
+            "dynamicActiveSecrets" | "dynamicWarmingSecrets" | "staticSecrets" => Self::Istioctl,
+            "keys" => Self::Keys,
+            "certificates" => Self::Certificates,
+            "workloads" | "services" => Self::Ztunnel,
+            _ => return None,
+        })
+    }
+}
+
+/// What is at the top of a text.
+#[derive(Default)]
+struct Looked {
+    known: Vec<Known>,
+    is_map: bool,
+    is_text: bool,
+    has_keys: bool,
+}
+
+impl Looked {
+    fn top(&self) -> Top {
+        let has = |known| self.known.contains(&known);
+        match () {
+            () if self.is_text => Top::Text,
+            () if has(Known::Kubernetes) => Top::Kubernetes,
+            () if has(Known::Istioctl) => Top::Istioctl,
+            () if has(Known::ConfigDump) => Top::ConfigDump,
+            () if has(Known::Keys) => Top::SpiffeBundle,
+            () if has(Known::Certificates) && has(Known::Ztunnel) => Top::Ztunnel,
+            () if has(Known::Certificates) => Top::CertsAnswer,
+            () if self.is_map && !self.has_keys => Top::Nothing,
+            () => Top::Other,
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Looked {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(LookedVisitor)
+    }
+}
+
+struct LookedVisitor;
+
+impl<'de> Visitor<'de> for LookedVisitor {
+    type Value = Looked;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("anything")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Looked, A::Error> {
+        let mut looked = Looked { is_map: true, ..Looked::default() };
+        while let Some(MaybeKnown(known)) = fields.next_key()? {
+            looked.has_keys = true;
+            if let Some(known) = known.filter(|known| !looked.known.contains(known)) {
+                looked.known.push(known);
+            }
+            fields.next_value::<IgnoredAny>()?;
+        }
+        Ok(looked)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Looked, A::Error> {
+        while items.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Looked::default())
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Looked, E> {
+        Ok(Looked { is_text: true, ..Looked::default() })
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Looked, E> {
+        Ok(Looked::default())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Looked, E> {
+        Ok(Looked::default())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Looked, E> {
+        Ok(Looked::default())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Looked, E> {
+        Ok(Looked::default())
+    }
+
+    fn visit_unit<E>(self) -> Result<Looked, E> {
+        Ok(Looked::default())
+    }
+}
+
+/// A key that is read without being kept.
+struct MaybeKnown(Option<Known>);
+
+impl<'de> Deserialize<'de> for MaybeKnown {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct KeyVisitor;
+
+        impl Visitor<'_> for KeyVisitor {
+            type Value = MaybeKnown;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a key")
+            }
+
+            fn visit_str<E>(self, key: &str) -> Result<MaybeKnown, E> {
+                Ok(MaybeKnown(Known::of(key)))
+            }
+        }
+
+        deserializer.deserialize_str(KeyVisitor)
+    }
+}

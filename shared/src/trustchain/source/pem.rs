@@ -1,0 +1,234 @@
+//! PEM, of which only certificates are decoded (RFC 7468).
+
+use crate::report::escape;
+use crate::trust::svid::Certificate;
+
+use super::error::{NotEnough, SourceError};
+use super::{LONGEST_CERTIFICATES, MOST_CERTIFICATES};
+
+const DASHES: &[u8] = b"-----";
+const BEGIN: &[u8] = b"-----BEGIN ";
+const END: &[u8] = b"-----END ";
+/// The longest label that is looked at, in bytes; `ENCRYPTED PRIVATE KEY` has 21.
+const LONGEST_LABEL: usize = 64;
+/// How base64 of PEM begins.
+const BASE64_OF_PEM: &[u8] = b"LS0tLS1CRUdJTi";
+
+/// What a text in PEM holds. Keys are not in it.
+#[derive(Default)]
+pub(super) struct Blocks {
+    /// The certificates, in their order.
+    pub(super) certificates: Vec<Certificate>,
+    /// How many private keys there were. Not one was decoded.
+    pub(super) private_keys: usize,
+    requests: usize,
+    revocation_lists: usize,
+    public_keys: usize,
+    stores: usize,
+    /// How many blocks of other kinds there were.
+    unknown: usize,
+}
+
+impl Blocks {
+    /// Says what else there was, keys left out.
+    pub(super) fn others(&self) -> Vec<String> {
+        let counts = [
+            (self.requests, "certificate request"),
+            (self.revocation_lists, "revocation list"),
+            (self.public_keys, "public key"),
+            (self.stores, "PKCS #7 block"),
+            (self.unknown, "block of another kind"),
+        ];
+        let there = counts.into_iter().filter(|(count, _)| *count > 0);
+        there
+            .map(|(count, what)| if count == 1 { what.to_owned() } else { format!("{what} ({count} times)") })
+            .collect()
+    }
+
+    /// Says what this is, where no certificate is in it.
+    pub(super) fn not_enough(&self) -> NotEnough {
+        if self.private_keys > 0 {
+            NotEnough::PrivateKey
+        } else if self.requests > 0 {
+            NotEnough::Request
+        } else if self.stores > 0 {
+            NotEnough::Pkcs7
+        } else if self.public_keys > 0 {
+            NotEnough::PublicKey
+        } else if self.revocation_lists > 0 {
+            NotEnough::RevocationList
+        } else {
+            NotEnough::NoCertificate
+        }
+    }
+
+    fn count(&mut self, label: &[u8]) {
+        let counter = match label {
+            label if is_private(label) => &mut self.private_keys,
+            b"CERTIFICATE REQUEST" | b"NEW CERTIFICATE REQUEST" => &mut self.requests,
+            b"X509 CRL" => &mut self.revocation_lists,
+            b"PKCS7" | b"CMS" => &mut self.stores,
+            label if label.ends_with(b"PUBLIC KEY") => &mut self.public_keys,
+            _ => &mut self.unknown,
+        };
+        *counter += 1;
+    }
+}
+
+fn is_private(label: &[u8]) -> bool {
+    label.ends_with(b"PRIVATE KEY")
+}
+
+/// Tells whether there is the beginning of a block.
+pub(super) fn looks_like_it(bytes: &[u8]) -> bool {
+    position(bytes, BEGIN).is_some()
+}
+
+/// Names what is no PEM, and is known all the same.
+pub(super) fn named(text: &[u8]) -> Option<NotEnough> {
+    if text.starts_with(BASE64_OF_PEM) {
+        Some(NotEnough::Base64)
+    } else if text.starts_with(b"RESOURCE NAME") || text.starts_with(b"NAME ") {
+        Some(NotEnough::Table)
+    } else if text.starts_with(b"Certificate:") {
+        Some(NotEnough::OpensslText)
+    } else if position(text, END).is_some() {
+        Some(NotEnough::OnlyTheEnd)
+    } else {
+        None
+    }
+}
+
+/// Reads PEM. What stands between the blocks is a remark.
+///
+/// # Errors
+/// [`SourceError`] where a block has no end, or a certificate is none: a certificate is never left out in silence.
+pub(super) fn read(text: &[u8]) -> Result<Blocks, SourceError> {
+    let mut blocks = Blocks::default();
+    let mut begun: Option<(&[u8], usize)> = None;
+    let mut of_certificates = 0;
+    for Mark { begins, label, start, end } in Marks::of(text) {
+        match (begins, begun) {
+            (true, None) => begun = Some((label, start)),
+            (false, Some((open, from))) if open == label => {
+                begun = None;
+                if !matches!(label, b"CERTIFICATE" | b"X509 CERTIFICATE") {
+                    blocks.count(label);
+                    continue;
+                }
+                of_certificates += end - from;
+                if blocks.certificates.len() == MOST_CERTIFICATES {
+                    return Err(SourceError::TooManyCertificates { most: MOST_CERTIFICATES });
+                }
+                if of_certificates > LONGEST_CERTIFICATES {
+                    return Err(SourceError::CertificatesTooLong);
+                }
+                blocks.certificates.push(certificate(text, from, end, blocks.certificates.len() + 1)?);
+            }
+            // A block within a block, or one that ends as another: the end of the first is lost.
+            (_, Some((open, from))) => return Err(without_end(text, open, from)),
+            (false, None) => {
+                return Err(SourceError::Pem {
+                    line: line_of(text, start),
+                    problem: format!("{} ends there, and does not begin before", named_block(label)),
+                });
+            }
+        }
+    }
+    match begun {
+        Some((open, from)) => Err(without_end(text, open, from)),
+        None => Ok(blocks),
+    }
+}
+
+fn certificate(text: &[u8], from: usize, end: usize, position: usize) -> Result<Certificate, SourceError> {
+    let line = line_of(text, from);
+    // Only certificates come here, so what the decoder repeats of them is public.
+    let block = pem::parse(&text[from..end]).map_err(|error| SourceError::Pem {
+        line,
+        problem: format!(
+            "certificate {position} begins there and is not base64: {}",
+            escape(&error.to_string())
+        ),
+    })?;
+    Certificate::from_der(block.into_contents()).map_err(|source| SourceError::Certificate {
+        position,
+        place: format!("line {line}"),
+        source,
+    })
+}
+
+fn without_end(text: &[u8], label: &[u8], from: usize) -> SourceError {
+    SourceError::Pem {
+        line: line_of(text, from),
+        problem: format!("{} begins there and has no end, so it is not whole", named_block(label)),
+    }
+}
+
+/// Names a block by words of ours: what stands in its place may be part of a key.
+fn named_block(label: &[u8]) -> &'static str {
+    match label {
+        b"CERTIFICATE" | b"X509 CERTIFICATE" => "a certificate",
+        label if is_private(label) => "a private key",
+        _ => "a block",
+    }
+}
+
+/// Counts lines from 1.
+fn line_of(text: &[u8], at: usize) -> usize {
+    text[..at].iter().filter(|byte| **byte == b'\n').count() + 1
+}
+
+/// The beginning or the end of a block.
+struct Mark<'t> {
+    begins: bool,
+    label: &'t [u8],
+    /// Where it starts.
+    start: usize,
+    /// The first byte after it.
+    end: usize,
+}
+
+/// Finds the marks of a text one after the other, looking at every byte a fixed number of times.
+struct Marks<'t> {
+    text: &'t [u8],
+    at: usize,
+}
+
+impl<'t> Marks<'t> {
+    fn of(text: &'t [u8]) -> Self {
+        Self { text, at: 0 }
+    }
+}
+
+impl<'t> Iterator for Marks<'t> {
+    type Item = Mark<'t>;
+
+    fn next(&mut self) -> Option<Mark<'t>> {
+        loop {
+            let start = self.at + position(self.text.get(self.at..)?, DASHES)?;
+            let rest = &self.text[start..];
+            let (begins, word) = match () {
+                () if rest.starts_with(BEGIN) => (true, BEGIN.len()),
+                () if rest.starts_with(END) => (false, END.len()),
+                () => {
+                    self.at = start + 1;
+                    continue;
+                }
+            };
+            let after = &rest[word..];
+            let within = &after[..after.len().min(LONGEST_LABEL + DASHES.len())];
+            let (label, end) = match position(within, DASHES) {
+                Some(length) => (&after[..length], start + word + length + DASHES.len()),
+                // It begins something, and nobody knows what: it is none of what is known, and has no end.
+                None => (&after[..0], start + word),
+            };
+            self.at = end;
+            return Some(Mark { begins, label, start, end });
+        }
+    }
+}
+
+fn position(text: &[u8], part: &[u8]) -> Option<usize> {
+    text.windows(part.len()).position(|window| window == part)
+}

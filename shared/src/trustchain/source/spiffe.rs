@@ -1,0 +1,97 @@
+//! A bundle in SPIFFE's JSON (SPIFFE Trust Domain and Bundle, section 4), which does not say of which trust domain it is.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+
+use crate::envoy::{AtMost, Key as PrivateKey};
+use crate::trust::svid::{Certificate, CertificateError};
+
+use super::error::{NotEnough, SourceError};
+use super::notation::Notation;
+use super::{Bundles, LONGEST_CERTIFICATES, MOST_CERTIFICATES, Source, SourceKind, once};
+
+/// What the keys of authorities are for (SPIFFE Trust Domain and Bundle, section 4.2.2).
+const AUTHORITY: &str = "x509-svid";
+
+/// Reads a bundle. Keys of JWTs are counted.
+///
+/// # Errors
+/// [`SourceError`] where one of its authorities is no certificate, or it has none.
+pub(super) fn read(notation: Notation, text: &[u8]) -> Result<Source, SourceError> {
+    let kind = SourceKind::SpiffeBundle;
+    let document: Document = notation.read(text, kind)?;
+    let keys =
+        document.keys.all().map_err(|_| SourceError::TooManyCertificates { most: MOST_CERTIFICATES })?;
+    let key_was_shown = keys.iter().any(|key| key.d == Some(PrivateKey::Shown));
+    let (authorities, rest): (Vec<Key>, Vec<Key>) =
+        keys.into_iter().partition(|key| key.purpose.as_deref() == Some(AUTHORITY));
+    let mut certificates = Vec::new();
+    let mut length = 0;
+    for (index, key) in authorities.into_iter().enumerate() {
+        let place = format!("key {} of those for {AUTHORITY}", index + 1);
+        // The first is the authority; what may follow are those that signed it (RFC 7517, section 4.7).
+        let encoded = key.x5c.all().ok().and_then(|mut chain| {
+            chain.truncate(1);
+            chain.pop()
+        });
+        let Some(encoded) = encoded else { return Err(SourceError::KeyWithoutCertificate { place }) };
+        length += encoded.len();
+        if length > LONGEST_CERTIFICATES {
+            return Err(SourceError::CertificatesTooLong);
+        }
+        let position = certificates.len() + 1;
+        let der = STANDARD.decode(encoded).map_err(|_| SourceError::Certificate {
+            position,
+            place: place.clone(),
+            source: CertificateError::Malformed("it is not base64".to_owned()),
+        })?;
+        let certificate = Certificate::from_der(der).map_err(|source| SourceError::Certificate {
+            position,
+            place,
+            source,
+        })?;
+        certificates.push(certificate);
+    }
+    let for_tokens = rest.iter().filter(|key| key.purpose.as_deref() == Some("jwt-svid")).count();
+    if certificates.is_empty() {
+        return Err(NotEnough::NoAuthority { keys: rest.len() }.into());
+    }
+    let mut notes = Vec::new();
+    if key_was_shown {
+        notes.push("a private key is in it: it was not looked at, and no bundle should have one".to_owned());
+    }
+    let certificates = once(certificates, "bundle", &mut notes);
+    let mut others = Vec::new();
+    for (count, what) in [(for_tokens, "for JWT-SVIDs"), (rest.len() - for_tokens, "for something else")] {
+        match count {
+            0 => (),
+            1 => others.push(format!("1 key {what}")),
+            count => others.push(format!("{count} keys {what}")),
+        }
+    }
+    Ok(Source {
+        kind,
+        chain: None,
+        issuers: Vec::new(),
+        bundles: Bundles::Unnamed(certificates),
+        key_was_shown,
+        others,
+        notes,
+    })
+}
+
+#[derive(Deserialize)]
+struct Document {
+    keys: AtMost<Key, MOST_CERTIFICATES>,
+}
+
+#[derive(Deserialize)]
+struct Key {
+    #[serde(rename = "use")]
+    purpose: Option<String>,
+    #[serde(default)]
+    x5c: AtMost<String, MOST_CERTIFICATES>,
+    /// The private part of a key (RFC 7518, sections 6.2.2 and 6.3.2).
+    d: Option<PrivateKey>,
+}
