@@ -20,10 +20,11 @@ spec:
 ";
 
 /// Texts with commands to copy, besides the help texts.
-const DOCS: [&str; 6] = [
+const DOCS: [&str; 7] = [
     "README.md",
     "docs/spire-federate.md",
     "docs/mesh-install.md",
+    "docs/trustchain.md",
     "docs/checks.md",
     "docs/mesh-file.md",
     "docs/security.md",

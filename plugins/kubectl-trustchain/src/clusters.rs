@@ -81,7 +81,7 @@ impl Known {
 
     fn all(&self) -> Result<Vec<(String, String, Option<mesh::Cluster>)>, Failure> {
         let mesh = self.mesh.as_ref().ok_or_else(|| {
-            Failure::usage(anyhow::anyhow!("--all-clusters needs a mesh file, and there is none here"))
+            Failure::from(anyhow::anyhow!("--all-clusters needs a mesh file, and there is none here"))
                 .with_hint("name it with --mesh, or one cluster with --context")
         })?;
         let named = |cluster: &mesh::Cluster| {
@@ -93,7 +93,7 @@ impl Known {
     fn one(&self) -> Result<(String, String, Option<mesh::Cluster>), Failure> {
         let current = self.context.as_deref().or_else(|| self.kubeconfig.current_context());
         let context = current.ok_or_else(|| {
-            Failure::usage(anyhow::anyhow!("the kubeconfig has no current context"))
+            Failure::from(anyhow::anyhow!("the kubeconfig has no current context"))
                 .with_hint("kubectl config get-contexts, then name one with --context")
         })?;
         let clusters = self.mesh.iter().flat_map(|mesh| &mesh.clusters);

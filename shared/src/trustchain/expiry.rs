@@ -128,6 +128,6 @@ mod tests {
         assert_eq!(said(59, 1), "59s left (1%)");
         assert_eq!(said(0, 0), "0s left (0%)");
         assert_eq!(said(-302, 0), "ended 5m 2s ago");
-        assert_eq!(said(251_000_000_000, 100), "7959y 33d left (100%)");
+        assert_eq!(said(251_000_000_000, 100), "7959y 57d left (100%)");
     }
 }

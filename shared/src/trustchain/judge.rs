@@ -311,3 +311,126 @@ fn shown(bundles: &Bundles) -> Vec<BundleShown> {
             .collect(),
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::envoy::parse_secrets;
+
+    const SECRETS: &[u8] = include_bytes!("../../../tests/fixtures/envoy/secrets.json");
+    const NOTHING: &[u8] = include_bytes!("../../../tests/fixtures/envoy/nothing.json");
+    const DOMAINS: &str =
+        "/configs/1/secret/validation_context/custom_validator_config/typed_config/trust_domains";
+
+    /// A moment at which the fixture's certificates are valid.
+    pub(in crate::trustchain) fn at() -> Timestamp {
+        "2026-11-25T18:00:00Z".parse().expect("a time")
+    }
+
+    fn secrets(change: impl FnOnce(&mut Value)) -> ProxySecrets {
+        let mut value: Value = serde_json::from_slice(SECRETS).expect("a fixture");
+        change(&mut value);
+        parse_secrets(&serde_json::to_vec(&value).expect("JSON"), NOTHING).expect("secrets")
+    }
+
+    /// What the proxy of a pod of `sleep` in cluster foo has, changed.
+    pub(in crate::trustchain) fn inspected(
+        expected: Expected,
+        at: Timestamp,
+        change: impl FnOnce(&mut Value),
+    ) -> Inspected {
+        let subject = Subject {
+            cluster: Some("foo".to_owned()),
+            namespace: Some("sample".to_owned()),
+            workload: None,
+            pod: Some("sleep-0".to_owned()),
+            source: None,
+        };
+        judge(Evidence::of_proxy(subject, expected, secrets(change)), at)
+    }
+
+    fn id(text: &str) -> Expected {
+        Expected::Id(text.parse().expect("an ID"))
+    }
+
+    fn reasons(inspected: &Inspected) -> Vec<&'static str> {
+        inspected.verdict.reasons.iter().map(|reason| reason.id).collect()
+    }
+
+    #[test]
+    fn a_proxy_with_what_spire_gives_it_is_good() {
+        let one = inspected(id("spiffe://foo.com/ns/sample/sa/sleep"), at(), |_| ());
+        assert_eq!((one.verdict.status, reasons(&one)), (Standing::Good, vec![]));
+        assert_eq!(one.identity.as_deref(), Some("spiffe://foo.com/ns/sample/sa/sleep"));
+        let authority = one.authority.as_ref().expect("an authority");
+        assert_eq!(authority.origin, Origin::SpireServer);
+        let domains: Vec<_> = one.trust_bundles.iter().map(|bundle| bundle.trust_domain.as_deref()).collect();
+        assert_eq!(domains, [Some("bar.com"), Some("foo.com")]);
+        let own = inspected(Expected::Path("/ns/sample/sa/sleep".to_owned()), at(), |_| ());
+        assert_eq!(own.verdict.status, Standing::Good);
+    }
+
+    #[test]
+    fn another_identity_than_that_of_the_pod_is_bad_however_well_it_is_signed() {
+        let one = inspected(id("spiffe://foo.com/ns/sample/sa/other"), at(), |_| ());
+        assert_eq!((one.verdict.status, reasons(&one)), (Standing::Bad, vec!["expected-identity"]));
+        let one = inspected(Expected::Path("/ns/other/sa/sleep".to_owned()), at(), |_| ());
+        assert_eq!(reasons(&one), ["expected-identity"]);
+    }
+
+    #[test]
+    fn what_the_bundles_are_decides_and_never_that_of_another_domain() {
+        let anything = || Expected::Anything;
+        let swapped = inspected(anything(), at(), |secrets| {
+            let domains = secrets.pointer_mut(DOMAINS).expect("domains");
+            let (bar, foo) = (domains[0]["name"].clone(), domains[1]["name"].clone());
+            (domains[0]["name"], domains[1]["name"]) = (foo, bar);
+        });
+        assert_eq!((swapped.verdict.status, reasons(&swapped)), (Standing::Bad, vec!["path-to-authority"]));
+        assert_eq!(swapped.authority, None);
+        let without = inspected(anything(), at(), |secrets| {
+            let domains = secrets.pointer_mut(DOMAINS).and_then(Value::as_array_mut).expect("domains");
+            domains.retain(|domain| domain["name"] == "bar.com");
+        });
+        assert_eq!(reasons(&without), ["own-bundle"]);
+        insta::assert_snapshot!(without.verdict.reasons[0].message, @"there is no bundle of its own trust domain foo.com, only of bar.com");
+    }
+
+    #[test]
+    fn a_certificate_of_istiods_is_not_one_of_spires() {
+        let pooled = |secrets: &mut Value| {
+            let own = secrets.pointer(DOMAINS).expect("domains").as_array().expect("a list").iter();
+            let own = own.filter(|domain| domain["name"] == "foo.com").map(|domain| domain["trust_bundle"].clone());
+            let own: Vec<Value> = own.collect();
+            let context = "/configs/1/secret/validation_context";
+            *secrets.pointer_mut(context).expect("a context") = json!({"trusted_ca": own[0]});
+        };
+        let one = inspected(id("spiffe://foo.com/ns/sample/sa/sleep"), at(), pooled);
+        assert_eq!((one.issued_by, reasons(&one)), (Issuer::Istiod, vec!["issued-by-istiod"]));
+    }
+
+    #[test]
+    fn time_and_keys_and_nothing_at_all_have_reasons_of_their_own() {
+        let later = "2027-11-25T18:00:00Z".parse().expect("a time");
+        let one = inspected(Expected::Anything, later, |_| ());
+        assert!(reasons(&one).contains(&"valid-now"), "{:?}", one.verdict);
+        let one = inspected(Expected::Anything, at(), |secrets| {
+            let key = "/configs/0/secret/tls_certificate/private_key";
+            *secrets.pointer_mut(key).expect("a key") = json!({"inline_bytes": "bm90IGEga2V5"});
+        });
+        assert_eq!(reasons(&one), ["key-shown"]);
+        assert!(!serde_json::to_string(&one).expect("JSON").contains("bm90IGEga2V5"));
+        let one = inspected(Expected::Anything, at(), |secrets| {
+            secrets["configs"].as_array_mut().expect("configs").remove(0);
+        });
+        assert_eq!((one.verdict.status, reasons(&one)), (Standing::Bad, vec!["no-certificate"]));
+    }
+
+    #[test]
+    fn the_json_is_a_promise() {
+        let one = inspected(Expected::Anything, at(), |_| ());
+        insta::assert_json_snapshot!("inspected", one);
+    }
+}

@@ -232,3 +232,75 @@ fn trusted(one: &Inspected) -> Trusted {
     };
     one.trust_bundles.iter().flat_map(of_bundle).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::judge::Expected;
+    use super::super::judge::tests::{at, inspected};
+    use super::*;
+    use crate::envoy::Issuer;
+    use crate::trustchain::{Standing, Verdict};
+
+    /// What a proxy has; `only` leaves it the bundle of one trust domain.
+    fn proxy(name: &str, serial: &str, only: Option<&str>) -> Inspected {
+        let mut one = inspected(Expected::Anything, at(), |_| ());
+        one.subject.pod = Some(name.to_owned());
+        one.chain[0].0.serial = serial.to_owned();
+        one.trust_bundles
+            .retain(|bundle| only.is_none_or(|domain| bundle.trust_domain.as_deref() == Some(domain)));
+        one
+    }
+
+    fn said(watched: &mut Watched, inspected: &[Inspected]) -> String {
+        watched.look(inspected).iter().map(|change| format!("{change}\n")).collect()
+    }
+
+    #[test]
+    fn a_rotation_is_told_proxy_by_proxy_and_then_for_all() {
+        let mut watched = Watched::default();
+        let both = |a: &str, b: &str| [proxy("a", a, None), proxy("b", b, None)];
+        insta::assert_snapshot!(said(&mut watched, &both("1", "2")), @r"
+        foo/sample/a: certificate 1, until 2026-11-25T21:46:53Z
+        foo/sample/b: certificate 2, until 2026-11-25T21:46:53Z
+        ");
+        assert_eq!(said(&mut watched, &both("1", "2")), "");
+        insta::assert_snapshot!(said(&mut watched, &both("3", "2")), @"foo/sample/a: new certificate 3, until 2026-11-25T21:46:53Z, before it 1");
+        insta::assert_snapshot!(said(&mut watched, &both("3", "4")), @r"
+        foo/sample/b: new certificate 4, until 2026-11-25T21:46:53Z, before it 2
+        all 2 proxies have a new certificate
+        ");
+        // The next round is another one.
+        assert!(!said(&mut watched, &both("5", "4")).contains("all 2"));
+        assert!(said(&mut watched, &both("5", "6")).contains("all 2"));
+    }
+
+    #[test]
+    fn an_authority_is_told_when_it_comes_when_all_have_it_and_when_it_goes() {
+        let mut watched = Watched::default();
+        let foo = Some("foo.com");
+        said(&mut watched, &[proxy("a", "1", foo), proxy("b", "1", foo)]);
+        let first = said(&mut watched, &[proxy("a", "1", None), proxy("b", "1", foo)]);
+        assert!(first.contains("a: trusts authority") && first.contains("of bar.com now"), "{first}");
+        assert!(!first.contains("all"), "{first}");
+        let both = said(&mut watched, &[proxy("a", "1", None), proxy("b", "1", None)]);
+        assert!(both.contains("all 2 proxies trust authority"), "{both}");
+        let gone = said(&mut watched, &[proxy("a", "1", foo), proxy("b", "1", None)]);
+        assert!(gone.contains("of bar.com no more"), "{gone}");
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_said_once_and_what_is_gone_too() {
+        let mut watched = Watched::default();
+        let mut unread = proxy("a", "1", None);
+        unread.chain.clear();
+        unread.issued_by = Issuer::Unknown;
+        unread.verdict = Verdict {
+            status: Standing::Unknown,
+            reasons: vec![super::super::Reason { id: "not-read", message: "refused".to_owned(), source: None, fix: None }],
+        };
+        assert_eq!(said(&mut watched, std::slice::from_ref(&unread)), "foo/sample/a: not read: refused\n");
+        assert_eq!(said(&mut watched, &[unread]), "");
+        assert!(said(&mut watched, &[proxy("a", "1", None)]).starts_with("foo/sample/a: certificate 1"));
+        assert_eq!(said(&mut watched, &[]), "foo/sample/a: gone\n");
+    }
+}
