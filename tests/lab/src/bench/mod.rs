@@ -4,6 +4,7 @@
 //! Both sides run on the same clusters, in turn, so that whatever else the machine does meets both. Nothing is judged by a time
 //! here: what was aimed at stands beside what was measured.
 
+mod chain_by_hand;
 mod exact;
 mod hand;
 mod istio_by_hand;
@@ -26,6 +27,7 @@ use crate::plugins::{Plugins, Profile};
 use crate::proof::{Member, ServerPod};
 use crate::steps::Say;
 use crate::target::{Lab, Target};
+use chain_by_hand::{ChainByHand, MANY};
 use hand::Hand;
 use istio_by_hand::IstioByHand;
 use plugin::{Mesh, Plugin};
@@ -36,6 +38,10 @@ const TWO: u8 = 2;
 const STATUS_TO_HAND: f64 = 0.5;
 /// `kubectl mesh-install` shall take at most this much of the time of `istioctl install` and what goes with it.
 const INSTALL_TO_HAND: f64 = 0.7;
+/// `kubectl trustchain` of one workload shall take at most this much of the time of `istioctl | jq | base64 | openssl`.
+const CHAIN_TO_HAND: f64 = 0.4;
+/// `kubectl trustchain` of many sidecars shall take at most this much of the time of that pipe for each of them.
+const CHAINS_TO_HAND: f64 = 0.05;
 /// `status` of six clusters shall take at most this much of the time of two.
 const STATUS_SIX_TO_TWO: f64 = 1.5;
 /// How many clusters that is.
@@ -53,11 +59,22 @@ pub enum Verb {
     Verify,
     /// Install Istio on clusters that have a federated SPIRE and nothing else.
     Install,
+    /// Show the certificate chain of one workload.
+    Chain,
+    /// Show the certificate chains of fifty sidecars.
+    Chains,
 }
 
 impl Verb {
     /// All verbs, in the order in which they are measured.
-    pub const ALL: [Self; 4] = [Self::Up, Self::Status, Self::Verify, Self::Install];
+    pub const ALL: [Self; 6] =
+        [Self::Up, Self::Status, Self::Verify, Self::Install, Self::Chain, Self::Chains];
+
+    /// Tells whether it makes a difference to it how many clusters there are.
+    #[must_use]
+    pub fn grows_with_the_mesh(self) -> bool {
+        !matches!(self, Self::Chain | Self::Chains)
+    }
 }
 
 impl fmt::Display for Verb {
@@ -67,6 +84,8 @@ impl fmt::Display for Verb {
             Self::Status => "status",
             Self::Verify => "verify",
             Self::Install => "install",
+            Self::Chain => "chain",
+            Self::Chains => "chains",
         })
     }
 }
@@ -112,6 +131,8 @@ impl Against {
         match (self, verb) {
             (Self::Hand, Verb::Status) => Some(STATUS_TO_HAND),
             (Self::Hand, Verb::Install) => Some(INSTALL_TO_HAND),
+            (Self::Hand, Verb::Chain) => Some(CHAIN_TO_HAND),
+            (Self::Hand, Verb::Chains) => Some(CHAINS_TO_HAND),
             (Self::Size(SIX), Verb::Status) => Some(STATUS_SIX_TO_TWO),
             _ => None,
         }
@@ -136,8 +157,10 @@ pub fn run(lab: &Lab, plan: &Plan, say: Say<'_>) -> Result<Report> {
         Against::Hand => {
             let target = || Target::Lab(lab.clone());
             let istio = IstioByHand::new(target(), &all.members, work.clone(), lab.state());
+            let chain = ChainByHand::new(target(), &all.members[0], &plugins, lab.state())?;
             let hand = Hand::new(target(), &all.members, work.clone());
-            Bench { plan, say, plugin, first: First::Hand(hand, istio), all, work }
+            let by_hand = ByHand { spire: hand, istio, chain };
+            Bench { plan, say, plugin, first: First::Hand(by_hand), all, work }
         }
         Against::Size(_) => {
             let two = all.members[..usize::from(TWO)].to_vec();
@@ -178,8 +201,15 @@ struct Bench<'b> {
 
 /// What is compared with.
 enum First {
-    Hand(Hand, IstioByHand),
+    Hand(ByHand),
     Smaller(Mesh),
+}
+
+/// The steps by hand, each for its own plugin.
+struct ByHand {
+    spire: Hand,
+    istio: IstioByHand,
+    chain: ChainByHand,
 }
 
 /// One of the two that are compared.
@@ -194,6 +224,7 @@ impl Bench<'_> {
         match verb {
             Verb::Up => self.render()?,
             Verb::Install => self.plugin.up(&self.all)?,
+            Verb::Chain | Verb::Chains => self.with_sidecars(verb)?,
             Verb::Status | Verb::Verify => {
                 self.plugin.up(&self.all)?;
                 // Once for nothing: programs and pages have to be read from the disk first.
@@ -222,17 +253,34 @@ impl Bench<'_> {
             ));
         }
         self.take_down(verb)?;
+        if let (Verb::Chains, First::Hand(hand)) = (verb, &self.first) {
+            hand.chain.tidy()?;
+        }
         Ok(Row::new(verb, Timing::new(&first), Timing::new(&second), self.plan.against.target(verb)))
+    }
+
+    /// Has a mesh with as many sidecars as are asked.
+    fn with_sidecars(&self, verb: Verb) -> Result<()> {
+        self.plugin.up(&self.all)?;
+        for words in [["up", "--yes"].as_slice(), &["demo", "sleep", "--yes"]] {
+            self.plugin.mesh_install(&self.all, words)?;
+        }
+        if let First::Hand(hand) = &self.first {
+            hand.chain.prepare(if verb == Verb::Chains { MANY } else { 1 })?;
+        }
+        // Once for nothing: programs and pages have to be read from the disk first.
+        self.once(Verb::Chain, Side::First)?;
+        self.once(verb, Side::Second).map(drop)
     }
 
     /// Writes what a person who installs by hand has before he begins: the manifests of each cluster.
     fn render(&self) -> Result<()> {
         self.plugin.down(&self.all)?;
         match &self.first {
-            First::Hand(hand, _) => {
+            First::Hand(hand) => {
                 let rendered = self.work.join("rendered");
                 self.plugin.render(&self.all, &rendered)?;
-                hand.prepare(&rendered)
+                hand.spire.prepare(&rendered)
             }
             First::Smaller(_) => Ok(()),
         }
@@ -245,11 +293,11 @@ impl Bench<'_> {
             Verb::Install => {
                 self.plugin.mesh_install(&self.all, &["down", "--yes", "--force"])?;
                 match &self.first {
-                    First::Hand(_, istio) => istio.down(),
+                    First::Hand(hand) => hand.istio.down(),
                     First::Smaller(_) => Ok(()),
                 }
             }
-            Verb::Status | Verb::Verify => Ok(()),
+            Verb::Status | Verb::Verify | Verb::Chain | Verb::Chains => Ok(()),
         }
     }
 
@@ -260,11 +308,13 @@ impl Bench<'_> {
         match (side, &self.first) {
             (Side::Second, _) => self.plugin.verb(verb, &self.all)?,
             (Side::First, First::Smaller(two)) => self.plugin.verb(verb, two)?,
-            (Side::First, First::Hand(hand, istio)) => match verb {
-                Verb::Up => hand.up()?,
-                Verb::Status => hand.status()?,
-                Verb::Verify => hand.verify()?,
-                Verb::Install => istio.up()?,
+            (Side::First, First::Hand(hand)) => match verb {
+                Verb::Up => hand.spire.up()?,
+                Verb::Status => hand.spire.status()?,
+                Verb::Verify => hand.spire.verify()?,
+                Verb::Install => hand.istio.up()?,
+                Verb::Chain => hand.chain.run(1)?,
+                Verb::Chains => hand.chain.run(MANY)?,
             },
         }
         Ok(since.elapsed())
@@ -290,6 +340,8 @@ mod tests {
     fn what_is_aimed_at_is_known() {
         assert_eq!(Against::Hand.target(Verb::Status), Some(0.5));
         assert_eq!(Against::Hand.target(Verb::Install), Some(0.7));
+        assert_eq!(Against::Hand.target(Verb::Chain), Some(0.4));
+        assert_eq!(Against::Hand.target(Verb::Chains), Some(0.05));
         assert_eq!(Against::Size(6).target(Verb::Status), Some(1.5));
         for (against, verb) in
             [(Against::Hand, Verb::Up), (Against::Size(4), Verb::Status), (Against::Size(6), Verb::Verify)]

@@ -51,6 +51,8 @@ impl Plugin {
             Verb::Status => self.run(mesh, &["status"]),
             Verb::Verify => self.run(mesh, &["verify"]),
             Verb::Install => self.mesh_install(mesh, &["up", "--yes"]),
+            Verb::Chain => self.chains(mesh, &["sleep", "-o", "text"]),
+            Verb::Chains => self.chains(mesh, &["-l", "app=sleep"]),
         }
     }
 
@@ -75,6 +77,12 @@ impl Plugin {
     /// Runs `kubectl mesh-install`.
     pub(super) fn mesh_install(&self, mesh: &Mesh, words: &[&str]) -> Result<()> {
         self.run_plugin("mesh-install", mesh, words)
+    }
+
+    /// Runs `kubectl trustchain` in the namespace of the demo sleep of the first cluster.
+    fn chains(&self, mesh: &Mesh, words: &[&str]) -> Result<()> {
+        let place = ["--namespace", "sleep", "--context", &mesh.members[0].context];
+        self.run_plugin("trustchain", mesh, &words.iter().copied().chain(place).collect::<Vec<_>>())
     }
 
     fn run_plugin(&self, plugin: &str, mesh: &Mesh, words: &[&str]) -> Result<()> {

@@ -15,7 +15,8 @@ use crate::topology::NAMES;
 /// Measure the plugins side by side with the steps that a person runs by hand.
 ///
 /// Runs on the first two clusters of the lab, which has to be up. `up` is measured on empty clusters, and
-/// `install` (of Istio) on clusters with SPIRE only: what is installed there is taken down. Progress goes to standard error.
+/// `install` (of Istio) on clusters with SPIRE only: what is installed there is taken down. `chain` and `chains` are `kubectl trustchain`,
+/// which is not compared by the size of a mesh. Progress goes to standard error.
 #[derive(Debug, Args)]
 pub(super) struct Bench {
     /// Only these verbs [default: all]
@@ -45,7 +46,10 @@ impl Bench {
     }
 
     fn plan(&self) -> Plan {
-        let is_asked = |verb: &Verb| self.only.is_empty() || self.only.contains(verb);
+        let is_asked = |verb: &Verb| {
+            (self.only.is_empty() || self.only.contains(verb))
+                && (self.clusters.is_none() || verb.grows_with_the_mesh())
+        };
         Plan {
             verbs: Verb::ALL.into_iter().filter(is_asked).collect(),
             rounds: self.rounds,
