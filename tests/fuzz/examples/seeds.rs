@@ -32,6 +32,8 @@ fn main() -> Result<()> {
     bundles(&root, plain)?;
     envoy(plain)?;
     workload_api(&root, plain)?;
+    // Another root, which signed none of these.
+    let root = CertifiedIssuer::self_signed(ca("root"), key()?)?;
     verify(&root, certificates.iter().map(|(_, der)| der.as_slice()))
 }
 

@@ -18,8 +18,8 @@ pub(crate) fn check(bytes: &[u8]) {
     let settings = KubeSettings { kubeconfig: Some(FILE.to_path_buf()), ..KubeSettings::default() };
     match Kubeconfig::read(&settings) {
         Ok(kubeconfig) => {
-            let _ = kubeconfig.current_context();
-            kubeconfig.contexts().into_iter().for_each(|context| drop(kubeconfig.server(context)));
+            let servers = kubeconfig.contexts().into_iter().filter_map(|context| kubeconfig.server(context));
+            let _ = (servers.count(), kubeconfig.current_context());
         }
         Err(error) => invariant::harmless_error(&error),
     }

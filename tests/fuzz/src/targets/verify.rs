@@ -32,7 +32,7 @@ pub(crate) fn check(bytes: &[u8]) {
         assert!(Rule::ALL.contains(&broken.rule));
     }
     if verdict.holds() {
-        assert!(leaves.contains(&signed(&chain.leaf)), "it holds, and nobody signed it: {:?}", chain.leaf);
+        assert!(leaves.contains(&signed(&chain.leaf)), "it holds, and nobody signed it");
     }
 }
 
