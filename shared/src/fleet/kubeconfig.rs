@@ -1,7 +1,8 @@
 //! The kubeconfig, from one file or several, merged as kubectl merges them.
 
 use std::ffi::OsStr;
-use std::io;
+use std::fs::{File, Metadata};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -136,6 +137,12 @@ fn default_paths(list: Option<&OsStr>, home: Option<PathBuf>) -> Vec<PathBuf> {
 fn read_file(path: &Path) -> Result<Option<KubeConfigFile>, KubeconfigError> {
     use kube::config::KubeconfigError as Kube;
     let path = path.to_owned();
+    if is_cut_utf16(&path) {
+        return Err(KubeconfigError::Invalid {
+            path,
+            place: ": it is UTF-16 that ends within a character".to_owned(),
+        });
+    }
     match KubeConfigFile::read_from(&path) {
         Ok(file) => Ok(Some(file)),
         Err(Kube::ReadConfig(error, _)) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -146,6 +153,16 @@ fn read_file(path: &Path) -> Result<Option<KubeConfigFile>, KubeconfigError> {
         }
         Err(error) => Err(KubeconfigError::Invalid { path, place: format!(": {error}") }),
     }
+}
+
+/// Tells whether a file begins as UTF-16 and has an odd number of bytes, at which kube panics (5.0.0, `read_path` in
+/// `kube-client/src/config/file_config.rs`). What is wrong with it otherwise is left for kube to say.
+fn is_cut_utf16(path: &Path) -> bool {
+    let length = std::fs::metadata(path).ok().filter(Metadata::is_file).map_or(0, |metadata| metadata.len());
+    let mut mark = [0; 2];
+    length % 2 == 1
+        && File::open(path).and_then(|mut file| file.read_exact(&mut mark)).is_ok()
+        && matches!(mark, [0xff, 0xfe] | [0xfe, 0xff])
 }
 
 #[cfg(test)]
@@ -198,6 +215,23 @@ mod tests {
         let text = error.to_string().replace(&directory.path().display().to_string(), "DIR");
         insta::assert_snapshot!(text, @"kubeconfig DIR/bad is not a valid kubeconfig, line 2, column 8");
         assert!(!format!("{error:?}").contains("secret-token"));
+    }
+
+    #[test]
+    fn utf16_that_ends_within_a_character_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("cut");
+        for bytes in [&b"\xff\xfek\0i"[..], b"\xfe\xff\0", b"\xff\xfe\0"] {
+            std::fs::write(&path, bytes).unwrap();
+            let error = Kubeconfig::merge(std::slice::from_ref(&path)).err().unwrap();
+            let text = error.to_string().replace(&directory.path().display().to_string(), "DIR");
+            assert_eq!(
+                text,
+                "kubeconfig DIR/cut is not a valid kubeconfig: it is UTF-16 that ends within a character"
+            );
+        }
+        std::fs::write(&path, b"\xff\xfe{\0}\0").unwrap();
+        assert!(Kubeconfig::merge(&[path]).is_ok());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
-use super::version::{IstioVersion, OLDEST};
+use super::version::{IstioVersion, IstioVersionError, OLDEST};
 use crate::hint::Hint;
 use crate::manifest::{Object, YamlError, parse_yaml};
 use crate::report::one_line;
@@ -67,7 +67,7 @@ pub enum IstioctlError {
         /// What was run.
         program: PathBuf,
         /// What is wrong with its answer.
-        reason: String,
+        reason: VersionAnswerError,
     },
     /// It is too old.
     #[error("`{}` is of Istio {version}; {OLDEST} is the oldest that works", program.display())]
@@ -85,6 +85,17 @@ pub enum IstioctlError {
         /// What is wrong with it.
         source: YamlError,
     },
+}
+
+/// Why an answer of `istioctl version` names no version.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum VersionAnswerError {
+    /// Not JSON.
+    #[error("its answer is not JSON")]
+    Json,
+    /// What it names is no version.
+    #[error(transparent)]
+    Version(#[from] IstioVersionError),
 }
 
 fn on_path(program: &Path) -> &'static str {
@@ -122,11 +133,8 @@ impl Istioctl {
     pub async fn find(program: &Path) -> Result<Self, IstioctlError> {
         let output =
             run(program, "version", &["version", "--remote=false", "--output", "json"], None).await?;
-        let no_version = |reason: String| IstioctlError::NoVersion { program: program.to_owned(), reason };
-        let answer: Value = serde_json::from_slice(&output.stdout)
-            .map_err(|_| no_version("its answer is not JSON".to_owned()))?;
-        let text = answer["clientVersion"]["version"].as_str().unwrap_or_default();
-        let version: IstioVersion = text.parse().map_err(|error| no_version(format!("{error}")))?;
+        let version = parse_version(&output.stdout)
+            .map_err(|reason| IstioctlError::NoVersion { program: program.to_owned(), reason })?;
         if version < OLDEST {
             return Err(IstioctlError::TooOld { program: program.to_owned(), version });
         }
@@ -150,6 +158,15 @@ impl Istioctl {
         parse_yaml(&String::from_utf8_lossy(&output.stdout))
             .map_err(|source| IstioctlError::Manifests { program: self.program.clone(), source })
     }
+}
+
+/// Parses the answer to `istioctl version --remote=false --output json`.
+///
+/// # Errors
+/// [`VersionAnswerError`] when it names no version.
+pub fn parse_version(answer: &[u8]) -> Result<IstioVersion, VersionAnswerError> {
+    let answer: Value = serde_json::from_slice(answer).map_err(|_| VersionAnswerError::Json)?;
+    Ok(answer["clientVersion"]["version"].as_str().unwrap_or_default().parse()?)
 }
 
 async fn run(

@@ -8,7 +8,6 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::version::IstioVersion;
@@ -167,7 +166,7 @@ impl<'m> Istiod<'m> {
     /// # Errors
     /// [`IstiodError`] when it does not answer.
     pub async fn clusters(&self) -> Result<Vec<KnownCluster>, IstiodError> {
-        self.ask("/debug/clusterz").await
+        self.ask("/debug/clusterz", parse_clusters).await
     }
 
     /// Returns the gateways of all networks that it knows.
@@ -175,7 +174,7 @@ impl<'m> Istiod<'m> {
     /// # Errors
     /// [`IstiodError`] when it does not answer.
     pub async fn networks(&self) -> Result<Vec<NetworkGateway>, IstiodError> {
-        Ok(self.ask::<Option<Vec<_>>>("/debug/networkz").await?.unwrap_or_default())
+        self.ask("/debug/networkz", parse_networks).await
     }
 
     /// Returns the identities that it expects behind every service.
@@ -183,8 +182,7 @@ impl<'m> Istiod<'m> {
     /// # Errors
     /// [`IstiodError`] when it does not answer.
     pub async fn identities(&self) -> Result<ServiceIdentities, IstiodError> {
-        type Shards = BTreeMap<String, BTreeMap<String, NamespaceShards>>;
-        Ok(identities(self.ask::<Shards>("/debug/endpointShardz").await?))
+        self.ask("/debug/endpointShardz", parse_identities).await
     }
 
     /// Returns the mesh configuration that is in force.
@@ -192,7 +190,7 @@ impl<'m> Istiod<'m> {
     /// # Errors
     /// [`IstiodError`] when it does not answer.
     pub async fn mesh_config(&self) -> Result<Value, IstiodError> {
-        self.ask("/debug/mesh").await
+        self.ask("/debug/mesh", |answer| serde_json::from_slice(answer)).await
     }
 
     /// Returns the version that it says it is of; `None` where that is no version, as of builds of one's own.
@@ -208,17 +206,15 @@ impl<'m> Istiod<'m> {
     /// # Errors
     /// [`IstiodError`] when it does not answer.
     pub async fn proxies(&self) -> Result<BTreeSet<String>, IstiodError> {
-        #[derive(Deserialize)]
-        struct Connected {
-            proxy: String,
-        }
-        let connected = self.ask::<Option<Vec<Connected>>>("/debug/syncz").await?.unwrap_or_default();
-        Ok(connected.into_iter().map(|connected| connected.proxy).collect())
+        self.ask("/debug/syncz", parse_proxies).await
     }
 
-    async fn ask<T: DeserializeOwned>(&self, path: &'static str) -> Result<T, IstiodError> {
-        let answer = self.get(path).await?;
-        serde_json::from_slice(&answer).map_err(|source| IstiodError::Answer { path, source })
+    async fn ask<T>(
+        &self,
+        path: &'static str,
+        parse: impl FnOnce(&[u8]) -> serde_json::Result<T>,
+    ) -> Result<T, IstiodError> {
+        parse(&self.get(path).await?).map_err(|source| IstiodError::Answer { path, source })
     }
 
     async fn get(&self, path: &'static str) -> Result<Vec<u8>, IstiodError> {
@@ -233,7 +229,41 @@ impl<'m> Istiod<'m> {
     }
 }
 
-fn identities(services: BTreeMap<String, BTreeMap<String, NamespaceShards>>) -> ServiceIdentities {
+/// Parses the answer to `/debug/clusterz`.
+///
+/// # Errors
+/// When it is no such answer.
+pub fn parse_clusters(answer: &[u8]) -> serde_json::Result<Vec<KnownCluster>> {
+    serde_json::from_slice(answer)
+}
+
+/// Parses the answer to `/debug/networkz`; `null` where there is no gateway.
+///
+/// # Errors
+/// When it is no such answer.
+pub fn parse_networks(answer: &[u8]) -> serde_json::Result<Vec<NetworkGateway>> {
+    Ok(serde_json::from_slice::<Option<_>>(answer)?.unwrap_or_default())
+}
+
+/// Parses the answer to `/debug/syncz`: the connected proxies, each as `POD.NAMESPACE`.
+///
+/// # Errors
+/// When it is no such answer.
+pub fn parse_proxies(answer: &[u8]) -> serde_json::Result<BTreeSet<String>> {
+    #[derive(Deserialize)]
+    struct Connected {
+        proxy: String,
+    }
+    let connected = serde_json::from_slice::<Option<Vec<Connected>>>(answer)?.unwrap_or_default();
+    Ok(connected.into_iter().map(|connected| connected.proxy).collect())
+}
+
+/// Parses the answer to `/debug/endpointShardz`.
+///
+/// # Errors
+/// When it is no such answer.
+pub fn parse_identities(answer: &[u8]) -> serde_json::Result<ServiceIdentities> {
+    let services: BTreeMap<String, BTreeMap<String, NamespaceShards>> = serde_json::from_slice(answer)?;
     let mut found = ServiceIdentities::new();
     for (service, namespaces) in services {
         for (shard, endpoints) in
@@ -249,7 +279,7 @@ fn identities(services: BTreeMap<String, BTreeMap<String, NamespaceShards>>) -> 
             }
         }
     }
-    found
+    Ok(found)
 }
 
 fn is_ready(pod: &Pod) -> bool {
@@ -286,21 +316,24 @@ mod tests {
             }, "ServiceAccounts": {}}},
             "empty.sample.svc.cluster.local": {"sample": {"Shards": {"Kubernetes/foo": null}}}
         }"#;
-        let found = identities(serde_json::from_str(shards).unwrap());
+        let found = parse_identities(shards.as_bytes()).unwrap();
         insta::assert_json_snapshot!(found);
     }
 
     #[test]
     fn clusters_and_networks_are_read_as_istiod_writes_them() {
-        let clusters: Vec<KnownCluster> = serde_json::from_str(
-            r#"[{"id":"foo","secretName":"","syncStatus":"synced"},{"id":"bar","secretName":"istio-system/x","syncStatus":"timeout"}]"#,
+        let clusters = parse_clusters(
+            br#"[{"id":"foo","secretName":"","syncStatus":"synced"},{"id":"bar","secretName":"istio-system/x","syncStatus":"timeout"}]"#,
         )
         .unwrap();
         assert!(clusters[0].is_synced() && !clusters[1].is_synced());
-        let networks: Vec<NetworkGateway> = serde_json::from_str(
-            r#"[{"Network":"foo","Cluster":"foo","Addr":"10.2.0.129","Port":15443,"HBONEPort":0,"ServiceAccount":{"Namespace":"","Name":""}}]"#,
+        let networks = parse_networks(
+            br#"[{"Network":"foo","Cluster":"foo","Addr":"10.2.0.129","Port":15443,"HBONEPort":0,"ServiceAccount":{"Namespace":"","Name":""}}]"#,
         )
         .unwrap();
         assert_eq!((networks[0].addr.as_str(), networks[0].port), ("10.2.0.129", 15443));
+        assert_eq!(parse_networks(b"null").unwrap(), []);
+        let proxies = parse_proxies(br#"[{"proxy":"sleep-1.sample","proxy_type":"sidecar"}]"#).unwrap();
+        assert_eq!(Vec::from_iter(proxies), ["sleep-1.sample"]);
     }
 }

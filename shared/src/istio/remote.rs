@@ -219,6 +219,32 @@ pub enum AccessProblem {
 }
 
 impl Access {
+    /// Reads a kubeconfig as istiod does: the current context's cluster and user.
+    ///
+    /// # Errors
+    /// [`AccessProblem`] with what istiod could not use.
+    pub fn parse(kubeconfig: &[u8]) -> Result<Self, AccessProblem> {
+        let text = std::str::from_utf8(kubeconfig).map_err(|_| AccessProblem::Malformed)?;
+        let value: Value = serde_saphyr::from_str(text).map_err(|_| AccessProblem::Malformed)?;
+        let named = |list: &str, name: &Value| {
+            let items = value[list].as_array()?;
+            items.iter().find(|item| item["name"] == *name).cloned()
+        };
+        let context = named("contexts", &value["current-context"]).ok_or(AccessProblem::Malformed)?;
+        let cluster =
+            named("clusters", &context["context"]["cluster"]).ok_or(AccessProblem::Malformed)?["cluster"]
+                .clone();
+        let user = named("users", &context["context"]["user"]).ok_or(AccessProblem::NoToken)?["user"].clone();
+        if user.get("exec").is_some_and(|exec| !exec.is_null()) {
+            return Err(AccessProblem::Exec);
+        }
+        let token = user["token"].as_str().filter(|token| !token.is_empty()).ok_or(AccessProblem::NoToken)?;
+        let server = cluster["server"].as_str().ok_or(AccessProblem::Malformed)?;
+        let authority = cluster["certificate-authority-data"].as_str().unwrap_or_default();
+        let authority = BASE64.decode(authority).map_err(|_| AccessProblem::Malformed)?;
+        Ok(Self { server: server.to_owned(), authority, token: token.to_owned() })
+    }
+
     /// Tells whether this is the access that a token gives.
     #[must_use]
     pub fn is_with(&self, token: &ReaderToken) -> bool {
@@ -258,30 +284,8 @@ fn found(secret: Secret) -> FoundRemoteSecret {
     let made = secret.metadata.creation_timestamp.as_ref().map(|time| time.0);
     let name = secret.name_any();
     let clusters = secret.data.unwrap_or_default();
-    let clusters = clusters.into_iter().map(|(cluster, data)| (cluster, access(&data.0))).collect();
+    let clusters = clusters.into_iter().map(|(cluster, data)| (cluster, Access::parse(&data.0))).collect();
     FoundRemoteSecret { name, made, clusters }
-}
-
-/// Reads a kubeconfig as istiod does: the current context's cluster and user.
-fn access(kubeconfig: &[u8]) -> Result<Access, AccessProblem> {
-    let text = std::str::from_utf8(kubeconfig).map_err(|_| AccessProblem::Malformed)?;
-    let value: Value = serde_saphyr::from_str(text).map_err(|_| AccessProblem::Malformed)?;
-    let named = |list: &str, name: &Value| {
-        let items = value[list].as_array()?;
-        items.iter().find(|item| item["name"] == *name).cloned()
-    };
-    let context = named("contexts", &value["current-context"]).ok_or(AccessProblem::Malformed)?;
-    let cluster =
-        named("clusters", &context["context"]["cluster"]).ok_or(AccessProblem::Malformed)?["cluster"].clone();
-    let user = named("users", &context["context"]["user"]).ok_or(AccessProblem::NoToken)?["user"].clone();
-    if user.get("exec").is_some_and(|exec| !exec.is_null()) {
-        return Err(AccessProblem::Exec);
-    }
-    let token = user["token"].as_str().filter(|token| !token.is_empty()).ok_or(AccessProblem::NoToken)?;
-    let server = cluster["server"].as_str().ok_or(AccessProblem::Malformed)?;
-    let authority = cluster["certificate-authority-data"].as_str().unwrap_or_default();
-    let authority = BASE64.decode(authority).map_err(|_| AccessProblem::Malformed)?;
-    Ok(Access { server: server.to_owned(), authority, token: token.to_owned() })
 }
 
 #[cfg(test)]
@@ -305,7 +309,7 @@ mod tests {
     fn a_remote_secret_is_read_as_it_was_written() {
         let object = remote_secret("foo", &"https://10.2.0.10:6443".parse().unwrap(), &token());
         assert_eq!(object.label(REMOTE_SECRET_LABEL), Some("true"));
-        let access = access(&data(&object)).unwrap();
+        let access = Access::parse(&data(&object)).unwrap();
         assert_eq!(access.server, "https://10.2.0.10:6443");
         assert!(access.is_with(&token()));
         assert!(!access.is_with(&ReaderToken { token: "another".to_owned(), ..token() }));
@@ -314,13 +318,13 @@ mod tests {
     #[test]
     fn tokens_are_never_shown() {
         let object = remote_secret("foo", &"https://10.2.0.10:6443".parse().unwrap(), &token());
-        let shown = format!("{:?} {:?} {:?}", token(), object, access(&data(&object)).unwrap());
+        let shown = format!("{:?} {:?} {:?}", token(), object, Access::parse(&data(&object)).unwrap());
         assert!(!shown.contains("very-secret") && !shown.contains("CERTIFICATE"), "{shown}");
     }
 
     #[test]
     fn what_istiod_cannot_use_is_told_apart() {
-        let problem = |text: &str| access(text.as_bytes()).unwrap_err().to_string();
+        let problem = |text: &str| Access::parse(text.as_bytes()).unwrap_err().to_string();
         insta::assert_snapshot!(problem("{"), @"it holds no kubeconfig");
         insta::assert_snapshot!(problem("current-context: a"), @"it holds no kubeconfig");
         let with = |user: &str| {

@@ -17,6 +17,7 @@ use tokio_rustls::client::TlsStream;
 use x509_parser::prelude::{FromDer, GeneralName, ParsedExtension, X509Certificate};
 
 use crate::fleet::{Connection, RequestError, ask};
+use crate::report::one_line;
 use crate::trust::svid::path;
 use crate::trust::{Authority, SpiffeId, TrustBundle, hex};
 
@@ -32,7 +33,7 @@ pub struct Presented {
     chain: Vec<Vec<u8>>,
     /// The SPIFFE ID of its certificate; `None` where it has none, or no valid one.
     pub id: Option<SpiffeId>,
-    /// Subject and issuer of its certificate, as one line.
+    /// Subject and issuer of its certificate, as one line, escaped.
     pub names: String,
 }
 
@@ -57,7 +58,11 @@ pub enum PresentedError {
 }
 
 impl Presented {
-    pub(crate) fn of(chain: Vec<Vec<u8>>) -> Result<Self, PresentedError> {
+    /// Reads a chain of certificates in DER, the endpoint's own first.
+    ///
+    /// # Errors
+    /// [`PresentedError::Certificate`] when there is none, or the first is no certificate.
+    pub fn of(chain: Vec<Vec<u8>>) -> Result<Self, PresentedError> {
         let leaf =
             chain.first().ok_or_else(|| PresentedError::Certificate("it presented none".to_owned()))?;
         let (_, leaf) = X509Certificate::from_der(leaf)
@@ -73,7 +78,7 @@ impl Presented {
             [uri] => uri.parse().ok(),
             _ => None,
         };
-        let names = format!("subject {}, issuer {}", leaf.subject(), leaf.issuer());
+        let names = one_line(&format!("subject {}, issuer {}", leaf.subject(), leaf.issuer()));
         Ok(Self { chain, id, names })
     }
 

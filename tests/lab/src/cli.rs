@@ -5,6 +5,7 @@ mod build;
 mod demo;
 mod down;
 mod fault;
+mod fuzz;
 mod hidden;
 mod kubeconfig;
 mod logs;
@@ -44,6 +45,7 @@ enum Verb {
     Build(build::Build),
     Bench(bench::Bench),
     Fault(fault::Fault),
+    Fuzz(fuzz::Fuzz),
     #[command(flatten)]
     Hidden(hidden::Hidden),
 }
@@ -64,6 +66,7 @@ pub fn main() -> ExitCode {
         Verb::Build(build::Build {}) => build::Build::run(),
         Verb::Bench(verb) => verb.run(),
         Verb::Fault(verb) => verb.run(),
+        Verb::Fuzz(verb) => verb.run(),
         Verb::Hidden(verb) => verb.run(),
     };
     match result {
@@ -128,6 +131,8 @@ mod tests {
             ("bench", ["--clusters", "2"]),
             ("bench", ["--rounds", "0"]),
             ("bench", ["--only", "down"]),
+            ("fuzz", ["--for", "soon"]),
+            ("fuzz", ["--input", "file"]),
         ];
         for (verb, arguments) in wrong {
             let words = ["lab", verb].into_iter().chain(arguments);
@@ -138,6 +143,9 @@ mod tests {
             "fault delay 100 --from foo bar",
             "shell foo -- ls -l",
             "bench --only up,verify --rounds 3 --clusters 6 -o json",
+            "fuzz certificate --for 5m",
+            "fuzz certificate --input file",
+            "fuzz --save",
         ] {
             let words = ["lab"].into_iter().chain(arguments.split(' '));
             Cli::try_parse_from(words).unwrap_or_else(|e| panic!("{arguments}: {e}"));

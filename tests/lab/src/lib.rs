@@ -8,6 +8,7 @@ pub mod cluster;
 pub mod command;
 pub mod error;
 pub mod faults;
+pub mod fuzz;
 pub mod images;
 pub mod network;
 pub mod node;

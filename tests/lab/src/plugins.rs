@@ -142,7 +142,7 @@ pub fn workspace() -> PathBuf {
 }
 
 /// Asks cargo where it puts what it builds.
-fn target_folder() -> Result<PathBuf> {
+pub(crate) fn target_folder() -> Result<PathBuf> {
     #[derive(serde::Deserialize)]
     struct Metadata {
         target_directory: PathBuf,

@@ -39,11 +39,12 @@ pub async fn ca_log(member: &Member, pod: &str) -> Result<CaLog, RequestError> {
         timestamps: true,
         ..LogParams::default()
     };
-    Ok(parse(&pods.logs(pod, &params).await?))
+    Ok(parse_ca_log(&pods.logs(pod, &params).await?))
 }
 
 /// Reads a log whose lines begin with the kubelet's timestamps. The words are the same in text and in JSON.
-fn parse(log: &str) -> CaLog {
+#[must_use]
+pub fn parse_ca_log(log: &str) -> CaLog {
     let mut found = CaLog::default();
     for line in log.lines() {
         let Some((stamp, line)) = line.split_once(' ') else { continue };
@@ -77,7 +78,7 @@ mod tests {
 not a line of a log
 ";
         let at = |text: &str| text.parse::<Timestamp>().unwrap();
-        let found = parse(log);
+        let found = parse_ca_log(log);
         assert_eq!(found.reloaded, Some(at("2026-11-25T18:42:00.3Z")));
         assert_eq!(found.refused_root, Some(at("2026-11-25T18:40:00.2Z")));
         let (when, words) = found.failed.unwrap();

@@ -15,7 +15,7 @@ use serde_json::json;
 pub use certificate::{
     CertificateCondition, CertificateIssuer, CertificateSpec, CertificateStatus, CertificateV1,
 };
-pub use log::{CaLog, ca_log};
+pub use log::{CaLog, ca_log, parse_ca_log};
 pub use observe::{CaUnread, SeenCa, SeenIstiod, Served, observe, served};
 pub use secret::{CaSecret, SecretError, read_secret};
 pub use state::{CaFacts, CaState, ca_state};

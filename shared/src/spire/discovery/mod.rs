@@ -17,6 +17,7 @@ use kube::api::{Api, ListParams};
 use serde::Serialize;
 
 pub use agents::{FoundAgents, SdsNames, find_agents};
+pub use settings::Settings;
 
 use super::ReadError;
 use super::endpoint::{Endpoint, service_endpoint};

@@ -5,72 +5,124 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde_json::Value;
+
 /// The most tokens that are read of a file; far more than any real configuration has.
 const MOST_TOKENS: usize = 200_000;
-/// The deepest nesting that is followed.
+/// The deepest nesting that is followed, labels included.
 const DEEPEST: usize = 64;
 
-/// The values of a file by their path. Asked for as `server.trust_domain`; a name in the file may hold dots itself.
+/// The values of a configuration file of SPIRE by their path. Asked for as `server.trust_domain`; a name in the file may hold dots
+/// itself.
+///
+/// A tree, not a list of whole paths: it is never larger than its text, however long the names are that much stands below.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Settings(BTreeMap<Path, String>);
-
-type Path = Vec<String>;
+pub struct Settings {
+    /// Empty for a block.
+    value: Option<String>,
+    inside: BTreeMap<String, Settings>,
+}
 
 impl Settings {
     /// Reads a file. Never fails: what cannot be read is not there.
-    pub(super) fn parse(text: &str) -> Self {
-        let mut values = BTreeMap::new();
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
+        let mut settings = Self::default();
         match serde_json::from_str(text) {
-            Ok(value) => flatten(&mut Vec::new(), &value, &mut values),
-            Err(_) => scan(&tokens(text), &mut values),
+            Ok(value) => settings.take(value, 0),
+            Err(_) => settings.scan(&mut tokens(text).into_iter().peekable(), 0),
         }
-        Self(values)
+        settings
     }
 
     /// Returns the value at a path.
-    pub(super) fn get(&self, path: &str) -> Option<&str> {
-        self.0.get(&parts(path)).map(String::as_str)
+    #[must_use]
+    pub fn get(&self, path: &str) -> Option<&str> {
+        self.at(path)?.value.as_deref()
     }
 
     /// Tells whether there is a block or value at a path.
-    pub(super) fn has(&self, path: &str) -> bool {
-        self.0.contains_key(&parts(path)) || !self.names(path).is_empty()
+    #[must_use]
+    pub fn has(&self, path: &str) -> bool {
+        self.at(path).is_some_and(Self::is_there)
     }
 
     /// Returns the names of what is in the block at a path.
-    pub(super) fn names(&self, path: &str) -> BTreeSet<&str> {
-        let block = parts(path);
-        let inside = self.0.range(block.clone()..).take_while(|(path, _)| path.starts_with(&block));
-        inside.filter_map(|(path, _)| path.get(block.len())).map(String::as_str).collect()
+    #[must_use]
+    pub fn names(&self, path: &str) -> BTreeSet<&str> {
+        let inside = self.at(path).into_iter().flat_map(|block| &block.inside);
+        inside.filter(|(_, inner)| inner.is_there()).map(|(name, _)| name.as_str()).collect()
     }
-}
 
-fn parts(path: &str) -> Path {
-    path.split('.').map(str::to_owned).collect()
-}
-
-fn flatten(path: &mut Path, value: &serde_json::Value, values: &mut BTreeMap<Path, String>) {
-    use serde_json::Value;
-    if path.len() > DEEPEST {
-        return;
+    fn at(&self, path: &str) -> Option<&Self> {
+        path.split('.').try_fold(self, |block, name| block.inside.get(name))
     }
-    match value {
-        Value::Object(map) => {
-            // An empty block is there too: `https_spiffe {}`.
-            values.insert(path.clone(), String::new());
-            for (key, value) in map {
-                path.push(key.clone());
-                flatten(path, value, values);
-                path.pop();
+
+    fn is_there(&self) -> bool {
+        self.value.is_some() || self.inside.values().any(Self::is_there)
+    }
+
+    /// Takes over what JSON says.
+    fn take(&mut self, value: Value, depth: usize) {
+        if depth > DEEPEST {
+            return;
+        }
+        match value {
+            Value::Object(map) => {
+                // An empty block is there too: `https_spiffe {}`.
+                self.value = Some(String::new());
+                for (name, value) in map {
+                    self.inside.entry(name).or_default().take(value, depth + 1);
+                }
+            }
+            Value::Array(items) => items.into_iter().for_each(|item| self.take(item, depth)),
+            Value::String(text) => self.value = Some(text),
+            Value::Number(number) => self.value = Some(number.to_string()),
+            Value::Bool(flag) => self.value = Some(flag.to_string()),
+            Value::Null => {}
+        }
+    }
+
+    /// Follows blocks (`server {`, `federates_with "bar.com" {`, `sds = {`) and takes values (`trust_domain = "foo.com"`), to the end
+    /// of this block.
+    fn scan(&mut self, tokens: &mut Tokens, depth: usize) {
+        let mut words = Vec::new();
+        while let Some(token) = tokens.next() {
+            match token {
+                Token::Word(word) => words.push(word),
+                Token::Equals => {
+                    if let Some(Token::Word(value)) = tokens.next_if(|next| matches!(next, Token::Word(_)))
+                        && let Some(setting) = self.below(&mut words, depth)
+                    {
+                        setting.value = Some(value);
+                    }
+                }
+                Token::Open => {
+                    let deeper = depth + words.len().max(1);
+                    let Some(block) = self.below(&mut words, depth).filter(|_| deeper <= DEEPEST) else {
+                        // No configuration is like this, so the rest of it is not worth a look.
+                        return tokens.for_each(drop);
+                    };
+                    block.value = Some(String::new());
+                    block.scan(tokens, deeper);
+                }
+                Token::Close if depth > 0 => return,
+                Token::Close | Token::Other => words.clear(),
             }
         }
-        Value::Array(items) => items.iter().for_each(|item| flatten(path, item, values)),
-        Value::String(text) => drop(values.insert(path.clone(), text.clone())),
-        Value::Number(number) => drop(values.insert(path.clone(), number.to_string())),
-        Value::Bool(flag) => drop(values.insert(path.clone(), flag.to_string())),
-        Value::Null => {}
+    }
+
+    /// Returns what these names lead to; `None` where it would be too deep. The names are gone afterwards.
+    fn below(&mut self, names: &mut Vec<String>, depth: usize) -> Option<&mut Self> {
+        let names = std::mem::take(names);
+        if depth + names.len() > DEEPEST {
+            return None;
+        }
+        Some(names.into_iter().fold(self, |block, name| block.inside.entry(name).or_default()))
     }
 }
+
+type Tokens = std::iter::Peekable<std::vec::IntoIter<Token>>;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Token {
@@ -79,40 +131,6 @@ enum Token {
     Close,
     Equals,
     Other,
-}
-
-/// Follows blocks (`server {`, `federates_with "bar.com" {`, `sds = {`) and takes values (`trust_domain = "foo.com"`).
-fn scan(tokens: &[Token], values: &mut BTreeMap<Path, String>) {
-    let mut path: Vec<Path> = Vec::new();
-    let mut words = Path::new();
-    let full =
-        |path: &[Path], words: &[String]| path.iter().flatten().chain(words).cloned().collect::<Path>();
-    let mut index = 0;
-    while let Some(token) = tokens.get(index) {
-        match token {
-            Token::Word(word) => words.push(word.clone()),
-            Token::Equals => {
-                if let Some(Token::Word(value)) = tokens.get(index + 1) {
-                    values.insert(full(&path, &words), value.clone());
-                    words.clear();
-                    index += 1;
-                }
-            }
-            Token::Open => {
-                values.insert(full(&path, &words), String::new());
-                path.push(std::mem::take(&mut words));
-                if path.len() > DEEPEST {
-                    return;
-                }
-            }
-            Token::Close => {
-                words.clear();
-                path.pop();
-            }
-            Token::Other => words.clear(),
-        }
-        index += 1;
-    }
 }
 
 fn tokens(text: &str) -> Vec<Token> {
@@ -232,11 +250,12 @@ mod tests {
     #[test]
     fn json_is_read() {
         let settings = Settings::parse(
-            r#"{"server":{"trust_domain":"foo.com","federation":{"bundle_endpoint":{"port":8443,"profile":[{"https_spiffe":{}}]}}}}"#,
+            r#"{"server":{"trust_domain":"foo.com","none":null,"federation":{"bundle_endpoint":{"port":8443,"profile":[{"https_spiffe":{}}]}}}}"#,
         );
         assert_eq!(settings.get("server.trust_domain"), Some("foo.com"));
         assert_eq!(settings.get("server.federation.bundle_endpoint.port"), Some("8443"));
         assert!(settings.has("server.federation.bundle_endpoint.profile.https_spiffe"));
+        assert!(!settings.has("server.none") && !settings.names("server").contains("none"));
     }
 
     #[test]
@@ -257,6 +276,31 @@ mod tests {
             names(r#"{"server": {"federates_with": {}, "federates_with_none": {"c.com": {}}}}"#),
             [""; 0]
         );
+    }
+
+    #[test]
+    fn a_long_name_is_held_once_however_much_stands_below() {
+        let name = "n".repeat(100_000);
+        let json: Vec<String> = (0..10_000).map(|index| format!(r#""k{index}": 1"#)).collect();
+        let hcl: Vec<String> = (0..10_000).map(|index| format!("k{index} = 1")).collect();
+        // A copy of the name for each value would be a gigabyte.
+        for text in
+            [format!(r#"{{"{name}": {{{}}}}}"#, json.join(",")), format!("{name} {{ {} }}", hcl.join(" "))]
+        {
+            let settings = Settings::parse(&text);
+            assert_eq!(settings.get(&format!("{name}.k9999")), Some("1"));
+            assert!(format!("{settings:?}").len() < 10 * text.len());
+        }
+    }
+
+    #[test]
+    fn what_is_too_deep_is_left_out() {
+        let deep = |depth: usize| format!("{} trust_domain = \"foo.com\"", "a {".repeat(depth));
+        let at = |depth: usize| format!("{}trust_domain", "a.".repeat(depth));
+        assert_eq!(Settings::parse(&deep(63)).get(&at(63)), Some("foo.com"));
+        assert_eq!(Settings::parse(&deep(65)).get(&at(65)), None);
+        let labels = format!("{} {{ b = c }} trust_domain = d", "a ".repeat(100_000));
+        assert_eq!(Settings::parse(&labels), Settings::default());
     }
 
     #[test]

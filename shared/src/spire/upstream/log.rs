@@ -23,12 +23,13 @@ pub struct SigningLog {
 pub async fn signing_log(member: &Member, found: &FoundSpire) -> Result<SigningLog, RequestError> {
     let Some(name) = &found.pod else { return Ok(SigningLog::default()) };
     let pods: Api<Pod> = Api::namespaced(member.client().clone(), &found.namespace);
-    Ok(parse(&pods.logs(name, &recent(&found.container)).await?))
+    Ok(parse_signing_log(&pods.logs(name, &recent(&found.container)).await?))
 }
 
 /// Reads a log whose lines begin with the kubelet's timestamps. A server that fails tries again every ten seconds (SPIRE 1.15.3,
 /// `pkg/server/ca/rotator/rotator.go`); the plugin says in lines of its own why a request was not signed.
-fn parse(log: &str) -> SigningLog {
+#[must_use]
+pub fn parse_signing_log(log: &str) -> SigningLog {
     let mut found = SigningLog::default();
     let mut detail = None;
     for line in log.lines() {
@@ -79,21 +80,21 @@ mod tests {
 
     #[test]
     fn a_failed_attempt_comes_with_the_words_of_the_request() {
-        let (at, why) = parse(DENIED).failed.unwrap();
+        let (at, why) = parse_signing_log(DENIED).failed.unwrap();
         assert_eq!(at, "2026-11-24T10:00:00.6Z".parse().unwrap());
         insta::assert_snapshot!(why, @"rpc error: code = PermissionDenied desc = upstreamauthority(cert-manager): request has been denied: Created CertificateRequest has been denied (spiffe-ca-x): policy.example.com: no CA for you");
     }
 
     #[test]
     fn an_attempt_that_succeeds_makes_an_earlier_failure_forgotten() {
-        assert_eq!(parse(&format!("{DENIED}{PREPARED}")).failed, None);
-        assert!(parse(&format!("{PREPARED}{DENIED}")).failed.is_some());
+        assert_eq!(parse_signing_log(&format!("{DENIED}{PREPARED}")).failed, None);
+        assert!(parse_signing_log(&format!("{PREPARED}{DENIED}")).failed.is_some());
     }
 
     #[test]
     fn a_request_that_could_not_be_made_is_told_without_a_detail() {
         let log = r#"2026-11-24T10:00:00Z level=error msg="Unable to rotate X509 CA" error="failed to create object: forbidden""#;
-        assert_eq!(parse(log).failed.unwrap().1, "failed to create object: forbidden");
-        assert_eq!(parse("nonsense\n").failed, None);
+        assert_eq!(parse_signing_log(log).failed.unwrap().1, "failed to create object: forbidden");
+        assert_eq!(parse_signing_log("nonsense\n").failed, None);
     }
 }

@@ -14,7 +14,7 @@ use std::fmt;
 use serde::Serialize;
 
 pub use issuer::{IssuerState, SeenIssuer, issuer};
-pub use log::{SigningLog, signing_log};
+pub use log::{SigningLog, parse_signing_log, signing_log};
 pub use request::{RequestState, SeenRequest, requests};
 
 use crate::fleet::Need;

@@ -16,7 +16,7 @@ struct Package {
 }
 
 /// Everything needed on the host; nodes and images take their programs and libraries from here, too.
-const PACKAGES: [Package; 20] = [
+const PACKAGES: [Package; 21] = [
     package("containerd", "containerd"),
     package("runc", "runc"),
     package("containernetworking-plugins", "/usr/lib/cni/bridge"),
@@ -36,6 +36,7 @@ const PACKAGES: [Package; 20] = [
     package("netbase", "/etc/protocols"),
     package("python3-pip", "python3"),
     package("gcc", "gcc"),
+    package("g++", "g++"),
     package("libc6-dev", "/usr/include/stdlib.h"),
 ];
 

@@ -1,0 +1,2 @@
+plugins { UpstreamAuthority "cert-manager" { plugin_data { issuer_name = "a" issuer_kind = "ClusterIssuer" } } KeyManager "memory" {} }
+server { federation = { bundle_endpoint = { port = 8443 } } a\\"b = "c\"" }
