@@ -39,9 +39,10 @@ pub(crate) async fn run(
     });
     let report = AcceptsReport { accepts: join_all(each).await.into_iter().flatten().collect() };
     printer.report(&report)?;
-    let accepted = report.accepts.iter().all(|direction| {
-        matches!(direction.accepted, Acceptance::Yes | Acceptance::Depends)
-    });
+    let accepted = report
+        .accepts
+        .iter()
+        .all(|direction| matches!(direction.accepted, Acceptance::Yes | Acceptance::Depends));
     Ok(if accepted { Outcome::Done } else { Outcome::Findings })
 }
 

@@ -2,13 +2,11 @@
 
 use futures::future::join_all;
 use spire_mesh::entry::Failure;
-use spire_mesh::fleet::{Connection, Kubeconfig, KubeSettings};
+use spire_mesh::fleet::{Connection, KubeSettings, Kubeconfig};
 use spire_mesh::mesh::{self, Mesh};
 use spire_mesh::report::Printer;
 use spire_mesh::trust::TrustDomain;
-use spire_mesh::workload::{
-    Candidate, FindError, ProxyState, Scope, Workload, WorkloadKind, WorkloadPod, WorkloadRef, find, list,
-};
+use spire_mesh::workload::{Candidate, FindError, ProxyState, Scope, WorkloadPod, WorkloadRef, find, list};
 
 use crate::cli::Cli;
 
@@ -84,9 +82,8 @@ impl Known {
             Failure::from(anyhow::anyhow!("--all-clusters needs a mesh file, and there is none here"))
                 .with_hint("name it with --mesh, or one cluster with --context")
         })?;
-        let named = |cluster: &mesh::Cluster| {
-            (cluster.name.clone(), cluster.context.clone(), Some(cluster.clone()))
-        };
+        let named =
+            |cluster: &mesh::Cluster| (cluster.name.clone(), cluster.context.clone(), Some(cluster.clone()));
         Ok(mesh.clusters.iter().map(named).collect())
     }
 
@@ -120,11 +117,7 @@ impl Known {
     }
 
     /// Lists the pods of a scope in every cluster.
-    pub(crate) async fn pods<'r>(
-        &self,
-        reached: &'r [Reached],
-        scope: &Scope,
-    ) -> Result<Found<'r>, Failure> {
+    pub(crate) async fn pods<'r>(&self, reached: &'r [Reached], scope: &Scope) -> Result<Found<'r>, Failure> {
         let listed = join_all(reached.iter().map(|one| list(&one.connection, scope))).await;
         let mut found = Vec::new();
         let mut failed = Vec::new();
@@ -147,11 +140,14 @@ impl Known {
         let name: WorkloadRef = text.parse().map_err(|error| Failure::usage(anyhow::Error::from(error)))?;
         if let Some((cluster, namespace)) = &name.place {
             let one = reached.iter().find(|one| one.connection.name() == *cluster).ok_or_else(|| {
-                Failure::usage(anyhow::anyhow!("there is no cluster `{cluster}` in the mesh file or kubeconfig"))
+                Failure::usage(anyhow::anyhow!(
+                    "there is no cluster `{cluster}` in the mesh file or kubeconfig"
+                ))
             })?;
             let scope = Scope { namespace: Some(namespace.clone()), selector: None };
             let pods = list(&one.connection, &scope).await.map_err(|error| cannot_list(one, &error))?;
-            let found = find(&pods, &name.name).map_err(|error| not_found(text, Some(namespace), error, &[one]))?;
+            let found =
+                find(&pods, &name.name).map_err(|error| not_found(text, Some(namespace), error, &[one]))?;
             return Ok(found.into_iter().cloned().map(|pod| (one, pod)).collect());
         }
         // A name without a place means the first cluster: the others are there for what names them.
@@ -204,8 +200,9 @@ impl Known {
         }
         if found.is_empty() {
             let error = anyhow::anyhow!("no pod is behind a service `{name}` in {}", places.join(", "));
-            return Err(Failure::from(error)
-                .with_hint(format!("name its place: CLUSTER/NAMESPACE/service/{name}")));
+            return Err(
+                Failure::from(error).with_hint(format!("name its place: CLUSTER/NAMESPACE/service/{name}"))
+            );
         }
         Ok(Some(found))
     }
@@ -271,10 +268,10 @@ fn not_found(text: &str, namespace: Option<&str>, error: FindError, reached: &[&
             Failure::from(anyhow::anyhow!("no workload `{text}` with pods in {place}"))
                 .with_hint(format!("did you mean {nearest}? {command}"))
         }
-        FindError::None { nearest: None } => {
-            Failure::from(anyhow::anyhow!("no workload `{text}` with pods in {place}"))
-                .with_hint("see all that there are: kubectl trustchain -A, in other clusters with --all-clusters")
-        }
+        FindError::None { nearest: None } => Failure::from(anyhow::anyhow!(
+            "no workload `{text}` with pods in {place}"
+        ))
+        .with_hint("see all that there are: kubectl trustchain -A, in other clusters with --all-clusters"),
     }
 }
 
@@ -287,10 +284,4 @@ pub(crate) fn representative<'r, 'f>(found: &'f Found<'r>) -> &'f (&'r Reached, 
     let ready = |(_, pod): &&(&Reached, WorkloadPod)| pod.trouble.is_none() && pod.proxy == ProxyState::Runs;
     let runs = |(_, pod): &&(&Reached, WorkloadPod)| pod.proxy == ProxyState::Runs;
     found.iter().find(ready).or_else(|| found.iter().find(runs)).unwrap_or(&found[0])
-}
-
-/// Names a pod so that it is found again.
-pub(crate) fn reference(one: &Reached, pod: &WorkloadPod) -> String {
-    let workload = Workload { kind: WorkloadKind::Pod, name: pod.name.clone() };
-    format!("{}/{}/{workload}", one.connection.name(), pod.namespace)
 }

@@ -16,7 +16,7 @@ use spire_mesh::report::Printer;
 use spire_mesh::spire::presented;
 use spire_mesh::trust::svid::Chain;
 use spire_mesh::trustchain::source::{self, Bundles, Source};
-use spire_mesh::trustchain::{Evidence, Expected, Inspected, Presented, Subject, judge};
+use spire_mesh::trustchain::{Evidence, Expected, Inspected, Presented, Subject, judge, with_origin};
 
 use crate::cli::Cli;
 use crate::clusters::Reached;
@@ -92,6 +92,10 @@ pub(crate) fn file(path: &Path, printer: &Printer) -> Result<Inspected, Failure>
 /// Says what is remarkable about a source.
 fn tell(source: &Source, printer: &Printer) {
     source.notes.iter().for_each(|note| printer.note(note));
+    others(source, printer);
+}
+
+fn others(source: &Source, printer: &Printer) {
     if !source.others.is_empty() {
         printer.note(&format!("not looked at: {}", source.others.join(", ")));
     }
@@ -110,12 +114,14 @@ pub(crate) async fn server(uri: &http::Uri, printer: &Printer) -> Result<Inspect
         .with_context(|| format!("{uri} presents no chain of certificates"))?;
     let parsed = source::parse(&page).with_context(|| format!("{uri} serves no bundle"))?;
     printer.note("what a server says of itself agrees with itself at best: compare the authority with kubectl spire-federate bundle");
-    Ok(judge(by_itself(Subject::source(uri.to_string()), chain, parsed.bundles, Issuer::Unknown), Timestamp::now()))
+    Ok(judge(
+        by_itself(Subject::source(uri.to_string()), chain, parsed.bundles, Issuer::Unknown),
+        Timestamp::now(),
+    ))
 }
 
 fn by_itself(subject: Subject, chain: Chain, bundles: Bundles, issued_by: Issuer) -> Evidence {
-    let presented =
-        if chain.leaf.uris.is_empty() { Presented::Other(chain) } else { Presented::Svid(chain) };
+    let presented = if chain.leaf.uris.is_empty() { Presented::Other(chain) } else { Presented::Svid(chain) };
     Evidence { subject, expected: Expected::Anything, issued_by, presented, bundles, key_was_shown: false }
 }
 
@@ -137,7 +143,7 @@ pub(crate) async fn secret(
     let json = serde_json::to_vec(&secret).context("cannot write the Secret as JSON")?;
     let parsed = source::parse(&json)
         .with_context(|| format!("{cluster}: Secret {namespace}/{name} holds no certificates"))?;
-    tell(&parsed, printer);
+    others(&parsed, printer);
     let subject = Subject {
         cluster: Some(cluster.to_owned()),
         namespace: Some(namespace.to_owned()),
@@ -158,7 +164,9 @@ pub(crate) async fn istiod(one: &Reached) -> Result<Inspected, Failure> {
         ..Subject::source(format!("port {}", istio::ca::XDS_PORT))
     };
     let bundles = Bundles::Pooled(seen.published);
-    Ok(judge(by_itself(subject, chain, bundles, Issuer::Istiod), Timestamp::now()))
+    let evidence = by_itself(subject, chain, bundles, Issuer::Istiod);
+    let inspected = judge(evidence, Timestamp::now());
+    Ok(with_origin(&one.connection, inspected, istio::NAMESPACE).await)
 }
 
 #[cfg(test)]

@@ -5,11 +5,11 @@ use jiff::Timestamp;
 use spire_mesh::entry::Failure;
 use spire_mesh::mesh::Spire;
 use spire_mesh::report::Printer;
-use spire_mesh::trustchain::{Inspected, find_origin, inspect_pod, inspect_pods};
+use spire_mesh::trustchain::{Inspected, inspect_pod, inspect_pods, with_origin};
 use spire_mesh::workload::{ProxyState, Scope};
 
 use crate::cli::Cli;
-use crate::clusters::{Known, Reached, reference, representative};
+use crate::clusters::{Known, Reached, representative};
 
 /// Inspects the workload that was named, and says which of its pods it took.
 pub(crate) async fn one(
@@ -22,19 +22,15 @@ pub(crate) async fn one(
     let found = known.workload(cli, reached, subject).await?;
     let (one, pod) = representative(&found);
     if found.len() > 1 {
-        let selector = pod.labels.get("app").map(|app| format!("; all of them: kubectl trustchain -n {} -l app={app}", pod.namespace));
+        let selector = pod
+            .labels
+            .get("app")
+            .map(|app| format!("; all of them: kubectl trustchain -n {} -l app={app}", pod.namespace));
         let selector = selector.unwrap_or_default();
         printer.note(&format!("{} has {} pods, this is {}{selector}", pod.workload, found.len(), pod.name));
     }
-    let mut inspected = inspect_pod(&one.connection, pod, one.trust_domain(), Timestamp::now()).await;
-    let origin = find_origin(&one.connection, &inspected, server_namespace(one)).await;
-    if let Some(authority) = &mut inspected.authority {
-        authority.origin = origin;
-    }
-    if inspected.chain.is_empty() {
-        printer.note(&format!("looked at {}", reference(one, pod)));
-    }
-    Ok(inspected)
+    let inspected = inspect_pod(&one.connection, pod, one.trust_domain(), Timestamp::now()).await;
+    Ok(with_origin(&one.connection, inspected, server_namespace(one)).await)
 }
 
 /// Returns the namespace of the cluster's SPIRE server.

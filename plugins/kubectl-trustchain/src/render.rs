@@ -22,6 +22,9 @@ pub(crate) struct ChainReport<'i> {
     pub(crate) workloads: &'i [Inspected],
     #[serde(skip)]
     pub(crate) shown: Shown,
+    /// What is said where there is no row.
+    #[serde(skip)]
+    pub(crate) when_empty: &'static str,
     #[serde(skip)]
     pub(crate) at: Timestamp,
 }
@@ -37,7 +40,7 @@ impl Report for ChainReport<'_> {
     fn table(&self, wide: bool) -> Table {
         match (self.shown, self.workloads) {
             (Shown::One, [one]) => bundles(one, self.at, wide),
-            _ => rows(self.workloads, self.at, wide),
+            _ => rows(self.workloads, self.at, wide).when_empty(self.when_empty),
         }
     }
 }
@@ -52,7 +55,11 @@ fn chain(one: &Inspected, at: Timestamp, wide: bool) -> String {
     }
     text.push('\n');
     for (depth, listed) in one.chain.iter().enumerate() {
-        let role = if depth == 0 { "leaf" } else { "signed by" };
+        let role = match (depth, listed.0.is_ca) {
+            (0, false) => "leaf",
+            (0, true) => "CA",
+            _ => "signed by",
+        };
         certificate(&mut text, depth, role, &listed.0, at, wide);
     }
     if let Some(authority) = &one.authority {
@@ -80,7 +87,14 @@ fn indent(depth: usize) -> String {
     " ".repeat(if depth == 0 { 2 } else { 3 * depth + 2 })
 }
 
-fn certificate(text: &mut String, depth: usize, role: &str, certificate: &Certificate, at: Timestamp, wide: bool) {
+fn certificate(
+    text: &mut String,
+    depth: usize,
+    role: &str,
+    certificate: &Certificate,
+    at: Timestamp,
+    wide: bool,
+) {
     let branch = if depth == 0 { String::new() } else { format!("{}└─ ", "   ".repeat(depth - 1)) };
     let name = if certificate.subject.is_empty() { "no subject" } else { &certificate.subject };
     let _ = writeln!(text, "{branch}{role}: {name}");
@@ -101,7 +115,10 @@ fn certificate(text: &mut String, depth: usize, role: &str, certificate: &Certif
         remaining(certificate, at)
     );
     lines.push(("valid", valid));
-    lines.push(("key", format!("{}, signed with {}", certificate.public_key, certificate.signature_algorithm)));
+    lines.push((
+        "key",
+        format!("{}, signed with {}", certificate.public_key, certificate.signature_algorithm),
+    ));
     lines.push(("SHA-256", certificate.sha256.to_string()));
     if wide {
         lines.extend(certificate.subject_key_id.clone().map(|id| ("key ID", id)));
@@ -125,8 +142,14 @@ fn verdict(text: &mut String, one: &Inspected) {
     match one.verdict.status {
         Standing::Good => {
             let domain = one.identity.as_deref().and_then(|id| id.strip_prefix("spiffe://"));
-            let domain = domain.and_then(|rest| rest.split('/').next()).unwrap_or("its trust domain");
-            let _ = writeln!(text, "good: its signatures lead to an authority of {domain}, and no rule is broken");
+            let led = match (&one.authority, domain.and_then(|rest| rest.split('/').next())) {
+                (Some(_), Some(domain)) => {
+                    format!("its signatures lead to an authority of {}, and ", one_line(domain))
+                }
+                (Some(_), None) => "its signatures lead to an authority, and ".to_owned(),
+                (None, _) => String::new(),
+            };
+            let _ = writeln!(text, "good: {led}no rule is broken");
         }
         Standing::Bad | Standing::Unknown => {
             for reason in &one.verdict.reasons {
@@ -177,8 +200,7 @@ fn rows(workloads: &[Inspected], at: Timestamp, wide: bool) -> Table {
     let more: &[&'static str] = if wide { &["AUTHORITY", "POD"] } else { &[] };
     let headers =
         ["CLUSTER", "NAMESPACE", "WORKLOAD", "PODS", "IDENTITY", "ISSUED BY", "LEFT", "BUNDLES", "VERDICT"];
-    let mut table =
-        Table::new(headers.into_iter().chain(more.iter().copied())).when_empty("no pod with a proxy was found");
+    let mut table = Table::new(headers.into_iter().chain(more.iter().copied()));
     for group in groups(workloads) {
         let one = group[0];
         let text = |text: &Option<String>| Cell::from(text.as_deref().unwrap_or_default());

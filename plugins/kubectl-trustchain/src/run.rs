@@ -6,8 +6,8 @@ use spire_mesh::trustchain::{Inspected, Standing};
 
 use crate::cli::{ChainFormat, Cli};
 use crate::clusters::Known;
-use crate::render::{ChainReport, Shown};
 use crate::elsewhere::{self, Elsewhere};
+use crate::render::{ChainReport, Shown};
 use crate::{accepts, inspect, save, watch};
 
 pub(crate) async fn run(cli: Cli, context: Context) -> Result<Outcome, Failure> {
@@ -19,7 +19,8 @@ pub(crate) async fn run(cli: Cli, context: Context) -> Result<Outcome, Failure> 
     if let Some(elsewhere) = &elsewhere
         && (cli.watch || cli.accepts.is_some())
     {
-        let error = anyhow::anyhow!("--watch and --accepts are about workloads, and this is none: {elsewhere}");
+        let error =
+            anyhow::anyhow!("--watch and --accepts are about workloads, and this is none: {elsewhere}");
         return Err(Failure::usage(error));
     }
     if let Some(Elsewhere::Server(uri)) = &elsewhere {
@@ -31,7 +32,8 @@ pub(crate) async fn run(cli: Cli, context: Context) -> Result<Outcome, Failure> 
     }
     let known = Known::read(&cli)?;
     let reached = known.reach(&cli, printer).await?;
-    let first = reached.last().filter(|_| cli.subject.as_deref().is_some_and(|text| text.matches('/').count() >= 2));
+    let first =
+        reached.last().filter(|_| cli.subject.as_deref().is_some_and(|text| text.matches('/').count() >= 2));
     let first = first.unwrap_or(&reached[0]);
     match &elsewhere {
         Some(Elsewhere::Secret(namespace, name)) => {
@@ -50,9 +52,7 @@ pub(crate) async fn run(cli: Cli, context: Context) -> Result<Outcome, Failure> 
         return watch::run(&cli, &known, &reached, printer).await;
     }
     let (inspected, shown) = match &cli.subject {
-        Some(subject) => {
-            (vec![inspect::one(&cli, &known, &reached, subject, printer).await?], Shown::One)
-        }
+        Some(subject) => (vec![inspect::one(&cli, &known, &reached, subject, printer).await?], Shown::One),
         None => (inspect::all(&cli, &known, &reached).await?, Shown::All),
     };
     show(&cli, &context, inspected, shown)
@@ -85,7 +85,13 @@ pub(crate) fn show(
                 .into_iter()
                 .try_for_each(|listed| printer.data(&spire_mesh::trustchain::text::text(&listed.0)))?;
         }
-        _ => printer.report(&ChainReport { workloads: &inspected, shown, at })?,
+        _ => {
+            let when_empty = match cli.expiring {
+                Some(_) => "nothing that was found is about to expire",
+                None => "no pod with a proxy was found",
+            };
+            printer.report(&ChainReport { workloads: &inspected, shown, when_empty, at })?;
+        }
     }
     if let Some(folder) = &cli.save {
         let written = save::write(folder, &inspected)?;

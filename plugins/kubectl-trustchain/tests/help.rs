@@ -9,11 +9,8 @@ use tempfile::TempDir;
 
 use plugin::{MESH, Plugin};
 
-const PLUGIN: Plugin = Plugin {
-    program: env!("CARGO_BIN_EXE_kubectl-trustchain"),
-    name: "kubectl trustchain",
-    verbs: &[],
-};
+const PLUGIN: Plugin =
+    Plugin { program: env!("CARGO_BIN_EXE_kubectl-trustchain"), name: "kubectl trustchain", verbs: &[] };
 const SECRETS: &str = include_str!("../../../tests/fixtures/envoy/secrets.json");
 
 fn told(mesh: Option<&str>, arguments: &[&str]) -> String {

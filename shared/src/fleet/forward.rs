@@ -132,8 +132,7 @@ impl Connection {
     /// # Errors
     /// [`ForwardError`] when there is no way to the pod. That nobody listens on the port shows with the first question.
     pub async fn open(&self, at: &PodPort, deadline: Duration) -> Result<Session, ForwardError> {
-        let failed =
-            |problem| ForwardError { at: at.clone(), context: self.context().to_owned(), problem };
+        let failed = |problem| ForwardError { at: at.clone(), context: self.context().to_owned(), problem };
         let (forwarder, sender) = timeout(deadline, connect(self.client(), at))
             .await
             .unwrap_or(Err(ForwardProblem::Timeout(deadline)))
@@ -210,12 +209,13 @@ async fn send(
     sender.ready().await.map_err(broken)?;
     let response = sender.send_request(request).await.map_err(broken)?;
     let status = response.status().as_u16();
-    let body = Limited::new(response.into_body(), MOST_ANSWER).collect().await.map_err(|error| {
-        match error.downcast::<hyper::Error>() {
+    let body =
+        Limited::new(response.into_body(), MOST_ANSWER).collect().await.map_err(|error| match error
+            .downcast::<hyper::Error>(
+        ) {
             Ok(error) => broken(*error),
             Err(_) => ForwardProblem::TooMuch,
-        }
-    })?;
+        })?;
     Ok(Answer { status, body: body.to_bytes().into() })
 }
 

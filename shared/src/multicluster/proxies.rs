@@ -22,9 +22,7 @@ pub(super) async fn meshed_pods(connection: &Connection) -> Read<Vec<WorkloadPod
 }
 
 /// Reads the certificates and bundles of all proxies.
-pub(super) async fn proxy_secrets(
-    connection: &Connection,
-) -> Read<Vec<(WorkloadPod, Read<ProxySecrets>)>> {
+pub(super) async fn proxy_secrets(connection: &Connection) -> Read<Vec<(WorkloadPod, Read<ProxySecrets>)>> {
     let read = meshed_pods(connection).await?.into_iter().map(|pod| async {
         let secrets = match proxy(connection, &pod) {
             Ok(proxy) => proxy.secrets().await.map_err(|error| Unread::error(&error)),
@@ -43,20 +41,14 @@ fn proxy<'c>(connection: &'c Connection, pod: &WorkloadPod) -> Read<Proxy<'c>> {
 }
 
 pub(super) async fn proxies(connection: &Connection, pods: &[WorkloadPod]) -> Vec<SeenProxy> {
-    stream::iter(pods.iter().map(|pod| see_proxy(connection, pod)))
-        .buffered(PROXIES_AT_ONCE)
-        .collect()
-        .await
+    stream::iter(pods.iter().map(|pod| see_proxy(connection, pod))).buffered(PROXIES_AT_ONCE).collect().await
 }
 
 async fn see_proxy(connection: &Connection, pod: &WorkloadPod) -> SeenProxy {
     let (secrets, inbound) = match proxy(connection, pod) {
         Ok(proxy) => {
             let (secrets, inbound) = join(proxy.secrets(), proxy.inbound_rules()).await;
-            (
-                secrets.map_err(|error| Unread::error(&error)),
-                inbound.map_err(|error| Unread::error(&error)),
-            )
+            (secrets.map_err(|error| Unread::error(&error)), inbound.map_err(|error| Unread::error(&error)))
         }
         Err(unread) => (Err(unread.clone()), Err(unread)),
     };

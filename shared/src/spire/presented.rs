@@ -155,7 +155,9 @@ pub async fn of_server(url: &http::Uri) -> Result<(Presented, Vec<u8>), Presente
     let stream = match connected {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return Err(PresentedError::Unreachable(error.to_string())),
-        Err(_) => return Err(PresentedError::Unreachable(format!("no answer within {} s", DEADLINE.as_secs()))),
+        Err(_) => {
+            return Err(PresentedError::Unreachable(format!("no answer within {} s", DEADLINE.as_secs())));
+        }
     };
     let (presented, stream) = handshake(stream).await?;
     let stream = stream.ok_or_else(|| PresentedError::Handshake("the server ended it".to_owned()))?;

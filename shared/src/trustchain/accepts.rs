@@ -8,7 +8,7 @@ mod policy;
 
 use std::collections::BTreeSet;
 
-use futures::future::{join, join3, join_all};
+use futures::future::{join, join_all, join3};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt;
@@ -140,7 +140,8 @@ pub async fn party<'c>(connection: &'c Connection, pod: &WorkloadPod) -> Party<'
     let proxy = Proxy::of_pod(connection, &pod.namespace, &pod.name);
     let runs = pod.proxy == ProxyState::Runs;
     let no_proxy = || {
-        let why = if pod.proxy == ProxyState::Absent { "the pod has no proxy" } else { "its proxy does not run" };
+        let why =
+            if pod.proxy == ProxyState::Absent { "the pod has no proxy" } else { "its proxy does not run" };
         Unread::because(why)
     };
     let secrets = async {
@@ -171,8 +172,7 @@ async fn hosts(connection: &Connection, pod: &WorkloadPod) -> Read<Vec<String>> 
     let selects = |service: &&Service| {
         let selector = service.spec.as_ref().and_then(|spec| spec.selector.as_ref());
         selector.is_some_and(|selector| {
-            !selector.is_empty()
-                && selector.iter().all(|(name, value)| pod.labels.get(name) == Some(value))
+            !selector.is_empty() && selector.iter().all(|(name, value)| pod.labels.get(name) == Some(value))
         })
     };
     let host = |service: &Service| format!("{}.{}.svc.cluster.local", service.name_any(), pod.namespace);
@@ -277,7 +277,13 @@ fn admits(client: &Party<'_>, server: &Party<'_>) -> Answer {
     let question = Question::ServerAdmitsName;
     let rules = match &server.inbound {
         Ok(Some(rules)) => rules,
-        Ok(None) => return answer(question, Acceptance::Depends, "it is a gateway: what it lets in is its own configuration"),
+        Ok(None) => {
+            return answer(
+                question,
+                Acceptance::Depends,
+                "it is a gateway: what it lets in is its own configuration",
+            );
+        }
         Err(unread) => return unknown(question, unread),
     };
     let Some(id) = client.id() else {
@@ -336,7 +342,13 @@ fn mutual_tls(server: &Party<'_>, outbound: &Read<Vec<(String, OutboundRules)>>)
     let question = Question::MutualTls;
     let inbound = match (&server.inbound, outbound) {
         (Ok(Some(inbound)), Ok(_)) => inbound,
-        (Ok(None), _) => return answer(question, Acceptance::Depends, "it is a gateway: what it speaks is its own configuration"),
+        (Ok(None), _) => {
+            return answer(
+                question,
+                Acceptance::Depends,
+                "it is a gateway: what it speaks is its own configuration",
+            );
+        }
         (Err(unread), _) | (_, Err(unread)) => return unknown(question, unread),
     };
     let rules = outbound.iter().flatten().flat_map(|(_, rules)| rules.clusters.iter());
@@ -360,7 +372,9 @@ fn mutual_tls(server: &Party<'_>, outbound: &Read<Vec<(String, OutboundRules)>>)
             Acceptance::Yes,
             "the server takes plaintext too (PeerAuthentication PERMISSIVE)",
         ),
-        (None, false) => answer(question, Acceptance::Yes, "the server takes nobody without a certificate (STRICT)"),
+        (None, false) => {
+            answer(question, Acceptance::Yes, "the server takes nobody without a certificate (STRICT)")
+        }
     }
 }
 
@@ -375,7 +389,9 @@ fn authorization(client: &Party<'_>, server: &Party<'_>) -> Answer {
     };
     match decide(policies, &id) {
         Outcome::Nothing => answer(question, Acceptance::Yes, "no AuthorizationPolicy is about it"),
-        Outcome::Allowed(policy) => answer(question, Acceptance::Yes, format!("AuthorizationPolicy {policy} allows it")),
+        Outcome::Allowed(policy) => {
+            answer(question, Acceptance::Yes, format!("AuthorizationPolicy {policy} allows it"))
+        }
         Outcome::Depends(policy) => answer(
             question,
             Acceptance::Depends,

@@ -100,7 +100,9 @@ pub fn judge(evidence: Evidence, at: Timestamp) -> Inspected {
         }
         Presented::Ca(issuers) => {
             judged.is_verified = true;
-            reasons.extend(issuers.iter().enumerate().filter_map(|(index, issuer)| ended(issuer, index + 1, at)));
+            reasons.extend(
+                issuers.iter().enumerate().filter_map(|(index, issuer)| ended(issuer, index + 1, at)),
+            );
             issuers
         }
         Presented::Other(chain) => {
@@ -214,7 +216,8 @@ fn ended(certificate: &Certificate, position: usize, at: Timestamp) -> Option<Re
 }
 
 fn key_shown() -> Reason {
-    let message = "a private key was in what was read, which Envoy never shows; it was dropped and is shown to nobody";
+    let message =
+        "a private key was in what was read, which Envoy never shows; it was dropped and is shown to nobody";
     let fix = "take it to be known: find out who else can read it, and have a new certificate issued";
     Reason { id: "key-shown", message: message.to_owned(), source: None, fix: Some(fix.to_owned()) }
 }
@@ -256,9 +259,13 @@ fn nothing_presented(secrets: &ProxySecrets) -> Reason {
 fn by_istiod() -> Reason {
     Reason {
         id: "issued-by-istiod",
-        message: "istiod signed it, not SPIRE: the proxy verifies everybody with one pool of authorities".to_owned(),
+        message: "istiod signed it, not SPIRE: the proxy verifies everybody with one pool of authorities"
+            .to_owned(),
         source: None,
-        fix: Some("have the pod injected with the template spire, and start it again: kubectl mesh-install verify".to_owned()),
+        fix: Some(
+            "have the pod injected with the template spire, and start it again: kubectl mesh-install verify"
+                .to_owned(),
+        ),
     }
 }
 
@@ -275,7 +282,9 @@ fn another_identity(chain: &Chain, expected: &Expected) -> Option<Reason> {
     };
     Some(Reason {
         id: "expected-identity",
-        message: format!("it presents {presented}, and namespace and service account of the pod make {wanted}"),
+        message: format!(
+            "it presents {presented}, and namespace and service account of the pod make {wanted}"
+        ),
         source: Some("Istio, SPIFFE IDs of workloads"),
         fix: Some("kubectl get clusterspiffeids; kubectl spire-federate verify".to_owned()),
     })
@@ -284,7 +293,8 @@ fn another_identity(chain: &Chain, expected: &Expected) -> Option<Reason> {
 fn no_own_bundle(bundles: &Bundles, domain: Option<&TrustDomain>) -> Option<Reason> {
     let (domain, Bundles::Separate(bundles)) = (domain?, bundles) else { return None };
     let others: Vec<&str> = bundles.keys().map(TrustDomain::as_str).collect();
-    let has = if others.is_empty() { "none at all".to_owned() } else { format!("only of {}", others.join(", ")) };
+    let has =
+        if others.is_empty() { "none at all".to_owned() } else { format!("only of {}", others.join(", ")) };
     Some(Reason {
         id: "own-bundle",
         message: format!("there is no bundle of its own trust domain {domain}, {has}"),
@@ -402,7 +412,8 @@ pub(super) mod tests {
     fn a_certificate_of_istiods_is_not_one_of_spires() {
         let pooled = |secrets: &mut Value| {
             let own = secrets.pointer(DOMAINS).expect("domains").as_array().expect("a list").iter();
-            let own = own.filter(|domain| domain["name"] == "foo.com").map(|domain| domain["trust_bundle"].clone());
+            let own =
+                own.filter(|domain| domain["name"] == "foo.com").map(|domain| domain["trust_bundle"].clone());
             let own: Vec<Value> = own.collect();
             let context = "/configs/1/secret/validation_context";
             *secrets.pointer_mut(context).expect("a context") = json!({"trusted_ca": own[0]});

@@ -19,6 +19,6 @@ pub use inspected::{
     AuthorityFound, BundleShown, Inspected, Listed, Origin, Reason, Standing, Subject, Verdict,
 };
 pub use judge::{Evidence, Expected, Presented, judge};
-pub use origin::find_origin;
+pub use origin::with_origin;
 pub use scan::{AT_ONCE, inspect_pod, inspect_pods};
 pub use watch::{Change, Watched};

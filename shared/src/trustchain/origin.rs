@@ -16,7 +16,19 @@ use crate::trust::AuthorityDigest;
 /// Finds out who made the authority at the end of a chain, from what is public in the cluster: no Secret is read.
 ///
 /// `spire_namespace` is the SPIRE server's. What cannot be read proves nothing: the origin is then unknown.
-pub async fn find_origin(connection: &Connection, inspected: &Inspected, spire_namespace: &str) -> Origin {
+pub async fn with_origin(
+    connection: &Connection,
+    mut inspected: Inspected,
+    spire_namespace: &str,
+) -> Inspected {
+    let origin = find(connection, &inspected, spire_namespace).await;
+    if let Some(authority) = &mut inspected.authority {
+        authority.origin = origin;
+    }
+    inspected
+}
+
+async fn find(connection: &Connection, inspected: &Inspected, spire_namespace: &str) -> Origin {
     let Some(authority) = &inspected.authority else { return Origin::Unknown };
     if authority.origin != Origin::Unknown {
         return authority.origin.clone();

@@ -142,8 +142,7 @@ impl Watched {
             seen.insert(proxy.clone());
             self.one(proxy, one, &mut changes);
         }
-        let gone: Vec<String> =
-            self.proxies.keys().filter(|proxy| !seen.contains(*proxy)).cloned().collect();
+        let gone: Vec<String> = self.proxies.keys().filter(|proxy| !seen.contains(*proxy)).cloned().collect();
         for proxy in gone {
             self.proxies.remove(&proxy);
             changes.push(Change::Gone { proxy });
@@ -296,7 +295,12 @@ mod tests {
         unread.issued_by = Issuer::Unknown;
         unread.verdict = Verdict {
             status: Standing::Unknown,
-            reasons: vec![super::super::Reason { id: "not-read", message: "refused".to_owned(), source: None, fix: None }],
+            reasons: vec![super::super::Reason {
+                id: "not-read",
+                message: "refused".to_owned(),
+                source: None,
+                fix: None,
+            }],
         };
         assert_eq!(said(&mut watched, std::slice::from_ref(&unread)), "foo/sample/a: not read: refused\n");
         assert_eq!(said(&mut watched, &[unread]), "");

@@ -114,10 +114,14 @@ impl fmt::Display for WorkloadRef {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WorkloadNameError {
     /// Too many slashes, or nothing between two of them.
-    #[error("expected WORKLOAD, KIND/WORKLOAD, CLUSTER/NAMESPACE/WORKLOAD or CLUSTER/NAMESPACE/KIND/WORKLOAD")]
+    #[error(
+        "expected WORKLOAD, KIND/WORKLOAD, CLUSTER/NAMESPACE/WORKLOAD or CLUSTER/NAMESPACE/KIND/WORKLOAD"
+    )]
     Form,
     /// A kind that owns no pods, or none at all.
-    #[error("`{0}` is no kind of workload; there is deployment, statefulset, daemonset, replicaset, job and pod")]
+    #[error(
+        "`{0}` is no kind of workload; there is deployment, statefulset, daemonset, replicaset, job and pod"
+    )]
     Kind(String),
     /// No name that Kubernetes accepts.
     #[error("`{0}` is no name of Kubernetes: lower-case letters, digits, - and .")]

@@ -178,8 +178,7 @@ pub(crate) mod tests {
     fn owned_by(kind: &str, name: &str) -> String {
         let owner = json!({"apiVersion": "x/v1", "kind": kind, "name": name, "uid": "1", "controller": true});
         let labels = json!({"pod-template-hash": "7f9"});
-        let pod =
-            pod(&json!({"metadata": {"name": "p-0", "labels": labels, "ownerReferences": [owner]}}));
+        let pod = pod(&json!({"metadata": {"name": "p-0", "labels": labels, "ownerReferences": [owner]}}));
         WorkloadPod::of(&pod).expect("it is not at its end").workload.to_string()
     }
 

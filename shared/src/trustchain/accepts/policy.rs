@@ -96,8 +96,7 @@ pub(super) async fn of_pod(connection: &Connection, pod: &WorkloadPod) -> Read<V
     let resource = ApiResource::from_gvk_with_plural(&kind, "authorizationpolicies");
     for namespace in namespaces {
         let need = Need::new("list", "security.istio.io", "authorizationpolicies", Some(namespace));
-        let api: Api<DynamicObject> =
-            Api::namespaced_with(connection.client().clone(), namespace, &resource);
+        let api: Api<DynamicObject> = Api::namespaced_with(connection.client().clone(), namespace, &resource);
         let listed = match api.list(&ListParams::default()).await.map_err(RequestError::from) {
             Ok(listed) => listed,
             // Without Istio its kinds are not known.
@@ -107,8 +106,9 @@ pub(super) async fn of_pod(connection: &Connection, pod: &WorkloadPod) -> Read<V
         for object in listed.items {
             let name = format!("{namespace}/{}", object.metadata.name.unwrap_or_default());
             let spec = object.data.get("spec").cloned().unwrap_or_else(|| serde_json::json!({}));
-            let spec: Spec = serde_json::from_value(spec)
-                .map_err(|error| Unread::because(format!("AuthorizationPolicy {name} cannot be read: {error}")))?;
+            let spec: Spec = serde_json::from_value(spec).map_err(|error| {
+                Unread::because(format!("AuthorizationPolicy {name} cannot be read: {error}"))
+            })?;
             let policy = Policy { name, spec };
             if policy.is_about(pod) {
                 policies.push(policy);
@@ -121,7 +121,9 @@ pub(super) async fn of_pod(connection: &Connection, pod: &WorkloadPod) -> Read<V
 impl Policy {
     fn is_about(&self, pod: &WorkloadPod) -> bool {
         // Those with targets are for waypoints and gateways of the Gateway API.
-        if self.spec.target_ref.is_some() || self.spec.target_refs.as_ref().is_some_and(|refs| !refs.is_empty()) {
+        if self.spec.target_ref.is_some()
+            || self.spec.target_refs.as_ref().is_some_and(|refs| !refs.is_empty())
+        {
             return false;
         }
         self.spec.selector.as_ref().is_none_or(|selector| {
@@ -240,7 +242,10 @@ mod tests {
     fn what_denies_comes_first() {
         let all = json!({"rules": [{}]});
         let deny = json!({"action": "DENY", "rules": from(&json!({"namespaces": ["sleep"]}))});
-        assert_eq!(decided(&[("all", all.clone()), ("deny", deny)]), Outcome::Denied("sample/deny".to_owned()));
+        assert_eq!(
+            decided(&[("all", all.clone()), ("deny", deny)]),
+            Outcome::Denied("sample/deny".to_owned())
+        );
         let deny = json!({"action": "DENY", "rules": from(&json!({"notPrincipals": ["*/sa/sleep"]}))});
         assert_eq!(decided(&[("all", all), ("deny", deny)]), Outcome::Allowed("sample/all".to_owned()));
     }

@@ -43,7 +43,10 @@ fn a_chain_is_what_openssl_reads_and_every_proxy_is_good() {
     let one = mesh.chain_of(&mesh.named(&mesh.first, "sleep"));
     let domain = &mesh.bench.members[0].trust_domain;
     assert_eq!(one["identity"], format!("spiffe://{domain}/ns/sleep/sa/sleep"));
-    assert_eq!((one["issuedBy"].as_str(), one["workload"].as_str()), (Some("spire"), Some("deployment/sleep")));
+    assert_eq!(
+        (one["issuedBy"].as_str(), one["workload"].as_str()),
+        (Some("spire"), Some("deployment/sleep"))
+    );
     assert_eq!(one["authority"]["origin"], "spireServer");
     assert_eq!(one["verdict"]["status"], "good");
     assert_eq!(one["trustBundles"].as_array().expect("bundles").len(), 2);
@@ -65,9 +68,9 @@ fn a_chain_is_what_openssl_reads_and_every_proxy_is_good() {
     let table = mesh.trustchain(&["-A", "--all-clusters"]).succeeded().stdout;
     assert!(table.contains("deployment/istio-eastwestgateway"), "{table}");
 
-    // What is about to expire is a finding; an hour is what SPIRE gives a workload here.
+    // What is about to expire is a finding; four hours is what SPIRE gives a workload here.
     mesh.trustchain(&["-A", "--expiring", "1%"]).succeeded();
-    mesh.trustchain(&["-A", "--expiring", "2h"]).ended_with(3).said("less than 2h left: ");
+    mesh.trustchain(&["-A", "--expiring", "5h"]).ended_with(3).said("less than 5h left: ");
 
     // Whoever serves a chain, it is the same: istiod's own, and that of a bundle endpoint's Secret.
     let istiod = mesh.trustchain(&["istiod", "-o", "json"]).succeeded().json();
@@ -109,12 +112,14 @@ fn who_accepts_whom_is_told_with_the_reason() {
     kubectl.apply(&policy.to_string()).expect("a policy");
     let denied = accepts(3);
     let answers = denied[0]["answers"].as_array().expect("answers");
-    let authorization = answers.iter().find(|answer| answer["question"] == "authorization").expect("it is asked");
+    let authorization =
+        answers.iter().find(|answer| answer["question"] == "authorization").expect("it is asked");
     assert_eq!(authorization["answer"], "no");
     assert!(authorization["reason"].as_str().expect("a reason").contains("helloworld/nobody-from-there"));
     // The other way is another question.
     assert_eq!(denied[1]["accepted"], "yes");
-    mesh.bench.kubectl(&mesh.second, &["-n", "helloworld", "delete", "authorizationpolicy", "nobody-from-there"]);
+    mesh.bench
+        .kubectl(&mesh.second, &["-n", "helloworld", "delete", "authorizationpolicy", "nobody-from-there"]);
     accepts(0);
 }
 

@@ -8,9 +8,7 @@ fn trust_domains_that_are_missing_or_merged_are_named() {
     let (first, _) = (&mesh.first, &mesh.second);
     let without = |text: &str| {
         let lines = text.lines().filter(|line| {
-            !line.contains("caCertificates")
-                && !line.contains("trustDomains:")
-                && line.trim() != "- bar.com"
+            !line.contains("caCertificates") && !line.contains("trustDomains:") && line.trim() != "- bar.com"
         });
         lines.collect::<Vec<_>>().join("\n") + "\n"
     };
@@ -47,7 +45,10 @@ fn pods_that_take_their_identity_elsewhere_and_templates_that_do_not_fit_are_nam
     );
     let chain = mesh.trustchain(&[&mesh.named(first, "sleep"), "-o", "json"]).ended_with(3).json();
     let chain = &chain["workloads"][0];
-    assert_eq!((chain["issuedBy"].as_str(), chain["verdict"]["status"].as_str()), (Some("istiod"), Some("bad")));
+    assert_eq!(
+        (chain["issuedBy"].as_str(), chain["verdict"]["status"].as_str()),
+        (Some("istiod"), Some("bad"))
+    );
     assert_eq!(chain["verdict"]["reasons"][0]["id"], "issued-by-istiod");
     mesh.patch(first, &sleep, &template(Value::Null));
     mesh.bench
@@ -140,12 +141,8 @@ fn networks_that_have_no_way_in_are_named() {
     let address = mesh.bench.kubectl(second, &address.collect::<Vec<_>>());
     let to = format!("{address}:15443").parse().expect("an address");
     let blocked = Fault::Traffic(Traffic { action: Action::Block, from: None, to });
-    let blocked = mesh
-        .bench
-        .target
-        .faults()
-        .and_then(|faults| faults.during(blocked))
-        .expect("packets are dropped");
+    let blocked =
+        mesh.bench.target.faults().and_then(|faults| faults.during(blocked)).expect("packets are dropped");
     let check = mesh.finds_one("way-open", "packets get no answer");
     is_about(&check, &json!({"from": first, "to": second}));
     blocked.clear().expect("packets pass again");

@@ -89,8 +89,7 @@ fn tokens_are_replaced_while_requests_go_through() {
     assert_eq!(endpoints["endpoints"][0]["source"], "kubeconfig");
     let before = mesh.bench.mesh_install(&["remote-secret", "-o", "json"]).succeeded().json();
 
-    let exec =
-        ["-n", "sleep", "exec", "deploy/sleep", "-c", "sleep", "--", "curl", "-s", "-o", "/dev/null"];
+    let exec = ["-n", "sleep", "exec", "deploy/sleep", "-c", "sleep", "--", "curl", "-s", "-o", "/dev/null"];
     let load = ["--max-time", "5", "-w", "%{http_code}\\n", "--rate", "20/s"];
     let many = format!("{HELLO}?[1-200]");
     std::thread::scope(|threads| {

@@ -50,10 +50,7 @@ fn a_mesh_goes_away_and_nothing_of_somebody_else_is_touched() {
     }
     let definitions = mesh.bench.kubectl(second, &["get", "crds", "-o", "name"]);
     let left: Vec<&str> = definitions.lines().filter(|name| name.contains("istio.io")).collect();
-    assert_eq!(
-        left,
-        ["customresourcedefinition.apiextensions.k8s.io/serviceentries.networking.istio.io"]
-    );
+    assert_eq!(left, ["customresourcedefinition.apiextensions.k8s.io/serviceentries.networking.istio.io"]);
     mesh.bench.kubectl(second, &["delete", "namespace", "theirs"]);
     mesh.bench.kubectl(second, &["delete", left[0]]);
     mesh.bench.mesh_install(&["down", "--yes"]).succeeded().said("nothing of mesh");
