@@ -151,7 +151,7 @@ async fn connect(
     let stream = forwarder
         .take_stream(at.port)
         .ok_or_else(|| ForwardProblem::Broken("it has no stream".to_owned()))?;
-    let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(broken)?;
+    let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(|error| broken(&error))?;
     // Ends by itself when the session is dropped, and with it both ends of the stream.
     tokio::spawn(connection);
     Ok((forwarder, sender))
@@ -188,12 +188,12 @@ pub(crate) async fn ask(
     host: &str,
     path: &str,
 ) -> Result<Answer, ForwardProblem> {
-    let (mut sender, connection) = handshake(TokioIo::new(stream)).await.map_err(broken)?;
+    let (mut sender, connection) = handshake(TokioIo::new(stream)).await.map_err(|error| broken(&error))?;
     tokio::spawn(connection);
     send(&mut sender, host, path).await
 }
 
-fn broken(error: hyper::Error) -> ForwardProblem {
+fn broken(error: &hyper::Error) -> ForwardProblem {
     ForwardProblem::Broken(one_line(&error.to_string()))
 }
 
@@ -206,14 +206,14 @@ async fn send(
         .header(hyper::header::HOST, host)
         .body(Empty::new())
         .map_err(|error| ForwardProblem::Broken(error.to_string()))?;
-    sender.ready().await.map_err(broken)?;
-    let response = sender.send_request(request).await.map_err(broken)?;
+    sender.ready().await.map_err(|error| broken(&error))?;
+    let response = sender.send_request(request).await.map_err(|error| broken(&error))?;
     let status = response.status().as_u16();
     let body =
         Limited::new(response.into_body(), MOST_ANSWER).collect().await.map_err(|error| match error
             .downcast::<hyper::Error>(
         ) {
-            Ok(error) => broken(*error),
+            Ok(error) => broken(&error),
             Err(_) => ForwardProblem::TooMuch,
         })?;
     Ok(Answer { status, body: body.to_bytes().into() })

@@ -155,21 +155,19 @@ struct Judged {
 fn svid(chain: &Chain, bundles: &Bundles, at: Timestamp) -> Judged {
     let id = chain.leaf.spiffe_id().and_then(Result::ok);
     let domain = id.as_ref().map(SpiffeId::trust_domain);
-    match domain.and_then(|domain| bundles.of(domain)) {
-        Some(bundle) => Judged {
-            reasons: svid::verify(chain, &bundle, at).broken.into_iter().map(broken).collect(),
+    if let Some(bundle) = domain.and_then(|domain| bundles.of(domain)) {
+        return Judged {
+            reasons: svid::verify(chain, &bundle, at).broken.iter().map(broken).collect(),
             is_verified: true,
             authority: svid::authority_of(chain, &bundle, at)
                 .and_then(|(_, authority)| found(authority, domain)),
-        },
-        None => {
-            // The rules that need no bundle are looked at all the same.
-            let mut reasons: Vec<Reason> =
-                svid::verify_without_bundle(chain, at).broken.into_iter().map(broken).collect();
-            reasons.extend(no_own_bundle(bundles, domain));
-            Judged { reasons, is_verified: false, authority: None }
-        }
+        };
     }
+    // The rules that need no bundle are looked at all the same.
+    let mut reasons: Vec<Reason> =
+        svid::verify_without_bundle(chain, at).broken.iter().map(broken).collect();
+    reasons.extend(no_own_bundle(bundles, domain));
+    Judged { reasons, is_verified: false, authority: None }
 }
 
 /// Judges a chain that is no SVID by what holds for every certificate. Whose bundle it takes is nobody's claim: what the source says
@@ -191,7 +189,7 @@ fn other(chain: &Chain, bundles: &Bundles, at: Timestamp) -> Judged {
         None => svid::verify_without_bundle(chain, at),
     };
     Judged {
-        reasons: verdict.broken.into_iter().filter(general).map(broken).collect(),
+        reasons: verdict.broken.iter().filter(|broken| general(broken)).map(broken).collect(),
         is_verified: bundle.is_some(),
         authority: bundle
             .as_ref()
@@ -232,7 +230,7 @@ fn found(authority: &Authority, domain: Option<&TrustDomain>) -> Option<Authorit
     Some(AuthorityFound { certificate: Listed(certificate), origin })
 }
 
-fn broken(broken: svid::Broken) -> Reason {
+fn broken(broken: &svid::Broken) -> Reason {
     let message = match broken.position {
         1 => format!("the leaf: {}", broken.why),
         position => format!("certificate {position}: {}", broken.why),

@@ -24,12 +24,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 pub use error::{NotEnough, SourceError};
+pub use notation::Notation;
 
 use crate::envoy::{ProxySecrets, Received, State, Validation, WholeDump};
 use crate::report::escape;
 use crate::trust::svid::{Certificate, Chain};
 use crate::trust::{TrustBundle, TrustDomain};
-use notation::{Notation, Top};
+use notation::Top;
 use order::Ordered;
 
 /// The most bytes that are read of a file. The config dump of a proxy that knows 10 000 services has half of them.
@@ -44,6 +45,8 @@ const MOST_OF_A_CHAIN: usize = 100;
 const LONGEST_CERTIFICATES: usize = 4 << 20;
 /// The most characters of a name that are repeated in a note.
 const LONGEST_NAME: usize = 100;
+/// What is said of a private key.
+const KEY_NOTE: &str = "a private key is in it: it was not looked at, and whoever has the file has the key";
 /// The most names that are listed.
 const MOST_NAMES: usize = 100;
 
@@ -200,19 +203,21 @@ fn of_dump(kind: SourceKind, notation: Notation, text: &[u8]) -> Result<Source, 
     if secrets.is_empty() {
         return Err(NotEnough::NoSecrets(kind).into());
     }
-    let ProxySecrets { identity, validation, mut others, key_was_shown } = secrets;
+    let ProxySecrets { identity, validation, others, key_was_shown } = secrets;
+    let is_waiting = identity.is_some() || validation.is_some();
     let mut notes = Vec::new();
+    if key_was_shown {
+        notes.push(KEY_NOTE.to_owned());
+    }
     let chain = received(identity, "certificate", &mut notes);
     let bundles = match received(validation, "trust bundle", &mut notes) {
         None => Bundles::Unsaid,
         Some(Validation::Spiffe(bundles)) => Bundles::Separate(bundles),
         Some(Validation::Pooled(pool)) => Bundles::Pooled(once(pool, "trust bundle", &mut notes)),
     };
-    others = listed(others);
+    let others = listed(&others);
     if chain.is_none() && !bundles.is_said() {
-        return Err(
-            if notes.is_empty() { NotEnough::NoIdentity(kind) } else { NotEnough::Waiting(kind) }.into()
-        );
+        return Err(if is_waiting { NotEnough::Waiting(kind) } else { NotEnough::NoIdentity(kind) }.into());
     }
     Ok(Source { kind, chain, issuers: Vec::new(), bundles, key_was_shown, others, notes })
 }
@@ -230,15 +235,15 @@ fn received<T>(secret: Option<Received<T>>, what: &str, notes: &mut Vec<String>)
 
 fn of_pem(text: &[u8]) -> Result<Source, SourceError> {
     let blocks = pem::read(text)?;
-    let (key_was_shown, others) = (blocks.private_keys > 0, listed(blocks.others()));
+    let (key_was_shown, others) = (blocks.private_keys > 0, listed(&blocks.others()));
     if blocks.certificates.is_empty() {
         return Err(blocks.not_enough().into());
     }
-    Ok(of_certificates(SourceKind::Pem, blocks.certificates, key_was_shown, others)?)
+    of_certificates(SourceKind::Pem, blocks.certificates, key_was_shown, others)
 }
 
 fn of_der(bytes: &[u8]) -> Result<Source, SourceError> {
-    Ok(of_certificates(SourceKind::Der, der::read(bytes)?, false, Vec::new())?)
+    of_certificates(SourceKind::Der, der::read(bytes)?, false, Vec::new())
 }
 
 /// Makes a source of certificates that nobody has sorted.
@@ -250,24 +255,17 @@ fn of_certificates(
 ) -> Result<Source, SourceError> {
     let mut notes = Vec::new();
     if key_was_shown {
-        notes.push(
-            "a private key is in it: it was not looked at, and whoever has the file has the key".to_owned(),
-        );
+        notes.push(KEY_NOTE.to_owned());
     }
-    let (chain, bundles) = match order::order(certificates, &mut notes) {
-        Ordered::Chain { chain, apart } => {
-            if chain.certificates().count() > MOST_OF_A_CHAIN {
-                return Err(SourceError::TooManyCertificates { most: MOST_OF_A_CHAIN });
-            }
-            others.extend(apart.iter().map(name));
-            (Some(chain), Bundles::Unsaid)
-        }
-        Ordered::Authorities(authorities) => {
-            notes.push("no certificate in it is a workload's: it is taken as a trust bundle".to_owned());
-            (None, Bundles::Unnamed(authorities))
-        }
+    let Ordered { chain, rest } = order::order(certificates, &mut notes)?;
+    let bundles = if chain.is_some() {
+        others.extend(rest.iter().map(name));
+        Bundles::Unsaid
+    } else {
+        notes.push("no certificate in it is a workload's: it is taken as a trust bundle".to_owned());
+        Bundles::Unnamed(rest)
     };
-    Ok(Source { kind, chain, issuers: Vec::new(), bundles, key_was_shown, others: listed(others), notes })
+    Ok(Source { kind, chain, issuers: Vec::new(), bundles, key_was_shown, others: listed(&others), notes })
 }
 
 /// Leaves out what is there a second time, and says so.
@@ -276,12 +274,11 @@ fn once(certificates: Vec<Certificate>, what: &str, notes: &mut Vec<String>) -> 
     let mut again = Vec::new();
     let mut result = Vec::with_capacity(certificates.len());
     for (index, certificate) in certificates.into_iter().enumerate() {
-        match kept.get(&certificate.sha256) {
-            Some(first) => again.push(format!("{} (as {})", index + 1, first + 1)),
-            None => {
-                kept.insert(certificate.sha256, index);
-                result.push(certificate);
-            }
+        if let Some(first) = kept.get(&certificate.sha256) {
+            again.push(format!("{} (as {})", index + 1, first + 1));
+        } else {
+            kept.insert(certificate.sha256, index);
+            result.push(certificate);
         }
     }
     if !again.is_empty() {
@@ -318,7 +315,7 @@ fn short(text: &str) -> String {
 }
 
 /// Shortens a list of names, and the names in it.
-fn listed(names: Vec<String>) -> Vec<String> {
+fn listed(names: &[String]) -> Vec<String> {
     let more = names.len().saturating_sub(MOST_NAMES);
     let mut listed: Vec<String> = names.iter().take(MOST_NAMES).map(|name| short(name)).collect();
     if more > 0 {

@@ -77,7 +77,7 @@ fn named_curve(oid: &Oid<'_>) -> (String, Option<usize>) {
 }
 
 /// Names a signature algorithm as OpenSSL does; a dotted OID where it is none of those that a CA uses today.
-pub(super) fn signature_algorithm(algorithm: &AlgorithmIdentifier<'_>) -> String {
+pub(crate) fn signature_algorithm(algorithm: &AlgorithmIdentifier<'_>) -> String {
     let oid = algorithm.algorithm.to_id_string();
     let name = match oid.as_str() {
         "1.2.840.10045.4.1" => "ecdsa-with-SHA1",

@@ -16,5 +16,6 @@ pub use certificate::{Certificate, CertificateError, ExtendedKeyUsage, KeyUsage}
 pub(crate) use chain::certificates_of_pem;
 pub use chain::{Chain, ChainError};
 pub use key::PublicKey;
+pub(crate) use key::signature_algorithm;
 pub use rule::{Broken, Rule, Verdict};
 pub use verify::{authority_of, verify, verify_without_bundle};

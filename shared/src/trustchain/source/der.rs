@@ -42,7 +42,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Vec<Certificate>, SourceError> {
         let (rest, place) = (&bytes[at..], format!("byte {}", at + 1));
         // The length comes first, so that nothing long is parsed.
         let Some(length) = whole_length(rest) else {
-            let source = CertificateError::Malformed("there is no sequence".to_owned());
+            let source = CertificateError::Malformed("no sequence of a known length begins there".to_owned());
             return Err(SourceError::Certificate { position, place, source });
         };
         if length > LONGEST_CERTIFICATES {

@@ -1,4 +1,4 @@
-use super::notation::LONGEST_YAML;
+use super::notation::{LONGEST_YAML, Notation};
 use super::{LONGEST, LONGEST_CERTIFICATES, SourceKind};
 use crate::envoy::AnswerError;
 use crate::hint::Hint;
@@ -6,6 +6,18 @@ use crate::trust::svid::CertificateError;
 
 /// How to get a file that is enough.
 const GET_ONE: &str = "istioctl proxy-config secret POD -n NAMESPACE -o json";
+
+const GET_SECRET: &str = "kubectl -n NAMESPACE get secret NAME -o json";
+const GET_BUNDLE: &str = "spire-server bundle show -format spiffe";
+
+/// Returns how to get a file of a kind.
+fn get(kind: SourceKind) -> &'static str {
+    match kind {
+        SourceKind::Secret => GET_SECRET,
+        SourceKind::SpiffeBundle => GET_BUNDLE,
+        _ => GET_ONE,
+    }
+}
 
 /// Why a file cannot be used. Holds no word of it but names of secrets and what certificates say, escaped: the rest may be a key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -23,24 +35,40 @@ pub enum SourceError {
     #[error("it is neither certificates in PEM or DER, nor a list of secrets, a Secret or a bundle")]
     NotRecognised,
     /// Recognised, and of no use.
-    #[error("{0}")]
+    #[error(transparent)]
     NotEnough(#[from] NotEnough),
     /// The text ends too early.
     #[error("it begins as {what} and ends in the middle, in line {line}: it is cut off")]
     CutOff {
-        /// JSON or YAML.
-        what: String,
+        /// How it is written.
+        what: Notation,
         /// The line, from 1.
         line: usize,
     },
     /// The text breaks the rules of how it is written.
     #[error("it begins as {what}, and is none from line {line}, column {column} on")]
     Syntax {
-        /// JSON or YAML.
-        what: String,
+        /// How it is written.
+        what: Notation,
         /// The line, from 1.
         line: usize,
         /// Column in that line, in bytes, from 1.
+        column: usize,
+    },
+    /// YAML of more than one document.
+    #[error("it is YAML of several documents, the second of which begins in line {line}")]
+    Documents {
+        /// The line, from 1.
+        line: usize,
+    },
+    /// YAML that could become big.
+    #[error(
+        "it is YAML with what is not read in it (anchors, too many nodes or levels) in line {line}, column {column}"
+    )]
+    TooMuch {
+        /// The line, from 1.
+        line: usize,
+        /// Column in that line, from 1.
         column: usize,
     },
     /// Something else than what belongs there.
@@ -185,6 +213,9 @@ pub enum NotEnough {
     /// Another object of Kubernetes; holds its kind.
     #[error("it is an object of Kubernetes of kind {0}, and not a Secret")]
     OtherObject(String),
+    /// An object that does not say what it is.
+    #[error("it looks like an object of Kubernetes, and does not say of which kind it is")]
+    NoKind,
     /// A Secret with other things.
     #[error(
         "it is a Secret without certificates: none of tls.crt, ca.crt, ca-cert.pem, cert-chain.pem and root-cert.pem has any"
@@ -204,18 +235,26 @@ impl Hint for SourceError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::NotEnough(what) => what.hint(),
-            Self::Field { source, .. } => source.hint().filter(|_| matches!(**source, Self::NotEnough(_))),
+            Self::Field { source, .. } => source.hint(),
             Self::Empty | Self::NotRecognised => Some(format!(
-                "what is read: `{GET_ONE}`; Envoy's config_dump; a Secret (`kubectl get secret NAME -o json`); a bundle \
+                "what is read: `{GET_ONE}`; Envoy's config_dump; a Secret (`kubectl -n NAMESPACE get secret NAME -o json`); a bundle \
                  (`spire-server bundle show -format spiffe`); certificates in PEM or DER"
             )),
             Self::TooLong => Some(format!("only the secrets are needed: {GET_ONE}")),
-            Self::YamlTooLong => Some("JSON may be longer: kubectl get secret NAME -o json".to_owned()),
+            Self::YamlTooLong => {
+                Some("JSON may be longer: kubectl -n NAMESPACE get secret NAME -o json".to_owned())
+            }
             Self::TooManyCertificates { .. } | Self::CertificatesTooLong => {
                 Some("give the chain of one workload, or the bundle of one trust domain".to_owned())
             }
-            Self::CutOff { .. } | Self::Syntax { .. } | Self::Unexpected { .. } | Self::Secret { .. } => {
+            Self::CutOff { what: Notation::Json, .. } | Self::Syntax { what: Notation::Json, .. } => {
                 Some(format!("get it again, as it is printed: {GET_ONE}"))
+            }
+            Self::CutOff { .. } | Self::Syntax { .. } | Self::Documents { .. } | Self::TooMuch { .. } => {
+                Some(format!("get it again, as JSON: {GET_SECRET}"))
+            }
+            Self::Unexpected { kind, .. } | Self::Secret { kind, .. } => {
+                Some(format!("get it again, as it is printed: {}", get(*kind)))
             }
             Self::Pem { .. } | Self::DerCutOff { .. } => {
                 Some("get the file again; it was probably cut off when it was copied".to_owned())
@@ -261,12 +300,12 @@ impl Hint for NotEnough {
             Self::Waiting(_) => {
                 "see why the proxy waits: kubectl -n NAMESPACE logs POD -c istio-proxy".to_owned()
             }
-            Self::OtherObject(_) => {
-                "a Secret is: kubectl get secret NAME -o json; of a ConfigMap, give the certificates alone: \
-                 kubectl get configmap istio-ca-root-cert -o jsonpath='{.data.root-cert\\.pem}'"
+            Self::OtherObject(_) | Self::NoKind => {
+                "a Secret is: kubectl -n NAMESPACE get secret NAME -o json; of a ConfigMap, give the certificates alone: \
+                 kubectl -n NAMESPACE get configmap istio-ca-root-cert -o jsonpath='{.data.root-cert\\.pem}'"
                     .to_owned()
             }
-            Self::SecretWithout => "which fields it has: kubectl describe secret NAME".to_owned(),
+            Self::SecretWithout => "which fields it has: kubectl -n NAMESPACE describe secret NAME".to_owned(),
             Self::NoAuthority { .. } => {
                 "the server prints its bundle so: spire-server bundle show -format spiffe".to_owned()
             }

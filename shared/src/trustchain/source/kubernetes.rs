@@ -8,12 +8,14 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 
 use crate::envoy::Key;
-use crate::trust::svid::{Certificate, Chain};
+use crate::trust::svid::Certificate;
 
 use super::error::{NotEnough, SourceError};
 use super::notation::Notation;
 use super::order::{self, Ordered};
-use super::{Bundles, LONGEST_CERTIFICATES, MOST_NAMES, Source, SourceKind, listed, name, once, pem, short};
+use super::{
+    Bundles, KEY_NOTE, LONGEST_CERTIFICATES, MOST_NAMES, Source, SourceKind, listed, name, once, pem, short,
+};
 
 /// The fields with what is presented, and those with what peers are verified with (Kubernetes, `kubernetes.io/tls`; cert-manager;
 /// Istio, `pkg/security` and `security/pkg/pki/ca`), in the order in which they are looked at.
@@ -25,13 +27,18 @@ const ROOTS: [&str; 2] = ["ca.crt", "root-cert.pem"];
 /// # Errors
 /// [`SourceError`] where it is another object, or a field of it holds something else than certificates.
 pub(super) fn read(notation: Notation, text: &[u8]) -> Result<Source, SourceError> {
-    let Kind { kind } = notation.read(text, SourceKind::Secret)?;
+    let object: Result<Object, SourceError> = notation.read(text, SourceKind::Secret);
+    // What does not fit may be of another kind.
+    let kind = match &object {
+        Ok(object) => object.kind.clone(),
+        Err(_) => notation.read::<Kind>(text, SourceKind::Secret)?.kind,
+    };
     match kind.as_deref() {
         Some("Secret") => (),
         Some(kind) => return Err(NotEnough::OtherObject(short(kind)).into()),
-        None => return Err(NotEnough::OtherObject("no kind".to_owned()).into()),
+        None => return Err(NotEnough::NoKind.into()),
     }
-    let object: Object = notation.read(text, SourceKind::Secret)?;
+    let object = object?;
     let data = object.data.unwrap_or_default();
     let written = object.string_data.unwrap_or_default();
     let mut key_was_shown = data.key_was_shown || written.key_was_shown;
@@ -58,21 +65,19 @@ pub(super) fn read(notation: Notation, text: &[u8]) -> Result<Source, SourceErro
     let (presented, roots) = (of(&PRESENTED)?, of(&ROOTS)?);
     let mut notes = Vec::new();
     if key_was_shown {
-        notes.push(
-            "a private key is in it: it was not looked at, and whoever has the file has the key".to_owned(),
-        );
+        notes.push(KEY_NOTE.to_owned());
     }
     let presented = joined(presented, &mut notes);
     let roots = joined(roots, &mut notes);
     if presented.is_empty() && roots.is_empty() {
         return Err(NotEnough::SecretWithout.into());
     }
-    let (chain, issuers): (Option<Chain>, Vec<Certificate>) = match order::order(presented, &mut notes) {
-        Ordered::Chain { chain, apart } => {
-            others.extend(apart.iter().map(name));
-            (Some(chain), Vec::new())
-        }
-        Ordered::Authorities(authorities) => (None, order::issuers(authorities)),
+    let Ordered { chain, rest } = order::order(presented, &mut notes)?;
+    let issuers = if chain.is_some() {
+        others.extend(rest.iter().map(name));
+        Vec::new()
+    } else {
+        order::issuers(rest)
     };
     if more > 0 {
         others.push(format!("{more} more fields"));
@@ -84,7 +89,7 @@ pub(super) fn read(notation: Notation, text: &[u8]) -> Result<Source, SourceErro
         issuers,
         bundles,
         key_was_shown,
-        others: listed(others),
+        others: listed(&others),
         notes,
     })
 }
@@ -119,6 +124,7 @@ struct Kind {
 
 #[derive(Deserialize)]
 struct Object {
+    kind: Option<String>,
     data: Option<Fields>,
     #[serde(rename = "stringData")]
     string_data: Option<Fields>,
@@ -182,5 +188,5 @@ impl<'de> Visitor<'de> for FieldsVisitor {
 /// Tells whether a field is one that holds a private key: `tls.key`, `key.pem`, `ca-key.pem`.
 fn is_key(field: &str) -> bool {
     let field = field.to_ascii_lowercase();
-    field.ends_with(".key") || field.ends_with("key.pem") || field.ends_with("-key")
+    [".key", "key.pem", "-key"].iter().any(|end| field.ends_with(end))
 }

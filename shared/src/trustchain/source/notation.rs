@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_saphyr::budget::BudgetBreach;
 use serde_saphyr::options::{DuplicateKeyPolicy, MergeKeyPolicy};
 
 use super::SourceKind;
@@ -20,8 +21,10 @@ const MOST_LEVELS: usize = 64;
 
 /// How a text is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Notation {
+pub enum Notation {
+    /// As JSON.
     Json,
+    /// As YAML.
     Yaml,
 }
 
@@ -55,8 +58,18 @@ pub(super) enum Top {
 struct Trouble {
     line: usize,
     column: usize,
+    kind: Kind,
+}
+
+enum Kind {
     /// It ends too early.
-    cut_off: bool,
+    CutOff,
+    /// It breaks the rules of how it is written, or has something else than what belongs there.
+    Wrong,
+    /// It has more documents than one.
+    Documents,
+    /// It has more than is read: anchors, too many levels.
+    TooMuch,
 }
 
 impl Notation {
@@ -68,12 +81,11 @@ impl Notation {
         if self == Self::Yaml && text.len() > LONGEST_YAML {
             return Err(SourceError::YamlTooLong);
         }
-        let looked: Looked = self.parse(text).map_err(|Trouble { line, column, cut_off }| {
-            if cut_off {
-                SourceError::CutOff { what: self.to_string(), line }
-            } else {
-                SourceError::Syntax { what: self.to_string(), line, column }
-            }
+        let looked: Looked = self.parse(text).map_err(|Trouble { line, column, kind }| match kind {
+            Kind::CutOff => SourceError::CutOff { what: self, line },
+            Kind::Wrong => SourceError::Syntax { what: self, line, column },
+            Kind::Documents => SourceError::Documents { line },
+            Kind::TooMuch => SourceError::TooMuch { line, column },
         })?;
         Ok(looked.top())
     }
@@ -95,7 +107,7 @@ impl Notation {
             Self::Json => serde_json::from_slice(text).map_err(|error| Trouble {
                 line: error.line(),
                 column: error.column(),
-                cut_off: error.is_eof(),
+                kind: if error.is_eof() { Kind::CutOff } else { Kind::Wrong },
             }),
             // Nobody writes anchors into a Secret, and they make small texts big.
             Self::Yaml => {
@@ -117,10 +129,23 @@ impl Notation {
                     Trouble {
                         line: place.map_or(1, |place| number(place.line())),
                         column: place.map_or(1, |place| number(place.column())),
-                        cut_off: matches!(error.without_snippet(), serde_saphyr::Error::Eof { .. }),
+                        kind: Kind::of(error.without_snippet()),
                     }
                 })
             }
+        }
+    }
+}
+
+impl Kind {
+    fn of(error: &serde_saphyr::Error) -> Self {
+        use serde_saphyr::Error;
+        match error {
+            Error::Eof { .. } => Self::CutOff,
+            Error::MultipleDocuments { .. }
+            | Error::Budget { breach: BudgetBreach::Documents { .. }, .. } => Self::Documents,
+            Error::MergeKeyNotAllowed { .. } | Error::Budget { .. } => Self::TooMuch,
+            _ => Self::Wrong,
         }
     }
 }

@@ -4,37 +4,36 @@ use std::collections::VecDeque;
 
 use crate::trust::svid::{Certificate, Chain};
 
-use super::{enumerated, name, once};
+use super::error::SourceError;
+use super::{MOST_OF_A_CHAIN, enumerated, name, once};
 
 /// What certificates are together.
-pub(super) enum Ordered {
-    /// A workload's, and those that lead on from it.
-    Chain {
-        /// The workload's certificate, and its signers, the nearest first.
-        chain: Chain,
-        /// Those that do not belong to it.
-        apart: Vec<Certificate>,
-    },
-    /// None is a workload's. They are in the order in which they came.
-    Authorities(Vec<Certificate>),
+pub(super) struct Ordered {
+    /// The workload's certificate, and its signers, the nearest first. `None` where none is a workload's.
+    pub(super) chain: Option<Chain>,
+    /// Those that do not belong to it, in the order in which they came.
+    pub(super) rest: Vec<Certificate>,
 }
 
 /// Puts certificates in order, and notes what was not as it should be. Each is in the result once.
 ///
 /// Who signed whom is told by names and key identifiers. The signers of a certificate come in the order in which they were there,
 /// all of one level before the next; none is gone through twice, so it ends whatever they say.
-pub(super) fn order(certificates: Vec<Certificate>, notes: &mut Vec<String>) -> Ordered {
+///
+/// # Errors
+/// [`SourceError::TooManyCertificates`] where the way from the leaf on has more than a chain can have.
+pub(super) fn order(certificates: Vec<Certificate>, notes: &mut Vec<String>) -> Result<Ordered, SourceError> {
     let certificates = once(certificates, "chain", notes);
     let signers = signers(&certificates);
-    let signs = |index: usize| signers.iter().any(|of| of.contains(&index));
+    let signs = signing(&signers);
     let workloads: Vec<usize> = (0..certificates.len()).filter(|index| !certificates[*index].is_ca).collect();
-    let leaf = workloads.iter().copied().find(|index| !signs(*index)).or(workloads.first().copied());
+    let leaf = workloads.iter().copied().find(|index| !signs[*index]).or(workloads.first().copied());
     // One that is marked as a CA by mistake, and has the ID of a workload.
-    let mistaken = |index: &usize| has_path(&certificates[*index]) && !signs(*index);
+    let mistaken = |index: &usize| has_path(&certificates[*index]) && !signs[*index];
     let Some(leaf) = leaf.or_else(|| (0..certificates.len()).find(mistaken)) else {
-        return Ordered::Authorities(certificates);
+        return Ok(Ordered { chain: None, rest: certificates });
     };
-    let further = workloads.iter().filter(|index| **index != leaf && !signs(**index)).count();
+    let further = workloads.iter().filter(|index| **index != leaf && !signs[**index]).count();
     if further > 0 {
         notes.push(format!(
             "it has certificates of {} workloads: the chain is that of the first, {}",
@@ -43,6 +42,9 @@ pub(super) fn order(certificates: Vec<Certificate>, notes: &mut Vec<String>) -> 
         ));
     }
     let way = way(leaf, &signers);
+    if way.len() > MOST_OF_A_CHAIN {
+        return Err(SourceError::TooManyCertificates { most: MOST_OF_A_CHAIN });
+    }
     note_order(&way, notes);
     note_circle(&way, &certificates, &signers, notes);
     let roots: Vec<String> = way[1..]
@@ -72,17 +74,13 @@ pub(super) fn order(certificates: Vec<Certificate>, notes: &mut Vec<String>) -> 
             }
         ));
     }
-    match leaf {
-        Some(leaf) => Ordered::Chain { chain: Chain { leaf, intermediates }, apart },
-        None => Ordered::Authorities(apart),
-    }
+    Ok(Ordered { chain: leaf.map(|leaf| Chain { leaf, intermediates }), rest: apart })
 }
 
 /// Puts CA certificates in order, the one that signs no other first.
 pub(super) fn issuers(certificates: Vec<Certificate>) -> Vec<Certificate> {
     let signers = signers(&certificates);
-    let signs = |index: usize| signers.iter().any(|of| of.contains(&index));
-    let first = (0..certificates.len()).find(|index| !signs(*index)).unwrap_or(0);
+    let first = signing(&signers).iter().position(|signs| !signs).unwrap_or(0);
     let way = if certificates.is_empty() { Vec::new() } else { way(first, &signers) };
     let mut rest: Vec<Option<Certificate>> = certificates.into_iter().map(Some).collect();
     let mut ordered: Vec<Certificate> = way.into_iter().filter_map(|index| rest[index].take()).collect();
@@ -98,6 +96,13 @@ fn signers(certificates: &[Certificate]) -> Vec<Vec<usize>> {
         signers.map(|(other, _)| other).collect()
     };
     certificates.iter().enumerate().map(of).collect()
+}
+
+/// Tells of every certificate whether it signed another.
+fn signing(signers: &[Vec<usize>]) -> Vec<bool> {
+    let mut signing = vec![false; signers.len()];
+    signers.iter().flatten().for_each(|signer| signing[*signer] = true);
+    signing
 }
 
 /// Goes from a certificate to its signers, to theirs, and so on; through none of them twice.
@@ -147,30 +152,29 @@ fn note_order(way: &[usize], notes: &mut Vec<String>) {
 }
 
 fn note_circle(way: &[usize], certificates: &[Certificate], signers: &[Vec<usize>], notes: &mut Vec<String>) {
-    // Whoever has no signer left is taken out, until nothing changes: what stays goes round.
-    let mut left: Vec<usize> = way.to_vec();
+    let mut round = vec![false; signers.len()];
+    for index in way {
+        round[*index] = true;
+    }
+    // Who has no signer of them left, or has signed none of them, is taken out, until nothing changes: what stays goes round, or
+    // leads from one circle to another.
     loop {
-        let stays = |index: &usize| signers[*index].iter().any(|signer| left.contains(signer));
-        let stay: Vec<usize> = left.iter().copied().filter(stays).collect();
-        if stay.len() == left.len() {
+        let mut signing = vec![false; signers.len()];
+        for index in way.iter().filter(|index| round[**index]) {
+            signers[*index].iter().for_each(|signer| signing[*signer] = true);
+        }
+        let stays = |index: &usize| signing[*index] && signers[*index].iter().any(|signer| round[*signer]);
+        let goes: Vec<usize> = way.iter().copied().filter(|index| round[*index] && !stays(index)).collect();
+        if goes.is_empty() {
             break;
         }
-        left = stay;
-    }
-    // Those that only lead into the circle are signed by it, and sign nothing of it.
-    let mut round = left.clone();
-    loop {
-        let stay: Vec<usize> = {
-            let signs = |index: &usize| round.iter().any(|other| signers[*other].contains(index));
-            round.iter().copied().filter(signs).collect()
-        };
-        if stay.len() == round.len() {
-            break;
+        for index in goes {
+            round[index] = false;
         }
-        round = stay;
     }
-    if !round.is_empty() {
-        let names: Vec<String> = round.iter().map(|index| name(&certificates[*index])).collect();
+    let of_circle = way.iter().filter(|index| round[**index]);
+    let names: Vec<String> = of_circle.map(|index| name(&certificates[*index])).collect();
+    if !names.is_empty() {
         notes.push(format!("signers go round in a circle: {}", enumerated(&names)));
     }
 }

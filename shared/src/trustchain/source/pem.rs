@@ -106,8 +106,9 @@ pub(super) fn named(text: &[u8]) -> Option<NotEnough> {
 pub(super) fn read(text: &[u8]) -> Result<Blocks, SourceError> {
     let mut blocks = Blocks::default();
     let mut begun: Option<(&[u8], usize)> = None;
-    let mut of_certificates = 0;
+    let (mut of_certificates, mut after) = (0, 0);
     for Mark { begins, label, start, end } in Marks::of(text) {
+        after = end;
         match (begins, begun) {
             (true, None) => begun = Some((label, start)),
             (false, Some((open, from))) if open == label => {
@@ -135,17 +136,21 @@ pub(super) fn read(text: &[u8]) -> Result<Blocks, SourceError> {
             }
         }
     }
+    let last = text[after..].trim_ascii_end().rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
     match begun {
         Some((open, from)) => Err(without_end(text, open, from)),
+        // Dashes alone are how people divide texts.
+        None if last.len() > DASHES.len() && BEGIN.starts_with(last) => {
+            Err(without_end(text, b"", text.trim_ascii_end().len()))
+        }
         None => Ok(blocks),
     }
 }
 
 fn certificate(text: &[u8], from: usize, end: usize, position: usize) -> Result<Certificate, SourceError> {
-    let line = line_of(text, from);
     // Only certificates come here, so what the decoder repeats of them is public.
     let block = pem::parse(&text[from..end]).map_err(|error| SourceError::Pem {
-        line,
+        line: line_of(text, from),
         problem: format!(
             "certificate {position} begins there and is not base64: {}",
             escape(&error.to_string())
@@ -153,7 +158,7 @@ fn certificate(text: &[u8], from: usize, end: usize, position: usize) -> Result<
     })?;
     Certificate::from_der(block.into_contents()).map_err(|source| SourceError::Certificate {
         position,
-        place: format!("line {line}"),
+        place: format!("line {}", line_of(text, from)),
         source,
     })
 }
@@ -174,9 +179,9 @@ fn named_block(label: &[u8]) -> &'static str {
     }
 }
 
-/// Counts lines from 1.
+/// Counts lines from 1. Goes through the text: for errors only.
 fn line_of(text: &[u8], at: usize) -> usize {
-    text[..at].iter().filter(|byte| **byte == b'\n').count() + 1
+    memchr::memchr_iter(b'\n', &text[..at]).count() + 1
 }
 
 /// The beginning or the end of a block.
@@ -212,7 +217,9 @@ impl<'t> Iterator for Marks<'t> {
                 () if rest.starts_with(BEGIN) => (true, BEGIN.len()),
                 () if rest.starts_with(END) => (false, END.len()),
                 () => {
-                    self.at = start + 1;
+                    // The last of many dashes may be those of a mark.
+                    let dashes = rest.iter().take_while(|byte| **byte == b'-').count();
+                    self.at = start + (dashes - DASHES.len()).max(1);
                     continue;
                 }
             };
@@ -230,5 +237,5 @@ impl<'t> Iterator for Marks<'t> {
 }
 
 fn position(text: &[u8], part: &[u8]) -> Option<usize> {
-    text.windows(part.len()).position(|window| window == part)
+    memchr::memmem::find(text, part)
 }

@@ -9,7 +9,7 @@ use crate::trust::svid::{Certificate, CertificateError};
 
 use super::error::{NotEnough, SourceError};
 use super::notation::Notation;
-use super::{Bundles, LONGEST_CERTIFICATES, MOST_CERTIFICATES, Source, SourceKind, once};
+use super::{Bundles, KEY_NOTE, LONGEST_CERTIFICATES, MOST_CERTIFICATES, Source, SourceKind, once};
 
 /// What the keys of authorities are for (SPIFFE Trust Domain and Bundle, section 4.2.2).
 const AUTHORITY: &str = "x509-svid";
@@ -23,7 +23,7 @@ pub(super) fn read(notation: Notation, text: &[u8]) -> Result<Source, SourceErro
     let document: Document = notation.read(text, kind)?;
     let keys =
         document.keys.all().map_err(|_| SourceError::TooManyCertificates { most: MOST_CERTIFICATES })?;
-    let key_was_shown = keys.iter().any(|key| key.d == Some(PrivateKey::Shown));
+    let key_was_shown = keys.iter().any(|key| [key.d, key.k].contains(&Some(PrivateKey::Shown)));
     let (authorities, rest): (Vec<Key>, Vec<Key>) =
         keys.into_iter().partition(|key| key.purpose.as_deref() == Some(AUTHORITY));
     let mut certificates = Vec::new();
@@ -59,7 +59,7 @@ pub(super) fn read(notation: Notation, text: &[u8]) -> Result<Source, SourceErro
     }
     let mut notes = Vec::new();
     if key_was_shown {
-        notes.push("a private key is in it: it was not looked at, and no bundle should have one".to_owned());
+        notes.push(KEY_NOTE.to_owned());
     }
     let certificates = once(certificates, "bundle", &mut notes);
     let mut others = Vec::new();
@@ -94,4 +94,6 @@ struct Key {
     x5c: AtMost<String, MOST_CERTIFICATES>,
     /// The private part of a key (RFC 7518, sections 6.2.2 and 6.3.2).
     d: Option<PrivateKey>,
+    /// A key that has no public part (RFC 7518, section 6.4).
+    k: Option<PrivateKey>,
 }

@@ -160,7 +160,7 @@ pub fn run(lab: &Lab, plan: &Plan, say: Say<'_>) -> Result<Report> {
             let chain = ChainByHand::new(target(), &all.members[0], &plugins, lab.state())?;
             let hand = Hand::new(target(), &all.members, work.clone());
             let by_hand = ByHand { spire: hand, istio, chain };
-            Bench { plan, say, plugin, first: First::Hand(by_hand), all, work }
+            Bench { plan, say, plugin, first: First::Hand(Box::new(by_hand)), all, work }
         }
         Against::Size(_) => {
             let two = all.members[..usize::from(TWO)].to_vec();
@@ -201,7 +201,7 @@ struct Bench<'b> {
 
 /// What is compared with.
 enum First {
-    Hand(ByHand),
+    Hand(Box<ByHand>),
     Smaller(Mesh),
 }
 
