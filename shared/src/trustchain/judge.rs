@@ -164,8 +164,7 @@ fn svid(chain: &Chain, bundles: &Bundles, at: Timestamp) -> Judged {
         };
     }
     // The rules that need no bundle are looked at all the same.
-    let mut reasons: Vec<Reason> =
-        svid::verify_without_bundle(chain, at).broken.iter().map(broken).collect();
+    let mut reasons: Vec<Reason> = svid::verify_without_bundle(chain, at).broken.iter().map(broken).collect();
     reasons.extend(no_own_bundle(bundles, domain));
     Judged { reasons, is_verified: false, authority: None }
 }

@@ -251,7 +251,8 @@ mod tests {
     }
 
     fn said(watched: &mut Watched, inspected: &[Inspected]) -> String {
-        watched.look(inspected).iter().map(|change| format!("{change}\n")).collect()
+        let lines: Vec<String> = watched.look(inspected).iter().map(ToString::to_string).collect();
+        lines.join("\n")
     }
 
     #[test]
@@ -302,9 +303,9 @@ mod tests {
                 fix: None,
             }],
         };
-        assert_eq!(said(&mut watched, std::slice::from_ref(&unread)), "foo/sample/a: not read: refused\n");
+        assert_eq!(said(&mut watched, std::slice::from_ref(&unread)), "foo/sample/a: not read: refused");
         assert_eq!(said(&mut watched, &[unread]), "");
         assert!(said(&mut watched, &[proxy("a", "1", None)]).starts_with("foo/sample/a: certificate 1"));
-        assert_eq!(said(&mut watched, &[]), "foo/sample/a: gone\n");
+        assert_eq!(said(&mut watched, &[]), "foo/sample/a: gone");
     }
 }

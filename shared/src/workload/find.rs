@@ -80,6 +80,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::super::pod::ProxyState;
+    use super::WorkloadKind::{Deployment, StatefulSet};
     use super::*;
 
     fn pods() -> Vec<WorkloadPod> {
@@ -93,7 +94,6 @@ mod tests {
             is_gateway: false,
             trouble: None,
         };
-        use WorkloadKind::{Deployment, StatefulSet};
         vec![
             pod("bookinfo", Deployment, "productpage-v1", "productpage-v1-7f9-a"),
             pod("bookinfo", Deployment, "reviews-v1", "reviews-v1-7f9-a"),

@@ -106,5 +106,10 @@ pub(crate) fn trust_domain(trust_domain: &TrustDomain) {
 
 /// SHA-256 in hexadecimal, by the library itself.
 fn digest(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    use std::fmt::Write as _;
+    Sha256::digest(bytes).iter().fold(String::new(), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }

@@ -170,14 +170,18 @@ fn distribution_points(lines: &mut Lines, points: &CRLDistributionPoints<'_>) {
         match &point.distribution_point {
             Some(DistributionPointName::FullName(names)) => {
                 lines.add(VALUE, "Full Name:");
-                names.iter().for_each(|name| lines.add(VALUE + 2, &general_name(name, false)));
+                for name in names {
+                    lines.add(VALUE + 2, &general_name(name, false));
+                }
             }
             Some(DistributionPointName::NameRelativeToCRLIssuer(_)) => lines.add(VALUE, "Relative Name:"),
             None => (),
         }
         if let Some(issuers) = &point.crl_issuer {
             lines.add(VALUE, "CRL Issuer:");
-            issuers.iter().for_each(|name| lines.add(VALUE + 2, &general_name(name, false)));
+            for name in issuers {
+                lines.add(VALUE + 2, &general_name(name, false));
+            }
         }
     }
 }

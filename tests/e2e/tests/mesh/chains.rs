@@ -15,10 +15,11 @@ impl Mesh {
     fn chain_of(&self, name: &str) -> Value {
         self.trustchain(&[name, "-o", "json"]).succeeded().json()["workloads"][0].clone()
     }
+}
 
-    pub(super) fn named(&self, context: &str, workload: &str) -> String {
-        format!("{context}/{workload}/{workload}")
-    }
+/// Names a demo of a cluster, which is in a namespace of its name.
+pub(super) fn named(context: &str, workload: &str) -> String {
+    format!("{context}/{workload}/{workload}")
 }
 
 /// What OpenSSL reads of a certificate in PEM.
@@ -40,7 +41,7 @@ fn openssl(pem: &str, arguments: &[&str]) -> String {
 #[test]
 fn a_chain_is_what_openssl_reads_and_every_proxy_is_good() {
     let mesh = Mesh::healthy();
-    let one = mesh.chain_of(&mesh.named(&mesh.first, "sleep"));
+    let one = mesh.chain_of(&named(&mesh.first, "sleep"));
     let domain = &mesh.bench.members[0].trust_domain;
     assert_eq!(one["identity"], format!("spiffe://{domain}/ns/sleep/sa/sleep"));
     assert_eq!(
@@ -51,7 +52,7 @@ fn a_chain_is_what_openssl_reads_and_every_proxy_is_good() {
     assert_eq!(one["verdict"]["status"], "good");
     assert_eq!(one["trustBundles"].as_array().expect("bundles").len(), 2);
 
-    let pem = mesh.trustchain(&[&mesh.named(&mesh.first, "sleep"), "-o", "pem"]).succeeded().stdout;
+    let pem = mesh.trustchain(&[&named(&mesh.first, "sleep"), "-o", "pem"]).succeeded().stdout;
     let leaf = &one["chain"][0];
     let serial = openssl(&pem, &["-serial"]).to_lowercase();
     assert_eq!(serial, format!("serial={}", leaf["serial"].as_str().expect("a serial number")));
@@ -93,7 +94,7 @@ fn names_that_mean_nothing_or_too_much_are_told() {
 #[test]
 fn who_accepts_whom_is_told_with_the_reason() {
     let mesh = Mesh::healthy();
-    let (first, second) = (mesh.named(&mesh.first, "sleep"), mesh.named(&mesh.second, "helloworld"));
+    let (first, second) = (named(&mesh.first, "sleep"), named(&mesh.second, "helloworld"));
     let second = second.replace("/helloworld/helloworld", "/helloworld/service/helloworld");
     let accepts = |code| {
         let ran = mesh.trustchain(&[&first, "--accepts", &second, "-o", "json"]).ended_with(code);
@@ -128,7 +129,7 @@ fn a_watch_tells_each_new_certificate_as_it_comes() {
     let mesh = Mesh::healthy();
     let mut watch = mesh
         .bench
-        .command_of("trustchain", &[&mesh.named(&mesh.first, "sleep"), "--watch"])
+        .command_of("trustchain", &[&named(&mesh.first, "sleep"), "--watch"])
         .stdout(Stdio::piped())
         .spawn()
         .expect("kubectl runs");

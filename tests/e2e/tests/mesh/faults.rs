@@ -43,7 +43,7 @@ fn pods_that_take_their_identity_elsewhere_and_templates_that_do_not_fit_are_nam
         check["scope"]["object"].as_str().is_some_and(|object| object.starts_with("Pod sleep/sleep-")),
         "{check:#}"
     );
-    let chain = mesh.trustchain(&[&mesh.named(first, "sleep"), "-o", "json"]).ended_with(3).json();
+    let chain = mesh.trustchain(&[&chains::named(first, "sleep"), "-o", "json"]).ended_with(3).json();
     let chain = &chain["workloads"][0];
     assert_eq!(
         (chain["issuedBy"].as_str(), chain["verdict"]["status"].as_str()),
