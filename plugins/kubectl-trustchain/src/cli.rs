@@ -1,10 +1,8 @@
 //! The command line of `kubectl trustchain`. Doc comments here are the help text.
 
-#![expect(clippy::doc_markdown, reason = "help texts are read in a terminal, without Markdown")]
-
 use std::path::PathBuf;
 
-use clap::{Parser, ValueEnum, ValueHint};
+use clap::{Args, Parser, ValueEnum, ValueHint};
 use spire_mesh::cli::{KubeArgs, OutputArgs, VerbosityArgs};
 use spire_mesh::entry::CommandLine;
 use spire_mesh::report::Format;
@@ -64,14 +62,22 @@ pub(crate) struct Cli {
     pub(crate) mesh: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) kube: KubeArgs,
-    /// How to print the result
-    #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT", help_heading = "Output")]
-    pub(crate) output: ChainFormat,
-    /// Do not use colour (`NO_COLOR` does the same)
-    #[arg(long, help_heading = "Output")]
-    pub(crate) no_color: bool,
+    #[command(flatten)]
+    pub(crate) printed: PrintedArgs,
     #[command(flatten)]
     pub(crate) verbosity: VerbosityArgs,
+}
+
+/// How the result is printed: more ways than reports have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Args)]
+#[command(next_help_heading = "Output")]
+pub(crate) struct PrintedArgs {
+    /// How to print the result
+    #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub(crate) output: ChainFormat,
+    /// Do not use colour (`NO_COLOR` does the same)
+    #[arg(long)]
+    no_color: bool,
 }
 
 /// How a chain is printed.
@@ -94,14 +100,14 @@ pub(crate) enum ChainFormat {
 
 impl CommandLine for Cli {
     fn output(&self) -> OutputArgs {
-        let output = match self.output {
+        let output = match self.printed.output {
             // Messages only: the certificates are no report.
             ChainFormat::Table | ChainFormat::Pem | ChainFormat::Text => Format::Table,
             ChainFormat::Wide => Format::Wide,
             ChainFormat::Json => Format::Json,
             ChainFormat::Yaml => Format::Yaml,
         };
-        OutputArgs { output, no_color: self.no_color }
+        OutputArgs { output, no_color: self.printed.no_color }
     }
 
     fn verbosity(&self) -> VerbosityArgs {

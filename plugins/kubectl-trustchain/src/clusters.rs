@@ -102,13 +102,11 @@ impl Known {
     /// Finds a cluster by its name in the mesh file, else by its context.
     fn named(&self, name: &str) -> Option<(String, String, Option<mesh::Cluster>)> {
         let cluster = self.mesh.iter().flat_map(|mesh| &mesh.clusters).find(|cluster| cluster.name == name);
-        match cluster {
-            Some(cluster) => Some((cluster.name.clone(), cluster.context.clone(), Some(cluster.clone()))),
-            None => {
-                let known = self.kubeconfig.contexts().contains(&name);
-                known.then(|| (name.to_owned(), name.to_owned(), None))
-            }
+        if let Some(cluster) = cluster {
+            return Some((cluster.name.clone(), cluster.context.clone(), Some(cluster.clone())));
         }
+        let known = self.kubeconfig.contexts().contains(&name);
+        known.then(|| (name.to_owned(), name.to_owned(), None))
     }
 
     /// Returns the namespace that a name without one means first.

@@ -74,7 +74,7 @@ pub(crate) fn show(
             inspected.retain(|one| passed(one) || one.chain.is_empty());
         }
     }
-    match cli.output {
+    match cli.printed.output {
         ChainFormat::Pem => {
             let chains = inspected.iter().flat_map(|one| &one.chain);
             printer.data(&save::pem(chains))?;
