@@ -15,6 +15,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::LazyLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -23,6 +24,13 @@ use spire_mesh_lab::Target;
 use spire_mesh_lab::plugins::{Plugins, Profile};
 use spire_mesh_lab::proof::{self, Member, ServerPod};
 use tempfile::TempDir;
+
+/// The plugins of this checkout, built once for all tests of a program.
+fn built() -> Plugins {
+    static BUILT: LazyLock<Plugins> =
+        LazyLock::new(|| Plugins::build(Profile::Debug).expect("the plugins build"));
+    BUILT.clone()
+}
 
 /// Clusters under test, a working directory with a mesh file, and the plugins.
 pub struct Bench {
@@ -65,7 +73,7 @@ impl Bench {
             Target::Lab(lab) => lab.state().bin(),
             Target::Contexts(_) => PathBuf::from("/usr/local/bin"),
         };
-        let plugins = Plugins::build(Profile::Debug).expect("the plugins build");
+        let plugins = built();
         let path = plugins.path(&before).expect("a PATH");
         let contexts = target.contexts();
         assert!(contexts.len() >= count, "{count} clusters are needed: `cargo lab up --clusters {count}`");
