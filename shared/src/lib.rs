@@ -17,5 +17,6 @@ pub mod mesh;
 pub mod multicluster;
 pub mod report;
 pub mod spire;
+pub mod traffic;
 pub mod trust;
 pub mod watch;

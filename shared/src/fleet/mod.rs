@@ -16,7 +16,7 @@ mod retry;
 pub use access::{Need, missing};
 pub(crate) use access::{ask_for, listed};
 pub use connect::ConnectError;
-pub use exec::{ExecError, ExecOutput, ExecProblem, ExecTarget};
+pub use exec::{ExecError, ExecOutput, ExecProblem, ExecTarget, Stream};
 pub use gather::{ClusterErrors, PerCluster, each};
 pub use kubeconfig::{KubeSettings, Kubeconfig, KubeconfigError};
 pub use member::Member;

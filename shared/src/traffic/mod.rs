@@ -1,0 +1,33 @@
+//! Requests through a mesh: sent from a pod, counted by who answered, held against what was expected.
+//!
+//! A checked [`Request`] becomes a configuration file for the curl of a pod, which gets it by standard input. What curl writes is taken
+//! apart while it comes ([`Answer`]), and counted ([`Recorder`]). Who answered is known from the counters of the client's
+//! sidecar and from what answers say ([`attribution`]); what failed is traced to its cause ([`explain`]).
+//!
+//! Nothing here prints.
+
+mod answer;
+pub mod attribution;
+mod expectation;
+pub mod explain;
+mod failover;
+mod failure;
+mod junit;
+mod latency;
+mod load;
+mod report;
+mod request;
+mod script;
+mod tally;
+
+pub use answer::Answer;
+pub use expectation::{Expectation, ExpectationError, Facts, Judged};
+pub use failover::{Done, Failover};
+pub use failure::FailureKind;
+pub use junit::junit;
+pub use latency::{Latencies, Latency};
+pub use load::{Amount, Load, MOST_REQUESTS, MOST_STREAMS, Rate, RateError, Share};
+pub use report::{Failed, MatrixReport, Parts, Sender, TrafficReport};
+pub use request::{Body, Header, Method, Request, RequestPartError, Url};
+pub use script::POD_HEADERS;
+pub use tally::{Failures, Moment, Recorder, Tally};
