@@ -7,7 +7,11 @@
 //! Nothing here prints.
 
 mod answer;
+mod ask;
 pub mod attribution;
+mod client;
+mod error;
+mod evidence;
 mod expectation;
 pub mod explain;
 mod failover;
@@ -18,9 +22,14 @@ mod load;
 mod report;
 mod request;
 mod script;
+mod send;
+mod service;
 mod tally;
 
 pub use answer::Answer;
+pub use ask::{Known, Question, Step, ask};
+pub use client::{Client, Senders, senders};
+pub use error::TrafficError;
 pub use expectation::{Expectation, ExpectationError, Facts, Judged};
 pub use failover::{Done, Failover};
 pub use failure::FailureKind;
@@ -30,4 +39,6 @@ pub use load::{Amount, Load, MOST_REQUESTS, MOST_STREAMS, Rate, RateError, Share
 pub use report::{Failed, MatrixReport, Parts, Sender, TrafficReport};
 pub use request::{Body, Header, Method, Request, RequestPartError, Url};
 pub use script::POD_HEADERS;
+pub use send::{Course, Sent, send};
+pub use service::{Behind, ServiceName, behind, gateways};
 pub use tally::{Failures, Moment, Recorder, Tally};

@@ -23,6 +23,7 @@ pub struct Recorder {
     texts: Vec<Vec<u8>>,
     by_text: HashMap<Vec<u8>, u32>,
     samples: BTreeMap<FailureKind, String>,
+    failed: usize,
 }
 
 /// What is kept of an answer.
@@ -117,6 +118,7 @@ impl Recorder {
 
     fn take_as(&mut self, answer: &Answer, failure: Option<FailureKind>, places: &Places) {
         if let Some(kind) = failure {
+            self.failed += 1;
             self.samples.entry(kind).or_insert_with(|| sample(answer));
         }
         let source = self.source(answer, failure.is_none(), places);
@@ -128,6 +130,12 @@ impl Recorder {
     #[must_use]
     pub fn len(&self) -> usize {
         self.seen.len()
+    }
+
+    /// Returns how many requests failed.
+    #[must_use]
+    pub fn failed(&self) -> usize {
+        self.failed
     }
 
     /// Tells whether there is no answer yet.
