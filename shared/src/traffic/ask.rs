@@ -120,8 +120,8 @@ impl Known {
         };
         let Some(service) = known.service.clone() else { return known };
         let (behind, gateways, hosts) = join3(
-            behind(members, &service, &client.member.cluster.network),
-            gateways(client.member, members),
+            behind(members, &service, &client.viewpoint().cluster.network),
+            gateways(client.viewpoint(), members),
             hosts(client, request, &service),
         )
         .await;
@@ -149,7 +149,7 @@ impl Known {
     ) -> Option<Counted> {
         let service = self.service.clone()?;
         if again {
-            let now = behind(members, &service, &client.member.cluster.network).await;
+            let now = behind(members, &service, &client.viewpoint().cluster.network).await;
             self.places.learn(now.places.iter().cloned());
             self.behind = now;
         }
@@ -246,7 +246,7 @@ pub(super) async fn conclude(
     watch: &dyn Watch<Step>,
     known: &mut Known,
     sent: Sent,
-    failover: Option<Failover>,
+    failover: Option<&dyn Fn(&Recorder, &Places) -> Failover>,
 ) -> TrafficReport {
     let name = client.member.name();
     let again = sent.recorder.tally(&known.places).unnamed > 0;
@@ -269,8 +269,11 @@ pub(super) async fn conclude(
             })
             .collect();
     }
-    let attribution = reconcile(&tally.by_cluster, tally.unnamed, tally.errors, counted.as_ref());
-    let by_pod = counted.iter().flat_map(|counted| &counted.by_place);
+    // Hosts that go away take their counters with them: after a failover there is nothing to compare with.
+    let comparable = counted.as_ref().filter(|_| failover.is_none());
+    let attribution = reconcile(&tally.by_cluster, tally.unnamed, tally.errors, comparable);
+    let failover = failover.map(|judge| judge(&sent.recorder, &known.places));
+    let by_pod = comparable.iter().flat_map(|counted| &counted.by_place);
     let by_pod = by_pod.filter_map(|(number, count)| Some((known.places.get(*number)?.pod.clone(), *count)));
     let clusters: Vec<String> = members.iter().map(|member| member.name().to_owned()).collect();
     let mut remarks = std::mem::take(&mut known.remarks);

@@ -8,9 +8,11 @@ use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 
 use super::error::TrafficError;
+use super::ingress::Ingress;
 use super::report::Sender;
 use crate::envoy::{CONTAINER, Proxy};
 use crate::fleet::{ExecTarget, Member, Need};
+use crate::istio::NAMESPACE;
 use crate::istio::demo::Demo;
 use crate::report::one_line;
 
@@ -97,6 +99,8 @@ pub struct Client<'m> {
     pub target: ExecTarget,
     /// Whether it has a sidecar.
     pub has_sidecar: bool,
+    /// The gateway that it sends its requests to, where it does not send them to the service itself.
+    pub via: Option<Ingress<'m>>,
 }
 
 impl<'m> Client<'m> {
@@ -123,12 +127,21 @@ impl<'m> Client<'m> {
             pod: pod.name_any(),
             container: container(pod).unwrap_or_default(),
         };
-        Ok(Self { member, target, has_sidecar: has_sidecar(pod) })
+        Ok(Self { member, target, has_sidecar: has_sidecar(pod), via: None })
     }
 
-    /// Returns the pod's proxy; `None` where it has none.
+    /// Returns the cluster from which the service is seen: that of the gateway where there is one between.
+    #[must_use]
+    pub fn viewpoint(&self) -> &'m Member {
+        self.via.as_ref().map_or(self.member, |via| via.member)
+    }
+
+    /// Returns the proxy that chooses who answers: the gateway's where there is one between, else the pod's own; `None` where it has none.
     #[must_use]
     pub fn proxy(&self) -> Option<Proxy<'m>> {
+        if let Some(via) = &self.via {
+            return Some(Proxy::of_pod(via.member, NAMESPACE, &via.pod));
+        }
         self.has_sidecar.then(|| Proxy::of_pod(self.member, &self.target.namespace, &self.target.pod))
     }
 

@@ -32,7 +32,7 @@ pub(super) async fn gather(
         .map(|member| (member.name().to_owned(), member.cluster.trust_domain.to_string()))
         .collect();
     let mut evidence = Evidence {
-        own: client.member.cluster.trust_domain.to_string(),
+        own: client.viewpoint().cluster.trust_domain.to_string(),
         hosts: counted.map(|counted| counted.hosts.clone()),
         broken: counted.map(|counted| counted.broken.clone()).unwrap_or_default(),
         ready,
@@ -103,7 +103,8 @@ fn takes_no_mutual_tls(rules: &InboundRules) -> bool {
 
 /// Reads the reasons of late failures from the access log of the client's proxy, which need not have one.
 async fn reasons(client: &Client<'_>, host: &str) -> BTreeSet<String> {
-    let pods: Api<Pod> = Api::namespaced(client.member.client().clone(), &client.target.namespace);
+    let Some(proxy) = client.proxy() else { return BTreeSet::new() };
+    let pods: Api<Pod> = Api::namespaced(proxy.member.client().clone(), &proxy.target.namespace);
     let params = LogParams {
         container: Some(CONTAINER.to_owned()),
         tail_lines: Some(LOG_LINES),
@@ -111,7 +112,7 @@ async fn reasons(client: &Client<'_>, host: &str) -> BTreeSet<String> {
         limit_bytes: Some(1 << 20),
         ..LogParams::default()
     };
-    let log = pods.logs(&client.target.pod, &params).await.unwrap_or_default();
+    let log = pods.logs(&proxy.target.pod, &params).await.unwrap_or_default();
     log.lines().filter_map(|line| reason_of_log_line(line, host)).take(50).collect()
 }
 

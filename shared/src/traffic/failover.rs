@@ -37,6 +37,8 @@ pub struct Failover {
 pub struct Done {
     /// When the workload was scaled to none.
     pub scaled: Duration,
+    /// When its last pod had gone, where that was seen.
+    pub gone: Option<Duration>,
     /// When it was scaled back.
     pub restored: Duration,
 }
@@ -45,12 +47,17 @@ impl Failover {
     /// Judges requests, in the order in which they ended, by what was done when. `cluster` is the one whose pods went away.
     #[must_use]
     pub fn judge(workload: String, cluster: &str, replicas: i32, done: Done, moments: &[Moment<'_>]) -> Self {
-        let Done { scaled, restored } = done;
+        let Done { scaled, gone, restored } = done;
         // Whoever was asked before may still answer with the old pods.
         let away = || moments.iter().filter(|moment| moment.started >= scaled && moment.ended <= restored);
         let back = || moments.iter().filter(|moment| moment.ended > restored);
         let answered = |moment: &&Moment<'_>, here: bool| {
-            moment.succeeded && moment.cluster.is_some_and(|answering| (answering == cluster) == here)
+            moment.succeeded
+                && match moment.cluster {
+                    Some(answering) => (answering == cluster) == here,
+                    // Who answers without a name while there are no pods here is elsewhere.
+                    None => !here && gone.is_some_and(|gone| moment.started >= gone),
+                }
         };
         let first_remote = away().find(|moment| answered(moment, false));
         // Pods that were still ending may have answered right after the scaling: the way back starts with the scaling back.
@@ -123,7 +130,8 @@ mod tests {
     }
 
     fn judged(moments: &[Moment<'_>]) -> Failover {
-        let done = Done { scaled: Duration::from_secs(1), restored: Duration::from_secs(3) };
+        let (scaled, restored) = (Duration::from_secs(1), Duration::from_secs(3));
+        let done = Done { scaled, gone: Some(Duration::from_millis(1500)), restored };
         Failover::judge("foo/helloworld/helloworld-v1".to_owned(), "foo", 1, done, moments)
     }
 
@@ -160,6 +168,12 @@ mod tests {
     fn without_another_answer_there_was_no_failover() {
         let found = judged(&[moment(1100, 1200, None), moment(1300, 1400, Some(""))]);
         assert_eq!((found.first_remote_answer_ms, found.first_answer_back_ms, found.failed), (None, None, 1));
+        let unnamed = judged(&[moment(1100, 1200, Some("")), moment(1600, 1650, Some(""))]);
+        assert_eq!(
+            unnamed.first_remote_answer_ms,
+            Some(650.0),
+            "whoever answers when no pod is left here is elsewhere"
+        );
         let none = judged(&[]);
         assert_eq!((none.failed, none.failed_for_ms), (0, 0.0));
     }

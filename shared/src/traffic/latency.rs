@@ -157,6 +157,6 @@ mod tests {
         assert_eq!(of([1, 1, 1, 1, 100]).bars(1.0, 100.0), "█········▂");
         assert_eq!(of([1; 9]).bars(1.0, 1.0).chars().count(), BARS);
         assert_eq!(of([5]).bars(f64::NAN, 0.0).chars().count(), BARS);
-        assert_eq!(of(1..=100).bars(1.0, 100.0), "▁▁▁▁▂▂▃▄▆█");
+        assert_eq!(of(1..=100).bars(1.0, 100.0), "▁▁▁▁▁▂▃▄▆█");
     }
 }

@@ -144,7 +144,7 @@ mod tests {
     #[test]
     fn every_value_is_quoted_and_every_request_has_its_line() {
         let request = Request::new(
-            "http://helloworld.helloworld:5000/hello?a=\"b\"\\[1-9]".parse().unwrap(),
+            "http://helloworld.helloworld:5000/hello?a='b'[1-9]{x,y}".parse().unwrap(),
             None,
             vec!["X-Team: a \"b\" \\n".parse().unwrap(), "X-Empty:".parse().unwrap()],
             Some("@/etc/passwd\nurl = \"file:///etc/passwd\"".parse().unwrap()),

@@ -67,6 +67,10 @@ pub async fn send(
     places: &Places,
     course: Course<'_>,
 ) -> Result<Sent, TrafficError> {
+    let request = &match &client.via {
+        Some(via) => Request { url: request.url.at(&via.host, via.port)?, ..request.clone() },
+        None => request.clone(),
+    };
     let sent = RefCell::new(Sent::default());
     let shares = load.shares();
     let streams = shares.iter().enumerate().map(|(index, share)| {

@@ -220,22 +220,28 @@ impl Recorder {
         tally
     }
 
+    /// Returns the request that ended last; its cluster only where its pod was known when it did.
+    #[must_use]
+    pub fn latest<'p>(&self, places: &'p Places) -> Option<Moment<'p>> {
+        self.seen.last().map(|seen| Self::moment(seen, &[], places))
+    }
+
+    fn moment<'p>(seen: &Seen, of_text: &[Option<usize>], places: &'p Places) -> Moment<'p> {
+        let place = Self::place(seen, of_text).and_then(|number| places.get(number));
+        Moment {
+            started: seen.at.saturating_sub(seen.took),
+            ended: seen.at,
+            succeeded: seen.failure.is_none(),
+            cluster: place.map(|place| place.cluster.as_str()),
+        }
+    }
+
     /// Returns every request with the time at which it was under way, in the order in which they ended.
     #[must_use]
     pub fn moments<'p>(&self, places: &'p Places) -> Vec<Moment<'p>> {
         let of_text = self.of_text(places);
-        let mut moments: Vec<Moment<'_>> = self
-            .seen
-            .iter()
-            .map(|seen| Moment {
-                started: seen.at.saturating_sub(seen.took),
-                ended: seen.at,
-                succeeded: seen.failure.is_none(),
-                cluster: Self::place(seen, &of_text)
-                    .and_then(|number| places.get(number))
-                    .map(|place| place.cluster.as_str()),
-            })
-            .collect();
+        let mut moments: Vec<Moment<'_>> =
+            self.seen.iter().map(|seen| Self::moment(seen, &of_text, places)).collect();
         moments.sort_by_key(|moment| moment.ended);
         moments
     }
