@@ -20,10 +20,11 @@ spec:
 ";
 
 /// Texts with commands to copy, besides the help texts.
-const DOCS: [&str; 6] = [
+const DOCS: [&str; 7] = [
     "README.md",
     "docs/spire-federate.md",
     "docs/mesh-install.md",
+    "docs/xcluster-curl.md",
     "docs/checks.md",
     "docs/mesh-file.md",
     "docs/security.md",
@@ -117,7 +118,8 @@ impl Plugin {
         );
         for (name, text) in &texts {
             for command in self.commands(text) {
-                let arguments: Vec<&str> = command.split_whitespace().skip(2).collect();
+                let arguments: Vec<&str> =
+                    command.split_whitespace().skip(2).map(|argument| argument.trim_matches('\'')).collect();
                 let folder = TempDir::new().expect("a folder");
                 prepare(folder.path(), &arguments);
                 let run = self.run_in(folder.path(), &arguments);

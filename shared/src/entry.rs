@@ -48,11 +48,13 @@ impl Context {
 ///
 /// Clones are the same. It does not outlive the process: what has to survive `kill -9` has to be recorded elsewhere, too.
 #[derive(Clone, Default)]
-pub struct AtInterrupt(Rc<RefCell<Vec<(usize, LocalBoxFuture<'static, ()>)>>>);
+pub struct AtInterrupt(Rc<RefCell<Vec<Promised>>>);
+
+/// What was promised, and its number.
+type Promised = (usize, LocalBoxFuture<'static, ()>);
 
 impl AtInterrupt {
     /// Has `work` done at an interruption, unless what is returned is released before.
-    #[must_use]
     pub fn promise(&self, work: impl Future<Output = ()> + 'static) -> Promise {
         let mut promises = self.0.borrow_mut();
         let number = promises.last().map_or(0, |(number, _)| number + 1);

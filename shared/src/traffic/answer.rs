@@ -171,7 +171,7 @@ fn account(text: &[u8], at: Duration) -> Answer {
     let pod_header = headers.iter().find(|value| !value.is_empty());
     let pod_header = pod_header.map(|value| value[..value.len().min(KEPT_BODY)].to_vec()).unwrap_or_default();
     let complaint = String::from_utf8_lossy(field()).into_owned();
-    let fallback = if status.is_some() { 0 } else { 1 };
+    let fallback = u8::from(status.is_none());
     Answer {
         at,
         status,

@@ -238,6 +238,9 @@ pub async fn ask(
     Ok((report, timed_out))
 }
 
+/// Judges a failover by the answers.
+pub(super) type Judge<'j> = dyn Fn(&Recorder, &Places) -> Failover + 'j;
+
 /// Counts what was sent, finds out why some of it failed, and makes the report.
 pub(super) async fn conclude(
     client: &Client<'_>,
@@ -246,7 +249,7 @@ pub(super) async fn conclude(
     watch: &dyn Watch<Step>,
     known: &mut Known,
     sent: Sent,
-    failover: Option<&dyn Fn(&Recorder, &Places) -> Failover>,
+    failover: Option<&Judge<'_>>,
 ) -> TrafficReport {
     let name = client.member.name();
     let again = sent.recorder.tally(&known.places).unnamed > 0;

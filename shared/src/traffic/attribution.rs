@@ -27,7 +27,7 @@ pub struct Place {
 /// The pods that may answer, by name and by address. Each keeps its number when more become known.
 #[derive(Clone, Debug, Default)]
 pub struct Places {
-    places: Vec<Place>,
+    all: Vec<Place>,
     by_name: HashMap<Vec<u8>, Named>,
     by_address: HashMap<String, usize>,
 }
@@ -47,28 +47,28 @@ impl Places {
                 (&known.cluster, &known.namespace, &known.pod)
                     == (&place.cluster, &place.namespace, &place.pod)
             };
-            if self.places.iter().any(|known| same(&known)) {
+            if self.all.iter().any(|known| same(&known)) {
                 continue;
             }
-            let number = self.places.len();
+            let number = self.all.len();
             for address in &place.addresses {
                 self.by_address.insert(address.clone(), number);
             }
             let named = self.by_name.entry(place.pod.clone().into_bytes());
             named.and_modify(|named| *named = Named::Several).or_insert(Named::One(number));
-            self.places.push(place);
+            self.all.push(place);
         }
     }
 
     /// Returns a pod by its number.
     #[must_use]
     pub fn get(&self, number: usize) -> Option<&Place> {
-        self.places.get(number)
+        self.all.get(number)
     }
 
     /// Goes through all pods.
     pub fn iter(&self) -> impl Iterator<Item = &Place> {
-        self.places.iter()
+        self.all.iter()
     }
 
     /// Finds the number of the first pod that a text names, as a word of its own.

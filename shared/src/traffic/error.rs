@@ -61,7 +61,7 @@ pub enum TrafficError {
     },
     /// curl did not run.
     #[error(transparent)]
-    Exec(#[from] ExecError),
+    Exec(Box<ExecError>),
     /// Something cannot be read, or written.
     #[error("cannot {need} in {cluster}")]
     Request {
@@ -100,11 +100,16 @@ impl TrafficError {
     }
 }
 
+impl From<ExecError> for TrafficError {
+    fn from(error: ExecError) -> Self {
+        Self::Exec(Box::new(error))
+    }
+}
+
 impl Hint for TrafficError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Part(_) => Some("kubectl xcluster-curl http://helloworld.helloworld:5000/hello".to_owned()),
-            Self::Rate(_) => None,
             Self::From(_) => Some("write it as CLUSTER, CLUSTER/NAMESPACE/WORKLOAD, or all".to_owned()),
             Self::NoCluster { .. } => Some("name a cluster of the mesh file".to_owned()),
             Self::NoClient { namespace, .. } if namespace == "sleep" => {
@@ -119,7 +124,7 @@ impl Hint for TrafficError {
             Self::Request { need, source, .. } => {
                 matches!(source.cause(), Cause::Forbidden).then(|| format!("ask for the right to {need}"))
             }
-            Self::NoFailover(_) | Self::NotReady(_) => None,
+            Self::Rate(_) | Self::NoFailover(_) | Self::NotReady(_) => None,
             Self::NoIngress { .. } => Some("kubectl mesh-install status".to_owned()),
         }
     }

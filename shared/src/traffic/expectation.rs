@@ -197,12 +197,10 @@ impl Expectation {
             Subject::Mean => time(facts.latencies.mean()),
             Subject::Answers(name) => {
                 let all: u64 = facts.by_cluster.values().sum();
-                match answers(facts, name) {
-                    Some(count) => self.share(count, all),
-                    None => {
-                        let (actual, _) = self.share(0, all);
-                        (actual, "nobody of that name answered".to_owned())
-                    }
+                if let Some(count) = answers(facts, name) {
+                    self.share(count, all)
+                } else {
+                    (self.share(0, all).0, "nobody of that name answered".to_owned())
                 }
             }
         };

@@ -93,7 +93,7 @@ pub fn explain(kind: FailureKind, sample: &str, host: &str, evidence: &Evidence)
         }
         FailureKind::TimedOut => Explanation::other(
             "no whole answer came in time: the server hangs or drips, or packets get lost on the way",
-            "give it more time (--request-max-time), or find out with: kubectl mesh-install verify",
+            "give it more time (--request-max-time), or: kubectl mesh-install verify",
         ),
         FailureKind::UpstreamTimeout => Explanation::other(
             "Envoy got no answer within the timeout of its route",
@@ -263,8 +263,8 @@ fn named(domain: &str) -> &str {
     if domain.is_empty() { "unknown" } else { domain }
 }
 
-/// Takes the reason out of a line of Envoy's access log (Istio's default format): `"…" 503 URX,UF … upstream_reset_before_response_started{…}
-/// - "TLS_error:…"`. `None` where the line is no failure of this service.
+/// Takes the reason of a failure out of a line of Envoy's access log in Istio's default format: the text that begins with `TLS_error`, or the
+/// details of the response. `None` where the line is no failure of this service.
 #[must_use]
 pub fn reason_of_log_line(line: &str, host: &str) -> Option<String> {
     let is_of_host = line.contains(&format!("|{host}")) || line.contains(&format!("\"{host}"));

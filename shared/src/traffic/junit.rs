@@ -6,7 +6,7 @@ use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
 use super::report::TrafficReport;
 
-/// Writes reports as JUnit's XML: a suite for each, with a case for the requests and one for each expectation. `lenient` is whether
+/// Writes reports as the XML of `JUnit`: a suite for each, with a case for the requests and one for each expectation. `lenient` is whether
 /// expectations say how many requests may fail.
 ///
 /// # Errors

@@ -371,7 +371,7 @@ pub async fn fail_over(
                     match (moment.succeeded, moment.cluster) {
                         (false, _) => seen.failed = at,
                         (true, Some(answering)) if answering == cluster => {
-                            (seen.local, seen.succeeded) = (at, at)
+                            (seen.local, seen.succeeded) = (at, at);
                         }
                         (true, Some(_)) => (seen.remote, seen.succeeded) = (at, at),
                         (true, None) => seen.succeeded = at,
@@ -418,6 +418,7 @@ async fn switch(
 ) -> Result<(Done, bool), TrafficError> {
     let Prepared { member, namespace, name: workload, replicas, resource_version, .. } = prepared;
     let now = || started.elapsed();
+    let since = |then: Duration| now().saturating_sub(then);
     let say = |text: String| watch.step(name, &Step::Doing(text));
     say(format!("sending requests before {workload} goes away"));
     let begin = Instant::now();
@@ -431,7 +432,7 @@ async fn switch(
     if taken.is_ok() {
         say("waiting for another cluster to answer".to_owned());
         let api: Api<Deployment> = Api::namespaced(member.client().clone(), namespace);
-        while now() - scaled < AWAY && !over.get() {
+        while since(scaled) < AWAY && !over.get() {
             sleep(LOOK).await;
             if gone.is_none()
                 && let Ok(Some(deployment)) = api.get_opt(workload).await
@@ -443,7 +444,7 @@ async fn switch(
             let took_over = remote
                 .filter(|at| *at > scaled)
                 .or_else(|| succeeded.filter(|at| gone.is_some_and(|gone| *at > gone)));
-            let calm = now() - failed.unwrap_or(scaled).max(scaled) > CALM;
+            let calm = since(failed.unwrap_or(scaled).max(scaled)) > CALM;
             if took_over.is_some() && gone.is_some() && calm {
                 break;
             }
@@ -456,7 +457,7 @@ async fn switch(
     brought?;
     say("waiting for its pods".to_owned());
     let ready = deployment_ready(member.client(), namespace, workload, Deadline::after(BACK)).await.is_ok();
-    while now() - restored < BACK && !over.get() {
+    while since(restored) < BACK && !over.get() {
         if seen.borrow().local.is_some_and(|at| at > restored) {
             break;
         }

@@ -10,8 +10,11 @@ use crate::command::{command, describe};
 use crate::error::{Error, Result};
 
 /// The plugins' packages. A dash in a plugin's name is an underscore in its file's name, or kubectl does not find it.
-const PLUGINS: [(&str, &str); 2] =
-    [("kubectl-mesh-install", "kubectl-mesh_install"), ("kubectl-spire-federate", "kubectl-spire_federate")];
+const PLUGINS: [(&str, &str); 3] = [
+    ("kubectl-mesh-install", "kubectl-mesh_install"),
+    ("kubectl-spire-federate", "kubectl-spire_federate"),
+    ("kubectl-xcluster-curl", "kubectl-xcluster_curl"),
+];
 
 /// How the plugins are built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
