@@ -121,6 +121,10 @@ async fn senders<'m>(
             from = Senders::One { cluster: other.name().to_owned(), workload: None };
         }
     }
+    if from == Senders::Here && (wanted.args.deploy_client || wanted.args.failover.is_some()) {
+        let error = anyhow::anyhow!("from here nothing but an address outside the mesh can be asked");
+        return Err(Failure::usage(error).with_hint("kubectl xcluster-curl URL --from here --via ingress"));
+    }
     if wanted.args.failover.is_some() && from == Senders::All {
         let error = anyhow::anyhow!("a failover is seen from one cluster: name it with --from");
         return Err(Failure::usage(error));

@@ -101,7 +101,7 @@ pub(crate) struct AskArgs {
     /// What to ask for, http or https
     #[arg(required = true, value_name = "URL")]
     pub(crate) url: Option<Url>,
-    /// Who asks: CLUSTER, CLUSTER/NAMESPACE/WORKLOAD, or all [default: sleep in the first cluster]
+    /// Who asks: CLUSTER, CLUSTER/NAMESPACE/WORKLOAD, all, or here [default: sleep in the first cluster]
     #[arg(long, value_name = "FROM")]
     pub(crate) from: Option<Senders>,
     /// How many requests [default: 20]

@@ -35,7 +35,9 @@ pub(crate) async fn find<'m>(
         }
     }
     for (member, namespace, workload) in senders {
-        let client = if args.deploy_client {
+        let client = if *from == Senders::Here {
+            Client::here(member, &namespace)
+        } else if args.deploy_client {
             match make(asked, context, mesh, member, &namespace, true).await {
                 Ok((client, promise)) => {
                     clients.made.push(promise);

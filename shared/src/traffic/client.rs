@@ -27,6 +27,8 @@ pub enum Senders {
     First,
     /// `sleep` in every cluster.
     All,
+    /// The curl of this machine, which has to be able to reach what is asked.
+    Here,
     /// A workload in one cluster.
     One {
         /// Name of the cluster.
@@ -39,7 +41,7 @@ pub enum Senders {
 impl FromStr for Senders {
     type Err = TrafficError;
 
-    /// Parses `all`, `CLUSTER` or `CLUSTER/NAMESPACE/WORKLOAD`.
+    /// Parses `all`, `here`, `CLUSTER` or `CLUSTER/NAMESPACE/WORKLOAD`.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let is_name = |name: &&str| {
             (1..=253).contains(&name.len())
@@ -51,6 +53,7 @@ impl FromStr for Senders {
         match parts.as_slice() {
             _ if !parts.iter().all(is_name) => {}
             ["all"] => return Ok(Self::All),
+            ["here"] => return Ok(Self::Here),
             [cluster] => return Ok(Self::One { cluster: (*cluster).to_owned(), workload: None }),
             [cluster, namespace, workload] => {
                 let workload = Some(((*namespace).to_owned(), (*workload).to_owned()));
@@ -76,7 +79,10 @@ pub fn senders<'m>(
         (member, namespace, name)
     };
     match from {
-        Senders::First => Ok(members.iter().take(1).map(|member| with(member, None)).collect()),
+        // The cluster is only that from which the mesh is looked at.
+        Senders::First | Senders::Here => {
+            Ok(members.iter().take(1).map(|member| with(member, None)).collect())
+        }
         Senders::All => Ok(members.iter().map(|member| with(member, None)).collect()),
         Senders::One { cluster, workload } => {
             let member = members.iter().find(|member| member.name() == cluster).ok_or_else(|| {
@@ -101,6 +107,8 @@ pub struct Client<'m> {
     pub has_sidecar: bool,
     /// The gateway that it sends its requests to, where it does not send them to the service itself.
     pub via: Option<Ingress<'m>>,
+    /// Whether it is no pod, but this machine.
+    pub is_here: bool,
 }
 
 impl<'m> Client<'m> {
@@ -127,7 +135,16 @@ impl<'m> Client<'m> {
             pod: pod.name_any(),
             container: container(pod).unwrap_or_default(),
         };
-        Ok(Self { member, target, has_sidecar: has_sidecar(pod), via: None })
+        Ok(Self { member, target, has_sidecar: has_sidecar(pod), via: None, is_here: false })
+    }
+
+    /// Makes this machine the client. `member` is the cluster from which the mesh is looked at, and `namespace` the one in which short names
+    /// of services are looked for.
+    #[must_use]
+    pub fn here(member: &'m Member, namespace: &str) -> Self {
+        let (pod, container) = Default::default();
+        let target = ExecTarget { namespace: namespace.to_owned(), pod, container };
+        Self { member, target, has_sidecar: false, via: None, is_here: true }
     }
 
     /// Returns the cluster from which the service is seen: that of the gateway where there is one between.
@@ -148,6 +165,10 @@ impl<'m> Client<'m> {
     /// Returns who this is, for reports.
     #[must_use]
     pub fn sender(&self) -> Sender {
+        if self.is_here {
+            let (namespace, pod) = Default::default();
+            return Sender { cluster: "here".to_owned(), namespace, pod };
+        }
         Sender {
             cluster: self.member.name().to_owned(),
             namespace: self.target.namespace.clone(),
@@ -207,6 +228,7 @@ mod tests {
     #[test]
     fn senders_are_a_cluster_a_workload_or_all() {
         assert_eq!(from("all"), Some(Senders::All));
+        assert_eq!(from("here"), Some(Senders::Here));
         assert_eq!(from("foo"), Some(Senders::One { cluster: "foo".to_owned(), workload: None }));
         let workload = Some(("shop".to_owned(), "cart".to_owned()));
         assert_eq!(from("foo/shop/cart"), Some(Senders::One { cluster: "foo".to_owned(), workload }));

@@ -47,7 +47,7 @@ pub async fn deploy<'m>(
         return Err(error);
     }
     let target = ExecTarget { namespace: namespace.to_owned(), pod: name, container: NAME.to_owned() };
-    Ok(Client { member, target, has_sidecar: sidecar, via: None })
+    Ok(Client { member, target, has_sidecar: sidecar, via: None, is_here: false })
 }
 
 /// Removes a pod of our own.

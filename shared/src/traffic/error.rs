@@ -59,6 +59,9 @@ pub enum TrafficError {
         /// What it said instead.
         said: String,
     },
+    /// There is no curl on this machine, or it does not start.
+    #[error("cannot start curl on this machine")]
+    Here(#[source] std::io::Error),
     /// curl did not run.
     #[error(transparent)]
     Exec(Box<ExecError>),
@@ -119,6 +122,7 @@ impl Hint for TrafficError {
             Self::NoCurl { .. } => {
                 Some("add --ephemeral to put a container with curl into this pod, or --deploy-client for a pod of its own".to_owned())
             }
+            Self::Here(_) => Some("install curl, or send from a pod: leave out `--from here`".to_owned()),
             Self::Nothing { .. } => Some("its curl has to be 7.76 or newer".to_owned()),
             Self::Exec(error) => error.hint(),
             Self::Request { need, source, .. } => {

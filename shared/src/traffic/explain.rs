@@ -231,6 +231,13 @@ fn no_endpoints(host: &str, evidence: &Evidence) -> Explanation {
             format!("kubectl get pods --all-namespaces | grep {}", host.split('.').next().unwrap_or(host)),
         );
     }
+    if evidence.hosts.is_none() {
+        let cause = format!(
+            "the client's sidecar knows no endpoint that works, and pods are ready in {}",
+            listed(&missing)
+        );
+        return Explanation::of(ISTIOD_SYNCED, cause);
+    }
     if missing.is_empty() {
         return Explanation::other(
             "the client's sidecar knows endpoints, and holds all of them for sick at the moment (outlier detection)",

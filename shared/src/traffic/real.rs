@@ -9,9 +9,16 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::answer::{Answer, Answers};
+use super::attribution::{Places, tests::places};
+use super::client::Client;
+use super::error::TrafficError;
+use super::failure::FailureKind;
+use super::load::{Amount, Load};
 use super::request::Request;
 use super::script::{COMMAND, Mark, script};
-use crate::fleet::Stream;
+use super::send::{Course, Sent, send};
+use crate::fleet::{Member, Stream};
+use crate::mesh::Cluster;
 
 /// Answers each connection as its path says.
 fn serve(mut stream: TcpStream) {
@@ -200,4 +207,84 @@ fn a_rate_is_kept() {
     assert_eq!(answers.len(), 11);
     assert!(took >= Duration::from_millis(480), "{took:?}");
     assert!(answers[10].at > answers[0].at + Duration::from_millis(400), "answers come while curl runs");
+}
+
+/// Sends a load with the curl of this machine; `None` where there is none. `most` answers are enough.
+async fn sent(port: u16, path: &str, load: Load, timeout: Duration, most: usize) -> Option<Sent> {
+    // Fails only where there is one already.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let nobody = kube::Config::new("http://127.0.0.1:1".parse().unwrap());
+    let kube = kube::Client::try_from(nobody).unwrap();
+    let member = Member::new(Cluster::example("foo", "foo.com"), kube, String::new(), String::new());
+    let client = Client::here(&member, "sleep");
+    let seen = std::cell::Cell::new(0);
+    let started = tokio::time::Instant::now();
+    let course = Course {
+        started,
+        until: started + timeout,
+        enough: &|| seen.get() >= most,
+        tell: &|recorder| seen.set(recorder.len()),
+    };
+    match send(&client, &get(port, path), &load, &places(), course).await {
+        Err(TrafficError::Here(_)) => None,
+        result => Some(result.unwrap()),
+    }
+}
+
+fn failures(sent: &Sent) -> Vec<(FailureKind, u64)> {
+    let tally = sent.recorder.tally(&Places::default());
+    tally.failures.iter().map(|(kind, failures)| (*kind, failures.count)).collect()
+}
+
+#[tokio::test]
+async fn streams_send_all_of_a_load_and_every_answer_is_somebodys() {
+    let load = Load { streams: 3, ..Load::of(100) };
+    let Some(sent) = sent(server(), "/hello", load, Duration::from_mins(1), usize::MAX).await else { return };
+    let tally = sent.recorder.tally(&places());
+    assert_eq!((tally.requests, tally.succeeded, tally.by_cluster["foo"]), (100, 100, 100));
+    assert!(!sent.timed_out && sent.remarks.is_empty(), "{:?}", sent.remarks);
+}
+
+#[tokio::test]
+async fn bodies_without_end_cost_their_requests_and_no_others() {
+    let Some(sent) = sent(server(), "/endless", Load::of(2), Duration::from_mins(1), usize::MAX).await else {
+        return;
+    };
+    assert_eq!(sent.recorder.len(), 2);
+    // curl 8.4 and newer cuts them off by itself, and then their status counts.
+    assert!(
+        failures(&sent) == [(FailureKind::Endless, 2)] || sent.recorder.failed() == 0,
+        "{:?}",
+        failures(&sent)
+    );
+}
+
+#[tokio::test]
+async fn where_the_time_counts_sending_ends_with_it() {
+    let begin = Instant::now();
+    let load = Load {
+        amount: Amount::For(Duration::from_secs(1)),
+        rate: Some("20/s".parse().unwrap()),
+        ..Load::of(1)
+    };
+    let Some(sent) = sent(server(), "/hello", load, Duration::from_mins(1), usize::MAX).await else { return };
+    assert!((15..=22).contains(&sent.recorder.len()), "{}", sent.recorder.len());
+    assert!(begin.elapsed() < Duration::from_secs(4), "{:?}", begin.elapsed());
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_does_not_hang_us() {
+    let begin = Instant::now();
+    let load = Load { patience: Duration::from_millis(300), ..Load::of(1000) };
+    let Some(sent) = sent(server(), "/hang", load, Duration::from_secs(1), usize::MAX).await else { return };
+    assert!(sent.timed_out);
+    assert!(failures(&sent).iter().all(|(kind, _)| *kind == FailureKind::TimedOut), "{:?}", failures(&sent));
+    assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
+}
+
+#[tokio::test]
+async fn sending_ends_when_it_is_enough() {
+    let load = Load { amount: Amount::For(Duration::from_mins(1)), ..Load::of(1) };
+    let Some(sent) = sent(server(), "/hello", load, Duration::from_mins(1), 10).await else { return };
+    assert!((10..=100).contains(&sent.recorder.len()), "{}", sent.recorder.len());
 }

@@ -17,6 +17,8 @@ use crate::report::{Cell, Report, Table};
 
 /// The most pods that a table lists; JSON lists all.
 const MOST_PODS: usize = 20;
+/// The row of all clusters together; no cluster is called so.
+const ALL: &str = "";
 
 /// What became of the requests that one pod sent. The shape of its JSON is a promise.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -72,7 +74,8 @@ pub struct Sender {
 
 impl fmt::Display for Sender {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}/{}", self.cluster, self.namespace, self.pod)
+        let Self { cluster, namespace, pod } = self;
+        if pod.is_empty() { f.write_str(cluster) } else { write!(f, "{cluster}/{namespace}/{pod}") }
     }
 }
 
@@ -161,7 +164,9 @@ impl TrafficReport {
             by_cluster = [(only.clone(), tally.latencies.clone())].into();
         }
         let (low, high) = latency.map_or((1.0, 1.0), |latency| (latency.min, latency.max));
-        let bars = by_cluster.iter().map(|(name, times)| (name.clone(), times.bars(low, high))).collect();
+        let all = std::iter::once((ALL, &tally.latencies));
+        let each = by_cluster.iter().map(|(name, times)| (name.as_str(), times));
+        let bars = all.chain(each).map(|(name, times)| (name.to_owned(), times.bars(low, high))).collect();
         let latency_by_cluster_ms =
             by_cluster.iter().filter_map(|(name, times)| Some((name.clone(), times.summary()?))).collect();
         let mut errors: Vec<Failed> = tally
@@ -229,7 +234,7 @@ impl TrafficReport {
         if self.by_cluster.len() > 1 {
             let mut row = vec![Cell::from("all"), all.to_string().into(), share(all, all)];
             row.extend(times(self.latency_ms.as_ref()));
-            row.push("".into());
+            row.push(self.bars.get(ALL).into());
             table.row(row);
         }
         table

@@ -2,9 +2,12 @@
 
 use std::cell::RefCell;
 use std::ops::ControlFlow;
+use std::process::Stdio;
 use std::time::Duration;
 
-use futures::future::join_all;
+use futures::future::{join, join_all};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::Command;
 use tokio::time::Instant;
 
 use super::answer::Answers;
@@ -15,7 +18,7 @@ use super::load::{Amount, Load, MOST_REQUESTS, Share};
 use super::request::Request;
 use super::script::{COMMAND, Mark, script};
 use super::tally::Recorder;
-use crate::fleet::{ExecError, ExecProblem};
+use crate::fleet::{ExecProblem, Stream as Pipe};
 use crate::report::one_line;
 
 /// How much curl may be told at once, in bytes.
@@ -29,6 +32,8 @@ const SPELL: Duration = Duration::from_secs(5);
 const FIRST_SPELL: u32 = 50;
 /// How long a command may take besides its requests.
 const SLACK: Duration = Duration::from_secs(30);
+/// How much is read at once, in bytes.
+const PIECE: usize = 16 << 10;
 /// How often in a row a connection may break before a single answer.
 const MOST_BREAKS: u32 = 3;
 
@@ -105,7 +110,7 @@ struct Stream<'s> {
 struct Batch {
     got: u32,
     took: Duration,
-    error: Option<ExecError>,
+    error: Option<TrafficError>,
     remarks: String,
     endless: bool,
 }
@@ -175,8 +180,13 @@ impl Stream<'_> {
         };
         let longest = longest.min((end + self.patience + SLACK).saturating_duration_since(begin));
         let target = &self.client.target;
-        let result =
-            self.client.member.exec_streaming(target, &COMMAND, Some(script.as_bytes()), longest, take).await;
+        let result = if self.client.is_here {
+            here(script.as_bytes(), longest, take).await.map_err(TrafficError::Here)
+        } else {
+            let stdin = Some(script.as_bytes());
+            let run = self.client.member.exec_streaming(target, &COMMAND, stdin, longest, take).await;
+            run.map(|_| ()).map_err(TrafficError::from)
+        };
         for answer in answers.rest() {
             self.sent.borrow_mut().recorder.take(&answer, self.places);
             got += 1;
@@ -188,15 +198,18 @@ impl Stream<'_> {
         }
         let error = match result {
             // Time that ran out is told by what is missing.
-            Err(error) if matches!(error.problem, ExecProblem::Timeout(_)) && got > 0 => None,
+            Err(TrafficError::Exec(error)) if matches!(error.problem, ExecProblem::Timeout(_)) && got > 0 => {
+                None
+            }
             Err(error) => Some(error),
-            Ok(_) => None,
+            Ok(()) => None,
         };
         Batch { got, took: begin.elapsed(), error, remarks: answers.remarks(), endless }
     }
 
     /// Decides whether to go on after a connection broke.
-    fn after(&self, error: ExecError, breaks: u32) -> Result<(), TrafficError> {
+    fn after(&self, error: TrafficError, breaks: u32) -> Result<(), TrafficError> {
+        let TrafficError::Exec(error) = error else { return Err(error) };
         if let ExecProblem::NotStarted(reason) = &error.problem
             && ["not found", "no such file", "executable file"]
                 .iter()
@@ -211,7 +224,7 @@ impl Stream<'_> {
             });
         }
         if !error.problem.is_transient() || breaks >= MOST_BREAKS {
-            return Err(error.into());
+            return Err(TrafficError::Exec(error));
         }
         let remark = "the connection to the pod broke, and was made again: requests under way at that moment are not counted";
         self.sent.borrow_mut().remarks.push(remark.to_owned());
@@ -226,6 +239,49 @@ impl Stream<'_> {
             pod: self.client.target.pod.clone(),
             said: if said.is_empty() { "nothing".to_owned() } else { said },
         }
+    }
+}
+
+/// Runs the curl of this machine as [`Member::exec_streaming`](crate::fleet::Member::exec_streaming) runs that of a pod. It is ended when
+/// `take` has enough, or the time is over.
+async fn here(
+    script: &[u8],
+    longest: Duration,
+    mut take: impl FnMut(Pipe, &[u8]) -> ControlFlow<()>,
+) -> std::io::Result<()> {
+    let [program, arguments @ ..] = COMMAND;
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut curl = command.kill_on_drop(true).spawn()?;
+    let (stdin, stdout, stderr) = (curl.stdin.take(), curl.stdout.take(), curl.stderr.take());
+    let feed = async {
+        if let Some(mut stdin) = stdin {
+            // A curl that ends before it has read everything says why on standard error.
+            let _ = stdin.write_all(script).await;
+            let _ = stdin.shutdown().await;
+        }
+    };
+    let read = async {
+        let (Some(mut stdout), Some(mut stderr)) = (stdout, stderr) else { return Ok(()) };
+        let (mut of_stdout, mut of_stderr) = (vec![0; PIECE], vec![0; PIECE]);
+        let (mut more_out, mut more_err) = (true, true);
+        while more_out || more_err {
+            let (pipe, bytes) = tokio::select! {
+                read = stdout.read(&mut of_stdout), if more_out => (Pipe::Out, &of_stdout[..read?]),
+                read = stderr.read(&mut of_stderr), if more_err => (Pipe::Err, &of_stderr[..read?]),
+            };
+            if bytes.is_empty() {
+                if pipe == Pipe::Out { more_out = false } else { more_err = false }
+            } else if take(pipe, bytes).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    };
+    match tokio::time::timeout(longest, join(feed, read)).await {
+        Ok(((), read)) => read,
+        // What is missing tells that time ran out.
+        Err(_) => Ok(()),
     }
 }
 
