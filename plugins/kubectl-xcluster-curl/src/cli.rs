@@ -21,6 +21,7 @@ use crate::output::CurlOutputArgs;
     name = "kubectl-xcluster_curl",
     bin_name = "kubectl xcluster-curl",
     version,
+    override_usage = "kubectl xcluster-curl [OPTIONS] <URL>",
     subcommand_negates_reqs = true,
     after_long_help = EXAMPLES
 )]
@@ -55,12 +56,12 @@ Examples:
   kubectl xcluster-curl http://helloworld.helloworld:5000/hello -n 100
 
   # From every cluster, with what has to come of it: exit code 3 when it does not
-  kubectl xcluster-curl http://helloworld.helloworld:5000/hello --from all --expect 'success=100%' --expect 'p99<250ms'
+  kubectl xcluster-curl http://helloworld.helloworld:5000/hello --from all --expect 'p99<250ms'
 
-  # Ten per second for half a minute, from a pod of your own
-  kubectl xcluster-curl http://helloworld.helloworld:5000/hello --from foo-eks-cluster/sleep/sleep --rate 10/s --for 30s
+  # Ten per second for half a minute, from a workload of yours
+  kubectl xcluster-curl http://cart.shop/ --from bar-eks-cluster/shop/web --rate 10/s --for 30s
 
-  # Take the pods of the first cluster away, see who takes over and what is lost, and bring them back
+  # Take pods away, see who takes over and what is lost, and bring them back
   kubectl xcluster-curl http://helloworld.helloworld:5000/hello --failover
 
   # Bring back what an interrupted failover left without pods

@@ -203,9 +203,11 @@ pub fn reconcile(
     let counted = counted.filter(|counted| counted.total() > 0 || answered == 0);
     let mut remarks = Vec::new();
     if let Some(counted) = counted {
+        // Those of hosts that nobody knows may be anybody's.
+        let anybodys = counted.by_cluster.get(UNKNOWN).copied().unwrap_or(0);
         for (cluster, &said) in named {
             let seen = counted.by_cluster.get(cluster).copied().unwrap_or(0);
-            if seen < said {
+            if seen + anybodys < said {
                 remarks.push(format!(
                     "{said} answers name pods of {cluster}, and the client's sidecar counted {seen} requests to it"
                 ));
@@ -213,7 +215,7 @@ pub fn reconcile(
         }
         for (cluster, &seen) in &counted.by_cluster {
             let said = named.get(cluster).copied().unwrap_or(0);
-            if seen > said + unnamed + errors {
+            if cluster != UNKNOWN && seen > said + unnamed + errors {
                 remarks.push(format!(
                     "the client's sidecar counted {seen} requests to {cluster}, and {said} answers name pods of it: retries, or requests \
                      of somebody else in the same pod"
@@ -403,6 +405,12 @@ pub(super) mod tests {
     fn without_a_sidecar_nobody_knows() {
         let seen = reconcile(&map(&[("foo", 1)]), 4, 0, None);
         assert_eq!((seen.by_cluster, seen.source), (map(&[("foo", 1), (UNKNOWN, 4)]), Source::Nothing));
+    }
+
+    #[test]
+    fn a_host_that_nobody_knows_is_no_disagreement() {
+        let seen = reconcile(&map(&[("foo", 8), ("bar", 12)]), 0, 0, Some(&of(&[("foo", 8), (UNKNOWN, 12)])));
+        assert_eq!(seen.remarks, Vec::<String>::new());
     }
 
     #[test]

@@ -13,8 +13,11 @@ pub enum TrafficError {
     #[error(transparent)]
     Rate(#[from] RateError),
     /// `--from` is none.
-    #[error("`{0}` names no workload to send from")]
+    #[error("`{0}` is nobody who can send; write CLUSTER, CLUSTER/NAMESPACE/WORKLOAD, all or here")]
     From(String),
+    /// What is to go away is no name.
+    #[error("`{0}` is no name of a workload; write NAME or CLUSTER/NAMESPACE/NAME")]
+    Victim(String),
     /// There is no such cluster.
     #[error("cluster `{name}` is not in the mesh file; there is {}", known.join(", "))]
     NoCluster {
@@ -99,7 +102,10 @@ impl TrafficError {
     /// Tells whether what was asked for is wrong, rather than what was found.
     #[must_use]
     pub fn is_usage(&self) -> bool {
-        matches!(self, Self::Part(_) | Self::Rate(_) | Self::From(_) | Self::NoCluster { .. })
+        matches!(
+            self,
+            Self::Part(_) | Self::Rate(_) | Self::From(_) | Self::Victim(_) | Self::NoCluster { .. }
+        )
     }
 }
 
@@ -113,7 +119,6 @@ impl Hint for TrafficError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Part(_) => Some("kubectl xcluster-curl http://helloworld.helloworld:5000/hello".to_owned()),
-            Self::From(_) => Some("write it as CLUSTER, CLUSTER/NAMESPACE/WORKLOAD, or all".to_owned()),
             Self::NoCluster { .. } => Some("name a cluster of the mesh file".to_owned()),
             Self::NoClient { namespace, .. } if namespace == "sleep" => {
                 Some("kubectl mesh-install demo sleep, or name a workload with --from, or add --deploy-client".to_owned())
@@ -128,7 +133,7 @@ impl Hint for TrafficError {
             Self::Request { need, source, .. } => {
                 matches!(source.cause(), Cause::Forbidden).then(|| format!("ask for the right to {need}"))
             }
-            Self::Rate(_) | Self::NoFailover(_) | Self::NotReady(_) => None,
+            Self::Rate(_) | Self::From(_) | Self::Victim(_) | Self::NoFailover(_) | Self::NotReady(_) => None,
             Self::NoIngress { .. } => Some("kubectl mesh-install status".to_owned()),
         }
     }

@@ -91,9 +91,9 @@ impl FromStr for Victim {
                 namespace: (*namespace).to_owned(),
                 name: (*name).to_owned(),
             }),
-            _ => {
-                Err(TrafficError::From(crate::report::one_line(&text.chars().take(100).collect::<String>())))
-            }
+            _ => Err(TrafficError::Victim(crate::report::one_line(
+                &text.chars().take(100).collect::<String>(),
+            ))),
         }
     }
 }
