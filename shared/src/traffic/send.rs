@@ -127,7 +127,10 @@ impl Stream<'_> {
         };
         let (mut breaks, mut speed) = (0, None);
         let mut first = Some(part);
-        while left > 0 && !(self.course.enough)() {
+        // Streams together may not send more than one may: answers are kept.
+        let is_full =
+            || self.sent.borrow().recorder.len() >= usize::try_from(MOST_REQUESTS).unwrap_or(usize::MAX);
+        while left > 0 && !is_full() && !(self.course.enough)() {
             let now = Instant::now();
             if now >= end {
                 let out_of_time = now >= self.course.until && matches!(share.amount, Amount::Requests(_));
