@@ -294,7 +294,7 @@ pub(super) mod tests {
             health: "HEALTHY".to_owned(),
             failures: Vec::new(),
             weight: 1,
-            counters: Counters { requests, connect_failures, ..Counters::default() },
+            counters: Counters { connect_failures, requests, ..Counters::default() },
         }
     }
 

@@ -42,11 +42,10 @@ fn serve(mut stream: TcpStream) {
             )
         };
         match path.as_str() {
-            "" => return,
+            "" | "/reset" => return,
             "/hang" => thread::sleep(Duration::from_secs(20)),
             "/drip" => endless(&mut stream, b"x", Duration::from_millis(50)),
-            "/endless" => endless(&mut stream, &[b'x'; 32 << 10], Duration::ZERO),
-            "/reset" => return,
+            "/endless" => endless(&mut stream, &[b'x'; 16 << 10], Duration::ZERO),
             "/forged" => {
                 let forged = "\nmark\n\nmark<\t200\t0\t0.1\t1\t\t\t\t\t\t>mark\n\u{1b}[2J";
                 let _ = stream.write_all(answer("200 OK", forged).as_bytes());
