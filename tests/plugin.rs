@@ -20,11 +20,12 @@ spec:
 ";
 
 /// Texts with commands to copy, besides the help texts.
-const DOCS: [&str; 7] = [
+const DOCS: [&str; 8] = [
     "README.md",
     "docs/spire-federate.md",
     "docs/mesh-install.md",
     "docs/trustchain.md",
+    "docs/xcluster-curl.md",
     "docs/checks.md",
     "docs/mesh-file.md",
     "docs/security.md",
@@ -118,7 +119,8 @@ impl Plugin {
         );
         for (name, text) in &texts {
             for command in self.commands(text) {
-                let arguments: Vec<&str> = command.split_whitespace().skip(2).collect();
+                let arguments: Vec<&str> =
+                    command.split_whitespace().skip(2).map(|argument| argument.trim_matches('\'')).collect();
                 let folder = TempDir::new().expect("a folder");
                 prepare(folder.path(), &arguments);
                 let run = self.run_in(folder.path(), &arguments);

@@ -3,10 +3,13 @@
 mod failure;
 mod panic;
 
+use std::cell::RefCell;
 use std::io;
 use std::process::ExitCode;
+use std::rc::Rc;
 
 use clap::error::ErrorKind;
+use futures::future::LocalBoxFuture;
 use tracing_subscriber::EnvFilter;
 
 pub use failure::{Exit, Failure};
@@ -29,13 +32,57 @@ pub trait CommandLine: clap::Parser {
 pub struct Context {
     /// Where results and messages go.
     pub printer: Printer,
+    /// What has to be done even where the command is interrupted.
+    pub at_interrupt: AtInterrupt,
 }
 
 impl Context {
     /// Makes a context by hand: for tests of commands, with a captured printer.
     #[must_use]
     pub fn new(printer: Printer) -> Self {
-        Self { printer }
+        Self { printer, at_interrupt: AtInterrupt::default() }
+    }
+}
+
+/// What has to be done even where a command is interrupted: something that it changed for a while is brought back.
+///
+/// Clones are the same. It does not outlive the process: what has to survive `kill -9` has to be recorded elsewhere, too.
+#[derive(Clone, Default)]
+pub struct AtInterrupt(Rc<RefCell<Vec<Promised>>>);
+
+/// What was promised, and its number.
+type Promised = (usize, LocalBoxFuture<'static, ()>);
+
+impl AtInterrupt {
+    /// Has `work` done at an interruption, unless what is returned is released before.
+    pub fn promise(&self, work: impl Future<Output = ()> + 'static) -> Promise {
+        let mut promises = self.0.borrow_mut();
+        let number = promises.last().map_or(0, |(number, _)| number + 1);
+        promises.push((number, Box::pin(work)));
+        Promise { all: self.clone(), number }
+    }
+
+    /// Does everything that was promised, the last first.
+    async fn keep(&self) {
+        loop {
+            let last = self.0.borrow_mut().pop();
+            let Some((_, work)) = last else { break };
+            work.await;
+        }
+    }
+}
+
+/// Stands for something that is done at an interruption until it is released. Dropped, as an interruption drops it, it stays promised.
+#[must_use]
+pub struct Promise {
+    all: AtInterrupt,
+    number: usize,
+}
+
+impl Promise {
+    /// Ends it: it has been done, or need not be any more.
+    pub fn release(self) {
+        self.all.0.borrow_mut().retain(|(number, _)| *number != self.number);
     }
 }
 
@@ -73,8 +120,8 @@ pub enum Outcome {
 ///
 /// # Caveats
 ///
-/// Ctrl-C and SIGTERM drop the future at its next await and end the process: a command must be safe to run again from
-/// any point. A reader who closes standard output early (`| head`) ends it quietly.
+/// Ctrl-C and SIGTERM drop the future at its next await, do what was promised to [`Context::at_interrupt`], and end the process: a
+/// command must be safe to run again from any point. A second one ends it at once. A reader who closes standard output early (`| head`) ends it quietly.
 pub fn main<C: CommandLine>(run: impl AsyncFnOnce(C, Context) -> Result<Outcome, Failure>) -> ExitCode {
     let command = C::command();
     panic::explain(command.get_bin_name().unwrap_or_else(|| command.get_name()).to_owned());
@@ -97,15 +144,19 @@ pub fn main<C: CommandLine>(run: impl AsyncFnOnce(C, Context) -> Result<Outcome,
         }
     };
     let context = Context::new(printer.clone());
+    let at_interrupt = context.at_interrupt.clone();
     let result = runtime.block_on(async {
-        tokio::select! {
+        let signal = tokio::select! {
             biased;
-            signal = interrupted() => match signal {
-                Ok(()) => Err(Failure::interrupted()),
-                Err(error) => Err(anyhow::Error::from(error).context("cannot watch for signals").into()),
-            },
-            result = run(cli, context) => result,
+            signal = interrupted() => signal,
+            result = run(cli, context) => return result,
+        };
+        signal.map_err(|error| anyhow::Error::from(error).context("cannot watch for signals"))?;
+        tokio::select! {
+            _ = interrupted() => {}
+            () = at_interrupt.keep() => {}
         }
+        Err(Failure::interrupted())
     });
     // A thread that still waits for an answer on the terminal would otherwise hold the process.
     runtime.shutdown_background();
@@ -192,6 +243,22 @@ mod tests {
         let exit = conclude(result, &printer);
         assert_eq!(captured.stdout(), "");
         (exit, captured.stderr())
+    }
+
+    #[tokio::test]
+    async fn what_was_promised_is_done_at_an_interruption_the_last_first_and_what_was_released_is_not() {
+        let (at_interrupt, done) = (AtInterrupt::default(), Rc::new(RefCell::new(Vec::new())));
+        let work = |name: &'static str| {
+            let done = done.clone();
+            async move { done.borrow_mut().push(name) }
+        };
+        let first = at_interrupt.promise(work("first"));
+        let second = at_interrupt.promise(work("second"));
+        let third = at_interrupt.promise(work("third"));
+        second.release();
+        drop((first, third));
+        at_interrupt.keep().await;
+        assert_eq!(*done.borrow(), ["third", "first"]);
     }
 
     #[test]

@@ -17,6 +17,7 @@ pub mod mesh;
 pub mod multicluster;
 pub mod report;
 pub mod spire;
+pub mod traffic;
 pub mod trust;
 pub mod trustchain;
 pub mod watch;

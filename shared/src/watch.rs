@@ -6,6 +6,11 @@ use std::fmt;
 pub trait Stage: fmt::Display {
     /// Tells how it ended; `None` while it goes on.
     fn ended(&self) -> Option<Ended>;
+
+    /// Tells whether it is a number that grows: worth a look, and no line in a log.
+    fn is_fleeting(&self) -> bool {
+        false
+    }
 }
 
 /// How the work on a cluster ended.

@@ -21,6 +21,7 @@ impl<S: Stage> Watch<S> for Shown {
         match step.ended() {
             Some(Ended::Done) => line.done(step.to_string()),
             Some(Ended::Failed) => line.failed(step.to_string()),
+            None if step.is_fleeting() => line.glance(step.to_string()),
             None => line.step(step.to_string()),
         }
     }

@@ -16,6 +16,9 @@ mod tests;
 
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, LogParams};
+
 pub use error::ProxyError;
 pub use hosts::{ClusterName, Counters, Host, HostAddress, ProxyHosts, parse_hosts};
 pub use json::AnswerError;
@@ -28,7 +31,7 @@ pub(crate) use secrets::WholeDump;
 pub use secrets::{Issuer, ProxySecrets, Received, State, Validation, parse_secrets};
 pub(crate) use source::Key;
 
-use crate::fleet::{Connection, ForwardError, PodPort, Session};
+use crate::fleet::{Connection, ForwardError, PodPort, RequestError, Session};
 use crate::report::one_line;
 
 /// Name of the proxy's container, in sidecars and in gateways.
@@ -37,6 +40,8 @@ pub const CONTAINER: &str = "istio-proxy";
 const DEADLINE: Duration = Duration::from_secs(15);
 /// The most characters of a refusal that are repeated.
 const MOST_SAID: usize = 500;
+/// The most bytes of a log that are read.
+const MOST_LOG: i64 = 1 << 20;
 /// Envoy's admin port in Istio's proxies, on `localhost`.
 const ADMIN: u16 = 15000;
 
@@ -70,6 +75,22 @@ impl<'a> Proxy<'a> {
     pub fn of_pod(connection: &'a Connection, namespace: &str, pod: &str) -> Self {
         let at = PodPort { namespace: namespace.to_owned(), pod: pod.to_owned(), port: ADMIN };
         Self { connection, at }
+    }
+
+    /// Returns the last lines of the proxy's log, of this many seconds at most; it is bounded to 1 MiB.
+    ///
+    /// # Errors
+    /// [`RequestError`] when it cannot be read.
+    pub async fn log(&self, lines: i64, seconds: i64) -> Result<String, RequestError> {
+        let pods: Api<Pod> = Api::namespaced(self.connection.client().clone(), &self.at.namespace);
+        let parameters = LogParams {
+            container: Some(CONTAINER.to_owned()),
+            tail_lines: Some(lines),
+            since_seconds: Some(seconds),
+            limit_bytes: Some(MOST_LOG),
+            ..LogParams::default()
+        };
+        Ok(pods.logs(&self.at.pod, &parameters).await?)
     }
 
     /// Returns the certificates that the proxy presents, and those that it verifies peers with.

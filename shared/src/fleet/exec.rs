@@ -1,6 +1,7 @@
 //! Commands in containers, over the API server.
 
 use std::fmt;
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
@@ -15,6 +16,8 @@ use crate::hint::Hint;
 const MOST_OUTPUT: u64 = 64 << 20;
 /// How much of a stream is held between the connection and its reader, in bytes.
 const BUFFER: usize = 256 << 10;
+/// How much of a stream is handed on at once, in bytes.
+const PIECE: usize = 16 << 10;
 /// How long the streams may take to end after the command did.
 const DRAIN: Duration = Duration::from_secs(1);
 
@@ -56,6 +59,15 @@ impl fmt::Debug for ExecOutput {
             stderr.len()
         )
     }
+}
+
+/// One of the two streams that a command writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    /// stdout.
+    Out,
+    /// stderr.
+    Err,
 }
 
 /// A command that did not run to its end. A command that ran and failed is an [`ExecOutput`].
@@ -134,16 +146,47 @@ impl Connection {
         stdin: Option<&[u8]>,
         deadline: Duration,
     ) -> Result<ExecOutput, ExecError> {
-        let result = match tokio::time::timeout(deadline, run(&self.kube, at, command, stdin)).await {
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        let collect = |stream: Stream, bytes: &[u8]| {
+            let into = if stream == Stream::Out { &mut stdout } else { &mut stderr };
+            into.extend_from_slice(bytes);
+            if into.len() as u64 > MOST_OUTPUT { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        let exit = self.exec_streaming(at, command, stdin, deadline, collect).await?;
+        match exit {
+            Some(exit) => Ok(ExecOutput { stdout, stderr, exit }),
+            None => Err(self.exec_error(at, command, ExecProblem::TooMuch)),
+        }
+    }
+
+    /// Runs a command as [`Member::exec`] does, and hands on what it writes while it runs, piece by piece. Pieces of one stream are in
+    /// order; nothing is kept, so there is no limit to how much it may be. `None` when `take` had enough: the connection is closed then,
+    /// and the command meets a closed pipe when it writes next.
+    ///
+    /// # Errors
+    /// [`ExecError`] when the command does not start, or does not end within `deadline`. An exit code other than 0 is no error.
+    pub async fn exec_streaming(
+        &self,
+        at: &ExecTarget,
+        command: &[&str],
+        stdin: Option<&[u8]>,
+        deadline: Duration,
+        take: impl FnMut(Stream, &[u8]) -> ControlFlow<()>,
+    ) -> Result<Option<i32>, ExecError> {
+        let result = match tokio::time::timeout(deadline, run(&self.kube, at, command, stdin, take)).await {
             Ok(result) => result,
             Err(_) => Err(ExecProblem::Timeout(deadline)),
         };
-        result.map_err(|problem| ExecError {
+        result.map_err(|problem| self.exec_error(at, command, problem))
+    }
+
+    fn exec_error(&self, at: &ExecTarget, command: &[&str], problem: ExecProblem) -> ExecError {
+        ExecError {
             at: at.clone(),
             program: command.first().copied().unwrap_or_default().to_owned(),
             context: self.context.clone(),
             problem,
-        })
+        }
     }
 }
 
@@ -152,7 +195,8 @@ async fn run(
     at: &ExecTarget,
     command: &[&str],
     stdin: Option<&[u8]>,
-) -> Result<ExecOutput, ExecProblem> {
+    mut take: impl FnMut(Stream, &[u8]) -> ControlFlow<()>,
+) -> Result<Option<i32>, ExecProblem> {
     let pods = Api::<Pod>::namespaced(client.clone(), &at.namespace);
     let streams = AttachParams::default()
         .container(&at.container)
@@ -184,14 +228,18 @@ async fn run(
     // The status may come before the streams were read to their end. Without a status the connection broke, and then
     // kube leaves the streams open: they are given up after a moment.
     let read = async {
-        let streams = async { tokio::try_join!(read_all(stdout), read_all(stderr)) };
+        let streams = hand_on(stdout, stderr, &mut take);
         tokio::pin!(streams);
         tokio::pin!(status);
         tokio::select! {
-            read = &mut streams => Ok::<_, ExecProblem>((Some(read?), status.await)),
+            read = &mut streams => match read? {
+                ControlFlow::Continue(()) => Ok::<_, ExecProblem>((Read::All, status.await)),
+                ControlFlow::Break(()) => Ok((Read::Enough, None)),
+            },
             status = &mut status => match tokio::time::timeout(DRAIN, streams).await {
-                Ok(read) => Ok((Some(read?), status)),
-                Err(_) => Ok((None, status)),
+                Ok(Ok(ControlFlow::Break(()))) => Ok((Read::Enough, status)),
+                Ok(read) => read.map(|_| (Read::All, status)),
+                Err(_) => Ok((Read::Part, status)),
             },
         }
     };
@@ -200,10 +248,12 @@ async fn run(
         () = feed => unreachable!("feeding stdin never ends by itself"),
     };
     match (output, status) {
-        (Some((stdout, stderr)), Some(status)) => {
-            Ok(ExecOutput { stdout, stderr, exit: exit_code(&status)? })
+        (Read::Enough, _) => {
+            process.abort();
+            Ok(None)
         }
-        (None, Some(status)) => {
+        (Read::All, Some(status)) => Ok(Some(exit_code(&status)?)),
+        (Read::Part, Some(status)) => {
             exit_code(&status)?;
             Err(ExecProblem::Broken("its output is incomplete".to_owned()))
         }
@@ -214,13 +264,48 @@ async fn run(
     }
 }
 
-async fn read_all(stream: Option<impl AsyncRead + Unpin>) -> Result<Vec<u8>, ExecProblem> {
-    let mut bytes = Vec::new();
-    if let Some(stream) = stream {
-        let read = stream.take(MOST_OUTPUT + 1).read_to_end(&mut bytes).await;
-        read.map_err(|error| ExecProblem::Broken(error.to_string()))?;
+/// How much of a command's output was read.
+enum Read {
+    All,
+    Part,
+    /// As much as its reader wanted.
+    Enough,
+}
+
+/// Reads both streams to their end, or until `take` has enough.
+async fn hand_on(
+    mut stdout: Option<impl AsyncRead + Unpin>,
+    mut stderr: Option<impl AsyncRead + Unpin>,
+    take: &mut impl FnMut(Stream, &[u8]) -> ControlFlow<()>,
+) -> Result<ControlFlow<()>, ExecProblem> {
+    let (mut of_stdout, mut of_stderr) = (vec![0; PIECE], vec![0; PIECE]);
+    while stdout.is_some() || stderr.is_some() {
+        let (stream, piece) = tokio::select! {
+            read = read_piece(&mut stdout, &mut of_stdout), if stdout.is_some() => (Stream::Out, read?),
+            read = read_piece(&mut stderr, &mut of_stderr), if stderr.is_some() => (Stream::Err, read?),
+        };
+        let bytes = if stream == Stream::Out { &of_stdout[..piece] } else { &of_stderr[..piece] };
+        if piece > 0 && take(stream, bytes).is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
+        match stream {
+            Stream::Out if piece == 0 => stdout = None,
+            Stream::Err if piece == 0 => stderr = None,
+            _ => {}
+        }
     }
-    if bytes.len() as u64 > MOST_OUTPUT { Err(ExecProblem::TooMuch) } else { Ok(bytes) }
+    Ok(ControlFlow::Continue(()))
+}
+
+/// Reads what there is, 0 bytes at the end.
+async fn read_piece(
+    stream: &mut Option<impl AsyncRead + Unpin>,
+    into: &mut [u8],
+) -> Result<usize, ExecProblem> {
+    match stream {
+        Some(stream) => stream.read(into).await.map_err(|error| ExecProblem::Broken(error.to_string())),
+        None => Ok(0),
+    }
 }
 
 /// Reads the exit code from the status that ends the connection (`v4.channel.k8s.io` and later).
@@ -264,6 +349,31 @@ mod tests {
         });
         let problem = exit_code(&status(missing)).unwrap_err();
         insta::assert_snapshot!(problem.to_string(), @r#"exec: "curl": executable file not found"#);
+    }
+
+    #[tokio::test]
+    async fn both_streams_are_handed_on_to_their_ends() {
+        let mut seen = (Vec::new(), Vec::new());
+        let long = vec![7_u8; 3 * PIECE];
+        let mut take = |stream, bytes: &[u8]| {
+            let into = if stream == Stream::Out { &mut seen.0 } else { &mut seen.1 };
+            into.extend_from_slice(bytes);
+            ControlFlow::Continue(())
+        };
+        let ended = hand_on(Some(&long[..]), Some(&b"complaint"[..]), &mut take).await.unwrap();
+        assert_eq!(ended, ControlFlow::Continue(()));
+        assert_eq!((seen.0, seen.1.as_slice()), (long, &b"complaint"[..]));
+    }
+
+    #[tokio::test]
+    async fn an_endless_stream_ends_when_its_reader_has_enough() {
+        let mut read = 0;
+        let mut take = |_, bytes: &[u8]| {
+            read += bytes.len();
+            if read > 3 * PIECE { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        let ended = hand_on(Some(tokio::io::repeat(0)), None::<&[u8]>, &mut take).await.unwrap();
+        assert_eq!((ended, read), (ControlFlow::Break(()), 4 * PIECE));
     }
 
     #[test]

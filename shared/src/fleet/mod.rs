@@ -17,7 +17,7 @@ mod retry;
 pub use access::{Need, missing};
 pub(crate) use access::{ask_for, listed};
 pub use connect::ConnectError;
-pub use exec::{ExecError, ExecOutput, ExecProblem, ExecTarget};
+pub use exec::{ExecError, ExecOutput, ExecProblem, ExecTarget, Stream};
 pub(crate) use forward::ask;
 pub use forward::{Answer, ForwardError, ForwardProblem, PodPort, Session};
 pub use gather::{ClusterErrors, PerCluster, each};

@@ -87,6 +87,13 @@ impl Line {
         Self(Arc::new(LineState { name, started: Instant::now(), view: View::Silent, last }))
     }
 
+    /// Shows a number that grows while something is being done: on a terminal only, where it takes the place of the one before.
+    pub fn glance(&self, text: impl AsRef<str>) {
+        if matches!(self.0.view, View::Live { .. }) {
+            self.step(text);
+        }
+    }
+
     /// Shows what is being done, or waited for, now. The same text again shows nothing new.
     pub fn step(&self, text: impl AsRef<str>) {
         let text = one_line(text.as_ref());
@@ -179,6 +186,7 @@ mod tests {
         foo.step("waiting for the server");
         bar.step("waiting for the server");
         foo.step("waiting for the server");
+        foo.glance("3 of 100");
         foo.done("server ready");
         bar.failed("cannot reach the API server:\n  connection refused\u{1b}[2J");
         progress.of("late").step("joins");

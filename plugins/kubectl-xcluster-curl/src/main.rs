@@ -1,0 +1,14 @@
+//! `kubectl xcluster-curl`: requests across the clusters of a mesh, counted by who answered.
+
+mod ask;
+mod cli;
+mod clients;
+mod failover;
+mod output;
+mod plaintext;
+mod restore;
+mod run;
+
+fn main() -> std::process::ExitCode {
+    spire_mesh::entry::main(run::run)
+}

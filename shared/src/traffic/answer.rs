@@ -1,0 +1,294 @@
+//! What curl wrote, taken apart while it comes: its account of each request, and the bodies. All of it is foreign.
+
+use std::collections::VecDeque;
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use super::script::{Mark, POD_HEADERS};
+use crate::fleet::Stream;
+
+/// How much of a body is kept, in bytes: enough for whoever says who he is.
+const KEPT_BODY: usize = 4 << 10;
+/// How much may come of one body until its reader has enough, in bytes.
+const MOST_BODY: u64 = 4 << 20;
+/// The longest account of one request, in bytes: numbers, four headers and an error.
+const LONGEST_ACCOUNT: usize = 256 << 10;
+/// How many bodies may wait for their accounts, or accounts for their bodies.
+const MOST_WAITING: usize = 4096;
+/// How much of what else curl says is kept, in bytes.
+const KEPT_REMARKS: usize = 4 << 10;
+/// The exit code of curl for a body that is longer than it shall be.
+const TOO_LONG: u8 = 63;
+
+/// What came of one request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// When it ended, after the first request of its stream was asked for.
+    pub at: Duration,
+    /// The HTTP status; `None` where there was no answer.
+    pub status: Option<u16>,
+    /// curl's exit code for it; 0 where all went well.
+    pub exit: u8,
+    /// How long it took, as curl measured it (`%{time_total}`).
+    pub took: Duration,
+    /// What a header says about the pod that answered; empty where none does.
+    pub pod_header: Vec<u8>,
+    /// The beginning of the body.
+    pub body: Vec<u8>,
+    /// What curl says went wrong; empty where nothing did.
+    pub complaint: String,
+}
+
+impl Answer {
+    /// Tells whether there was an answer, and no error: a status below 400. A body that was cut off is none.
+    #[must_use]
+    pub fn is_success(&self) -> bool {
+        matches!(self.exit, 0 | TOO_LONG) && self.status.is_some_and(|status| (200..400).contains(&status))
+    }
+}
+
+/// Takes the output of one curl apart.
+pub(super) struct Answers {
+    begin: Vec<u8>,
+    end: Vec<u8>,
+    body_end: Vec<u8>,
+    stderr: Vec<u8>,
+    body: BodyReader,
+    accounts: VecDeque<Answer>,
+    bodies: VecDeque<Vec<u8>>,
+    remarks: Vec<u8>,
+}
+
+/// The body that is being read.
+#[derive(Default)]
+struct BodyReader {
+    kept: Vec<u8>,
+    /// The last bytes, which may be the beginning of a mark.
+    tail: Vec<u8>,
+    length: u64,
+}
+
+impl Answers {
+    pub(super) fn new(mark: &Mark) -> Self {
+        Self {
+            begin: mark.begin().into_bytes(),
+            end: mark.end().into_bytes(),
+            body_end: mark.body_end().into_bytes(),
+            stderr: Vec::new(),
+            body: BodyReader::default(),
+            accounts: VecDeque::new(),
+            bodies: VecDeque::new(),
+            remarks: Vec::new(),
+        }
+    }
+
+    /// Takes what came. `at` is the time since the stream's start. Breaks when a body does not end, or it is not curl that writes.
+    pub(super) fn take(&mut self, stream: Stream, bytes: &[u8], at: Duration) -> ControlFlow<()> {
+        match stream {
+            Stream::Out => self.take_bodies(bytes),
+            Stream::Err => self.take_accounts(bytes, at),
+        }
+        let waits = self.accounts.len().max(self.bodies.len()) > MOST_WAITING;
+        if waits || self.body.length > MOST_BODY || self.stderr.len() > LONGEST_ACCOUNT {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    }
+
+    /// Returns the next request of which account and body are complete.
+    pub(super) fn next(&mut self) -> Option<Answer> {
+        if self.accounts.is_empty() || self.bodies.is_empty() {
+            return None;
+        }
+        let (account, body) = (self.accounts.pop_front()?, self.bodies.pop_front()?);
+        Some(Answer { body, ..account })
+    }
+
+    /// Returns the requests whose body is missing: those that were answered when the end came.
+    pub(super) fn rest(&mut self) -> impl Iterator<Item = Answer> {
+        self.accounts.drain(..)
+    }
+
+    /// Tells whether the body that is being read has become too long.
+    pub(super) fn is_endless(&self) -> bool {
+        self.body.length > MOST_BODY
+    }
+
+    /// Returns what curl said besides.
+    pub(super) fn remarks(&self) -> String {
+        String::from_utf8_lossy(&self.remarks).into_owned()
+    }
+
+    fn take_bodies(&mut self, bytes: &[u8]) {
+        let reader = &mut self.body;
+        reader.tail.extend_from_slice(bytes);
+        let mut start = 0;
+        while let Some(found) = find(&reader.tail[start..], &self.body_end) {
+            let mut body = std::mem::take(&mut reader.kept);
+            keep(&mut body, &reader.tail[start..start + found], KEPT_BODY);
+            self.bodies.push_back(body);
+            reader.length = 0;
+            start += found + self.body_end.len();
+        }
+        reader.tail.drain(..start);
+        // What cannot be the beginning of a mark any more is of the body.
+        let of_body = reader.tail.len().saturating_sub(self.body_end.len() - 1);
+        keep(&mut reader.kept, &reader.tail[..of_body], KEPT_BODY);
+        reader.length += of_body as u64;
+        reader.tail.drain(..of_body);
+    }
+
+    fn take_accounts(&mut self, bytes: &[u8], at: Duration) {
+        self.stderr.extend_from_slice(bytes);
+        let mut done = 0;
+        while let Some(begin) = find(&self.stderr[done..], &self.begin) {
+            let from = done + begin + self.begin.len();
+            let Some(length) = find(&self.stderr[from..], &self.end) else { break };
+            keep(&mut self.remarks, &self.stderr[done..done + begin], KEPT_REMARKS);
+            self.accounts.push_back(account(&self.stderr[from..from + length], at));
+            done = from + length + self.end.len();
+        }
+        self.stderr.drain(..done);
+        if find(&self.stderr, &self.begin).is_none() {
+            let old = self.stderr.len().saturating_sub(self.begin.len() - 1);
+            keep(&mut self.remarks, &self.stderr[..old], KEPT_REMARKS);
+            self.stderr.drain(..old);
+        }
+    }
+}
+
+/// Reads one account. A number that is none is that of a request that failed: curl before 7.75 leaves some out.
+fn account(text: &[u8], at: Duration) -> Answer {
+    let mut fields = text.splitn(4 + POD_HEADERS.len() + 1, |byte| *byte == b'\t');
+    let mut field = || fields.next().unwrap_or_default();
+    let mut number = || std::str::from_utf8(field()).unwrap_or_default().trim();
+    let status: Option<u16> = number().parse().ok().filter(|status| *status != 0);
+    let exit = number();
+    let took = number().parse::<f64>().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    let _size = number();
+    let headers: Vec<&[u8]> = (0..POD_HEADERS.len()).map(|_| field()).collect();
+    let pod_header = headers.iter().find(|value| !value.is_empty());
+    let pod_header = pod_header.map(|value| value[..value.len().min(KEPT_BODY)].to_vec()).unwrap_or_default();
+    let complaint = String::from_utf8_lossy(field()).into_owned();
+    let fallback = u8::from(status.is_none());
+    Answer {
+        at,
+        status,
+        exit: exit.parse().unwrap_or(fallback),
+        took: took.unwrap_or_default(),
+        pod_header,
+        body: Vec::new(),
+        complaint: crate::report::one_line(&complaint.chars().take(300).collect::<String>()),
+    }
+}
+
+fn keep(into: &mut Vec<u8>, bytes: &[u8], most: usize) {
+    let room = most.saturating_sub(into.len());
+    into.extend_from_slice(&bytes[..bytes.len().min(room)]);
+}
+
+fn find(text: &[u8], wanted: &[u8]) -> Option<usize> {
+    text.windows(wanted.len()).position(|window| window == wanted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OUT: &[u8] =
+        b"Hello version: v1, instance: helloworld-v1-abc\n\nmark\n\nmark\nno healthy upstream\nmark\n";
+    const ERR: &[u8] = b"Warning: <stdin>:7: warning: 'rate' is unknown\n\nmark<\t200\t0\t0.016066\t47\t\thelloworld-v1-abc\t\t\t\t>mark\n\
+        \nmark<\t000\t28\t1.505556\t0\t\t\t\t\tOperation timed out after 1506 milliseconds with 0 bytes received\t>mark\n\
+        \nmark<\t503\t0\t0.001163\t19\t\t\t\t\t\t>mark\n";
+
+    fn lines(answers: &mut Answers) -> Vec<String> {
+        let line = |answer: &Answer| {
+            format!(
+                "{:?} {} {:?} at {:?} {:?} {:?} {}",
+                answer.status,
+                answer.exit,
+                answer.took,
+                answer.at,
+                String::from_utf8_lossy(&answer.pod_header),
+                String::from_utf8_lossy(&answer.body),
+                answer.complaint
+            )
+        };
+        std::iter::from_fn(|| answers.next()).map(|answer| line(&answer)).collect()
+    }
+
+    fn read(piece: usize) -> (Vec<String>, String) {
+        let mut answers = Answers::new(&Mark::fixed());
+        for (stream, bytes) in [(Stream::Err, ERR), (Stream::Out, OUT)] {
+            for bytes in bytes.chunks(piece) {
+                assert!(answers.take(stream, bytes, Duration::from_secs(1)).is_continue());
+            }
+        }
+        (lines(&mut answers), answers.remarks())
+    }
+
+    #[test]
+    fn accounts_and_bodies_find_each_other() {
+        let (lines, remarks) = read(1 << 20);
+        insta::assert_snapshot!(lines.join("\n"), @r#"
+        Some(200) 0 16.066ms at 1s "helloworld-v1-abc" "Hello version: v1, instance: helloworld-v1-abc\n" 
+        None 28 1.505556s at 1s "" "" Operation timed out after 1506 milliseconds with 0 bytes received
+        Some(503) 0 1.163ms at 1s "" "no healthy upstream" 
+        "#);
+        assert_eq!(remarks.trim(), "Warning: <stdin>:7: warning: 'rate' is unknown");
+    }
+
+    #[test]
+    fn pieces_of_any_size_give_the_same() {
+        let whole = read(1 << 20);
+        for piece in 1..40 {
+            assert_eq!(read(piece), whole, "{piece}");
+        }
+    }
+
+    #[test]
+    fn a_body_cannot_pass_for_an_account_and_its_beginning_is_all_that_is_kept() {
+        let mut answers = Answers::new(&Mark::random());
+        let body = [ERR, OUT, &[b'x'; 10_000][..]].concat();
+        assert!(answers.take(Stream::Out, &body, Duration::ZERO).is_continue());
+        assert!(answers.take(Stream::Err, ERR, Duration::ZERO).is_continue());
+        assert_eq!(answers.next(), None);
+        assert_eq!(answers.body.kept.len(), KEPT_BODY);
+    }
+
+    #[test]
+    fn a_body_without_end_is_enough_at_some_point() {
+        let mut answers = Answers::new(&Mark::fixed());
+        let piece = [b'x'; 16 << 10];
+        let taken =
+            (0..1000).take_while(|_| answers.take(Stream::Out, &piece, Duration::ZERO).is_continue()).count();
+        assert_eq!(taken as u64, MOST_BODY / piece.len() as u64);
+        assert!(answers.is_endless());
+        assert!(answers.body.kept.len() + answers.body.tail.len() < 2 * KEPT_BODY);
+    }
+
+    #[test]
+    fn an_account_without_end_is_enough_at_some_point_too() {
+        let mut answers = Answers::new(&Mark::fixed());
+        let mut flow = answers.take(Stream::Err, b"\nmark<\t200\t", Duration::ZERO);
+        for _ in 0..100 {
+            flow = answers.take(Stream::Err, &[b'x'; 16 << 10], Duration::ZERO);
+            if flow.is_break() {
+                break;
+            }
+        }
+        assert!(flow.is_break());
+    }
+
+    #[test]
+    fn numbers_that_are_none_are_those_of_a_failure() {
+        let answer = account(b"x\t\t-1\ty", Duration::ZERO);
+        assert_eq!((answer.status, answer.exit, answer.took), (None, 1, Duration::ZERO));
+        assert!(!answer.is_success());
+        assert!(account(b"200\t\t0.1", Duration::ZERO).is_success());
+        assert!(account(b"200\t63\t0.1", Duration::ZERO).is_success(), "a long body was cut off");
+        assert!(!account(b"200\t28\t0.1", Duration::ZERO).is_success(), "a body that drips is no answer");
+        assert!(!account(b"503\t0\t0.1", Duration::ZERO).is_success());
+    }
+}

@@ -1,0 +1,326 @@
+//! From a client and a request to a report.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use futures::future::join3;
+use tokio::time::Instant;
+
+use super::attribution::{Counted, Gateways, Places, counted, reconcile};
+use super::client::Client;
+use super::error::TrafficError;
+use super::evidence;
+use super::expectation::Expectation;
+use super::explain::{Evidence, explain};
+use super::failover::Failover;
+use super::load::{Amount, Load};
+use super::report::{Parts, TrafficReport};
+use super::request::Request;
+use super::send::{Course, Sent, send};
+use super::service::{Behind, ServiceName, behind, gateways};
+use super::tally::Recorder;
+use crate::envoy::Host;
+use crate::fleet::Member;
+use crate::watch::{Ended, Stage, Watch};
+
+/// How often is told how far it is.
+const TELL: Duration = Duration::from_millis(100);
+
+/// What a client is busy with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// It is found out who may answer.
+    Looking,
+    /// Requests are being sent.
+    Sending {
+        /// How many have ended.
+        done: usize,
+        /// How many there will be; `None` where the time counts.
+        of: Option<u32>,
+        /// How many of them failed.
+        failed: usize,
+    },
+    /// The causes of failures are being looked for.
+    Explaining,
+    /// Something else, in words.
+    Doing(String),
+    /// All is done.
+    Done {
+        /// How many requests succeeded.
+        succeeded: u64,
+        /// How many there were.
+        of: u64,
+    },
+    /// It went no further.
+    Failed(String),
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Looking => f.write_str("looking for who may answer"),
+            Self::Sending { done, of, failed } => {
+                match of {
+                    Some(of) => write!(f, "{done} of {of} requests answered")?,
+                    None => write!(f, "{done} requests answered")?,
+                }
+                if *failed > 0 { write!(f, ", {failed} failed") } else { Ok(()) }
+            }
+            Self::Explaining => f.write_str("looking for the cause"),
+            Self::Doing(what) => f.write_str(what),
+            Self::Done { succeeded, of } => write!(f, "{succeeded} of {of} requests succeeded"),
+            Self::Failed(why) => f.write_str(why),
+        }
+    }
+}
+
+impl Stage for Step {
+    fn ended(&self) -> Option<Ended> {
+        match self {
+            Self::Done { .. } => Some(Ended::Done),
+            Self::Failed(_) => Some(Ended::Failed),
+            _ => None,
+        }
+    }
+
+    fn is_fleeting(&self) -> bool {
+        matches!(self, Self::Sending { .. })
+    }
+}
+
+/// What is known of a service before and after it is asked.
+#[derive(Debug)]
+pub struct Known {
+    /// Its name; `None` where the host is none of the mesh.
+    pub service: Option<ServiceName>,
+    /// Its pods.
+    pub behind: Behind,
+    /// All pods that were ever seen behind it.
+    pub places: Places,
+    /// The gateways of networks.
+    pub gateways: Gateways,
+    /// The hosts that the client's sidecar knows; `None` where it has none or cannot be asked.
+    pub hosts: Option<Vec<Host>>,
+    /// What could not be read.
+    pub remarks: Vec<String>,
+}
+
+impl Known {
+    /// Looks at the pods behind a URL, at the ways into networks, and at the sidecar's counters.
+    pub async fn look(client: &Client<'_>, request: &Request, members: &[Member]) -> Self {
+        let mut known = Self {
+            service: ServiceName::of_host(request.url.host(), &client.target.namespace),
+            behind: Behind::default(),
+            places: Places::default(),
+            gateways: Gateways::default(),
+            hosts: None,
+            remarks: Vec::new(),
+        };
+        let Some(service) = known.service.clone() else { return known };
+        let (behind, gateways, hosts) = join3(
+            behind(members, &service, &client.viewpoint().cluster.network),
+            gateways(client.viewpoint(), members),
+            hosts(client, request, &service),
+        )
+        .await;
+        known.places.learn(behind.places.iter().cloned());
+        known.remarks.extend(behind.remarks.iter().cloned());
+        known.behind = behind;
+        match gateways {
+            Ok(gateways) => known.gateways = gateways,
+            Err(why) => known.remarks.push(format!("the gateways of other networks are not known: {why}")),
+        }
+        match hosts {
+            Ok(hosts) => known.hosts = Some(hosts),
+            Err(why) => known.remarks.push(format!("who answers is known from answers only: {why}")),
+        }
+        known
+    }
+
+    /// Looks again after requests were sent: at the counters, and where `again` at the pods, which may be new ones.
+    pub async fn count(
+        &mut self,
+        client: &Client<'_>,
+        request: &Request,
+        members: &[Member],
+        again: bool,
+    ) -> Option<Counted> {
+        let service = self.service.clone()?;
+        if again {
+            let now = behind(members, &service, &client.viewpoint().cluster.network).await;
+            self.places.learn(now.places.iter().cloned());
+            self.behind = now;
+        }
+        let before = self.hosts.as_ref()?;
+        match hosts(client, request, &service).await {
+            Ok(after) => Some(counted(before, &after, &self.places, &self.gateways)),
+            Err(why) => {
+                self.remarks.push(format!("who answered is known from answers only: {why}"));
+                None
+            }
+        }
+    }
+
+    /// Reads what may explain failures.
+    pub async fn evidence(
+        &self,
+        client: &Client<'_>,
+        members: &[Member],
+        counted: Option<&Counted>,
+    ) -> Evidence {
+        match &self.service {
+            Some(service) => evidence::gather(client, service, &self.behind, members, counted).await,
+            None => Evidence::default(),
+        }
+    }
+}
+
+async fn hosts(client: &Client<'_>, request: &Request, service: &ServiceName) -> Result<Vec<Host>, String> {
+    let proxy = client.proxy().ok_or_else(|| "the client has no sidecar".to_owned())?;
+    let host = service.host();
+    let known = proxy.hosts_of(&host).await.map_err(|error| error.to_string())?;
+    let of_port = known.of_service(&host).filter(|(name, _)| name.port == request.url.port());
+    // Subsets have the same hosts, each with counters of its own: all of them count.
+    let mut hosts: Vec<Host> = Vec::new();
+    for host in of_port.flat_map(|(_, hosts)| hosts) {
+        match hosts.iter_mut().find(|known| known.address == host.address) {
+            Some(known) => {
+                known.counters.requests = known.counters.requests.saturating_add(host.counters.requests);
+                known.counters.connect_failures =
+                    known.counters.connect_failures.saturating_add(host.counters.connect_failures);
+            }
+            None => hosts.push(host.clone()),
+        }
+    }
+    Ok(hosts)
+}
+
+/// What is asked, how often, and what has to come of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'q> {
+    /// The request.
+    pub request: &'q Request,
+    /// How often.
+    pub load: &'q Load,
+    /// What has to come of it.
+    pub expectations: &'q [Expectation],
+    /// How long everything may take.
+    pub timeout: Duration,
+}
+
+/// Sends requests from one pod and returns what became of them, and whether time ran out before all were sent.
+///
+/// # Errors
+/// [`TrafficError`] when not one request could be sent.
+pub async fn ask(
+    client: &Client<'_>,
+    question: Question<'_>,
+    members: &[Member],
+    watch: &dyn Watch<Step>,
+) -> Result<(TrafficReport, bool), TrafficError> {
+    let name = client.member.name();
+    watch.step(name, &Step::Looking);
+    let mut known = Known::look(client, question.request, members).await;
+    let started = Instant::now();
+    let told = Teller::new(name, watch, question.load);
+    let course = Course {
+        started,
+        until: started + question.timeout,
+        enough: &|| false,
+        tell: &|recorder| told.tell(recorder),
+    };
+    let sent = send(client, question.request, question.load, &known.places, course).await;
+    let sent = sent.inspect_err(|error| watch.step(name, &Step::Failed(error.to_string())))?;
+    let timed_out = sent.timed_out;
+    let report = conclude(client, question, members, watch, &mut known, sent, None).await;
+    Ok((report, timed_out))
+}
+
+/// Judges a failover by the answers.
+pub(super) type Judge<'j> = dyn Fn(&Recorder, &Places) -> Failover + 'j;
+
+/// Counts what was sent, finds out why some of it failed, and makes the report.
+pub(super) async fn conclude(
+    client: &Client<'_>,
+    question: Question<'_>,
+    members: &[Member],
+    watch: &dyn Watch<Step>,
+    known: &mut Known,
+    sent: Sent,
+    failover: Option<&Judge<'_>>,
+) -> TrafficReport {
+    let name = client.member.name();
+    let again = sent.recorder.tally(&known.places).unnamed > 0;
+    let counted = known.count(client, question.request, members, again || failover.is_some()).await;
+    let tally = sent.recorder.tally(&known.places);
+    let mut explanations = BTreeMap::new();
+    if !tally.failures.is_empty() {
+        let of_the_mesh = tally.failures.keys().any(|kind| kind.is_of_the_mesh());
+        let evidence = if of_the_mesh {
+            watch.step(name, &Step::Explaining);
+            known.evidence(client, members, counted.as_ref()).await
+        } else {
+            Evidence::default()
+        };
+        explanations = tally
+            .failures
+            .iter()
+            .map(|(kind, failures)| {
+                (*kind, explain(*kind, &failures.sample, question.request.url.host(), &evidence))
+            })
+            .collect();
+    }
+    // Hosts that go away take their counters with them: after a failover there is nothing to compare with.
+    let comparable = counted.as_ref().filter(|_| failover.is_none());
+    let attribution = reconcile(&tally.by_cluster, tally.unnamed, tally.errors, comparable);
+    let failover = failover.map(|judge| judge(&sent.recorder, &known.places));
+    let by_pod = comparable.iter().flat_map(|counted| &counted.by_place);
+    let by_pod = by_pod.filter_map(|(number, count)| Some((known.places.get(*number)?.pod.clone(), *count)));
+    let clusters: Vec<String> = members.iter().map(|member| member.name().to_owned()).collect();
+    let mut remarks = std::mem::take(&mut known.remarks);
+    remarks.extend(sent.remarks);
+    let report = TrafficReport::new(Parts {
+        url: question.request.url.to_string(),
+        from: client.sender(),
+        clusters: &clusters,
+        tally: &tally,
+        attribution,
+        by_pod: by_pod.collect(),
+        remarks,
+        explanations,
+        expectations: question.expectations,
+        failover,
+    });
+    watch.step(name, &Step::Done { succeeded: report.succeeded, of: report.requests });
+    report
+}
+
+/// Tells how far sending is, not more often than somebody can read it.
+pub(super) struct Teller<'t> {
+    name: &'t str,
+    watch: &'t dyn Watch<Step>,
+    of: Option<u32>,
+    last: Cell<Option<Instant>>,
+}
+
+impl<'t> Teller<'t> {
+    pub(super) fn new(name: &'t str, watch: &'t dyn Watch<Step>, load: &Load) -> Self {
+        let of = match load.amount {
+            Amount::Requests(requests) => Some(requests),
+            Amount::For(_) => None,
+        };
+        Self { name, watch, of, last: Cell::new(None) }
+    }
+
+    pub(super) fn tell(&self, recorder: &Recorder) {
+        let now = Instant::now();
+        if self.last.get().is_some_and(|last| now - last < TELL) {
+            return;
+        }
+        self.last.set(Some(now));
+        let step = Step::Sending { done: recorder.len(), of: self.of, failed: recorder.failed() };
+        self.watch.step(self.name, &step);
+    }
+}

@@ -1,0 +1,263 @@
+//! Which pod sends requests.
+
+use std::fmt;
+use std::str::FromStr;
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+use kube::api::{Api, ListParams};
+
+use super::error::TrafficError;
+use super::ingress::Ingress;
+use super::report::Sender;
+use crate::envoy::{CONTAINER, Proxy};
+use crate::fleet::{ExecTarget, Member, Need};
+use crate::istio::NAMESPACE;
+use crate::istio::demo::Demo;
+use crate::report::one_line;
+
+/// The annotation that names the container that kubectl takes, too.
+const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
+
+/// Who shall send requests.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Senders {
+    /// `sleep` in the first cluster.
+    #[default]
+    First,
+    /// `sleep` in every cluster.
+    All,
+    /// The curl of this machine, which has to be able to reach what is asked.
+    Here,
+    /// A workload in one cluster.
+    One {
+        /// Name of the cluster.
+        cluster: String,
+        /// Namespace and name of the workload; `sleep` without it.
+        workload: Option<(String, String)>,
+    },
+}
+
+impl FromStr for Senders {
+    type Err = TrafficError;
+
+    /// Parses `all`, `here`, `CLUSTER` or `CLUSTER/NAMESPACE/WORKLOAD`.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let is_name = |name: &&str| {
+            (1..=253).contains(&name.len())
+                && name.bytes().all(|byte| {
+                    byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.')
+                })
+        };
+        let parts: Vec<&str> = text.split('/').collect();
+        match parts.as_slice() {
+            _ if !parts.iter().all(is_name) => {}
+            ["all"] => return Ok(Self::All),
+            ["here"] => return Ok(Self::Here),
+            [cluster] => return Ok(Self::One { cluster: (*cluster).to_owned(), workload: None }),
+            [cluster, namespace, workload] => {
+                let workload = Some(((*namespace).to_owned(), (*workload).to_owned()));
+                return Ok(Self::One { cluster: (*cluster).to_owned(), workload });
+            }
+            _ => {}
+        }
+        Err(TrafficError::From(one_line(&text.chars().take(100).collect::<String>())))
+    }
+}
+
+/// Returns the members that send, each with namespace and name of the workload that does.
+///
+/// # Errors
+/// [`TrafficError::NoCluster`].
+pub fn senders<'m>(
+    members: &'m [Member],
+    from: &Senders,
+) -> Result<Vec<(&'m Member, String, String)>, TrafficError> {
+    let sleep = || (Demo::Sleep.name().to_owned(), Demo::Sleep.name().to_owned());
+    let with = |member: &'m Member, workload: Option<(String, String)>| {
+        let (namespace, name) = workload.unwrap_or_else(sleep);
+        (member, namespace, name)
+    };
+    match from {
+        // The cluster is only that from which the mesh is looked at.
+        Senders::First | Senders::Here => {
+            Ok(members.iter().take(1).map(|member| with(member, None)).collect())
+        }
+        Senders::All => Ok(members.iter().map(|member| with(member, None)).collect()),
+        Senders::One { cluster, workload } => {
+            let member = members.iter().find(|member| member.name() == cluster).ok_or_else(|| {
+                TrafficError::NoCluster {
+                    name: cluster.clone(),
+                    known: members.iter().map(|member| member.name().to_owned()).collect(),
+                }
+            })?;
+            Ok(vec![with(member, workload.clone())])
+        }
+    }
+}
+
+/// A pod that sends requests.
+#[derive(Clone, Debug)]
+pub struct Client<'m> {
+    /// Its cluster.
+    pub member: &'m Member,
+    /// Its container with curl.
+    pub target: ExecTarget,
+    /// Whether it has a sidecar.
+    pub has_sidecar: bool,
+    /// The gateway that it sends its requests to, where it does not send them to the service itself.
+    pub via: Option<Ingress<'m>>,
+    /// Whether it is no pod, but this machine.
+    pub is_here: bool,
+}
+
+impl<'m> Client<'m> {
+    /// Finds a ready pod of a workload, by the workload's name, the label `app`, or the pod's own name.
+    ///
+    /// # Errors
+    /// [`TrafficError`] when there is none, or pods cannot be listed.
+    pub async fn find(member: &'m Member, namespace: &str, workload: &str) -> Result<Self, TrafficError> {
+        let pods: Api<Pod> = Api::namespaced(member.client().clone(), namespace);
+        let list = pods.list(&ListParams::default()).await.map_err(|error| {
+            TrafficError::request(member.name(), Need::new("list", "", "pods", Some(namespace)), error)
+        })?;
+        let mut pods: Vec<&Pod> =
+            list.items.iter().filter(|pod| is_ready(pod) && is_of(pod, workload)).collect();
+        pods.sort_by_key(|pod| pod.name_any());
+        let pod = pods.first().ok_or_else(|| TrafficError::NoClient {
+            cluster: member.name().to_owned(),
+            context: member.cluster.context.clone(),
+            namespace: namespace.to_owned(),
+            workload: workload.to_owned(),
+        })?;
+        let target = ExecTarget {
+            namespace: namespace.to_owned(),
+            pod: pod.name_any(),
+            container: container(pod).unwrap_or_default(),
+        };
+        Ok(Self { member, target, has_sidecar: has_sidecar(pod), via: None, is_here: false })
+    }
+
+    /// Makes this machine the client. `member` is the cluster from which the mesh is looked at, and `namespace` the one in which short names
+    /// of services are looked for.
+    #[must_use]
+    pub fn here(member: &'m Member, namespace: &str) -> Self {
+        let (pod, container) = Default::default();
+        let target = ExecTarget { namespace: namespace.to_owned(), pod, container };
+        Self { member, target, has_sidecar: false, via: None, is_here: true }
+    }
+
+    /// Returns the cluster from which the service is seen: that of the gateway where there is one between.
+    #[must_use]
+    pub fn viewpoint(&self) -> &'m Member {
+        self.via.as_ref().map_or(self.member, |via| via.member)
+    }
+
+    /// Returns the proxy that chooses who answers: the gateway's where there is one between, else the pod's own; `None` where it has none.
+    #[must_use]
+    pub fn proxy(&self) -> Option<Proxy<'m>> {
+        if let Some(via) = &self.via {
+            return Some(Proxy::of_pod(via.member, NAMESPACE, &via.pod));
+        }
+        self.has_sidecar.then(|| Proxy::of_pod(self.member, &self.target.namespace, &self.target.pod))
+    }
+
+    /// Returns who this is, for reports.
+    #[must_use]
+    pub fn sender(&self) -> Sender {
+        if self.is_here {
+            let (namespace, pod) = Default::default();
+            return Sender { cluster: "here".to_owned(), namespace, pod };
+        }
+        Sender {
+            cluster: self.member.name().to_owned(),
+            namespace: self.target.namespace.clone(),
+            pod: self.target.pod.clone(),
+        }
+    }
+}
+
+impl fmt::Display for Client<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.sender().fmt(f)
+    }
+}
+
+/// Tells whether a pod is ready, and not about to end.
+pub(super) fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    pod.metadata.deletion_timestamp.is_none()
+        && conditions
+            .filter(|condition| condition.type_ == "Ready")
+            .any(|condition| condition.status == "True")
+}
+
+fn has_sidecar(pod: &Pod) -> bool {
+    let Some(spec) = &pod.spec else { return false };
+    spec.containers
+        .iter()
+        .chain(spec.init_containers.iter().flatten())
+        .any(|container| container.name == CONTAINER)
+}
+
+fn is_of(pod: &Pod, workload: &str) -> bool {
+    pod.name_any() == workload
+        || super::service::workload(pod) == workload
+        || pod.labels().get("app").is_some_and(|app| app == workload)
+}
+
+/// Returns the container that commands run in: the one that kubectl would take, else the first that is no sidecar.
+fn container(pod: &Pod) -> Option<String> {
+    let spec = pod.spec.as_ref()?;
+    let named = pod.annotations().get(DEFAULT_CONTAINER);
+    let named = named.filter(|name| spec.containers.iter().any(|container| container.name == **name));
+    let first = || spec.containers.iter().map(|container| &container.name).find(|name| *name != CONTAINER);
+    named.or_else(first).cloned()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn from(text: &str) -> Option<Senders> {
+        text.parse().ok()
+    }
+
+    #[test]
+    fn senders_are_a_cluster_a_workload_or_all() {
+        assert_eq!(from("all"), Some(Senders::All));
+        assert_eq!(from("here"), Some(Senders::Here));
+        assert_eq!(from("foo"), Some(Senders::One { cluster: "foo".to_owned(), workload: None }));
+        let workload = Some(("shop".to_owned(), "cart".to_owned()));
+        assert_eq!(from("foo/shop/cart"), Some(Senders::One { cluster: "foo".to_owned(), workload }));
+        for text in ["", "/", "foo/bar", "a/b/c/d", "Foo", "-x y", "foo//x"] {
+            assert_eq!(from(text), None, "{text}");
+        }
+    }
+
+    fn pod(value: serde_json::Value) -> Pod {
+        serde_json::from_value(value).unwrap()
+    }
+
+    #[test]
+    fn the_container_is_the_one_that_kubectl_takes_and_never_the_sidecar() {
+        let of = |annotation: &str| {
+            container(&pod(json!({
+                "metadata": {"name": "p", "annotations": {DEFAULT_CONTAINER: annotation}},
+                "spec": {"containers": [{"name": "istio-proxy"}, {"name": "a"}, {"name": "b"}]},
+            })))
+        };
+        assert_eq!(of("b").as_deref(), Some("b"));
+        assert_eq!(of("gone").as_deref(), Some("a"));
+    }
+
+    #[test]
+    fn a_sidecar_may_be_an_init_container() {
+        let native =
+            json!({"spec": {"containers": [{"name": "a"}], "initContainers": [{"name": "istio-proxy"}]}});
+        assert!(has_sidecar(&pod(native)));
+        assert!(!has_sidecar(&pod(json!({"spec": {"containers": [{"name": "a"}]}}))));
+    }
+}

@@ -1,0 +1,140 @@
+use super::load::RateError;
+use super::request::RequestPartError;
+use crate::fleet::{Cause, ExecError, Need, RequestError};
+use crate::hint::Hint;
+
+/// Why requests could not be sent, or what was to be done around them could not.
+#[derive(Debug, thiserror::Error)]
+pub enum TrafficError {
+    /// What was asked for is no request.
+    #[error(transparent)]
+    Part(#[from] RequestPartError),
+    /// What was asked for is no rate.
+    #[error(transparent)]
+    Rate(#[from] RateError),
+    /// `--from` is none.
+    #[error("`{0}` is nobody who can send; write CLUSTER, CLUSTER/NAMESPACE/WORKLOAD, all or here")]
+    From(String),
+    /// What is to go away is no name.
+    #[error("`{0}` is no name of a workload; write NAME or CLUSTER/NAMESPACE/NAME")]
+    Victim(String),
+    /// There is no such cluster.
+    #[error("cluster `{name}` is not in the mesh file; there is {}", known.join(", "))]
+    NoCluster {
+        /// What was asked for.
+        name: String,
+        /// Those that there are.
+        known: Vec<String>,
+    },
+    /// There is no pod to send from.
+    #[error("no pod of {namespace}/{workload} in {cluster} is ready to send requests")]
+    NoClient {
+        /// Name of the cluster.
+        cluster: String,
+        /// Its kubeconfig context.
+        context: String,
+        /// Namespace of the workload.
+        namespace: String,
+        /// Its name.
+        workload: String,
+    },
+    /// The pod has no curl.
+    #[error("container {container} of pod {namespace}/{pod} in {cluster} has no curl")]
+    NoCurl {
+        /// Name of the cluster.
+        cluster: String,
+        /// Namespace of the pod.
+        namespace: String,
+        /// Name of the pod.
+        pod: String,
+        /// Name of the container.
+        container: String,
+    },
+    /// curl sent nothing.
+    #[error("curl in pod {namespace}/{pod} of {cluster} sent nothing: {said}")]
+    Nothing {
+        /// Name of the cluster.
+        cluster: String,
+        /// Namespace of the pod.
+        namespace: String,
+        /// Name of the pod.
+        pod: String,
+        /// What it said instead.
+        said: String,
+    },
+    /// There is no curl on this machine, or it does not start.
+    #[error("cannot start curl on this machine")]
+    Here(#[source] std::io::Error),
+    /// curl did not run.
+    #[error(transparent)]
+    Exec(Box<ExecError>),
+    /// Something cannot be read, or written.
+    #[error("cannot {need} in {cluster}")]
+    Request {
+        /// Name of the cluster.
+        cluster: String,
+        /// What it takes.
+        need: Box<Need>,
+        /// What the API server said.
+        source: RequestError,
+    },
+    /// There is nothing that could be taken away.
+    #[error("{0}")]
+    NoFailover(String),
+    /// Something is not ready in time.
+    #[error("{0}")]
+    NotReady(String),
+    /// A gateway has no address.
+    #[error("the ingress gateway of {cluster} has no address that can be reached: {why}")]
+    NoIngress {
+        /// Name of the cluster.
+        cluster: String,
+        /// Why.
+        why: String,
+    },
+}
+
+impl TrafficError {
+    pub(super) fn request(cluster: &str, need: Need, error: kube::Error) -> Self {
+        Self::Request { cluster: cluster.to_owned(), need: Box::new(need), source: RequestError::from(error) }
+    }
+
+    /// Tells whether what was asked for is wrong, rather than what was found.
+    #[must_use]
+    pub fn is_usage(&self) -> bool {
+        matches!(
+            self,
+            Self::Part(_) | Self::Rate(_) | Self::From(_) | Self::Victim(_) | Self::NoCluster { .. }
+        )
+    }
+}
+
+impl From<ExecError> for TrafficError {
+    fn from(error: ExecError) -> Self {
+        Self::Exec(Box::new(error))
+    }
+}
+
+impl Hint for TrafficError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Part(_) => Some("kubectl xcluster-curl http://helloworld.helloworld:5000/hello".to_owned()),
+            Self::NoCluster { .. } => Some("name a cluster of the mesh file".to_owned()),
+            Self::NoClient { namespace, .. } if namespace == "sleep" => {
+                Some("kubectl mesh-install demo sleep, or name a workload with --from, or add --deploy-client".to_owned())
+            }
+            Self::NoClient { context, namespace, .. } => Some(format!("kubectl --context {context} -n {namespace} get pods")),
+            Self::NoCurl { .. } => {
+                Some("add --ephemeral to put a container with curl into this pod, or --deploy-client for a pod of its own".to_owned())
+            }
+            Self::Here(_) => Some("install curl, or send from a pod: leave out `--from here`".to_owned()),
+            Self::Nothing { .. } => Some("its curl has to be 7.76 or newer".to_owned()),
+            Self::Exec(error) => error.hint(),
+            Self::Request { need, source, .. } => {
+                matches!(source.cause(), Cause::Forbidden).then(|| format!("ask for the right to {need}"))
+            }
+            Self::Rate(_) | Self::From(_) | Self::Victim(_) | Self::NoFailover(_) | Self::NotReady(_) => None,
+            Self::NoIngress { .. } => Some("kubectl mesh-install status".to_owned()),
+        }
+    }
+}

@@ -1,0 +1,364 @@
+//! What a run has to come to: `bar>=30%`, `success=100%`, `p99<250ms`.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::Serialize;
+
+use super::latency::Latencies;
+use crate::report::one_line;
+
+/// The longest text of an expectation, in bytes.
+const LONGEST: usize = 200;
+
+/// Something that a run is held against.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Expectation {
+    text: String,
+    subject: Subject,
+    comparison: Comparison,
+    value: Value,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Subject {
+    /// Requests that succeeded.
+    Success,
+    /// Requests that failed.
+    Failed,
+    /// A quantile of the times, from 0 to 1.
+    Quantile(f64),
+    Mean,
+    /// Answers of a cluster, a version, a workload or a pod.
+    Answers(String),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Comparison {
+    AtLeast,
+    AtMost,
+    More,
+    Less,
+    Equal,
+    Other,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Value {
+    /// In percent.
+    Share(f64),
+    Number(f64),
+    /// In milliseconds.
+    Time(f64),
+}
+
+/// Why a text is no expectation.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is no expectation: {reason}")]
+pub struct ExpectationError {
+    text: String,
+    reason: &'static str,
+}
+
+/// What a run came to, as expectations see it.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'f> {
+    /// How many requests were sent.
+    pub requests: u64,
+    /// How many succeeded.
+    pub succeeded: u64,
+    /// Names of the mesh's clusters: answers of nobody are no answers of a cluster that there is.
+    pub clusters: &'f [String],
+    /// Answers by cluster.
+    pub by_cluster: &'f BTreeMap<String, u64>,
+    /// Answers by version.
+    pub by_version: &'f BTreeMap<String, u64>,
+    /// Answers by workload.
+    pub by_workload: &'f BTreeMap<String, u64>,
+    /// Answers by pod.
+    pub by_pod: &'f BTreeMap<String, u64>,
+    /// Times of those that succeeded.
+    pub latencies: &'f Latencies,
+}
+
+/// Whether an expectation was met. The shape of its JSON is a promise.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Judged {
+    /// As it was given.
+    pub text: String,
+    /// Whether it was met.
+    pub met: bool,
+    /// What it really was: `28.0%`, `310.2ms`.
+    pub actual: String,
+}
+
+impl FromStr for Expectation {
+    type Err = ExpectationError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let refuse =
+            |reason| ExpectationError { text: one_line(&text.chars().take(60).collect::<String>()), reason };
+        if text.len() > LONGEST {
+            return Err(refuse("it is too long"));
+        }
+        let start = text.find(['<', '>', '=', '!']).ok_or_else(|| refuse("write it as NAME>=30%"))?;
+        let (subject, rest) = (text[..start].trim(), &text[start..]);
+        let comparisons = [
+            (">=", Comparison::AtLeast),
+            ("<=", Comparison::AtMost),
+            ("==", Comparison::Equal),
+            ("!=", Comparison::Other),
+            (">", Comparison::More),
+            ("<", Comparison::Less),
+            ("=", Comparison::Equal),
+        ];
+        let found =
+            comparisons.into_iter().find_map(|(sign, meaning)| Some((meaning, rest.strip_prefix(sign)?)));
+        let (comparison, value) = found.ok_or_else(|| refuse("compare with >=, <=, >, <, = or !="))?;
+        let subject = self::subject(subject).map_err(refuse)?;
+        let value = self::value(value.trim()).map_err(refuse)?;
+        match (&subject, value) {
+            (Subject::Quantile(_) | Subject::Mean, Value::Time(_)) => {}
+            (Subject::Quantile(_) | Subject::Mean, _) => {
+                return Err(refuse("compare a time with a time, such as 250ms"));
+            }
+            (_, Value::Time(_)) => {
+                return Err(refuse("compare answers with a share or a number, such as 30% or 5"));
+            }
+            _ => {}
+        }
+        Ok(Self { text: text.trim().to_owned(), subject, comparison, value })
+    }
+}
+
+fn subject(text: &str) -> Result<Subject, &'static str> {
+    let quantile = |digits: &str| -> Option<f64> {
+        let digits_only = digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+        let number: f64 = digits.parse().ok()?;
+        (digits_only && number > 0.0 && number <= 100.0).then_some(number / 100.0)
+    };
+    match text {
+        "" => Err("it names nothing before the comparison"),
+        "success" | "succeeded" => Ok(Subject::Success),
+        "failed" | "errors" => Ok(Subject::Failed),
+        "min" => Ok(Subject::Quantile(0.0)),
+        "max" => Ok(Subject::Quantile(1.0)),
+        "mean" => Ok(Subject::Mean),
+        _ => match text.strip_prefix('p').and_then(quantile) {
+            Some(quantile) => Ok(Subject::Quantile(quantile)),
+            None if text
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_')) =>
+            {
+                Ok(Subject::Answers(text.to_owned()))
+            }
+            None => Err(
+                "before the comparison stands success, failed, p50, p90, p99, min, max, mean, or the name of who answers",
+            ),
+        },
+    }
+}
+
+fn value(text: &str) -> Result<Value, &'static str> {
+    let number_of = |text: &str| -> Option<f64> {
+        let plain = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+        text.parse().ok().filter(|number: &f64| plain && number.is_finite())
+    };
+    let wrong = "compare with a share (30%), a number (5) or a time (250ms)";
+    if let Some(share) = text.strip_suffix('%') {
+        let share = number_of(share.trim()).ok_or(wrong)?;
+        return if share <= 100.0 { Ok(Value::Share(share)) } else { Err("a share is no more than 100%") };
+    }
+    for (unit, factor) in [("ms", 1.0), ("us", 0.001), ("µs", 0.001), ("s", 1000.0)] {
+        if let Some(time) = text.strip_suffix(unit) {
+            return number_of(time.trim()).map(|time| Value::Time(time * factor)).ok_or(wrong);
+        }
+    }
+    number_of(text).map(Value::Number).ok_or(wrong)
+}
+
+impl Expectation {
+    /// Tells whether it is about how many requests succeed or fail.
+    #[must_use]
+    pub fn is_about_success(&self) -> bool {
+        matches!(self.subject, Subject::Success | Subject::Failed)
+    }
+
+    /// Holds a run against it. What cannot be known, such as a time without any answer, is not met.
+    #[must_use]
+    pub fn judge(&self, facts: &Facts<'_>) -> Judged {
+        let (actual, shown) = match &self.subject {
+            Subject::Success => self.share(facts.succeeded, facts.requests),
+            Subject::Failed => {
+                self.share(facts.requests - facts.succeeded.min(facts.requests), facts.requests)
+            }
+            Subject::Quantile(quantile) => time(facts.latencies.at(*quantile)),
+            Subject::Mean => time(facts.latencies.mean()),
+            Subject::Answers(name) => {
+                let all: u64 = facts.by_cluster.values().sum();
+                if let Some(count) = answers(facts, name) {
+                    self.share(count, all)
+                } else {
+                    (self.share(0, all).0, "nobody of that name answered".to_owned())
+                }
+            }
+        };
+        let wanted = match self.value {
+            Value::Share(value) | Value::Number(value) | Value::Time(value) => value,
+        };
+        let met = actual.is_some_and(|actual| self.comparison.holds(actual, wanted));
+        Judged { text: self.text.clone(), met, actual: shown }
+    }
+
+    fn share(&self, count: u64, all: u64) -> (Option<f64>, String) {
+        match self.value {
+            Value::Share(_) => {
+                let share = percent(count, all);
+                (share, share.map_or_else(|| "nothing was sent".to_owned(), |share| format!("{share:.1}%")))
+            }
+            Value::Number(_) | Value::Time(_) => (Some(float(count)), count.to_string()),
+        }
+    }
+}
+
+impl Comparison {
+    fn holds(self, actual: f64, wanted: f64) -> bool {
+        let same = (actual - wanted).abs() < 1e-9;
+        match self {
+            Self::AtLeast => same || actual > wanted,
+            Self::AtMost => same || actual < wanted,
+            Self::More => !same && actual > wanted,
+            Self::Less => !same && actual < wanted,
+            Self::Equal => same,
+            Self::Other => !same,
+        }
+    }
+}
+
+impl fmt::Display for Expectation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// Finds who is meant: a cluster by its name or the one that begins with it (`bar` for bar-eks-cluster), a version, a workload, a pod.
+fn answers(facts: &Facts<'_>, name: &str) -> Option<u64> {
+    let begins =
+        |cluster: &&String| cluster.strip_prefix(name).is_some_and(|rest| rest.starts_with(['-', '.']));
+    let cluster = facts.clusters.iter().find(|cluster| *cluster == name).or_else(|| {
+        let mut found = facts.clusters.iter().filter(begins);
+        found.next().filter(|_| found.next().is_none())
+    });
+    if facts.by_cluster.contains_key(name) || facts.clusters.iter().any(|cluster| cluster == name) {
+        return Some(facts.by_cluster.get(name).copied().unwrap_or(0));
+    }
+    let others = [facts.by_version, facts.by_workload, facts.by_pod];
+    others
+        .iter()
+        .find_map(|counts| counts.get(name).copied())
+        .or_else(|| cluster.map(|cluster| facts.by_cluster.get(cluster).copied().unwrap_or(0)))
+}
+
+fn time(milliseconds: Option<f64>) -> (Option<f64>, String) {
+    (milliseconds, milliseconds.map_or_else(|| "no answers".to_owned(), |time| format!("{time:.1}ms")))
+}
+
+/// Returns a share in percent; `None` of nothing.
+pub(super) fn percent(count: u64, all: u64) -> Option<f64> {
+    (all > 0).then(|| float(count) * 100.0 / float(all))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a million requests are far below 2^52")]
+fn float(count: u64) -> f64 {
+    count as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn judged(texts: &[&str]) -> String {
+        let map = |counts: &[(&str, u64)]| -> BTreeMap<String, u64> {
+            counts.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect()
+        };
+        let mut latencies = Latencies::default();
+        (1..=100).for_each(|time| latencies.add(Duration::from_millis(time)));
+        let clusters = ["foo-eks-cluster", "bar-eks-cluster", "baz"].map(str::to_owned);
+        let facts = Facts {
+            requests: 200,
+            succeeded: 199,
+            clusters: &clusters,
+            by_cluster: &map(&[("foo-eks-cluster", 140), ("bar-eks-cluster", 60)]),
+            by_version: &map(&[("v1", 140), ("v2", 60)]),
+            by_workload: &map(&[("helloworld-v1", 140), ("helloworld-v2", 60)]),
+            by_pod: &map(&[]),
+            latencies: &latencies,
+        };
+        let line = |text: &&str| {
+            let judged = text.parse::<Expectation>().unwrap().judge(&facts);
+            format!("{} {} ({})", judged.text, judged.met, judged.actual)
+        };
+        texts.iter().map(line).collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn expectations_are_met_or_not() {
+        insta::assert_snapshot!(judged(&[
+            "bar-eks-cluster>=30%", "bar >= 30.1%", "bar=60", "foo>50%", "baz=0", "qux>0%", "v2<=30%", "helloworld-v2!=60",
+            "success=100%", "success>=99.5%", "failed<=1", "failed<1%", "p99<250ms", "p99<=0.05s", "p50<50ms", "max=100ms", "mean<60ms", "p99.9<99ms",
+        ]), @r"
+        bar-eks-cluster>=30% true (30.0%)
+        bar >= 30.1% false (30.0%)
+        bar=60 true (60)
+        foo>50% true (70.0%)
+        baz=0 true (0)
+        qux>0% false (nobody of that name answered)
+        v2<=30% true (30.0%)
+        helloworld-v2!=60 false (60)
+        success=100% false (99.5%)
+        success>=99.5% true (99.5%)
+        failed<=1 true (1)
+        failed<1% true (0.5%)
+        p99<250ms true (99.0ms)
+        p99<=0.05s false (99.0ms)
+        p50<50ms false (50.0ms)
+        max=100ms false (100.0ms)
+        mean<60ms true (50.5ms)
+        p99.9<99ms false (100.0ms)
+        ");
+    }
+
+    #[test]
+    fn what_is_no_expectation_is_refused_with_the_reason() {
+        let refused = |text: &str| text.parse::<Expectation>().unwrap_err().to_string();
+        insta::assert_snapshot!(refused("bar"), @"`bar` is no expectation: write it as NAME>=30%");
+        insta::assert_snapshot!(refused(">=30%"), @"`>=30%` is no expectation: it names nothing before the comparison");
+        insta::assert_snapshot!(refused("bar>=a lot"), @"`bar>=a lot` is no expectation: compare with a share (30%), a number (5) or a time (250ms)");
+        insta::assert_snapshot!(refused("bar>=130%"), @"`bar>=130%` is no expectation: a share is no more than 100%");
+        insta::assert_snapshot!(refused("p99<250"), @"`p99<250` is no expectation: compare a time with a time, such as 250ms");
+        insta::assert_snapshot!(refused("success>5s"), @"`success>5s` is no expectation: compare answers with a share or a number, such as 30% or 5");
+        insta::assert_snapshot!(refused("bar>=-1"), @"`bar>=-1` is no expectation: compare with a share (30%), a number (5) or a time (250ms)");
+        insta::assert_snapshot!(refused("bar>=inf"), @"`bar>=inf` is no expectation: compare with a share (30%), a number (5) or a time (250ms)");
+        insta::assert_snapshot!(refused("b\u{1b}r>1"), @r"`b\u{1b}r>1` is no expectation: before the comparison stands success, failed, p50, p90, p99, min, max, mean, or the name of who answers");
+    }
+
+    #[test]
+    fn of_no_answers_no_time_is_expected_in_vain() {
+        let facts = Facts {
+            requests: 0,
+            succeeded: 0,
+            clusters: &[],
+            by_cluster: &BTreeMap::new(),
+            by_version: &BTreeMap::new(),
+            by_workload: &BTreeMap::new(),
+            by_pod: &BTreeMap::new(),
+            latencies: &Latencies::default(),
+        };
+        for text in ["p99<1s", "success=100%", "bar>=0%"] {
+            assert!(!text.parse::<Expectation>().unwrap().judge(&facts).met, "{text}");
+        }
+    }
+}

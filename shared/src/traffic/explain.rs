@@ -1,0 +1,393 @@
+//! From a failure to its cause: what the client was told, held against what the client's sidecar has.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::failure::FailureKind;
+use crate::check::CheckId;
+
+const ISTIOD_SYNCED: CheckId = CheckId("istiod-synced");
+const WAY_OPEN: CheckId = CheckId("way-open");
+const ENDPOINT_IDENTITIES: CheckId = CheckId("endpoint-identities");
+const PROXY_EXPECTS: CheckId = CheckId("proxy-expects");
+const PROXY_BUNDLES: CheckId = CheckId("proxy-bundles");
+const PROXY_ADMITS: CheckId = CheckId("proxy-admits");
+const MUTUAL_TLS: CheckId = CheckId("mutual-tls");
+const BUNDLE_STORED: CheckId = CheckId("bundle-stored");
+const PROXY_IDENTITY: CheckId = CheckId("proxy-identity");
+
+/// The command that finds out more, whatever it is.
+const VERIFY: &str = "kubectl mesh-install verify";
+
+/// What was read after a failure. Whatever could not be read is absent, and nothing follows from that.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Evidence {
+    /// Why connections to the service failed lately, in the words of the client's proxy (its access log).
+    pub reasons: BTreeSet<String>,
+    /// How many hosts the client's proxy knows for the service, by the cluster that they are in or lead to.
+    pub hosts: Option<BTreeMap<String, usize>>,
+    /// Connections that failed during the run, by cluster.
+    pub broken: BTreeMap<String, u64>,
+    /// Clusters with pods of the service that are ready, and their trust domains.
+    pub ready: BTreeMap<String, String>,
+    /// Trust domains of the mesh that the client's proxy has no bundle of; `None` where that could not be read.
+    pub without_bundle: Option<BTreeSet<String>>,
+    /// Trust domains of clusters with ready pods whose identity the client's proxy does not accept from the service.
+    pub not_expected: Option<BTreeSet<String>>,
+    /// Trust domains whose clients the pods of the service let in, by cluster.
+    pub not_admitted: BTreeSet<String>,
+    /// Clusters whose pods of the service take no mutual TLS.
+    pub plaintext_only: BTreeSet<String>,
+    /// The client's own trust domain.
+    pub own: String,
+}
+
+/// Why something failed, and what to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explanation {
+    /// The cause, in words; what is likely where it is not certain.
+    pub cause: String,
+    /// The check that would find it, where there is one.
+    pub check: Option<CheckId>,
+    /// The next step: a sentence, or a command that can be pasted.
+    pub next: String,
+}
+
+impl Explanation {
+    fn of(check: CheckId, cause: impl Into<String>) -> Self {
+        Self { cause: cause.into(), check: Some(check), next: VERIFY.to_owned() }
+    }
+
+    fn other(cause: impl Into<String>, next: impl Into<String>) -> Self {
+        Self { cause: cause.into(), check: None, next: next.into() }
+    }
+}
+
+/// Explains failures of one kind. `sample` is what one of them was told; `host` the host that was asked.
+#[must_use]
+pub fn explain(kind: FailureKind, sample: &str, host: &str, evidence: &Evidence) -> Explanation {
+    match kind {
+        FailureKind::ConnectFailed | FailureKind::Reset => connection(kind, sample, evidence),
+        FailureKind::NoEndpoints => no_endpoints(host, evidence),
+        FailureKind::Denied => Explanation::other(
+            format!(
+                "an AuthorizationPolicy does not let the client in; principals of other clusters begin with their own trust domain, and the \
+                 client's is {}",
+                named(&evidence.own)
+            ),
+            "kubectl get authorizationpolicies.security.istio.io --all-namespaces",
+        ),
+        FailureKind::NoRoute => Explanation::other(
+            format!(
+                "the client's sidecar knows no service {host} at this port: it has to exist in the client's own cluster, too"
+            ),
+            format!("kubectl get service --all-namespaces | grep {}", host.split('.').next().unwrap_or(host)),
+        ),
+        FailureKind::NoAddress => Explanation::other(
+            format!(
+                "the name {host} has no address in the client's cluster: a Service of that name has to be there, even without pods"
+            ),
+            "kubectl mesh-install demo helloworld",
+        ),
+        FailureKind::Refused => {
+            Explanation::other("nobody listens at this address and port", "look at host and port of the URL")
+        }
+        FailureKind::TimedOut => Explanation::other(
+            "no whole answer came in time: the server hangs or drips, or packets get lost on the way",
+            "give it more time (--request-max-time), or: kubectl mesh-install verify",
+        ),
+        FailureKind::UpstreamTimeout => Explanation::other(
+            "Envoy got no answer within the timeout of its route",
+            "look at `timeout` in the VirtualService of this service",
+        ),
+        FailureKind::Endless => {
+            Explanation::other("the body did not end; it was cut off at 4 MiB", "ask for something smaller")
+        }
+        FailureKind::Overflow => Explanation::other(
+            "a circuit breaker let no more requests through",
+            "look at `connectionPool` in the DestinationRule of this service, or send more slowly (--rate)",
+        ),
+        FailureKind::NoAnswer => Explanation::other(
+            "the connection ended before there was an answer; behind a gateway or without a sidecar that is how mutual TLS refuses plain \
+             requests",
+            VERIFY,
+        ),
+        FailureKind::Tls => Explanation::other(
+            "TLS between curl and the server failed; within the mesh use http, the sidecars make TLS of it",
+            "ask for http:// instead of https://",
+        ),
+        FailureKind::Status(404) => Explanation::other(
+            "there is no such path, or no route for this host",
+            "look at the path of the URL",
+        ),
+        FailureKind::Status(status) => Explanation::other(
+            format!("the application, or a proxy before it, answered with status {status}"),
+            "look at its log",
+        ),
+        FailureKind::Curl(exit) => Explanation::other(
+            format!("curl ended with exit code {exit}"),
+            "look for this code in `man curl`",
+        ),
+    }
+}
+
+/// Explains connections that did not come about, or ended at once. The proxy's own words come first, then what it has.
+fn connection(kind: FailureKind, sample: &str, evidence: &Evidence) -> Explanation {
+    // Envoy's access log writes `_` for spaces.
+    let said = |text: &str| {
+        let says = |words: &str| words.replace('_', " ").contains(text);
+        says(sample) || evidence.reasons.iter().any(|reason| says(reason))
+    };
+    if said("no trust bundle store") {
+        let domains = evidence.without_bundle.as_ref().map(listed).filter(|text| !text.is_empty());
+        let of = domains.unwrap_or_else(|| "the server's trust domain".to_owned());
+        return Explanation::of(
+            PROXY_BUNDLES,
+            format!("the client's sidecar has no trust bundle of {of}, so it cannot verify the server"),
+        );
+    }
+    if said("unable to get local issuer certificate") || said("certificate signed by unknown authority") {
+        return Explanation::of(
+            BUNDLE_STORED,
+            "the trust bundle that the client's sidecar has is an old one: the server's certificate is of an authority that is not in it",
+        );
+    }
+    if said("certificate has expired") || said("certificate is not yet valid") {
+        return Explanation::of(
+            PROXY_IDENTITY,
+            "a certificate has expired, or is not valid yet: look at the clocks, too",
+        );
+    }
+    if said("SAN match") {
+        return match &evidence.not_expected {
+            Some(domains) if !domains.is_empty() => Explanation::of(
+                ENDPOINT_IDENTITIES,
+                format!(
+                    "the client's sidecar expects no identity of {} from this service: its istiod takes those pods for others' than they are",
+                    listed(domains)
+                ),
+            ),
+            _ => Explanation::of(
+                PROXY_EXPECTS,
+                "the server's certificate has another SPIFFE ID than the client's sidecar expects from this service",
+            ),
+        };
+    }
+    if said("Connection refused") {
+        return Explanation::of(WAY_OPEN, format!("{} refuses connections", gateways(evidence)));
+    }
+    if said("Connection reset by peer") || !evidence.plaintext_only.is_empty() {
+        return Explanation::of(
+            MUTUAL_TLS,
+            match listed(&evidence.plaintext_only) {
+                clusters if clusters.is_empty() => {
+                    "the server ended the TLS handshake: its PeerAuthentication may take no mutual TLS"
+                        .to_owned()
+                }
+                clusters => {
+                    format!("the pods in {clusters} take no mutual TLS (PeerAuthentication of mode DISABLE)")
+                }
+            },
+        );
+    }
+    // What the proxy has, where it has said nothing.
+    if let Some(domains) = evidence.without_bundle.as_ref().filter(|domains| !domains.is_empty()) {
+        return Explanation::of(
+            PROXY_BUNDLES,
+            format!("the client's sidecar has no trust bundle of {}", listed(domains)),
+        );
+    }
+    if let Some(domains) = evidence.not_expected.as_ref().filter(|domains| !domains.is_empty()) {
+        return Explanation::of(
+            ENDPOINT_IDENTITIES,
+            format!("the client's sidecar expects no identity of {} from this service", listed(domains)),
+        );
+    }
+    if !evidence.not_admitted.is_empty() || kind == FailureKind::Reset {
+        let cause = match listed(&evidence.not_admitted) {
+            clusters if clusters.is_empty() => {
+                format!(
+                    "the server's sidecar ended the connection; that is how it refuses a client whose trust domain it does not know ({})",
+                    named(&evidence.own)
+                )
+            }
+            clusters => {
+                format!("the sidecars in {clusters} let nobody of trust domain {} in", named(&evidence.own))
+            }
+        };
+        return Explanation::of(PROXY_ADMITS, cause);
+    }
+    let mut cause = format!("the client's sidecar gets no connection through {}", gateways(evidence));
+    cause.push_str("; its access log would say why (meshConfig.accessLogFile: /dev/stdout)");
+    Explanation::of(WAY_OPEN, cause)
+}
+
+fn no_endpoints(host: &str, evidence: &Evidence) -> Explanation {
+    let known = |cluster: &&String| evidence.hosts.as_ref().is_some_and(|hosts| hosts.contains_key(*cluster));
+    let missing: BTreeSet<String> =
+        evidence.ready.keys().filter(|cluster| !known(cluster)).cloned().collect();
+    if evidence.ready.is_empty() {
+        return Explanation::other(
+            format!("no pod of {host} is ready in any cluster"),
+            format!("kubectl get pods --all-namespaces | grep {}", host.split('.').next().unwrap_or(host)),
+        );
+    }
+    if evidence.hosts.is_none() {
+        let cause = format!(
+            "the client's sidecar knows no endpoint that works, and pods are ready in {}",
+            listed(&missing)
+        );
+        return Explanation::of(ISTIOD_SYNCED, cause);
+    }
+    if missing.is_empty() {
+        return Explanation::other(
+            "the client's sidecar knows endpoints, and holds all of them for sick at the moment (outlier detection)",
+            "wait for `baseEjectionTime`, or look at the DestinationRule of this service",
+        );
+    }
+    Explanation::of(
+        ISTIOD_SYNCED,
+        format!(
+            "pods are ready in {}, and the client's sidecar knows none of them: its istiod does not read that cluster (remote secret), or does \
+             not know the gateway of its network",
+            listed(&missing)
+        ),
+    )
+}
+
+fn gateways(evidence: &Evidence) -> String {
+    let clusters: BTreeSet<String> = evidence.broken.keys().cloned().collect();
+    match listed(&clusters) {
+        clusters if clusters.is_empty() => "the way to the server".to_owned(),
+        clusters => format!("the way to {clusters}"),
+    }
+}
+
+fn listed(names: &BTreeSet<String>) -> String {
+    names.iter().map(String::as_str).collect::<Vec<_>>().join(" and ")
+}
+
+fn named(domain: &str) -> &str {
+    if domain.is_empty() { "unknown" } else { domain }
+}
+
+/// Takes the reason of a failure out of a line of Envoy's access log in Istio's default format: the text that begins with `TLS_error`, or the
+/// details of the response. `None` where the line is no failure of this service.
+#[must_use]
+pub fn reason_of_log_line(line: &str, host: &str) -> Option<String> {
+    let is_of_host = line.contains(&format!("|{host}")) || line.contains(&format!("\"{host}"));
+    if !is_of_host
+        || !(line.contains(" UF") || line.contains("URX") || line.contains(" UC ") || line.contains(" UH "))
+    {
+        return None;
+    }
+    let quoted = line.split('"').find(|part| {
+        ["TLS_error", "CERTIFICATE", "delayed_connect_error", "connection_error"]
+            .iter()
+            .any(|word| part.contains(word))
+    });
+    let words = quoted.map(str::to_owned).or_else(|| {
+        let start = line.find("upstream_reset_before_response_started{")?;
+        line[start..].split_whitespace().next().map(str::to_owned)
+    })?;
+    Some(crate::report::one_line(&words.chars().take(300).collect::<String>()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{federation, multicluster};
+
+    const U: &str = "upstream connect error or disconnect/reset before headers. retried and the latest reset reason: remote connection failure";
+
+    fn set(names: &[&str]) -> BTreeSet<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    fn evidence() -> Evidence {
+        Evidence {
+            ready: [("bar".to_owned(), "bar.com".to_owned())].into(),
+            hosts: Some([("bar".to_owned(), 1)].into()),
+            broken: [("bar".to_owned(), 14)].into(),
+            without_bundle: Some(BTreeSet::new()),
+            not_expected: Some(BTreeSet::new()),
+            own: "foo.com".to_owned(),
+            ..Evidence::default()
+        }
+    }
+
+    fn logged(reason: &str) -> Evidence {
+        Evidence { reasons: set(&[reason]), ..evidence() }
+    }
+
+    fn explained(kind: FailureKind, evidence: &Evidence) -> String {
+        let found = explain(kind, U, "helloworld.helloworld", evidence);
+        format!("{}: {} -> {}", found.check.map_or("-", |check| check.0), found.cause, found.next)
+    }
+
+    // The words are those that were seen of Envoy when each was made to fail.
+    #[test]
+    fn what_the_proxy_logs_names_the_cause() {
+        let connect = |reason: &str| explained(FailureKind::ConnectFailed, &logged(reason));
+        insta::assert_snapshot!(connect("CERTIFICATE_VERIFY_FAILED:verify_cert_failed:_no_trust_bundle_store"), @"proxy-bundles: the client's sidecar has no trust bundle of the server's trust domain, so it cannot verify the server -> kubectl mesh-install verify");
+        insta::assert_snapshot!(connect("CERTIFICATE_VERIFY_FAILED:verify_cert_failed:_SAN_match"), @"proxy-expects: the server's certificate has another SPIFFE ID than the client's sidecar expects from this service -> kubectl mesh-install verify");
+        insta::assert_snapshot!(connect("X509_verify_cert:_certificate_verification_error_at_depth_0:_unable_to_get_local_issuer_certificate"), @"bundle-stored: the trust bundle that the client's sidecar has is an old one: the server's certificate is of an authority that is not in it -> kubectl mesh-install verify");
+        insta::assert_snapshot!(connect("delayed_connect_error:_Connection_refused"), @"way-open: the way to bar refuses connections -> kubectl mesh-install verify");
+        insta::assert_snapshot!(connect("TLS_error:|33554536:system_library:OPENSSL_internal:Connection_reset_by_peer:TLS_error_end"), @"mutual-tls: the server ended the TLS handshake: its PeerAuthentication may take no mutual TLS -> kubectl mesh-install verify");
+    }
+
+    #[test]
+    fn without_a_log_the_cause_is_found_in_what_the_proxy_has() {
+        let connect = |evidence: &Evidence| explained(FailureKind::ConnectFailed, evidence);
+        let without = Evidence { without_bundle: Some(set(&["bar.com"])), ..evidence() };
+        insta::assert_snapshot!(connect(&without), @"proxy-bundles: the client's sidecar has no trust bundle of bar.com -> kubectl mesh-install verify");
+        let unexpected = Evidence { not_expected: Some(set(&["bar.com"])), ..evidence() };
+        insta::assert_snapshot!(connect(&unexpected), @"endpoint-identities: the client's sidecar expects no identity of bar.com from this service -> kubectl mesh-install verify");
+        let plain = Evidence { plaintext_only: set(&["bar"]), ..evidence() };
+        insta::assert_snapshot!(connect(&plain), @"mutual-tls: the pods in bar take no mutual TLS (PeerAuthentication of mode DISABLE) -> kubectl mesh-install verify");
+        let refused = Evidence { not_admitted: set(&["bar"]), ..evidence() };
+        insta::assert_snapshot!(explained(FailureKind::Reset, &refused), @"proxy-admits: the sidecars in bar let nobody of trust domain foo.com in -> kubectl mesh-install verify");
+        insta::assert_snapshot!(connect(&evidence()), @"way-open: the client's sidecar gets no connection through the way to bar; its access log would say why (meshConfig.accessLogFile: /dev/stdout) -> kubectl mesh-install verify");
+    }
+
+    #[test]
+    fn endpoints_that_are_missing_are_told_from_pods_that_are() {
+        let none = |evidence: &Evidence| explained(FailureKind::NoEndpoints, evidence);
+        let unread = Evidence { hosts: Some(BTreeMap::new()), ..evidence() };
+        insta::assert_snapshot!(none(&unread), @"istiod-synced: pods are ready in bar, and the client's sidecar knows none of them: its istiod does not read that cluster (remote secret), or does not know the gateway of its network -> kubectl mesh-install verify");
+        insta::assert_snapshot!(none(&Evidence::default()), @"-: no pod of helloworld.helloworld is ready in any cluster -> kubectl get pods --all-namespaces | grep helloworld");
+        insta::assert_snapshot!(none(&evidence()), @"-: the client's sidecar knows endpoints, and holds all of them for sick at the moment (outlier detection) -> wait for `baseEjectionTime`, or look at the DestinationRule of this service");
+    }
+
+    #[test]
+    fn reasons_are_read_from_istios_access_log() {
+        let line = r#"[2026-11-27T20:00:00.000Z] "GET /hello HTTP/1.1" 503 URX,UF upstream_reset_before_response_started{remote_connection_failure|TLS_error:|268435581:SSL_routines:OPENSSL_internal:CERTIFICATE_VERIFY_FAILED:verify_cert_failed:_SAN_match:TLS_error_end} - "TLS_error:|268435581:SSL_routines:OPENSSL_internal:CERTIFICATE_VERIFY_FAILED:verify_cert_failed:_SAN_match:TLS_error_end" 0 127 5 - "-" "curl/8" "id" "helloworld.helloworld:5000" "10.3.0.129:15443" outbound|5000||helloworld.helloworld.svc.cluster.local - 10.1.0.1:5000 10.12.0.5:1 - default"#;
+        let reason = reason_of_log_line(line, "helloworld.helloworld.svc.cluster.local").unwrap();
+        assert!(reason.contains("SAN_match"), "{reason}");
+        assert_eq!(reason_of_log_line(line, "other.other.svc.cluster.local"), None);
+        assert_eq!(
+            reason_of_log_line(&line.replace("URX,UF", "-"), "helloworld.helloworld.svc.cluster.local"),
+            None
+        );
+        assert_eq!(reason_of_log_line("", ""), None);
+    }
+
+    #[test]
+    fn every_check_that_is_named_is_in_a_catalogue() {
+        let spire = federation::checks::CATALOGUE.iter().map(|check| check.id);
+        let known: Vec<CheckId> =
+            spire.chain(multicluster::checks::CATALOGUE.iter().map(|check| check.id)).collect();
+        for id in [
+            ISTIOD_SYNCED,
+            WAY_OPEN,
+            ENDPOINT_IDENTITIES,
+            PROXY_EXPECTS,
+            PROXY_BUNDLES,
+            PROXY_ADMITS,
+            MUTUAL_TLS,
+            BUNDLE_STORED,
+            PROXY_IDENTITY,
+        ] {
+            assert!(known.contains(&id), "{id}");
+        }
+    }
+}

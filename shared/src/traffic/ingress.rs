@@ -1,0 +1,56 @@
+//! Where requests from outside come into a cluster.
+
+use k8s_openapi::api::core::v1::{Pod, Service};
+use kube::ResourceExt;
+use kube::api::{Api, ListParams};
+
+use super::client::is_ready;
+use super::error::TrafficError;
+use super::request::Url;
+use crate::fleet::{Member, Need};
+use crate::istio::{INGRESS_GATEWAY, NAMESPACE};
+use crate::spire::endpoint::{Endpoint, service_endpoint};
+
+/// The port of the service at which it takes plain requests.
+const PORT: i32 = 80;
+
+/// An ingress gateway.
+#[derive(Clone, Debug)]
+pub struct Ingress<'m> {
+    /// Its cluster.
+    pub member: &'m Member,
+    /// One of its pods.
+    pub pod: String,
+    /// Where it is reached: name or address of its load balancer, or address of a node.
+    pub host: String,
+    /// At which port.
+    pub port: u16,
+}
+
+/// Finds the ingress gateway of a cluster: its load balancer, or a node with its node port.
+///
+/// # Errors
+/// [`TrafficError`] when there is none, or it has no address.
+pub async fn ingress(member: &Member) -> Result<Ingress<'_>, TrafficError> {
+    let request = |verb, resource, error| {
+        TrafficError::request(member.name(), Need::new(verb, "", resource, Some(NAMESPACE)), error)
+    };
+    let without = |why: String| TrafficError::NoIngress { cluster: member.name().to_owned(), why };
+    let services: Api<Service> = Api::namespaced(member.client().clone(), NAMESPACE);
+    let service =
+        services.get_opt(INGRESS_GATEWAY).await.map_err(|error| request("get", "services", error))?;
+    let service =
+        service.ok_or_else(|| without(format!("there is no Service {NAMESPACE}/{INGRESS_GATEWAY}")))?;
+    let endpoint = service_endpoint(member, &service, Some(PORT)).await;
+    let url = match endpoint.map_err(|error| without(error.to_string()))? {
+        Endpoint::Ready(url) => url.as_str().to_owned(),
+        Endpoint::Pending(why) | Endpoint::Unexposed(why) => return Err(without(why)),
+    };
+    let url: Url = url.parse()?;
+    let pods: Api<Pod> = Api::namespaced(member.client().clone(), NAMESPACE);
+    let params = ListParams::default().labels(&format!("app={INGRESS_GATEWAY}"));
+    let list = pods.list(&params).await.map_err(|error| request("list", "pods", error))?;
+    let pod = list.items.iter().find(|pod| is_ready(pod)).map(ResourceExt::name_any);
+    let pod = pod.ok_or_else(|| without("no pod of it is ready".to_owned()))?;
+    Ok(Ingress { member, pod, host: url.host().to_owned(), port: url.port() })
+}

@@ -1,0 +1,66 @@
+//! Reports as test results that CI servers read.
+
+use std::time::Duration;
+
+use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
+
+use super::report::TrafficReport;
+
+/// Writes reports as the XML of `JUnit`: a suite for each, with a case for the requests and one for each expectation. `lenient` is whether
+/// expectations say how many requests may fail.
+///
+/// # Errors
+/// When it cannot be written as XML.
+pub fn junit(reports: &[TrafficReport], lenient: bool) -> Result<String, quick_junit::SerializeError> {
+    let mut xml = Report::new("kubectl xcluster-curl");
+    for report in reports {
+        let mut suite = TestSuite::new(format!("{} from {}", report.url, report.from));
+        let mut requests = case("requests", report.requests > 0 && (lenient || report.failed == 0), || {
+            let errors: Vec<String> = report
+                .errors
+                .iter()
+                .map(|failed| format!("{} {}: {}", failed.count, failed.kind, failed.cause))
+                .collect();
+            format!("{} of {} requests failed: {}", report.failed, report.requests, errors.join("; "))
+        });
+        if let Some(latency) = &report.latency_ms {
+            requests.set_time(Duration::try_from_secs_f64(latency.p50 / 1000.0).unwrap_or_default());
+        }
+        suite.add_test_case(requests);
+        for judged in &report.expectations {
+            suite.add_test_case(case(&judged.text, judged.met, || {
+                format!("{} is {}", judged.text, judged.actual)
+            }));
+        }
+        if let Some(failover) = &report.failover {
+            suite.add_test_case(case("failover", failover.first_remote_answer_ms.is_some(), || {
+                "no other cluster answered".to_owned()
+            }));
+        }
+        xml.add_test_suite(suite);
+    }
+    xml.to_string()
+}
+
+fn case(name: &str, passed: bool, message: impl Fn() -> String) -> TestCase {
+    let status = if passed {
+        TestCaseStatus::success()
+    } else {
+        let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
+        status.set_message(message());
+        status
+    };
+    TestCase::new(name, status)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::traffic::report::tests::sample;
+
+    #[test]
+    fn a_suite_has_the_requests_and_every_expectation() {
+        let xml = junit(&[sample(&["bar>=30%", "success=100%"])], true).unwrap();
+        insta::assert_snapshot!(xml);
+    }
+}

@@ -1,0 +1,124 @@
+//! Whether requests without mutual TLS are refused.
+
+use serde::Serialize;
+
+use super::failure::FailureKind;
+use super::report::TrafficReport;
+use crate::check::CheckId;
+use crate::report::{Cell, Report, Table};
+
+/// The check that finds who takes plain requests.
+const MUTUAL_TLS: CheckId = CheckId("mutual-tls");
+
+/// What came of requests without mutual TLS. The shape of its JSON is a promise.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PlaintextReport {
+    /// Whether all were refused.
+    pub refused: bool,
+    /// Why that is, or what else it may be.
+    pub cause: String,
+    /// The check that finds more; null where nothing is wrong.
+    pub check: Option<CheckId>,
+    /// What became of the same requests from a pod of the mesh: without an answer to these, that nobody answers plain ones proves nothing.
+    pub in_mesh: TrafficReport,
+    /// What became of the plain requests.
+    pub plain: TrafficReport,
+}
+
+impl PlaintextReport {
+    /// Judges plain requests, by what became of the same ones from a pod of the mesh.
+    #[must_use]
+    pub fn judge(in_mesh: TrafficReport, plain: TrafficReport) -> Self {
+        let only = |kind| !plain.errors.is_empty() && plain.errors.iter().all(|failed| failed.kind == kind);
+        let (refused, cause, check) = if in_mesh.succeeded == 0 {
+            (false, "nobody answers pods of the mesh either: that proves nothing".to_owned(), None)
+        } else if plain.succeeded > 0 {
+            let cause = format!("{} of {} plain requests were answered", plain.succeeded, plain.requests);
+            (false, cause, Some(MUTUAL_TLS))
+        } else if only(FailureKind::NoAnswer) {
+            (true, "every connection without mutual TLS was ended".to_owned(), None)
+        } else {
+            let kinds: Vec<String> = plain.errors.iter().map(|failed| failed.kind.to_string()).collect();
+            (
+                false,
+                format!("plain requests failed in another way than by being refused: {}", kinds.join(", ")),
+                None,
+            )
+        };
+        Self { refused, cause, check, in_mesh, plain }
+    }
+}
+
+impl Report for PlaintextReport {
+    fn table(&self, _wide: bool) -> Table {
+        let mut table = Table::new(["FROM", "MUTUAL TLS", "REQUESTS", "ANSWERED", "RESULT"]);
+        for (report, tls) in [(&self.in_mesh, "yes"), (&self.plain, "no")] {
+            let is_plain = tls == "no";
+            let result = match (is_plain, self.refused, report.succeeded) {
+                (true, true, _) => Cell::good("refused"),
+                (true, false, _) => Cell::bad("not refused"),
+                (false, _, 0) => Cell::bad("not answered"),
+                (false, ..) => Cell::good("answered"),
+            };
+            table.row([
+                Cell::from(report.from.to_string()),
+                tls.into(),
+                report.requests.to_string().into(),
+                report.succeeded.to_string().into(),
+                result,
+            ]);
+        }
+        table.note(&self.cause);
+        if let Some(check) = self.check {
+            table.note(format!("next: kubectl mesh-install verify (check {check})"));
+        }
+        table
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::{Format, Printer};
+    use crate::traffic::report::{Failed, tests::sample};
+
+    fn plain(succeeded: u64, kinds: &[FailureKind]) -> TrafficReport {
+        let failed = |kind: &FailureKind| Failed {
+            kind: *kind,
+            count: 1,
+            sample: String::new(),
+            cause: String::new(),
+            check: None,
+            next: String::new(),
+        };
+        TrafficReport {
+            requests: 5,
+            succeeded,
+            failed: 5 - succeeded,
+            errors: kinds.iter().map(failed).collect(),
+            ..sample(&[])
+        }
+    }
+
+    #[test]
+    fn only_connections_that_were_ended_were_refused() {
+        let judged = |report| PlaintextReport::judge(sample(&[]), report);
+        assert!(judged(plain(0, &[FailureKind::NoAnswer])).refused);
+        assert_eq!(judged(plain(1, &[FailureKind::NoAnswer])).check, Some(MUTUAL_TLS));
+        for kind in
+            [FailureKind::NoAddress, FailureKind::Refused, FailureKind::TimedOut, FailureKind::Status(500)]
+        {
+            assert!(!judged(plain(0, &[FailureKind::NoAnswer, kind])).refused, "{kind}");
+        }
+        let nobody = TrafficReport { succeeded: 0, ..sample(&[]) };
+        assert!(!PlaintextReport::judge(nobody, plain(0, &[FailureKind::NoAnswer])).refused);
+    }
+
+    #[test]
+    fn both_kinds_of_requests_are_shown() {
+        let (printer, captured) = Printer::captured(Format::Table);
+        printer.report(&PlaintextReport::judge(sample(&[]), plain(2, &[]))).unwrap();
+        insta::assert_snapshot!(captured.stdout());
+    }
+}

@@ -1,0 +1,137 @@
+//! Taking the pods of a workload away for a while, in a way that anybody can undo: what there has to be again is recorded in the
+//! workload itself, by the very write that scales it.
+
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::ResourceExt;
+use kube::api::{Api, ListParams, Patch, PatchParams};
+use serde::Serialize;
+use serde_json::json;
+
+use super::error::TrafficError;
+use crate::fleet::{Member, Need};
+
+/// The annotation of a workload whose pods were taken away: how many it had.
+pub const RECORD: &str = "spire-mesh.dev/replicas-before-failover";
+/// The most replicas that are believed.
+const MOST_REPLICAS: i32 = 10_000;
+/// Who writes.
+const FIELD_MANAGER: &str = "kubectl-xcluster-curl";
+
+/// A workload whose pods were taken away. The shape of its JSON is a promise.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TakenAway {
+    /// Name of its cluster.
+    pub cluster: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// How many pods it had; null where the record is none.
+    pub replicas: Option<i32>,
+}
+
+/// Reads how many replicas a workload had before; `None` where nothing, or nothing that could be, is recorded.
+#[must_use]
+pub fn recorded(deployment: &Deployment) -> Option<i32> {
+    let text = deployment.annotations().get(RECORD)?;
+    text.parse().ok().filter(|replicas| (1..=MOST_REPLICAS).contains(replicas))
+}
+
+/// Lists the workloads of a cluster whose pods were taken away and not brought back.
+///
+/// # Errors
+/// [`TrafficError`] when they cannot be listed.
+pub async fn taken_away(member: &Member) -> Result<Vec<TakenAway>, TrafficError> {
+    let api: Api<Deployment> = Api::all(member.client().clone());
+    let list = api.list(&ListParams::default()).await.map_err(|error| {
+        TrafficError::request(member.name(), Need::new("list", "apps", "deployments", None), error)
+    })?;
+    let marked = list.items.iter().filter(|deployment| deployment.annotations().contains_key(RECORD));
+    let found = marked.map(|deployment| TakenAway {
+        cluster: member.name().to_owned(),
+        namespace: deployment.namespace().unwrap_or_default(),
+        name: deployment.name_any(),
+        replicas: recorded(deployment),
+    });
+    Ok(found.collect())
+}
+
+/// Scales a workload to none, and records in the same write how many pods it had. Refused by the API server where it has changed since it
+/// was read.
+///
+/// # Errors
+/// [`TrafficError`] when it cannot be written.
+pub async fn take_away(
+    member: &Member,
+    namespace: &str,
+    name: &str,
+    replicas: i32,
+    resource_version: &str,
+) -> Result<(), TrafficError> {
+    let patch = json!({
+        "metadata": {"resourceVersion": resource_version, "annotations": {RECORD: replicas.to_string()}},
+        "spec": {"replicas": 0},
+    });
+    write(member, namespace, name, &patch).await
+}
+
+/// Scales a workload to what is recorded, and takes the record away. `None` where nothing is recorded: then nothing is changed.
+///
+/// # Errors
+/// [`TrafficError`] when it cannot be read or written.
+pub async fn bring_back(member: &Member, namespace: &str, name: &str) -> Result<Option<i32>, TrafficError> {
+    let api: Api<Deployment> = Api::namespaced(member.client().clone(), namespace);
+    let deployment = api.get(name).await.map_err(|error| {
+        TrafficError::request(member.name(), Need::new("get", "apps", "deployments", Some(namespace)), error)
+    })?;
+    let Some(replicas) = recorded(&deployment) else { return Ok(None) };
+    // Whoever has scaled it meanwhile knows better.
+    let now = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+    let wanted = if now == 0 { replicas } else { now };
+    write(
+        member,
+        namespace,
+        name,
+        &json!({"metadata": {"annotations": {RECORD: null}}, "spec": {"replicas": wanted}}),
+    )
+    .await?;
+    Ok(Some(wanted))
+}
+
+async fn write(
+    member: &Member,
+    namespace: &str,
+    name: &str,
+    patch: &serde_json::Value,
+) -> Result<(), TrafficError> {
+    let api: Api<Deployment> = Api::namespaced(member.client().clone(), namespace);
+    let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+    api.patch(name, &params, &Patch::Merge(patch)).await.map(|_| ()).map_err(|error| {
+        TrafficError::request(
+            member.name(),
+            Need::new("patch", "apps", "deployments", Some(namespace)),
+            error,
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_sensible_record_is_believed() {
+        let of = |text: &str| {
+            recorded(
+                &serde_json::from_value(json!({"metadata": {"name": "a", "annotations": {RECORD: text}}}))
+                    .unwrap(),
+            )
+        };
+        assert_eq!(of("3"), Some(3));
+        for text in ["", "0", "-1", "many", "99999999", "1.5"] {
+            assert_eq!(of(text), None, "{text}");
+        }
+        assert_eq!(recorded(&Deployment::default()), None);
+    }
+}

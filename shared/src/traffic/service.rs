@@ -1,0 +1,177 @@
+//! Which service is asked, and which pods are behind it in each cluster.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use futures::future::join_all;
+use k8s_openapi::api::core::v1::{Pod, Service};
+use kube::ResourceExt;
+use kube::api::{Api, ListParams};
+
+use super::attribution::{Gateways, Place};
+use super::client::is_ready;
+use crate::fleet::{Member, RequestError};
+use crate::istio::istiod::Istiod;
+
+/// A service of the mesh, by its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceName {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl ServiceName {
+    /// Reads the host of a URL as a pod in `namespace` resolves it. `None` where it is an address.
+    #[must_use]
+    pub fn of_host(host: &str, namespace: &str) -> Option<Self> {
+        if host.parse::<IpAddr>().is_ok() {
+            return None;
+        }
+        let mut labels = host.trim_end_matches('.').split('.');
+        let name = labels.next().filter(|name| !name.is_empty())?.to_owned();
+        let namespace = labels.next().unwrap_or(namespace).to_owned();
+        match labels.next() {
+            None | Some("svc") => Some(Self { namespace, name }),
+            Some(_) => None,
+        }
+    }
+
+    /// Returns the name that Istio gives it.
+    #[must_use]
+    pub fn host(&self) -> String {
+        format!("{}.{}.svc.cluster.local", self.name, self.namespace)
+    }
+}
+
+/// The pods of a service in all clusters.
+#[derive(Clone, Debug, Default)]
+pub struct Behind {
+    /// All pods.
+    pub places: Vec<Place>,
+    /// How many are ready, by cluster; clusters without a ready one are left out.
+    pub ready: BTreeMap<String, usize>,
+    /// One ready pod of each cluster.
+    pub sample: BTreeMap<String, String>,
+    /// What could not be read, one sentence each.
+    pub remarks: Vec<String>,
+}
+
+/// Lists the pods of a service in all clusters. `network` is that of the client: only in it addresses of pods mean something to it.
+pub async fn behind(members: &[Member], service: &ServiceName, network: &str) -> Behind {
+    let read =
+        join_all(members.iter().map(|member| async move { (member, pods(member, service).await) })).await;
+    let mut behind = Behind::default();
+    for (member, result) in read {
+        let pods = match result {
+            Ok(pods) => pods,
+            Err(error) => {
+                behind
+                    .remarks
+                    .push(format!("the pods behind the service in {} are not known: {error}", member.name()));
+                continue;
+            }
+        };
+        for pod in &pods {
+            if is_ready(pod) {
+                *behind.ready.entry(member.name().to_owned()).or_default() += 1;
+                behind.sample.entry(member.name().to_owned()).or_insert_with(|| pod.name_any());
+            }
+            behind.places.push(place(member, pod, network));
+        }
+    }
+    behind
+}
+
+async fn pods(member: &Member, service: &ServiceName) -> Result<Vec<Pod>, RequestError> {
+    let services: Api<Service> = Api::namespaced(member.client().clone(), &service.namespace);
+    let found = services.get_opt(&service.name).await?;
+    let selector = found.and_then(|service| service.spec?.selector).filter(|selector| !selector.is_empty());
+    let Some(selector) = selector else { return Ok(Vec::new()) };
+    let labels: Vec<String> = selector.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let pods: Api<Pod> = Api::namespaced(member.client().clone(), &service.namespace);
+    Ok(pods.list(&ListParams::default().labels(&labels.join(","))).await?.items)
+}
+
+fn place(member: &Member, pod: &Pod, network: &str) -> Place {
+    let addresses =
+        pod.status.iter().flat_map(|status| status.pod_ips.iter().flatten()).map(|ip| ip.ip.clone());
+    let labels = pod.labels();
+    let version = labels.get("version").or_else(|| labels.get("app.kubernetes.io/version"));
+    Place {
+        cluster: member.name().to_owned(),
+        namespace: pod.namespace().unwrap_or_default(),
+        pod: pod.name_any(),
+        workload: workload(pod),
+        version: version.cloned(),
+        addresses: if member.cluster.network == network { addresses.collect() } else { Vec::new() },
+    }
+}
+
+/// Returns the name of a pod's workload: of the `Deployment` behind its `ReplicaSet`, of another owner, or its own.
+pub(super) fn workload(pod: &Pod) -> String {
+    let Some(owner) = pod.owner_references().iter().find(|owner| owner.controller == Some(true)) else {
+        return pod.name_any();
+    };
+    let hash = pod.labels().get("pod-template-hash");
+    match hash.and_then(|hash| owner.name.strip_suffix(hash.as_str())?.strip_suffix('-')) {
+        Some(deployment) if owner.kind == "ReplicaSet" => deployment.to_owned(),
+        _ => owner.name.clone(),
+    }
+}
+
+/// Asks the client's istiod for the gateways of all networks. Clusters of one network are behind the same gateways.
+pub async fn gateways(client: &Member, members: &[Member]) -> Result<Gateways, String> {
+    let istiods = Istiod::find(client).await.map_err(|error| error.to_string())?;
+    let istiod = istiods.first().ok_or_else(|| "there is no istiod".to_owned())?;
+    let networks = istiod.networks().await.map_err(|error| error.to_string())?;
+    let mut gateways = Gateways::default();
+    for gateway in networks {
+        let behind = members.iter().filter(|member| member.cluster.network == gateway.network);
+        for member in behind {
+            gateways.add(&gateway.addr, gateway.port, member.name());
+        }
+    }
+    Ok(gateways)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn hosts_are_read_as_a_pod_resolves_them() {
+        let of = |host| ServiceName::of_host(host, "sleep").map(|service| service.host());
+        assert_eq!(of("helloworld").as_deref(), Some("helloworld.sleep.svc.cluster.local"));
+        assert_eq!(of("helloworld.shop").as_deref(), Some("helloworld.shop.svc.cluster.local"));
+        assert_eq!(of("helloworld.shop.svc").as_deref(), Some("helloworld.shop.svc.cluster.local"));
+        assert_eq!(
+            of("helloworld.shop.svc.cluster.local.").as_deref(),
+            Some("helloworld.shop.svc.cluster.local")
+        );
+        for host in ["10.0.0.1", "fd00::1", "www.example.com", "", "."] {
+            assert_eq!(of(host), None, "{host}");
+        }
+    }
+
+    #[test]
+    fn a_workload_is_the_deployment_behind_a_replica_set() {
+        let pod = |owner: serde_json::Value| -> Pod {
+            serde_json::from_value(json!({"metadata": {"name": "p-1", "labels": {"pod-template-hash": "f87d5d487"}, "ownerReferences": [owner]}}))
+                .unwrap()
+        };
+        let owner = |kind: &str, name: &str| json!({"apiVersion": "apps/v1", "kind": kind, "name": name, "uid": "u", "controller": true});
+        assert_eq!(workload(&pod(owner("ReplicaSet", "helloworld-v1-f87d5d487"))), "helloworld-v1");
+        assert_eq!(workload(&pod(owner("StatefulSet", "web"))), "web");
+        assert_eq!(
+            workload(&Pod {
+                metadata: kube::core::ObjectMeta { name: Some("p".to_owned()), ..Default::default() },
+                ..Pod::default()
+            }),
+            "p"
+        );
+    }
+}
