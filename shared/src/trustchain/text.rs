@@ -132,7 +132,9 @@ fn magnitude(raw: &[u8]) -> (bool, Cow<'_, [u8]>) {
     let mut bytes = Cow::Borrowed(raw);
     if is_negative {
         let bytes = bytes.to_mut();
-        bytes.iter_mut().for_each(|byte| *byte = !*byte);
+        for byte in bytes.iter_mut() {
+            *byte = !*byte;
+        }
         // One more, carried from the last byte on.
         for byte in bytes.iter_mut().rev() {
             *byte = byte.wrapping_add(1);
@@ -162,12 +164,11 @@ fn public_key(lines: &mut Lines, info: &SubjectPublicKeyInfo<'_>) {
             let is_high = modulus.first().is_some_and(|first| first & 0x80 != 0);
             let zero: &[u8] = if is_high { &[0] } else { &[] };
             lines.bytes(20, &[zero, &modulus].concat(), OF_A_KEY);
-            match key.try_exponent() {
-                Ok(exponent) => lines.add(16, &format!("Exponent: {exponent} ({exponent:#x})")),
-                Err(_) => {
-                    lines.add(16, "Exponent:");
-                    lines.bytes(20, key.exponent, OF_A_KEY);
-                }
+            if let Ok(exponent) = key.try_exponent() {
+                lines.add(16, &format!("Exponent: {exponent} ({exponent:#x})"));
+            } else {
+                lines.add(16, "Exponent:");
+                lines.bytes(20, key.exponent, OF_A_KEY);
             }
         }
         ("1.2.840.10045.2.1", _) => {
