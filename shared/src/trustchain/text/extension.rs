@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use x509_parser::asn1_rs::{FromDer as _, Oid};
+use x509_parser::asn1_rs::{Any, FromDer as _, Oid};
 use x509_parser::extensions::{
     AuthorityKeyIdentifier, BasicConstraints, CRLDistributionPoints, DistributionPointName, GeneralName,
     GeneralSubtree, KeyUsage, NameConstraints, ParsedExtension, PolicyInformation, X509Extension,
@@ -163,26 +163,25 @@ fn name_constraints(lines: &mut Lines, constraints: &NameConstraints<'_>) {
 }
 
 fn distribution_points(lines: &mut Lines, points: &CRLDistributionPoints<'_>) {
-    for (index, point) in points.iter().enumerate() {
-        if index > 0 {
-            lines.add(0, "");
-        }
+    for point in points.iter() {
         match &point.distribution_point {
             Some(DistributionPointName::FullName(names)) => {
                 lines.add(VALUE, "Full Name:");
-                for name in names {
-                    lines.add(VALUE + 2, &general_name(name, false));
-                }
+                general_names(lines, names);
             }
             Some(DistributionPointName::NameRelativeToCRLIssuer(_)) => lines.add(VALUE, "Relative Name:"),
             None => (),
         }
         if let Some(issuers) = &point.crl_issuer {
             lines.add(VALUE, "CRL Issuer:");
-            for name in issuers {
-                lines.add(VALUE + 2, &general_name(name, false));
-            }
+            general_names(lines, issuers);
         }
+    }
+}
+
+fn general_names(lines: &mut Lines, names: &[GeneralName<'_>]) {
+    for name in names {
+        lines.add(VALUE + 2, &general_name(name, false));
     }
 }
 
@@ -191,9 +190,12 @@ fn policy(lines: &mut Lines, policy: &PolicyInformation<'_>) {
     let name = if oid == "2.5.29.32.0" { "X509v3 Any Policy" } else { &oid };
     lines.add(VALUE, &format!("Policy: {name}"));
     for qualifier in policy.policy_qualifiers.iter().flatten() {
-        // A text, or a notice for users, which is not taken apart.
-        match (qualifier.policy_qualifier_id.to_id_string().as_str(), <&str>::from_der(qualifier.qualifier)) {
-            ("1.3.6.1.5.5.7.2.1", Ok((_, place))) => lines.add(VALUE + 2, &format!("CPS: {place}")),
+        let oid = qualifier.policy_qualifier_id.to_id_string();
+        // A place, or a notice for users, which is not taken apart.
+        match (oid.as_str(), Any::from_der(qualifier.qualifier)) {
+            ("1.3.6.1.5.5.7.2.1", Ok((_, place))) => {
+                lines.add(VALUE + 2, &format!("CPS: {}", String::from_utf8_lossy(place.data)));
+            }
             ("1.3.6.1.5.5.7.2.2", _) => lines.add(VALUE + 2, "User Notice:"),
             (other, _) => lines.add(VALUE + 2, &format!("Unknown Qualifier: {other}")),
         }
@@ -232,7 +234,7 @@ fn ip_address(bytes: &[u8]) -> String {
         return Ipv4Addr::from(bytes).to_string();
     }
     if bytes.len() != 16 {
-        return "<invalid>".to_owned();
+        return format!("<invalid length={}>", bytes.len());
     }
     let groups = bytes.chunks(2).map(|group| format!("{:X}", u16::from(group[0]) << 8 | u16::from(group[1])));
     groups.collect::<Vec<_>>().join(":")
