@@ -25,6 +25,13 @@ impl fmt::Debug for Connection {
 }
 
 impl Connection {
+    /// Makes a connection of a client that exists already, for tests.
+    #[cfg(test)]
+    pub(crate) fn of(name: &str, kube: kube::Client) -> Self {
+        let (name, context) = (name.to_owned(), name.to_owned());
+        Self { name, context, kube, server: String::new(), version: String::new() }
+    }
+
     /// Returns the cluster's name: that of the mesh file, or the context where there is none.
     #[must_use]
     pub fn name(&self) -> &str {

@@ -17,7 +17,7 @@ use super::load::{Amount, Load};
 use super::request::Request;
 use super::script::{COMMAND, Mark, script};
 use super::send::{Course, Sent, send};
-use crate::fleet::{Member, Stream};
+use crate::fleet::{Connection, Member, Stream};
 use crate::mesh::Cluster;
 
 /// Answers each connection as its path says.
@@ -214,7 +214,7 @@ async fn sent(port: u16, path: &str, load: Load, timeout: Duration, most: usize)
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let nobody = kube::Config::new("http://127.0.0.1:1".parse().unwrap());
     let kube = kube::Client::try_from(nobody).unwrap();
-    let member = Member::new(Cluster::example("foo", "foo.com"), kube, String::new(), String::new());
+    let member = Member::new(Cluster::example("foo", "foo.com"), Connection::of("foo", kube));
     let client = Client::here(&member, "sleep");
     let seen = std::cell::Cell::new(0);
     let started = tokio::time::Instant::now();

@@ -2,7 +2,6 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
-use std::sync::Once;
 
 use super::*;
 
@@ -23,13 +22,6 @@ pub(super) fn named(context: &str, workload: &str) -> String {
     format!("{context}/{workload}/{workload}")
 }
 
-/// A mesh with both demos, made healthy once: no test here leaves anything behind.
-fn healthy() -> Mesh {
-    static MADE: Once = Once::new();
-    MADE.call_once(|| drop(Mesh::healthy()));
-    Mesh::of_two()
-}
-
 /// What OpenSSL reads of a certificate in PEM.
 fn openssl(pem: &str, arguments: &[&str]) -> String {
     use std::io::Write as _;
@@ -48,7 +40,7 @@ fn openssl(pem: &str, arguments: &[&str]) -> String {
 
 #[test]
 fn a_chain_is_what_openssl_reads_and_every_proxy_is_good() {
-    let mesh = healthy();
+    let mesh = Mesh::undisturbed();
     let one = mesh.chain_of(&named(&mesh.first, "sleep"));
     let domain = &mesh.bench.members[0].trust_domain;
     assert_eq!(one["identity"], format!("spiffe://{domain}/ns/sleep/sa/sleep"));
@@ -89,7 +81,7 @@ fn a_chain_is_what_openssl_reads_and_every_proxy_is_good() {
 
 #[test]
 fn names_that_mean_nothing_or_too_much_are_told() {
-    let mesh = healthy();
+    let mesh = Mesh::undisturbed();
     mesh.trustchain(&["sleep", "--all-clusters"]).ended_with(2).said("is in several clusters");
     mesh.trustchain(&["-n", "sleep", "sleeep"]).ended_with(1).said("did you mean sleep/deployment/sleep?");
     mesh.trustchain(&["istio-"]).ended_with(2).said("may be one of several: ");
@@ -101,7 +93,7 @@ fn names_that_mean_nothing_or_too_much_are_told() {
 
 #[test]
 fn who_accepts_whom_is_told_with_the_reason() {
-    let mesh = healthy();
+    let mesh = Mesh::undisturbed();
     let (first, second) = (named(&mesh.first, "sleep"), named(&mesh.second, "helloworld"));
     let second = second.replace("/helloworld/helloworld", "/helloworld/service/helloworld");
     let accepts = |code| {
@@ -134,7 +126,7 @@ fn who_accepts_whom_is_told_with_the_reason() {
 
 #[test]
 fn a_watch_tells_each_new_certificate_as_it_comes() {
-    let mesh = healthy();
+    let mesh = Mesh::undisturbed();
     let mut watch = mesh
         .bench
         .command_of("trustchain", &[&named(&mesh.first, "sleep"), "--watch"])
