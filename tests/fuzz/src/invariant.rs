@@ -38,11 +38,16 @@ fn walk(value: &Value, check: &mut impl FnMut(&str)) {
     }
 }
 
-/// An error and its causes have lines on which a terminal does not act.
+/// The most bytes of one message. Nobody reads more, and more would be the input.
+const LONGEST_MESSAGE: usize = 64 << 10;
+
+/// An error and its causes have lines on which a terminal does not act, and do not repeat a whole input.
 pub(crate) fn harmless_error(error: &(dyn Error + 'static)) {
     let mut causes = Some(error);
     while let Some(error) = causes {
-        error.to_string().lines().for_each(harmless);
+        let text = error.to_string();
+        assert!(text.len() <= LONGEST_MESSAGE, "{} bytes", text.len());
+        text.lines().for_each(harmless);
         causes = error.source();
     }
 }
