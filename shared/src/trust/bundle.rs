@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use x509_parser::prelude::{FromDer, ParsedExtension, X509Certificate};
 
 use super::TrustDomain;
+use crate::report::{cut, one_line};
 
 /// The most authorities that a bundle may hold before it is refused as absurd.
 const MOST_AUTHORITIES: usize = 1000;
@@ -111,6 +112,11 @@ pub(crate) fn without_its_text(error: &pem::PemError) -> String {
         pem::PemError::MismatchedTags(..) => "a block does not end as what it begins as".to_owned(),
         error => error.to_string(),
     }
+}
+
+/// Says what is wrong with JSON. The words of serde repeat what it stumbled over, however long that is.
+pub(crate) fn words_of_json(error: &serde_json::Error) -> String {
+    cut(one_line(&error.to_string()), 300)
 }
 
 /// Writes bytes in lower-case hexadecimal.
@@ -233,7 +239,7 @@ impl TrustBundle {
             x5c: Vec<String>,
         }
         let document: Document =
-            serde_json::from_str(text).map_err(|error| BundleError::Json(error.to_string()))?;
+            serde_json::from_str(text).map_err(|error| BundleError::Json(words_of_json(&error)))?;
         let keys = document.keys.iter().filter(|key| key.purpose.as_deref() == Some("x509-svid"));
         Self::from_base64_der(trust_domain, keys.flat_map(|key| &key.x5c).map(String::as_str))
     }
@@ -350,6 +356,13 @@ mod tests {
             };
             assert!(why.starts_with("a block ") || why.starts_with("a header "), "{why:?}");
         }
+    }
+
+    #[test]
+    fn json_that_is_no_bundle_is_not_repeated_as_a_whole() {
+        let text = format!(r#""{}""#, "long".repeat(100_000));
+        let error = TrustBundle::from_spiffe_json("foo.com".parse().unwrap(), &text).unwrap_err();
+        assert!(error.to_string().chars().count() < 400);
     }
 
     #[test]
