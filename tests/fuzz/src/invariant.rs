@@ -111,5 +111,5 @@ pub(crate) fn trust_domain(trust_domain: &TrustDomain) {
 
 /// SHA-256 in hexadecimal, by the library itself.
 fn digest(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat()
 }

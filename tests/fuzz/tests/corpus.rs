@@ -8,7 +8,7 @@ use spire_mesh_fuzz::TARGETS;
 
 fn listed(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
-    entries.map(|entry| entry.unwrap().path()).collect()
+    entries.map(|entry| entry.expect("a readable folder").path()).collect()
 }
 
 fn corpus() -> PathBuf {
