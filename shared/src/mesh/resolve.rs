@@ -1,5 +1,8 @@
 //! From the file to the mesh: the clusters, each checked on its own and against the others.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
 use super::endpoint::{self, SeenEndpoints};
 use super::file::{ClusterFile, MeshFile, Spec};
 use super::istio;
@@ -123,20 +126,25 @@ struct Seen {
     endpoints: SeenEndpoints,
 }
 
+/// What was seen: its first place, and whether it was there again.
 #[derive(Default)]
-pub(super) struct Unique(Vec<(String, Path)>);
+pub(super) struct Unique(HashMap<String, (Path, bool)>);
 
 impl Unique {
     pub(super) fn add(&mut self, what: &str, value: &str, path: Path, findings: &mut Findings) {
-        if let Some((_, first)) = self.0.iter().find(|(other, _)| other == value) {
-            let message = format!("{what} `{value}` belongs to two clusters");
-            findings.add_with(message, Where::Value(path.clone()), Some(Where::Value(first.clone())));
+        match self.0.entry(value.to_owned()) {
+            Entry::Vacant(free) => drop(free.insert((path, false))),
+            Entry::Occupied(mut taken) => {
+                let (first, is_repeated) = taken.get_mut();
+                let message = format!("{what} `{value}` belongs to two clusters");
+                findings.add_with(message, Where::Value(path), Some(Where::Value(first.clone())));
+                *is_repeated = true;
+            }
         }
-        self.0.push((value.to_owned(), path));
     }
 
     fn is_repeated(&self, value: &str) -> bool {
-        self.0.iter().filter(|(other, _)| other == value).count() > 1
+        self.0.get(value).is_some_and(|(_, is_repeated)| *is_repeated)
     }
 }
 

@@ -9,7 +9,10 @@ use serde_json::{Map, Value as Json, json};
 
 use super::tree::{Entry, Node, Path, Position, Step, Value};
 use super::{Place, Problem};
-use crate::report::escape;
+use crate::report::{cut, escape};
+
+/// The most characters of a message: a value that it repeats may be as long as the file.
+const MOST_CHARACTERS: usize = 500;
 
 /// What was found to be wrong so far.
 #[derive(Debug, Default)]
@@ -37,7 +40,8 @@ impl Findings {
 
     /// Adds something that is wrong with two places.
     pub(super) fn add_with(&mut self, message: impl Into<String>, place: Where, other: Option<Where>) {
-        self.0.push(Finding { message: message.into(), place, other });
+        let message = cut(message.into(), MOST_CHARACTERS);
+        self.0.push(Finding { message, place, other });
     }
 
     pub(super) fn is_empty(&self) -> bool {

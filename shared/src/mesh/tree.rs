@@ -9,7 +9,10 @@ use serde_saphyr::options::{DuplicateKeyPolicy, MergeKeyPolicy};
 use serde_saphyr::{Error, Location, Spanned};
 
 use super::{Place, Problem};
-use crate::report::one_line;
+use crate::report::{cut, one_line};
+
+/// The most characters of the library's words that are repeated.
+const MOST_CHARACTERS: usize = 300;
 
 /// A line and a column, both from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -158,7 +161,7 @@ fn explain(error: &Error) -> String {
             "a mesh file holds one YAML document only".to_owned()
         }
         Error::Budget { .. } => "too big or too deeply nested for a mesh file".to_owned(),
-        other => format!("not valid YAML: {}", one_line(&message(other))),
+        other => format!("not valid YAML: {}", cut(one_line(&message(other)), MOST_CHARACTERS)),
     }
 }
 

@@ -29,6 +29,15 @@ pub fn one_line(text: &str) -> String {
     escape(&lines.join(" ")).into_owned()
 }
 
+/// Cuts a text off after `most` characters, and shows that it did: what a message repeats may be of any length.
+pub(crate) fn cut(mut text: String, most: usize) -> String {
+    if let Some((end, _)) = text.char_indices().nth(most) {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
+}
+
 /// Escapes line by line and indents every line but the first, so that foreign text cannot look like a message of ours.
 pub(crate) fn indented(text: &str, indent: &str) -> String {
     let lines: Vec<_> = text.lines().map(escape).collect();
@@ -69,6 +78,12 @@ mod tests {
     fn escaping_twice_changes_nothing() {
         let once = escape("\u{1b}]0;title\u{7}").into_owned();
         assert_eq!(escape(&once), once);
+    }
+
+    #[test]
+    fn what_is_too_long_is_cut_off_between_characters() {
+        assert_eq!(cut("größer".to_owned(), 6), "größer");
+        assert_eq!(cut("größer".to_owned(), 3), "grö…");
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod table;
 use serde::Serialize;
 
 pub use confirm::ConfirmError;
+pub(crate) use escape::cut;
 pub use escape::{escape, one_line};
 pub use printer::{Captured, Format, OutputError, Printer};
 pub use progress::{Line, Progress};

@@ -13,7 +13,7 @@ use x509_parser::prelude::{FromDer, ParsedExtension, X509Certificate};
 use super::discovery::FoundAgents;
 use super::server::OutputError;
 use crate::fleet::{ExecError, ExecTarget, Member};
-use crate::trust::{BundleError, SpiffeId, TrustBundle, TrustDomain, hex};
+use crate::trust::{BundleError, SpiffeId, TrustBundle, TrustDomain, hex, words_of_json};
 
 /// How long an agent may take to answer.
 const DEADLINE: Duration = Duration::from_secs(15);
@@ -128,7 +128,7 @@ pub fn parse_served(json: &[u8]) -> Result<Served, OutputError> {
         x509_svid: String,
         bundle: String,
     }
-    let raw: Raw = serde_json::from_slice(json).map_err(|error| OutputError::Json(error.to_string()))?;
+    let raw: Raw = serde_json::from_slice(json).map_err(|error| OutputError::Json(words_of_json(&error)))?;
     let svid = raw.svids.into_iter().next().ok_or_else(|| OutputError::Json("no SVID".to_owned()))?;
     let id: SpiffeId = svid.spiffe_id.parse()?;
     let own = id.trust_domain().clone();

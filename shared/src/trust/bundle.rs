@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use x509_parser::prelude::{FromDer, ParsedExtension, X509Certificate};
 
 use super::TrustDomain;
+use crate::report::{cut, one_line};
 
 /// The most authorities that a bundle may hold before it is refused as absurd.
 const MOST_AUTHORITIES: usize = 1000;
@@ -104,6 +105,20 @@ impl Authority {
     }
 }
 
+/// Says what is wrong with PEM without a word of it: the words of `pem` repeat lines that it takes for headers, and a key may have such.
+pub(crate) fn without_its_text(error: &pem::PemError) -> String {
+    match error {
+        pem::PemError::InvalidHeader(_) => "a header of a block is not valid".to_owned(),
+        pem::PemError::MismatchedTags(..) => "a block does not end as what it begins as".to_owned(),
+        error => error.to_string(),
+    }
+}
+
+/// Says what is wrong with JSON. The words of serde repeat what it stumbled over, however long that is.
+pub(crate) fn words_of_json(error: &serde_json::Error) -> String {
+    cut(one_line(&error.to_string()), 300)
+}
+
 /// Writes bytes in lower-case hexadecimal.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
@@ -166,7 +181,7 @@ impl TrustBundle {
     /// # Errors
     /// [`BundleError`] when the text is no PEM, or one of them is not a certificate.
     pub fn from_pem(trust_domain: TrustDomain, text: &str) -> Result<Self, BundleError> {
-        let blocks = pem::parse_many(text).map_err(|error| BundleError::Pem(error.to_string()))?;
+        let blocks = pem::parse_many(text).map_err(|error| BundleError::Pem(without_its_text(&error)))?;
         let mut authorities = BTreeMap::new();
         for block in blocks.into_iter().filter(|block| block.tag() == "CERTIFICATE") {
             let der = block.into_contents();
@@ -224,7 +239,7 @@ impl TrustBundle {
             x5c: Vec<String>,
         }
         let document: Document =
-            serde_json::from_str(text).map_err(|error| BundleError::Json(error.to_string()))?;
+            serde_json::from_str(text).map_err(|error| BundleError::Json(words_of_json(&error)))?;
         let keys = document.keys.iter().filter(|key| key.purpose.as_deref() == Some("x509-svid"));
         Self::from_base64_der(trust_domain, keys.flat_map(|key| &key.x5c).map(String::as_str))
     }
@@ -328,6 +343,26 @@ mod tests {
         assert_eq!(TrustBundle::from_der_sequence(name(), &der).unwrap(), both);
         assert_eq!(TrustBundle::from_pem(name(), &both.to_pem()).unwrap(), both);
         assert!(TrustBundle::from_der_sequence(name(), &der[..der.len() - 1]).is_err());
+    }
+
+    #[test]
+    fn what_is_wrong_with_pem_is_said_without_its_text() {
+        for text in [
+            "-----BEGIN PRIVATE KEY-----\nsecret\u{1b}[2J\n\nAAAA\n-----END PRIVATE KEY-----\n",
+            "-----BEGIN secret\u{1b}[2J-----\nAAAA\n-----END other-----\n",
+        ] {
+            let Err(BundleError::Pem(why)) = TrustBundle::from_pem("foo.com".parse().unwrap(), text) else {
+                panic!("{text:?} is PEM")
+            };
+            assert!(why.starts_with("a block ") || why.starts_with("a header "), "{why:?}");
+        }
+    }
+
+    #[test]
+    fn json_that_is_no_bundle_is_not_repeated_as_a_whole() {
+        let text = format!(r#""{}""#, "long".repeat(100_000));
+        let error = TrustBundle::from_spiffe_json("foo.com".parse().unwrap(), &text).unwrap_err();
+        assert!(error.to_string().chars().count() < 400);
     }
 
     #[test]

@@ -7,6 +7,6 @@ mod bundle;
 pub mod svid;
 mod trust_domain;
 
-pub(crate) use bundle::hex;
 pub use bundle::{Authority, AuthorityDigest, BundleDocument, BundleError, TrustBundle};
+pub(crate) use bundle::{hex, without_its_text, words_of_json};
 pub use trust_domain::{SpiffeId, SpiffeIdError, TrustDomain, TrustDomainError, WorkloadId};

@@ -1,7 +1,7 @@
 //! Writes the seeds that hold certificates into the corpus: of every kind of key, and of kinds that no CA makes.
 //!
-//! `cargo run --package spire-mesh-fuzz --example seeds`, then `cargo lab fuzz --save` to keep what covers something of its own. The
-//! keys are thrown away, so each run makes others. Seeds that are text were written by hand.
+//! `cargo run --package spire-mesh-fuzz --example seeds`. The keys are thrown away, so each run makes others. Seeds that are text were
+//! written by hand.
 
 use std::error::Error;
 use std::fs;

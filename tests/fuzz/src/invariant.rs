@@ -38,11 +38,16 @@ fn walk(value: &Value, check: &mut impl FnMut(&str)) {
     }
 }
 
-/// An error and its causes have lines on which a terminal does not act.
+/// The most bytes of one message. Nobody reads more, and more would be the input.
+const LONGEST_MESSAGE: usize = 64 << 10;
+
+/// An error and its causes have lines on which a terminal does not act, and do not repeat a whole input.
 pub(crate) fn harmless_error(error: &(dyn Error + 'static)) {
     let mut causes = Some(error);
     while let Some(error) = causes {
-        error.to_string().lines().for_each(harmless);
+        let text = error.to_string();
+        assert!(text.len() <= LONGEST_MESSAGE, "{} bytes", text.len());
+        text.lines().for_each(harmless);
         causes = error.source();
     }
 }
@@ -106,10 +111,5 @@ pub(crate) fn trust_domain(trust_domain: &TrustDomain) {
 
 /// SHA-256 in hexadecimal, by the library itself.
 fn digest(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    Sha256::digest(bytes).iter().fold(String::new(), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat()
 }

@@ -145,7 +145,6 @@ mod tests {
             "bench --only up,verify --rounds 3 --clusters 6 -o json",
             "fuzz certificate --for 5m",
             "fuzz certificate --input file",
-            "fuzz --save",
         ] {
             let words = ["lab"].into_iter().chain(arguments.split(' '));
             Cli::try_parse_from(words).unwrap_or_else(|e| panic!("{arguments}: {e}"));

@@ -35,8 +35,6 @@ pub enum What {
     Search(Duration),
     /// One input is tried.
     Input(PathBuf),
-    /// The corpus is cut down to what covers something of its own, of what it has and of what was found.
-    Save,
 }
 
 /// Returns the targets that are meant: one, or all of them.
@@ -91,24 +89,9 @@ pub fn run(targets: &[String], what: &What, say: Say<'_>) -> Result<()> {
                 passes(program.arg(format!("-max_total_time={seconds}")).args([&found, &corpus]))?;
             }
             What::Input(file) => passes(program.arg(absolute(file)?))?,
-            What::Save => save(program, &corpus, &found)?,
         }
     }
     Ok(())
-}
-
-/// Replaces a corpus by as few of its files, and of those that were found, as cover the same.
-fn save(mut program: Command, corpus: &Path, found: &Path) -> Result<()> {
-    let kept = corpus.with_extension("new");
-    match fs::remove_dir_all(&kept) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            return Err(Error::io("remove", &kept)(error));
-        }
-        _ => fs::create_dir_all(&kept).map_err(Error::io("make", &kept))?,
-    }
-    passes(program.arg("-merge=1").args([&kept, corpus, found]))?;
-    fs::remove_dir_all(corpus).map_err(Error::io("remove", corpus))?;
-    fs::rename(&kept, corpus).map_err(Error::io("rename", &kept))
 }
 
 /// Returns cargo, about to do something with the program. Only what is built for the target is instrumented, and not build scripts and

@@ -13,6 +13,19 @@ fn trust_domains_are_checked_where_they_stand() {
 }
 
 #[test]
+fn a_value_as_long_as_the_file_is_repeated_in_part_only() {
+    let long = "X\\e".repeat(100_000);
+    for text in [
+        format!("{HEAD}{TWO}").replace("bar.com", &format!("\"{long}\"")),
+        format!("{HEAD}{TWO}").replace("{name: bar", &format!("{{context: \"{long}\", name: bar")),
+        format!("{HEAD}{TWO}").replace("{name: bar", &format!("{{\"{long}\": 1, name: bar")),
+    ] {
+        let text = refused(&text);
+        assert!(text.len() < 4000, "{text}");
+    }
+}
+
+#[test]
 fn what_belongs_to_one_cluster_is_refused_for_two() {
     insta::assert_snapshot!(refused(&format!("{HEAD}{TWO}").replace("bar.com", "foo.com")), @r"
     spire-mesh.yaml:7:32: trust domain `foo.com` belongs to two clusters

@@ -5,7 +5,9 @@
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::trust::{BundleError, SpiffeId, SpiffeIdError, TrustBundle, TrustDomain, TrustDomainError};
+use crate::trust::{
+    BundleError, SpiffeId, SpiffeIdError, TrustBundle, TrustDomain, TrustDomainError, words_of_json,
+};
 
 /// Why output of the server cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -341,7 +343,7 @@ impl RawId {
 }
 
 fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, OutputError> {
-    serde_json::from_slice(json).map_err(|error| OutputError::Json(error.to_string()))
+    serde_json::from_slice(json).map_err(|error| OutputError::Json(words_of_json(&error)))
 }
 
 /// Reads a 64-bit number, which protobuf writes as a string.

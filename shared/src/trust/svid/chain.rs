@@ -2,6 +2,8 @@ use serde::Serialize;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::certificate::{Certificate, CertificateError};
+use crate::report::escape;
+use crate::trust::without_its_text;
 
 /// The most certificates that a chain may hold before it is refused as absurd.
 const MOST_CERTIFICATES: usize = 100;
@@ -76,7 +78,7 @@ impl Chain {
             }
             let (rest, _) = X509Certificate::from_der(bytes).map_err(|error| ChainError::Certificate {
                 position: ders.len() + 1,
-                source: CertificateError::Malformed(error.to_string()),
+                source: CertificateError::Malformed(escape(&error.to_string()).into_owned()),
             })?;
             ders.push(bytes[..bytes.len() - rest.len()].to_vec());
             bytes = rest;
@@ -104,7 +106,7 @@ pub(crate) fn certificates_of_pem(text: &str) -> Result<Vec<Vec<u8>>, ChainError
     if text.len() > LONGEST_PEM {
         return Err(ChainError::Pem(format!("it is longer than {} MiB", LONGEST_PEM >> 20)));
     }
-    let blocks = pem::parse_many(text).map_err(|error| ChainError::Pem(error.to_string()))?;
+    let blocks = pem::parse_many(text).map_err(|error| ChainError::Pem(without_its_text(&error)))?;
     let begun = text.matches(BEGIN).count();
     if blocks.iter().any(|block| block.tag() != "CERTIFICATE") {
         // Not named: it may be a key.

@@ -1,5 +1,6 @@
 //! `lab fuzz`
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
@@ -9,8 +10,8 @@ use crate::fuzz::{self, What};
 
 /// Give the parsers random bytes, with libFuzzer.
 ///
-/// Every parser of what comes from outside is in a target: certificates, answers of programs and servers, files. What is new and
-/// what breaks a target is kept in the target folder of cargo. Needs a C++ compiler, and neither root nor a cluster.
+/// Every parser of what comes from outside is in a target: certificates, answers of programs and servers, files. Inputs that are new,
+/// and those that break a target, are kept in cargo's target folder. Needs a C++ compiler, and neither root nor a cluster.
 #[derive(Debug, Args)]
 pub(super) struct Fuzz {
     /// The target, as the folders of tests/fuzz/corpus are called [default: all]
@@ -19,21 +20,14 @@ pub(super) struct Fuzz {
     #[arg(long = "for", value_name = "TIME", default_value = "60s", value_parser = humantime::parse_duration)]
     time: Duration,
     /// Only this input, such as one that broke the target
-    #[arg(long, value_name = "FILE", requires = "target", conflicts_with = "save")]
-    input: Option<std::path::PathBuf>,
-    /// Do not look for anything new; keep in tests/fuzz/corpus what covers something of its own, and nothing else
-    #[arg(long)]
-    save: bool,
+    #[arg(long, value_name = "FILE", requires = "target")]
+    input: Option<PathBuf>,
 }
 
 impl Fuzz {
     pub(super) fn run(self) -> Result<()> {
         let targets = fuzz::targets(self.target.as_deref())?;
-        let what = match (self.input, self.save) {
-            (Some(file), _) => What::Input(file),
-            (None, true) => What::Save,
-            (None, false) => What::Search(self.time),
-        };
+        let what = self.input.map_or(What::Search(self.time), What::Input);
         fuzz::build()?;
         fuzz::run(&targets, &what, &super::progress)
     }
