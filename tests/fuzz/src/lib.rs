@@ -21,9 +21,7 @@ pub struct Target {
 }
 
 /// Every target, by name.
-///
-/// `trustchain::source::parse` of `spire_mesh`, once it is there, gets `target("trustchain", targets::trustchain::check)` here.
-pub const TARGETS: [Target; 20] = [
+pub const TARGETS: [Target; 21] = [
     target("bundle_json", targets::bundle_json::check),
     target("bundle_pem", targets::bundle_pem::check),
     target("certificate", targets::certificate::check),
@@ -42,6 +40,7 @@ pub const TARGETS: [Target; 20] = [
     target("spiffe_id", targets::spiffe_id::check),
     target("spire_config", targets::spire_config::check),
     target("spire_server", targets::spire_server::check),
+    target("trustchain", targets::trustchain::check),
     target("verify", targets::verify::check),
     target("workload_api", targets::workload_api::check),
 ];

@@ -18,5 +18,6 @@ pub(crate) mod mesh_file;
 pub(crate) mod spiffe_id;
 pub(crate) mod spire_config;
 pub(crate) mod spire_server;
+pub(crate) mod trustchain;
 pub(crate) mod verify;
 pub(crate) mod workload_api;

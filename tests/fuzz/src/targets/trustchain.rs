@@ -1,0 +1,24 @@
+//! What `kubectl trustchain -f` reads, and how it is judged and shown.
+
+use jiff::Timestamp;
+use spire_mesh::trustchain::source::parse;
+use spire_mesh::trustchain::{Evidence, Subject, judge, text};
+
+use crate::invariant;
+
+pub(crate) fn check(bytes: &[u8]) {
+    let source = match parse(bytes) {
+        Ok(source) => source,
+        Err(error) => return invariant::harmless_error(&error),
+    };
+    source.notes.iter().chain(&source.others).for_each(|text| invariant::harmless(text));
+    source.chain.iter().for_each(invariant::chain);
+    let certificates = source.chain.iter().flat_map(|chain| chain.certificates());
+    for certificate in certificates.chain(&source.issuers) {
+        // One line each, and no line that a terminal acts on.
+        text::text(certificate).lines().for_each(invariant::harmless);
+    }
+    let at: Timestamp = "2026-11-25T18:00:00Z".parse().expect("a time");
+    let inspected = judge(Evidence::of_source(Subject::source("a file"), source), at);
+    invariant::harmless_report(&inspected);
+}
