@@ -1,6 +1,7 @@
 //! What `kubectl trustchain -f` reads, and how it is judged and shown.
 
 use jiff::Timestamp;
+use spire_mesh::trust::svid::Chain;
 use spire_mesh::trustchain::source::parse;
 use spire_mesh::trustchain::{Evidence, Subject, judge, text};
 
@@ -13,7 +14,7 @@ pub(crate) fn check(bytes: &[u8]) {
     };
     source.notes.iter().chain(&source.others).for_each(|text| invariant::harmless(text));
     source.chain.iter().for_each(invariant::chain);
-    let certificates = source.chain.iter().flat_map(|chain| chain.certificates());
+    let certificates = source.chain.iter().flat_map(Chain::certificates);
     for certificate in certificates.chain(&source.issuers) {
         // One line each, and no line that a terminal acts on.
         text::text(certificate).lines().for_each(invariant::harmless);
