@@ -413,3 +413,107 @@ fn authorization(client: &Party<'_>, server: &Party<'_>) -> Answer {
 fn namespace_of(policy: &str) -> &str {
     policy.split('/').next().unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::envoy::{parse_inbound, parse_outbound, parse_secrets};
+    use crate::trustchain::judge::tests::at;
+    use crate::workload::{Workload, WorkloadKind};
+
+    const SECRETS: &[u8] = include_bytes!("../../../tests/fixtures/envoy/secrets.json");
+    const NOTHING: &[u8] = include_bytes!("../../../tests/fixtures/envoy/nothing.json");
+    const INBOUND: &[u8] = include_bytes!("../../../tests/fixtures/envoy/virtual-inbound.json");
+    const OUTBOUND: &[u8] = include_bytes!("../../../tests/fixtures/envoy/outbound.json");
+
+    /// A connection to nobody: what is read of it is given.
+    fn connection() -> Connection {
+        let nobody = tower::service_fn(|_: http::Request<kube::client::Body>| async {
+            Err::<http::Response<kube::client::Body>, _>(std::io::Error::other("nobody is asked"))
+        });
+        Connection::of("foo", kube::Client::new(nobody, "default"))
+    }
+
+    /// The sidecar of `sleep` in foo.com, as it was read.
+    fn sleep(connection: &Connection) -> Party<'_> {
+        let pod = WorkloadPod {
+            namespace: "sample".to_owned(),
+            name: "sleep-0".to_owned(),
+            workload: Workload { kind: WorkloadKind::Deployment, name: "sleep".to_owned() },
+            service_account: "sleep".to_owned(),
+            labels: BTreeMap::new(),
+            proxy: ProxyState::Runs,
+            is_gateway: false,
+            trouble: None,
+        };
+        Party {
+            connection,
+            pod,
+            secrets: Ok(parse_secrets(SECRETS, NOTHING).expect("secrets")),
+            inbound: Ok(parse_inbound(INBOUND).expect("an inbound listener")),
+            hosts: Ok(Vec::new()),
+            policies: Ok(Vec::new()),
+        }
+    }
+
+    fn said(answer: &Answer) -> String {
+        format!("{}: {}", answer.answer.as_str(), answer.reason)
+    }
+
+    #[tokio::test]
+    async fn a_chain_is_verified_by_the_bundle_of_its_own_domain_only() {
+        let connection = connection();
+        let (one, mut other) = (sleep(&connection), sleep(&connection));
+        let asked = |verifier: &Party<'_>| verifies(Question::ServerVerifiesClient, verifier, &one, at());
+        insta::assert_snapshot!(said(&asked(&other)), @"yes: authority 88a44fb6dec3db95 of foo.com is in the bundle");
+        // Only the bundle of another domain is left.
+        let without = String::from_utf8_lossy(SECRETS).replace("\"foo.com\"", "\"baz.com\"");
+        other.secrets = Ok(parse_secrets(without.as_bytes(), NOTHING).expect("secrets"));
+        insta::assert_snapshot!(said(&asked(&other)), @"no: foo/sample/sleep-0 has no bundle of trust domain foo.com");
+        other.secrets = Err(Unread::because("the pod has no proxy"));
+        insta::assert_snapshot!(said(&asked(&other)), @"unknown: the pod has no proxy");
+    }
+
+    #[tokio::test]
+    async fn names_are_admitted_and_expected_by_what_the_proxies_have() {
+        let connection = connection();
+        let (client, mut server) = (sleep(&connection), sleep(&connection));
+        assert_eq!(admits(&client, &server).answer, Acceptance::Yes);
+        let others = String::from_utf8_lossy(INBOUND).replace("spiffe://foo.com/", "spiffe://baz.com/");
+        server.inbound = Ok(parse_inbound(others.as_bytes()).expect("an inbound listener"));
+        let refused = admits(&client, &server);
+        assert_eq!(refused.answer, Acceptance::No);
+        assert!(
+            refused.reason.contains("the client is spiffe://foo.com/ns/sample/sa/sleep"),
+            "{}",
+            refused.reason
+        );
+
+        // Behind helloworld, nobody expects sleep.
+        let rules = parse_outbound(OUTBOUND).expect("clusters");
+        let behind = |host: &str| {
+            let mut rules = rules.clone();
+            rules.clusters.retain(|cluster, _| cluster.ends_with(&format!("|{host}")));
+            Ok(vec![(host.to_owned(), rules)])
+        };
+        let expected = expects(&server, &behind("helloworld.sample.svc.cluster.local"));
+        assert_eq!(expected.answer, Acceptance::No, "{}", expected.reason);
+        let unknown = expects(&server, &behind("nothing.sample.svc.cluster.local"));
+        insta::assert_snapshot!(said(&unknown), @"no: the client's proxy does not know nothing.sample.svc.cluster.local");
+        insta::assert_snapshot!(said(&expects(&server, &Ok(Vec::new()))), @"yes: no service selects it, so that nobody expects a name");
+    }
+
+    #[tokio::test]
+    async fn the_worst_answer_is_that_of_the_whole() {
+        let connection = connection();
+        let (client, mut server) = (sleep(&connection), sleep(&connection));
+        assert_eq!(direction(&client, &server, at()).await.accepted, Acceptance::Yes);
+        server.policies = Err(Unread::because("you may not list authorizationpolicies"));
+        assert_eq!(direction(&client, &server, at()).await.accepted, Acceptance::Unknown);
+        server.inbound = Ok(None);
+        server.policies = Ok(Vec::new());
+        assert_eq!(direction(&client, &server, at()).await.accepted, Acceptance::Depends);
+    }
+}

@@ -11,6 +11,7 @@ mod istio_by_hand;
 mod parts;
 mod plugin;
 mod report;
+mod requests_by_hand;
 
 use std::fmt;
 use std::fs;
@@ -31,6 +32,7 @@ use chain_by_hand::{ChainByHand, MANY};
 use hand::Hand;
 use istio_by_hand::IstioByHand;
 use plugin::{Mesh, Plugin};
+use requests_by_hand::RequestsByHand;
 
 /// How many clusters are measured when nothing else is asked for, and what a larger mesh is compared with.
 const TWO: u8 = 2;
@@ -42,6 +44,8 @@ const INSTALL_TO_HAND: f64 = 0.7;
 const CHAIN_TO_HAND: f64 = 0.4;
 /// `kubectl trustchain` of many sidecars shall take at most this much of the time of that pipe for each of them.
 const CHAINS_TO_HAND: f64 = 0.05;
+/// `kubectl xcluster-curl` shall take at most this much of the time of as many `kubectl exec … curl`.
+const REQUESTS_TO_HAND: f64 = 0.05;
 /// `status` of six clusters shall take at most this much of the time of two.
 const STATUS_SIX_TO_TWO: f64 = 1.5;
 /// How many clusters that is.
@@ -63,17 +67,19 @@ pub enum Verb {
     Chain,
     /// Show the certificate chains of fifty sidecars.
     Chains,
+    /// Send two hundred requests and count who answers.
+    Requests,
 }
 
 impl Verb {
     /// All verbs, in the order in which they are measured.
-    pub const ALL: [Self; 6] =
-        [Self::Up, Self::Status, Self::Verify, Self::Install, Self::Chain, Self::Chains];
+    pub const ALL: [Self; 7] =
+        [Self::Up, Self::Status, Self::Verify, Self::Install, Self::Chain, Self::Chains, Self::Requests];
 
     /// Tells whether it makes a difference to it how many clusters there are.
     #[must_use]
     pub fn grows_with_the_mesh(self) -> bool {
-        !matches!(self, Self::Chain | Self::Chains)
+        !matches!(self, Self::Chain | Self::Chains | Self::Requests)
     }
 }
 
@@ -86,6 +92,7 @@ impl fmt::Display for Verb {
             Self::Install => "install",
             Self::Chain => "chain",
             Self::Chains => "chains",
+            Self::Requests => "requests",
         })
     }
 }
@@ -133,6 +140,7 @@ impl Against {
             (Self::Hand, Verb::Install) => Some(INSTALL_TO_HAND),
             (Self::Hand, Verb::Chain) => Some(CHAIN_TO_HAND),
             (Self::Hand, Verb::Chains) => Some(CHAINS_TO_HAND),
+            (Self::Hand, Verb::Requests) => Some(REQUESTS_TO_HAND),
             (Self::Size(SIX), Verb::Status) => Some(STATUS_SIX_TO_TWO),
             _ => None,
         }
@@ -159,7 +167,8 @@ pub fn run(lab: &Lab, plan: &Plan, say: Say<'_>) -> Result<Report> {
             let istio = IstioByHand::new(target(), &all.members, work.clone(), lab.state());
             let chain = ChainByHand::new(target(), &all.members[0], &plugins, lab.state())?;
             let hand = Hand::new(target(), &all.members, work.clone());
-            let by_hand = ByHand { spire: hand, istio, chain };
+            let requests = RequestsByHand::new(&all.members[0], lab.state());
+            let by_hand = ByHand { spire: hand, istio, chain, requests };
             Bench { plan, say, plugin, first: First::Hand(Box::new(by_hand)), all, work }
         }
         Against::Size(_) => {
@@ -210,6 +219,7 @@ struct ByHand {
     spire: Hand,
     istio: IstioByHand,
     chain: ChainByHand,
+    requests: RequestsByHand,
 }
 
 /// One of the two that are compared.
@@ -224,7 +234,7 @@ impl Bench<'_> {
         match verb {
             Verb::Up => self.render()?,
             Verb::Install => self.plugin.up(&self.all)?,
-            Verb::Chain | Verb::Chains => self.with_sidecars(verb)?,
+            Verb::Chain | Verb::Chains | Verb::Requests => self.with_sidecars(verb)?,
             Verb::Status | Verb::Verify => {
                 self.plugin.up(&self.all)?;
                 // Once for nothing: programs and pages have to be read from the disk first.
@@ -259,12 +269,12 @@ impl Bench<'_> {
         Ok(Row::new(verb, Timing::new(&first), Timing::new(&second), self.plan.against.target(verb)))
     }
 
-    /// Has a mesh with as many sidecars as are asked.
+    /// Has a mesh with the demos, and as many sidecars as are asked.
     fn with_sidecars(&self, verb: Verb) -> Result<()> {
         self.plugin.up(&self.all)?;
-        for words in [["up", "--yes"].as_slice(), &["demo", "sleep", "--yes"]] {
-            self.plugin.mesh_install(&self.all, words)?;
-        }
+        let demos = [["demo", "sleep", "--yes"], ["demo", "helloworld", "--yes"]];
+        self.plugin.mesh_install(&self.all, &["up", "--yes"])?;
+        demos.iter().try_for_each(|words| self.plugin.mesh_install(&self.all, words))?;
         if let First::Hand(hand) = &self.first {
             hand.chain.prepare(if verb == Verb::Chains { MANY } else { 1 })?;
         }
@@ -297,7 +307,7 @@ impl Bench<'_> {
                     First::Smaller(_) => Ok(()),
                 }
             }
-            Verb::Status | Verb::Verify | Verb::Chain | Verb::Chains => Ok(()),
+            Verb::Status | Verb::Verify | Verb::Chain | Verb::Chains | Verb::Requests => Ok(()),
         }
     }
 
@@ -315,6 +325,7 @@ impl Bench<'_> {
                 Verb::Install => hand.istio.up()?,
                 Verb::Chain => hand.chain.run(1)?,
                 Verb::Chains => hand.chain.run(MANY)?,
+                Verb::Requests => hand.requests.run()?,
             },
         }
         Ok(since.elapsed())
@@ -342,6 +353,7 @@ mod tests {
         assert_eq!(Against::Hand.target(Verb::Install), Some(0.7));
         assert_eq!(Against::Hand.target(Verb::Chain), Some(0.4));
         assert_eq!(Against::Hand.target(Verb::Chains), Some(0.05));
+        assert_eq!(Against::Hand.target(Verb::Requests), Some(0.05));
         assert_eq!(Against::Size(6).target(Verb::Status), Some(1.5));
         for (against, verb) in
             [(Against::Hand, Verb::Up), (Against::Size(4), Verb::Status), (Against::Size(6), Verb::Verify)]

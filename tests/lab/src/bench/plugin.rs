@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::requests_by_hand::{REQUESTS, URL};
 use super::{Verb, exact};
 use crate::command::command;
 use crate::error::{Error, Result};
@@ -53,6 +54,9 @@ impl Plugin {
             Verb::Install => self.mesh_install(mesh, &["up", "--yes"]),
             Verb::Chain => self.chains(mesh, &["sleep", "-o", "text"]),
             Verb::Chains => self.chains(mesh, &["-l", "app=sleep"]),
+            Verb::Requests => {
+                self.run_plugin("xcluster-curl", mesh, &[URL, "--requests", &REQUESTS.to_string()])
+            }
         }
     }
 

@@ -16,7 +16,7 @@ use crate::topology::NAMES;
 ///
 /// Runs on the first two clusters of the lab, which has to be up. `up` is measured on empty clusters, and
 /// `install` (of Istio) on clusters with SPIRE only: what is installed there is taken down. `chain` and `chains` are `kubectl trustchain`,
-/// which is not compared by the size of a mesh. Progress goes to standard error.
+/// `requests` is `kubectl xcluster-curl`; neither is compared by the size of a mesh. Progress goes to standard error.
 #[derive(Debug, Args)]
 pub(super) struct Bench {
     /// Only these verbs [default: all]
