@@ -20,7 +20,7 @@ impl Mesh {
 
 #[test]
 fn both_clusters_answer_and_each_answer_is_counted() {
-    let mesh = Mesh::undisturbed();
+    let mesh = Mesh::healthy();
     let report = mesh.xcluster_curl(&["-n", "60", "-o", "json"]).succeeded().json();
     assert_eq!(
         (report["requests"].as_u64(), report["succeeded"].as_u64()),
@@ -47,7 +47,7 @@ fn both_clusters_answer_and_each_answer_is_counted() {
 
 #[test]
 fn without_mutual_tls_nobody_is_answered() {
-    let mesh = Mesh::undisturbed();
+    let mesh = Mesh::healthy();
     let ran = mesh.xcluster_curl(&["-n", "5", "--plaintext", "--yes"]).succeeded();
     assert!(ran.stdout.contains("refused"), "{}", ran.stdout);
     let left = mesh.bench.kubectl(&mesh.first, &["-n", "sleep", "get", "pods", "-o", "name"]);
@@ -56,7 +56,7 @@ fn without_mutual_tls_nobody_is_answered() {
 
 #[test]
 fn another_cluster_takes_over_and_pods_come_back_whatever_happens() {
-    let mesh = Mesh::undisturbed();
+    let mesh = Mesh::healthy();
     // Nothing is scaled without a yes.
     mesh.xcluster_curl(&["--failover", "helloworld-v1"]).ended_with(2).said("--yes");
     assert_eq!(mesh.replicas(), "1");

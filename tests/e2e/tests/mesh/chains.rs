@@ -40,7 +40,7 @@ fn openssl(pem: &str, arguments: &[&str]) -> String {
 
 #[test]
 fn a_chain_is_what_openssl_reads_and_every_proxy_is_good() {
-    let mesh = Mesh::undisturbed();
+    let mesh = Mesh::healthy();
     let one = mesh.chain_of(&named(&mesh.first, "sleep"));
     let domain = &mesh.bench.members[0].trust_domain;
     assert_eq!(one["identity"], format!("spiffe://{domain}/ns/sleep/sa/sleep"));
@@ -81,7 +81,7 @@ fn a_chain_is_what_openssl_reads_and_every_proxy_is_good() {
 
 #[test]
 fn names_that_mean_nothing_or_too_much_are_told() {
-    let mesh = Mesh::undisturbed();
+    let mesh = Mesh::healthy();
     mesh.trustchain(&["sleep", "--all-clusters"]).ended_with(2).said("is in several clusters");
     mesh.trustchain(&["-n", "sleep", "sleeep"]).ended_with(1).said("did you mean sleep/deployment/sleep?");
     mesh.trustchain(&["istio-"]).ended_with(2).said("may be one of several: ");
@@ -93,7 +93,7 @@ fn names_that_mean_nothing_or_too_much_are_told() {
 
 #[test]
 fn who_accepts_whom_is_told_with_the_reason() {
-    let mesh = Mesh::undisturbed();
+    let mesh = Mesh::healthy();
     let (first, second) = (named(&mesh.first, "sleep"), named(&mesh.second, "helloworld"));
     let second = second.replace("/helloworld/helloworld", "/helloworld/service/helloworld");
     let accepts = |code| {
@@ -126,7 +126,7 @@ fn who_accepts_whom_is_told_with_the_reason() {
 
 #[test]
 fn a_watch_tells_each_new_certificate_as_it_comes() {
-    let mesh = Mesh::undisturbed();
+    let mesh = Mesh::healthy();
     let mut watch = mesh
         .bench
         .command_of("trustchain", &[&named(&mesh.first, "sleep"), "--watch"])
