@@ -79,7 +79,7 @@ pub fn run(targets: &[String], what: &What, say: Say<'_>) -> Result<()> {
         say(&format!("-- {target}"));
         let corpus = corpus().join(target);
         let mut program = instrumented("run", &folder);
-        program.arg("--").args(LIMITS).arg("-verbosity=0").env(CHOICE, target);
+        program.arg("--").args(LIMITS).args(["-verbosity=0", "-print_funcs=0"]).env(CHOICE, target);
         // The last slash makes it a folder for libFuzzer.
         program.arg(format!("-artifact_prefix={}/", broken.display()));
         match what {
