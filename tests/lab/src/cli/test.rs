@@ -7,7 +7,6 @@ use clap::Args;
 use super::{build, down, progress, say, up};
 use crate::build::Options;
 use crate::error::Result;
-use crate::fuzz;
 use crate::plugins::{Plugins, Profile, cargo, run};
 use crate::preflight;
 use crate::state::{Record, StateDir};
@@ -18,11 +17,9 @@ use crate::target::{CONTEXTS, Target};
 const CLUSTERS: u8 = 3;
 /// The module of the end-to-end tests that need all of them.
 const LARGE: &str = "three_clusters::";
-/// For how long the parsers are given random bytes.
-const FUZZ: Duration = Duration::from_mins(1);
 
-/// Run every test: format, lints, unit and snapshot tests, those against an emulator of AWS, a minute of random bytes for the
-/// parsers, then the end-to-end tests on real clusters.
+/// Run every test: format, lints, unit and snapshot tests, those against an emulator of AWS, then the end-to-end tests on
+/// real clusters.
 ///
 /// Starts a fresh lab for the end-to-end tests and takes it down afterwards, unless other clusters are named.
 #[derive(Debug, Args)]
@@ -56,7 +53,6 @@ impl Test {
         times.time("plugins built", || Plugins::build(Profile::Debug))?;
         if let Some(contexts) = &self.contexts {
             self.emulated_aws(&mut times)?;
-            self.fuzz(&mut times)?;
             times.time("end-to-end tests", || self.end_to_end(Some(contexts)))?;
         } else {
             self.in_the_lab(&mut times)?;
@@ -68,7 +64,6 @@ impl Test {
     fn in_the_lab(&self, times: &mut Times) -> Result<()> {
         times.time("components built", || build::all(&Options::from_env()?))?;
         self.emulated_aws(times)?;
-        self.fuzz(times)?;
         if self.only.is_none() {
             down::Down::default().run()?;
         }
@@ -95,16 +90,6 @@ impl Test {
         }
         let tests = ["test", "--locked", "--package", "spire-mesh-eks"];
         times.time("tests against an emulator of AWS", || run(cargo().args(tests)))
-    }
-
-    /// Runs every fuzz target for a moment, with a C++ compiler that comes with the components' packages where it is not there yet.
-    fn fuzz(&self, times: &mut Times) -> Result<()> {
-        if self.only.is_some() {
-            return Ok(());
-        }
-        times.time("fuzz targets built", fuzz::build)?;
-        let targets = fuzz::targets(None)?;
-        times.time("fuzz targets", || fuzz::run(&targets, &fuzz::What::Search(FUZZ), &progress))
     }
 
     fn end_to_end(&self, contexts: Option<&String>) -> Result<()> {
