@@ -205,7 +205,7 @@ fn a_rate_is_kept() {
     };
     assert_eq!(answers.len(), 11);
     assert!(took >= Duration::from_millis(480), "{took:?}");
-    assert!(answers[10].at > answers[0].at + Duration::from_millis(400), "answers come while curl runs");
+    assert!(answers[10].at > answers[0].at, "answers come while curl runs");
 }
 
 /// Sends a load with the curl of this machine; `None` where there is none. `most` answers are enough.
@@ -267,7 +267,7 @@ async fn where_the_time_counts_sending_ends_with_it() {
         ..Load::of(1)
     };
     let Some(sent) = sent(server(), "/hello", load, Duration::from_mins(1), usize::MAX).await else { return };
-    assert!((1..=22).contains(&sent.recorder.len()), "{}", sent.recorder.len());
+    assert!((1..=21).contains(&sent.recorder.len()), "{}", sent.recorder.len());
     assert!(begin.elapsed() < Duration::from_secs(15), "{:?}", begin.elapsed());
 }
 

@@ -127,10 +127,13 @@ impl Stream<'_> {
         };
         let (mut breaks, mut speed) = (0, None);
         let mut first = Some(part);
+        // Each curl keeps the rate by itself, but knows nothing of the one before.
+        let mut turn = Instant::now();
         // Streams together may not send more than one may: answers are kept.
         let is_full =
             || self.sent.borrow().recorder.len() >= usize::try_from(MOST_REQUESTS).unwrap_or(usize::MAX);
         while left > 0 && !is_full() && !(self.course.enough)() {
+            tokio::time::sleep_until(turn.min(end)).await;
             let now = Instant::now();
             if now >= end {
                 let out_of_time = now >= self.course.until && matches!(share.amount, Amount::Requests(_));
@@ -142,7 +145,9 @@ impl Stream<'_> {
                 Amount::For(_) => spell(share, speed, end - now, first.take()),
             };
             let count = count.min(left).clamp(1, most_at_once(self.request));
+            let begin = Instant::now();
             let batch = self.batch(count, share, end).await;
+            turn = begin + share.rate.map(|rate| rate.interval() * batch.got).unwrap_or_default();
             left = left.saturating_sub(batch.got);
             speed = Some(f64::from(batch.got) / batch.took.as_secs_f64().max(0.001));
             if batch.remarks.contains("'rate' is unknown") {
