@@ -54,6 +54,9 @@ pub(crate) async fn find<'m>(
                 let question =
                     format!("Put a container with curl into pod {client}? It stays until the pod ends.");
                 if asked.printer.confirm(&question, args.yes).await? {
+                    asked
+                        .printer
+                        .note(&format!("{}: putting a container with curl into pod {client}", member.name()));
                     traffic::add_curl(&mut client, &mesh.demo.sleep).await.map_err(failure)?;
                 }
             }

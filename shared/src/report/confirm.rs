@@ -24,7 +24,7 @@ pub enum ConfirmError {
 impl Hint for ConfirmError {
     fn hint(&self) -> Option<String> {
         match self {
-            Self::NeedsYes { .. } => Some("look at it first with --dry-run, then add --yes".to_owned()),
+            Self::NeedsYes { .. } => Some("add --yes to answer it beforehand".to_owned()),
             Self::Read(_) => None,
         }
     }
@@ -86,7 +86,7 @@ mod tests {
         assert!(printer.confirm("Go on?", true).await.unwrap());
         let error = printer.confirm("Go on?", false).await.unwrap_err();
         insta::assert_snapshot!(error, @r#"needs --yes: there is no terminal to ask "Go on?""#);
-        insta::assert_snapshot!(error.hint().unwrap(), @"look at it first with --dry-run, then add --yes");
+        insta::assert_snapshot!(error.hint().unwrap(), @"add --yes to answer it beforehand");
         assert_eq!(captured.stderr(), "");
     }
 }

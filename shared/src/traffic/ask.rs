@@ -255,15 +255,18 @@ pub(super) async fn conclude(
     let again = sent.recorder.tally(&known.places).unnamed > 0;
     let counted = known.count(client, question.request, members, again || failover.is_some()).await;
     let tally = sent.recorder.tally(&known.places);
+    let is_failover = failover.is_some();
+    let failover = failover.map(|judge| judge(&sent.recorder, &known.places));
     let mut explanations = BTreeMap::new();
     if !tally.failures.is_empty() {
         let of_the_mesh = tally.failures.keys().any(|kind| kind.is_of_the_mesh());
-        let evidence = if of_the_mesh {
+        let mut evidence = if of_the_mesh {
             watch.step(name, &Step::Explaining);
             known.evidence(client, members, counted.as_ref()).await
         } else {
             Evidence::default()
         };
+        evidence.taken_away = failover.as_ref().map(|failover| failover.workload.clone());
         explanations = tally
             .failures
             .iter()
@@ -273,9 +276,8 @@ pub(super) async fn conclude(
             .collect();
     }
     // Hosts that go away take their counters with them: after a failover there is nothing to compare with.
-    let comparable = counted.as_ref().filter(|_| failover.is_none());
+    let comparable = counted.as_ref().filter(|_| !is_failover);
     let attribution = reconcile(&tally.by_cluster, tally.unnamed, tally.errors, comparable);
-    let failover = failover.map(|judge| judge(&sent.recorder, &known.places));
     let by_pod = comparable.iter().flat_map(|counted| &counted.by_place);
     let by_pod = by_pod.filter_map(|(number, count)| Some((known.places.get(*number)?.pod.clone(), *count)));
     let clusters: Vec<String> = members.iter().map(|member| member.name().to_owned()).collect();

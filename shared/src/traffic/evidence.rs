@@ -31,6 +31,7 @@ pub(super) async fn gather(
         .collect();
     let mut evidence = Evidence {
         own: client.viewpoint().cluster.trust_domain.to_string(),
+        context: client.viewpoint().cluster.context.clone(),
         hosts: counted.map(|counted| counted.hosts.clone()),
         broken: counted.map(|counted| counted.broken.clone()).unwrap_or_default(),
         ready,
@@ -56,6 +57,7 @@ pub(super) async fn gather(
     }
     if let Ok(rules) = outbound {
         evidence.not_expected = Some(not_expected(&rules, domains()));
+        evidence.without_certificate = shows_no_certificate(&rules);
     }
     let inbound = join_all(behind.sample.iter().filter_map(|(cluster, pod)| {
         let member = members.iter().find(|member| member.name() == cluster)?;
@@ -94,6 +96,10 @@ fn not_expected<'d>(
     domains.filter(|domain| !expects(domain)).map(ToString::to_string).collect()
 }
 
+fn shows_no_certificate(rules: &OutboundRules) -> bool {
+    !rules.clusters.is_empty() && rules.clusters.values().all(|rule| !rule.mutual)
+}
+
 fn takes_no_mutual_tls(rules: &InboundRules) -> bool {
     !rules.chains.is_empty()
         && !rules.chains.iter().any(|chain| matches!(chain.protection, Protection::Mutual(_)))
@@ -129,6 +135,19 @@ mod tests {
         );
         assert_eq!(missing(&[exact("spiffe://foo.com.evil/ns/a/sa/b")]), ["bar.com", "foo.com"]);
         assert_eq!(missing(&[]), [""; 0]);
+    }
+
+    #[test]
+    fn a_certificate_for_one_port_of_a_service_is_one() {
+        let of = |mutual: &[bool]| {
+            let rule = |(port, mutual): (usize, &bool)| {
+                (format!("outbound|{port}||a"), OutboundRule { mutual: *mutual, ..OutboundRule::default() })
+            };
+            shows_no_certificate(&OutboundRules { clusters: mutual.iter().enumerate().map(rule).collect() })
+        };
+        assert!(of(&[false, false]));
+        assert!(!of(&[false, true]));
+        assert!(!of(&[]));
     }
 
     #[test]

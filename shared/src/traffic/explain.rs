@@ -37,8 +37,14 @@ pub struct Evidence {
     pub not_admitted: BTreeSet<String>,
     /// Clusters whose pods of the service take no mutual TLS.
     pub plaintext_only: BTreeSet<String>,
+    /// Whether the client's proxy shows no certificate to the service's hosts.
+    pub without_certificate: bool,
+    /// The workload whose pods were taken away on purpose while requests were sent.
+    pub taken_away: Option<String>,
     /// The client's own trust domain.
     pub own: String,
+    /// The client's context of the kubeconfig.
+    pub context: String,
 }
 
 /// Why something failed, and what to do.
@@ -62,6 +68,32 @@ impl Explanation {
     }
 }
 
+impl Evidence {
+    /// Writes a command for the client's cluster.
+    fn kubectl(&self, words: &str) -> String {
+        match self.context.as_str() {
+            "" => format!("kubectl {words}"),
+            context => format!("kubectl --context {context} {words}"),
+        }
+    }
+
+    /// The client's `DestinationRule`, where that is why nothing arrives.
+    fn no_certificate(&self) -> Option<Explanation> {
+        let cause = "the client's sidecar sends without mutual TLS, which a DestinationRule of this service can turn off: pods of the mesh take \
+                     nothing without it, and gateways let nothing through";
+        self.without_certificate.then(|| Explanation {
+            check: Some(MUTUAL_TLS),
+            cause: cause.to_owned(),
+            next: self.kubectl("get destinationrules.networking.istio.io --all-namespaces"),
+        })
+    }
+}
+
+/// Returns the name of the service of a host.
+fn service(host: &str) -> &str {
+    host.split('.').next().unwrap_or(host)
+}
+
 /// Explains failures of one kind. `sample` is what one of them was told; `host` the host that was asked.
 #[must_use]
 pub fn explain(kind: FailureKind, sample: &str, host: &str, evidence: &Evidence) -> Explanation {
@@ -74,13 +106,16 @@ pub fn explain(kind: FailureKind, sample: &str, host: &str, evidence: &Evidence)
                  client's is {}",
                 named(&evidence.own)
             ),
-            "kubectl get authorizationpolicies.security.istio.io --all-namespaces",
+            evidence.kubectl("get authorizationpolicies.security.istio.io --all-namespaces"),
         ),
         FailureKind::NoRoute => Explanation::other(
             format!(
                 "the client's sidecar knows no service {host} at this port: it has to exist in the client's own cluster, too"
             ),
-            format!("kubectl get service --all-namespaces | grep {}", host.split('.').next().unwrap_or(host)),
+            evidence.kubectl(&format!(
+                "get services --all-namespaces --field-selector metadata.name={}",
+                service(host)
+            )),
         ),
         FailureKind::NoAddress => Explanation::other(
             format!(
@@ -190,6 +225,9 @@ fn connection(kind: FailureKind, sample: &str, evidence: &Evidence) -> Explanati
         );
     }
     // What the proxy has, where it has said nothing.
+    if let Some(explanation) = evidence.no_certificate() {
+        return explanation;
+    }
     if let Some(domains) = evidence.without_bundle.as_ref().filter(|domains| !domains.is_empty()) {
         return Explanation::of(
             PROXY_BUNDLES,
@@ -200,6 +238,14 @@ fn connection(kind: FailureKind, sample: &str, evidence: &Evidence) -> Explanati
         return Explanation::of(
             ENDPOINT_IDENTITIES,
             format!("the client's sidecar expects no identity of {} from this service", listed(domains)),
+        );
+    }
+    if let Some(workload) = evidence.taken_away.as_ref().filter(|_| evidence.not_admitted.is_empty()) {
+        return Explanation::other(
+            format!(
+                "the pods of {workload} ended while they were asked, or were chosen before the client's sidecar knew that they were gone"
+            ),
+            "let pods end more slowly (a preStop hook), or let the VirtualService of this service retry",
         );
     }
     if !evidence.not_admitted.is_empty() || kind == FailureKind::Reset {
@@ -228,8 +274,14 @@ fn no_endpoints(host: &str, evidence: &Evidence) -> Explanation {
     if evidence.ready.is_empty() {
         return Explanation::other(
             format!("no pod of {host} is ready in any cluster"),
-            format!("kubectl get pods --all-namespaces | grep {}", host.split('.').next().unwrap_or(host)),
+            evidence.kubectl(&format!(
+                "get endpointslices --all-namespaces -l kubernetes.io/service-name={}",
+                service(host)
+            )),
         );
+    }
+    if let Some(explanation) = evidence.no_certificate() {
+        return explanation;
     }
     if evidence.hosts.is_none() {
         let cause = format!(
@@ -354,8 +406,30 @@ mod tests {
         let none = |evidence: &Evidence| explained(FailureKind::NoEndpoints, evidence);
         let unread = Evidence { hosts: Some(BTreeMap::new()), ..evidence() };
         insta::assert_snapshot!(none(&unread), @"istiod-synced: pods are ready in bar, and the client's sidecar knows none of them: its istiod does not read that cluster (remote secret), or does not know the gateway of its network -> kubectl mesh-install verify");
-        insta::assert_snapshot!(none(&Evidence::default()), @"-: no pod of helloworld.helloworld is ready in any cluster -> kubectl get pods --all-namespaces | grep helloworld");
+        insta::assert_snapshot!(none(&Evidence::default()), @"-: no pod of helloworld.helloworld is ready in any cluster -> kubectl get endpointslices --all-namespaces -l kubernetes.io/service-name=helloworld");
         insta::assert_snapshot!(none(&evidence()), @"-: the client's sidecar knows endpoints, and holds all of them for sick at the moment (outlier detection) -> wait for `baseEjectionTime`, or look at the DestinationRule of this service");
+    }
+
+    #[test]
+    fn pods_that_were_taken_away_are_the_cause_where_nothing_else_is() {
+        let taken = |evidence| Evidence { taken_away: Some("foo/a/b".to_owned()), ..evidence };
+        let lost = explained(FailureKind::ConnectFailed, &taken(evidence()));
+        insta::assert_snapshot!(lost, @"");
+        assert_eq!(explained(FailureKind::Reset, &taken(evidence())), lost);
+        let refused = Evidence { not_admitted: set(&["bar"]), ..evidence() };
+        assert_eq!(
+            explained(FailureKind::Reset, &taken(refused.clone())),
+            explained(FailureKind::Reset, &refused)
+        );
+    }
+
+    // With a DestinationRule of TLS mode DISABLE, remote endpoints go away and pods nearby end the connection.
+    #[test]
+    fn a_client_without_mutual_tls_is_told_whatever_the_failure_looks_like() {
+        let plain =
+            Evidence { without_certificate: true, context: "foo-eks".to_owned(), hosts: None, ..evidence() };
+        insta::assert_snapshot!(explained(FailureKind::NoEndpoints, &plain), @"");
+        assert_eq!(explained(FailureKind::Reset, &plain), explained(FailureKind::NoEndpoints, &plain));
     }
 
     #[test]

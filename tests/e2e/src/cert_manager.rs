@@ -7,8 +7,9 @@ use spire_mesh_lab::build::{Artifacts, Options, Resource, Tool};
 use spire_mesh_lab::cluster::Kubectl;
 use spire_mesh_lab::{Target, command};
 
-/// A root that signs itself, and the issuer that signs with it.
-const ISSUER: &str = include_str!("../../lab/manifests/spire-issuer.yaml");
+/// A root that signs itself, and the issuer that signs with it: for SPIRE, and for istiod.
+const SPIRE_ISSUER: &str = include_str!("../../lab/manifests/spire-issuer.yaml");
+const ISTIO_ISSUER: &str = include_str!("../../lab/manifests/istio-issuer.yaml");
 /// Where cert-manager runs.
 const NAMESPACE: &str = "cert-manager";
 /// Its programs.
@@ -45,13 +46,26 @@ impl CertManager {
     /// # Panics
     /// When it does not become ready.
     pub fn make_issuer(&self) {
+        self.make(SPIRE_ISSUER, "pki", "spire-ca");
+    }
+
+    /// Makes the issuer of istiod's CA, `istio-ca` in namespace `istio-system`, which is made, too, and waits until it is ready.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    pub fn make_issuer_of_istiod(&self, network: &str) {
+        self.make(&ISTIO_ISSUER.replace("NETWORK", network), "istio-system", "istio-ca");
+    }
+
+    fn make(&self, manifests: &str, namespace: &str, issuer: &str) {
         let end = Instant::now() + PATIENCE;
         // The webhook's certificate reaches the API server in a moment.
-        while let Err(error) = self.kubectl.apply(ISSUER) {
+        while let Err(error) = self.kubectl.apply(manifests) {
             assert!(Instant::now() < end, "{error}");
             std::thread::sleep(Duration::from_millis(500));
         }
-        self.run(&["-n", "pki", "wait", "issuer/spire-ca", "--for=condition=Ready", "--timeout=80s"]);
+        let issuer = format!("issuer/{issuer}");
+        self.run(&["-n", namespace, "wait", &issuer, "--for=condition=Ready", "--timeout=80s"]);
     }
 
     /// Stops what signs, and lets it go on again.

@@ -55,7 +55,7 @@ enum Verb {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.verb {
-        Verb::Demo(_) => demo::Demo::run(),
+        Verb::Demo(verb) => verb.run(),
         Verb::Test(verb) => verb.run(),
         Verb::Up(verb) => verb.run(),
         Verb::Down(verb) => verb.run(),

@@ -2,10 +2,11 @@
 
 use std::process::{Command, Stdio};
 
+use super::chains::named;
 use super::*;
 
 impl Mesh {
-    fn xcluster_curl(&self, arguments: &[&str]) -> Ran {
+    pub(super) fn xcluster_curl(&self, arguments: &[&str]) -> Ran {
         let words: Vec<&str> = [HELLO].into_iter().chain(arguments.iter().copied()).collect();
         Ran::of(&self.bench.command_of("xcluster-curl", &words).output().expect("kubectl runs"))
     }
@@ -43,6 +44,98 @@ fn both_clusters_answer_and_each_answer_is_counted() {
     assert!(matrix.contains(&mesh.first) && matrix.contains(second), "{matrix}");
     // Through the other cluster's ingress gateway, as a user from outside.
     mesh.xcluster_curl(&["-n", "10", "--via", "ingress", "--expect", "success=100%"]).succeeded();
+}
+
+/// A pod in the mesh in which there is nothing but a program that waits.
+const SILENT: &str = r#"{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "silent", "namespace": "sleep", "labels": {"app": "silent"}},
+    "spec": {"terminationGracePeriodSeconds": 1, "containers": [{"name": "silent", "image": "registry.k8s.io/pause:3.10"}]}}"#;
+
+#[test]
+fn a_pod_without_curl_gets_one_and_one_of_our_own_goes_away() {
+    let mesh = Mesh::healthy();
+    let kubectl = mesh.bench.target.kubectl(&mesh.first).limit(Duration::from_mins(1));
+    kubectl.apply(SILENT).expect("a pod");
+    kubectl
+        .run(["-n", "sleep", "wait", "pod/silent", "--for=condition=Ready", "--timeout=50s"])
+        .expect("it is ready");
+    let from = format!("{}/sleep/silent", mesh.first);
+    mesh.xcluster_curl(&["--from", &from]).ended_with(1).said("has no curl").said("--ephemeral");
+    mesh.xcluster_curl(&["--from", &from, "--ephemeral"]).ended_with(2).said("--yes");
+    mesh.xcluster_curl(&["--from", &from, "--ephemeral", "--yes", "--expect", "success=100%"]).succeeded();
+    // The second time it is there.
+    mesh.xcluster_curl(&["--from", &from, "--ephemeral", "--expect", "success=100%"]).succeeded();
+    mesh.bench.kubectl(&mesh.first, &["-n", "sleep", "delete", "pod", "silent", "--grace-period=1"]);
+
+    mesh.xcluster_curl(&["--deploy-client", "--yes", "--expect", "success=100%"]).succeeded();
+    let left = mesh.bench.kubectl(&mesh.first, &["-n", "sleep", "get", "pods", "-o", "name"]);
+    assert!(!left.contains("xcluster-curl"), "its pod is gone: {left}");
+
+    let junit = mesh.xcluster_curl(&["--expect", "failed>=1", "-o", "junit"]).ended_with(3).stdout;
+    assert!(junit.starts_with("<?xml") && junit.contains(r#"<testcase name="failed&gt;=1">"#), "{junit}");
+    assert!(junit.contains("failures=\"1\""), "{junit}");
+}
+
+#[test]
+fn what_failed_is_traced_to_its_cause() {
+    let mesh = Mesh::healthy();
+    let (first, second) = (&mesh.first, &mesh.second);
+    // What is changed takes effect in a moment.
+    let is_traced = |kind: &str, check: Option<&str>| {
+        let end = Instant::now() + Duration::from_mins(1);
+        loop {
+            let report = mesh.xcluster_curl(&["-n", "10", "-o", "json"]).json();
+            let errors = report["errors"].as_array().expect("errors");
+            let is = |error: &Value| error["kind"] == kind && error["check"].as_str() == check;
+            if let Some(error) = errors.iter().find(|error| is(error)) {
+                return error["cause"].as_str().expect("a cause").to_owned();
+            }
+            assert!(Instant::now() < end, "expected {kind} {check:?}: {report:#}");
+        }
+    };
+    let scale = |replicas: &str| {
+        for (context, deployment) in
+            [(first, "deployment/helloworld-v1"), (second, "deployment/helloworld-v2")]
+        {
+            mesh.bench.kubectl(context, &["-n", "helloworld", "scale", deployment, replicas]);
+            let rollout = ["-n", "helloworld", "rollout", "status", deployment, "--timeout=50s"];
+            mesh.bench.target.kubectl(context).limit(Duration::from_mins(1)).run(rollout).expect("scaled");
+        }
+    };
+    scale("--replicas=0");
+    let cause = is_traced("no-endpoints", None);
+    assert!(cause.contains("is ready in any cluster"), "{cause}");
+    scale("--replicas=1");
+
+    let rule = ["-n", "helloworld", "destinationrule", "helloworld"];
+    let tls =
+        |settings: Value| mesh.patch(first, &rule, &json!({"spec": {"trafficPolicy": {"tls": settings}}}));
+    tls(json!({"mode": "DISABLE"}));
+    let cause = is_traced("no-endpoints", Some("mutual-tls"));
+    assert!(cause.contains("sends without mutual TLS"), "{cause}");
+    let other = format!("spiffe://{}/ns/helloworld/sa/other", mesh.bench.members[0].trust_domain);
+    tls(json!({"mode": "ISTIO_MUTUAL", "subjectAltNames": [other]}));
+    let cause = is_traced("connect-failed", Some("endpoint-identities"));
+    assert!(cause.contains(&mesh.bench.members[1].trust_domain), "{cause}");
+    // The other question of the same fault: who accepts whom, and why not.
+    let pair = [named(first, "sleep"), named(second, "helloworld")];
+    let refusal = || {
+        let ran = mesh.trustchain(&[&pair[0], "--accepts", &pair[1], "-o", "json"]).ended_with(3).json();
+        let answers = ran["accepts"][0]["answers"].as_array().expect("answers").clone();
+        let no: Vec<Value> = answers.into_iter().filter(|answer| answer["answer"] == "no").collect();
+        assert_eq!(no.len(), 1, "{ran:#}");
+        no[0]["question"].as_str().expect("a question").to_owned()
+    };
+    assert_eq!(refusal(), "client-expects-name");
+    tls(Value::Null);
+
+    // Without the other domain's bundle nobody over there is trusted, here.
+    let domain = format!("spiffe://{}", mesh.bench.members[1].trust_domain);
+    mesh.bench.server(first, "spire-server", &["bundle", "delete", "-id", &domain, "-mode", "dissociate"]);
+    let cause = is_traced("connect-failed", Some("proxy-bundles"));
+    assert!(cause.contains(&mesh.bench.members[1].trust_domain), "{cause}");
+    assert_eq!(refusal(), "client-verifies-server");
+    mesh.bench.up();
+    mesh.is_healthy();
 }
 
 #[test]

@@ -5,6 +5,8 @@ mod chains;
 mod faults;
 mod installed;
 mod removed;
+mod rotated;
+mod three;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

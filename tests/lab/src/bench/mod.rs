@@ -178,8 +178,9 @@ pub fn run(lab: &Lab, plan: &Plan, say: Say<'_>) -> Result<Report> {
         }
     };
     let rows = plan.verbs.iter().map(|verb| bench.measure(*verb)).collect::<Result<_>>()?;
+    let kubectl = bench.kubectl()?;
     let [first, second] = plan.against.sides();
-    Ok(Report { first, second, rounds: plan.rounds, rows })
+    Ok(Report { first, second, rounds: plan.rounds, rows, kubectl })
 }
 
 /// The lab's first clusters, as many as are needed.
@@ -267,6 +268,16 @@ impl Bench<'_> {
             hand.chain.tidy()?;
         }
         Ok(Row::new(verb, Timing::new(&first), Timing::new(&second), self.plan.against.target(verb)))
+    }
+
+    /// How long kubectl takes to start a plugin that has nothing to do.
+    fn kubectl(&self) -> Result<Timing> {
+        let once = |_| {
+            let since = Instant::now();
+            self.plugin.nothing(&self.all)?;
+            Ok(since.elapsed())
+        };
+        Ok(Timing::new(&(0..self.plan.rounds).map(once).collect::<Result<Vec<_>>>()?))
     }
 
     /// Has a mesh with the demos, and as many sidecars as are asked.

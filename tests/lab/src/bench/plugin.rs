@@ -60,6 +60,11 @@ impl Plugin {
         }
     }
 
+    /// Starts a plugin for nothing: what that takes is kubectl's.
+    pub(super) fn nothing(&self, mesh: &Mesh) -> Result<()> {
+        self.run(mesh, &["--version"])
+    }
+
     pub(super) fn up(&self, mesh: &Mesh) -> Result<()> {
         self.run(mesh, &["up", "--yes"])
     }

@@ -1,27 +1,53 @@
 //! `lab demo`
 
+use std::ffi::OsString;
 use std::fs;
-use std::path::Path;
+use std::io::{self, BufRead, IsTerminal};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Instant;
 
 use clap::Args;
 
-use super::{say, up};
+use super::{down, say, up, write};
+use crate::MESH_KEYS;
 use crate::command::describe;
 use crate::error::{Error, Result};
 use crate::plugins::{Plugins, Profile};
 use crate::proof::{self, Member, ServerPod};
 use crate::state::StateDir;
+use crate::steps::{Steps, seconds};
 use crate::target::{Lab, Target};
 
-/// Show the whole way on two clusters: start them, federate SPIRE, and prove it with SPIRE's own client.
+/// What `kubectl xcluster-curl` is shown with.
+const HELLO: &str = "http://helloworld.helloworld:5000/hello";
+
+/// Bookinfo's page.
+const PRODUCTS: &str = "http://productpage.bookinfo:9080/productpage";
+
+/// Show the whole workflow on two clusters: federate SPIRE, install Istio, see both clusters answer, fail over, look at certificates,
+/// rotate a CA, clean up.
 ///
-/// Each step is printed as the command that a user types, with its real output. The lab keeps running; `cargo lab down` ends it.
+/// Each step is printed as the command that a user types, with its real output. Starts the lab, or takes the one that runs, and takes
+/// it down at the end.
 #[derive(Debug, Args)]
-pub(super) struct Demo {}
+pub(super) struct Demo {
+    /// Wait for the Enter key before each command
+    #[arg(long)]
+    step: bool,
+    /// Leave the mesh and the lab running, instead of cleaning up
+    #[arg(long)]
+    keep: bool,
+}
 
 impl Demo {
-    pub(super) fn run() -> Result<()> {
+    pub(super) fn run(self) -> Result<()> {
+        if self.step && !io::stdin().is_terminal() {
+            return Err(Error::Unsuitable(vec![
+                "--step waits for a key, and standard input is no terminal; leave --step out".to_owned(),
+            ]));
+        }
+        let steps = Steps::new(&|_| ());
         up::Up::default().run()?;
         let plugins = Plugins::build(Profile::Debug)?;
         let state = StateDir::from_env();
@@ -36,44 +62,184 @@ impl Demo {
                 server: ServerPod::managed(),
             })
             .collect();
-        let pairs = members.iter().map(|member| format!("{}={}", member.context, member.trust_domain));
-        let shell = Shell { work: &work, path: plugins.path(&state.bin())?, kubeconfig: state.kubeconfig() };
-        let init = ["spire-federate", "init", "--force"].map(str::to_owned).into_iter().chain(pairs);
-        shell.kubectl(&init.collect::<Vec<_>>())?;
-        shell.kubectl(&["spire-federate", "--yes"].map(str::to_owned))?;
-        say("\n# Proof, without a line of ours: SPIRE's own client in a pod of each cluster")?;
-        proof::prove(&Target::Lab(lab), &members, &|text| drop(say(text)))?;
-        say(&format!("\nThe lab keeps running: export KUBECONFIG={}", shell.kubeconfig.display()))?;
-        say("cargo lab down ends it and removes everything")
+        let path = plugins.path(&state.bin())?;
+        let shell = Shell { work, path, kubeconfig: state.kubeconfig(), waits: self.step };
+        let target = Target::Lab(lab);
+        let mut workflow = workflow(&members);
+        if !self.keep {
+            workflow.extend(clean_up());
+        }
+        for step in &workflow {
+            match step {
+                Step::Title(title) => say(&format!("\n## {title}"))?,
+                Step::Kubectl(words) => shell.kubectl(words)?,
+                Step::LabImages => shell.add_images()?,
+                Step::Proof => proof::prove(&target, &members, &|text| drop(say(text)))?,
+            }
+        }
+        say(&format!("\nThe whole workflow took {}.", seconds(steps.total())))?;
+        if self.keep {
+            say(&format!("It keeps running: export KUBECONFIG={}", shell.kubeconfig.display()))?;
+            return say("cargo lab down ends it and removes everything");
+        }
+        down::Down::default().run()
     }
 }
 
-/// Runs commands as a user would, and shows them.
-struct Shell<'w> {
-    work: &'w Path,
-    path: std::ffi::OsString,
-    kubeconfig: std::path::PathBuf,
+/// One step of the workflow.
+#[derive(Debug, PartialEq, Eq)]
+enum Step {
+    /// What comes next, in words.
+    Title(&'static str),
+    /// `kubectl`, with these words.
+    Kubectl(Vec<String>),
+    /// The lab's own images and sizes go into the mesh file. On clusters with a network of their own nobody needs that.
+    LabImages,
+    /// SPIRE's own client proves that the clusters trust each other.
+    Proof,
 }
 
-impl Shell<'_> {
-    fn kubectl(&self, arguments: &[String]) -> Result<()> {
-        say(&format!("\n$ kubectl {}", arguments.join(" ")))?;
+impl Step {
+    fn kubectl(words: &str) -> Self {
+        Self::Kubectl(words.split(' ').map(str::to_owned).collect())
+    }
+}
+
+/// From empty clusters to a mesh in which a CA has been replaced.
+fn workflow(members: &[Member]) -> Vec<Step> {
+    let pairs = members.iter().map(|member| format!("{}={}", member.context, member.trust_domain));
+    let init = ["spire-federate", "init", "--force"].map(str::to_owned).into_iter().chain(pairs);
+    let first = members.first().map(|member| member.context.as_str()).unwrap_or_default();
+    let last = members.last().map(|member| member.context.as_str()).unwrap_or_default();
+    let kubectl = |words: String| Step::kubectl(&words);
+    vec![
+        Step::Title("SPIRE on every cluster, federated"),
+        Step::Kubectl(init.collect()),
+        Step::LabImages,
+        Step::kubectl("spire-federate --yes"),
+        Step::Title("Proof, without a line of ours: SPIRE's own client in a pod of each cluster"),
+        Step::Proof,
+        Step::Title("Istio on top, every identity from SPIRE"),
+        Step::kubectl("mesh-install --yes"),
+        Step::kubectl("mesh-install demo helloworld --yes"),
+        Step::kubectl("mesh-install demo sleep --yes"),
+        Step::kubectl("mesh-install demo bookinfo --yes"),
+        Step::Title("Every cluster answers"),
+        kubectl(format!("xcluster-curl {HELLO} -n 100")),
+        kubectl(format!("xcluster-curl {HELLO} -n 20 --from all")),
+        Step::Title("Through an ingress gateway"),
+        kubectl(format!("xcluster-curl {HELLO} -n 20 --via ingress {last}")),
+        kubectl(format!("xcluster-curl {PRODUCTS} -n 5 --via ingress {first}")),
+        Step::Title("Its pods go away, another cluster takes over, and they come back"),
+        kubectl(format!("xcluster-curl {HELLO} --failover helloworld-v1 --yes")),
+        Step::Title("The certificates of a workload, and who accepts it"),
+        Step::kubectl("trustchain --namespace bookinfo productpage-v1"),
+        kubectl(format!("trustchain {first}/sleep/sleep --accepts {last}/helloworld/service/helloworld")),
+        Step::Title("A CA is replaced, and nobody is refused meanwhile"),
+        kubectl(format!("spire-federate rotate {first} --yes")),
+        Step::Title("Is anything wrong?"),
+        Step::kubectl("mesh-install verify"),
+    ]
+}
+
+/// From there to clusters on which there is nothing.
+fn clean_up() -> Vec<Step> {
+    vec![
+        Step::Title("Everything goes away"),
+        Step::kubectl("mesh-install down --yes --force"),
+        Step::kubectl("spire-federate down --yes --force --ca-volume delete"),
+    ]
+}
+
+/// Runs commands as a user would, and shows them.
+struct Shell {
+    work: PathBuf,
+    path: OsString,
+    kubeconfig: PathBuf,
+    /// Whether each command waits for a key.
+    waits: bool,
+}
+
+impl Shell {
+    fn kubectl(&self, words: &[String]) -> Result<()> {
+        write(&format!("\n$ kubectl {}\n", words.join(" ")))?;
+        self.wait()?;
         let mut kubectl = Command::new("kubectl");
         kubectl
-            .args(arguments)
-            .current_dir(self.work)
+            .args(words)
+            .current_dir(&self.work)
             .env("PATH", &self.path)
             .env("KUBECONFIG", &self.kubeconfig)
+            .env_remove("SPIRE_MESH_FILE")
             .stdin(Stdio::null());
+        let since = Instant::now();
         let status =
             kubectl.status().map_err(|source| Error::Start { program: describe(&kubectl), source })?;
         if status.success() {
-            return Ok(());
+            return say(&format!("({})", seconds(since.elapsed())));
         }
         Err(Error::Command {
             command: describe(&kubectl),
             status: status.to_string(),
-            output: "see above".to_owned(),
+            output: "see above; the lab is still running".to_owned(),
         })
+    }
+
+    fn wait(&self) -> Result<()> {
+        if self.waits {
+            let read = io::stdin().lock().read_line(&mut String::new());
+            read.map_err(Error::system("read standard input"))?;
+        }
+        Ok(())
+    }
+
+    fn add_images(&self) -> Result<()> {
+        let file = self.work.join("spire-mesh.yaml");
+        let text = fs::read_to_string(&file).map_err(Error::io("read", &file))?;
+        fs::write(&file, with_images(&text)).map_err(Error::io("write", &file))?;
+        say(&format!(
+            "(added to {}: the images that the lab has built, and sizes that fit on one machine)",
+            shown(&file)
+        ))
+    }
+}
+
+fn with_images(mesh_file: &str) -> String {
+    mesh_file.replacen("spec:\n", &format!("spec:\n{MESH_KEYS}"), 1)
+}
+
+fn shown(file: &Path) -> String {
+    file.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_workflow_is_what_a_user_types() {
+        let member = |name: &str| Member {
+            context: format!("{name}-eks-cluster"),
+            trust_domain: format!("{name}.com"),
+            server: ServerPod::managed(),
+        };
+        let steps = workflow(&["foo", "bar"].map(member)).into_iter().chain(clean_up());
+        let lines = steps.map(|step| match step {
+            Step::Title(title) => format!("## {title}\n"),
+            Step::Kubectl(words) => format!("$ kubectl {}\n", words.join(" ")),
+            Step::LabImages => "(the lab's images)\n".to_owned(),
+            Step::Proof => "(the proof)\n".to_owned(),
+        });
+        insta::assert_snapshot!(lines.collect::<String>());
+    }
+
+    #[test]
+    fn the_labs_images_go_into_the_mesh_file_once() {
+        let text = with_images("kind: Mesh\nspec:\n  clusters: []\n");
+        assert!(
+            text.starts_with("kind: Mesh\nspec:\n  istio:\n") && text.ends_with("  clusters: []\n"),
+            "{text}"
+        );
+        assert_eq!(text.matches("spec:\n").count(), 1);
     }
 }
