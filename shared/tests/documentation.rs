@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
+use spire_mesh::mesh::{Mesh, schema};
 use spire_mesh::{federation, multicluster};
 
+const MESH_FILE: &str = include_str!("../../docs/mesh-file.md");
 const JSON: &str = include_str!("../../docs/json.md");
 const TROUBLESHOOTING: &str = include_str!("../../docs/troubleshooting.md");
 const README: &str = include_str!("../../README.md");
@@ -152,4 +154,68 @@ fn the_terraform_of_the_walkthrough_can_be_read_and_is_formatted() {
     };
     let said = [output.stdout, output.stderr].concat();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&said));
+}
+
+/// Places whose keys have a table of their own in `docs/mesh-file.md`, in which this is left out.
+const TABLES: [&str; 6] = [
+    "spec.clusters[].spire.",
+    "spec.clusters[].istio.",
+    "spec.clusters[].endpoint.",
+    "spec.spire.",
+    "spec.istio.",
+    "spec.demo.",
+];
+
+/// Lists the keys of a schema that hold a value, each with its default.
+fn keys(schema: &Value, place: &str) -> Vec<(String, Option<Value>)> {
+    let Some(properties) = schema["properties"].as_object() else { return Vec::new() };
+    let mut found = Vec::new();
+    for (name, value) in properties {
+        let deeper = keys(value, &format!("{place}{name}."));
+        let items = keys(&value["items"], &format!("{place}{name}[]."));
+        if deeper.is_empty() && items.is_empty() {
+            found.push((format!("{place}{name}"), value.get("default").cloned()));
+        }
+        found.extend(deeper.into_iter().chain(items));
+    }
+    found
+}
+
+#[test]
+fn every_key_of_the_mesh_file_is_documented_with_its_default() {
+    let rows: Vec<&str> = MESH_FILE.lines().filter(|line| line.starts_with('|')).collect();
+    let keys = keys(&schema(), "");
+    assert!(keys.len() > 60, "the keys are found");
+    for (key, default) in keys {
+        let short = TABLES.iter().find_map(|place| key.strip_prefix(place)).unwrap_or(&key);
+        let row = rows.iter().find(|row| {
+            let first = row.split('|').nth(1).unwrap_or_default();
+            first.contains(&format!("`{key}`")) || first.contains(&format!("`{short}`"))
+        });
+        let row = row.unwrap_or_else(|| panic!("docs/mesh-file.md does not name {key}"));
+        if let Some(default) = default {
+            let default = default.as_str().map_or_else(|| default.to_string(), str::to_owned);
+            assert!(
+                row.contains(&format!("`{default}`")),
+                "docs/mesh-file.md does not say that {key} is {default}"
+            );
+        }
+    }
+}
+
+#[test]
+fn mesh_files_in_the_documentation_are_taken_or_refused_as_it_says() {
+    let examples: Vec<&str> = MESH_FILE
+        .split("```yaml\n")
+        .filter(|example| example.starts_with("apiVersion: spire-mesh/"))
+        .filter_map(|example| example.split("```").next())
+        .collect();
+    let [short, full, wrong] = examples[..] else { panic!("three examples, not {}", examples.len()) };
+    for example in [short, full] {
+        if let Err(error) = Mesh::parse(example, "spire-mesh.yaml") {
+            panic!("{error}");
+        }
+    }
+    let said = Mesh::parse(wrong, "spire-mesh.yaml").unwrap_err().to_string();
+    assert!(MESH_FILE.contains(&format!("```\nerror: {}\n```", said.trim_end())), "{said}");
 }
