@@ -20,10 +20,14 @@ spec:
 ";
 
 /// Texts with commands to copy, besides the help texts.
-const DOCS: [&str; 8] = [
+const DOCS: [&str; 12] = [
     "README.md",
+    "docs/eks.md",
+    "docs/troubleshooting.md",
+    "docs/json.md",
     "docs/spire-federate.md",
     "docs/mesh-install.md",
+    "docs/rotate-ca.md",
     "docs/trustchain.md",
     "docs/xcluster-curl.md",
     "docs/checks.md",
