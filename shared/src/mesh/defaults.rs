@@ -13,6 +13,8 @@ pub(super) const NODE_DRIVER_REGISTRAR_IMAGE: &str =
 /// Long enough that a peer can miss two days of refreshes.
 pub(super) const CA_TTL: &str = "168h";
 pub(super) const SVID_TTL: &str = "4h";
+/// SPIRE's own default is 5s. A proxy whose identity is late by that asks again ever less often, and starts after 20 to 30 seconds.
+pub(super) const AGENT_SYNC_INTERVAL: &str = "1s";
 pub(super) const REFRESH_HINT: &str = "5m";
 pub(super) const STORAGE_SIZE: &str = "1Gi";
 pub(super) const ISSUER_GROUP: &str = "cert-manager.io";

@@ -114,6 +114,9 @@ pub(super) struct SpireFile {
     #[serde(rename = "svidTTL")]
     #[schemars(regex(pattern = "^([0-9]+[dhms])+$"), extend("default" = defaults::SVID_TTL))]
     pub(super) svid_ttl: Option<String>,
+    /// How often each agent asks the server for new entries, 1s to 1m: how long a new pod waits for its identity.
+    #[schemars(regex(pattern = "^([0-9]+[dhms])+$"), extend("default" = defaults::AGENT_SYNC_INTERVAL))]
+    pub(super) agent_sync_interval: Option<String>,
     /// Key type of CA and SVIDs.
     #[schemars(extend("default" = "ec-p256"))]
     pub(super) key_type: Option<KeyType>,

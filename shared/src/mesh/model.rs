@@ -64,6 +64,8 @@ pub struct ManagedSpire {
     pub ca_ttl: Duration,
     /// Life of an X.509-SVID.
     pub svid_ttl: Duration,
+    /// How often each agent asks the server for new entries: how long a new pod waits for its identity.
+    pub agent_sync_interval: Duration,
     /// Key type of CA and SVIDs.
     pub key_type: KeyType,
     /// How other clusters reach the bundle endpoint.

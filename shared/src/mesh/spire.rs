@@ -127,6 +127,12 @@ fn resolve_managed(own: &Layer<'_>, defaults: &Layer<'_>, findings: &mut Finding
     let images = resolve_images(&mut pick);
     let ca_ttl = pick.checked(&["caTTL"], |f| f.ca_ttl.clone(), ca_ttl, defaults::CA_TTL);
     let svid_ttl = resolve_svid_ttl(&mut pick, ca_ttl);
+    let agent_sync_interval = pick.checked(
+        &["agentSyncInterval"],
+        |f| f.agent_sync_interval.clone(),
+        sync_interval,
+        defaults::AGENT_SYNC_INTERVAL,
+    );
     let refresh_hint = resolve_refresh_hint(&mut pick, ca_ttl);
     let key_type = own.file.key_type.or(defaults.file.key_type).unwrap_or_default();
     let exposure = resolve_exposure(own, defaults, pick.findings);
@@ -138,6 +144,7 @@ fn resolve_managed(own: &Layer<'_>, defaults: &Layer<'_>, findings: &mut Finding
         images: images?,
         ca_ttl: ca_ttl?,
         svid_ttl: svid_ttl?,
+        agent_sync_interval: agent_sync_interval?,
         key_type,
         bundle_endpoint: BundleEndpoint { exposure: exposure?, refresh_hint: refresh_hint? },
         storage: storage?,
@@ -255,6 +262,16 @@ fn resolve_svid_ttl(pick: &mut Pick<'_, '_>, ca_ttl: Option<Duration>) -> Option
     };
     pick.findings.add_with(message, Where::Value(path), ca_ttl_path.map(Where::Value));
     None
+}
+
+/// Agents that ask less often than once a minute leave new pods without identity for longer than most rollouts wait.
+fn sync_interval(text: &str) -> Result<Duration, String> {
+    let duration = values::duration(text)?;
+    if (Duration::from_secs(1)..=Duration::from_mins(1)).contains(&duration) {
+        Ok(duration)
+    } else {
+        Err(format!("`agentSyncInterval` must be between 1s and 1m, not {text}"))
+    }
 }
 
 /// Returns the refresh hint. Peers have to see a new authority several times before the server signs with it: the

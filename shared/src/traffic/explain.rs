@@ -414,7 +414,7 @@ mod tests {
     fn pods_that_were_taken_away_are_the_cause_where_nothing_else_is() {
         let taken = |evidence| Evidence { taken_away: Some("foo/a/b".to_owned()), ..evidence };
         let lost = explained(FailureKind::ConnectFailed, &taken(evidence()));
-        insta::assert_snapshot!(lost, @"");
+        insta::assert_snapshot!(lost, @"-: the pods of foo/a/b ended while they were asked, or were chosen before the client's sidecar knew that they were gone -> let pods end more slowly (a preStop hook), or let the VirtualService of this service retry");
         assert_eq!(explained(FailureKind::Reset, &taken(evidence())), lost);
         let refused = Evidence { not_admitted: set(&["bar"]), ..evidence() };
         assert_eq!(
@@ -428,7 +428,7 @@ mod tests {
     fn a_client_without_mutual_tls_is_told_whatever_the_failure_looks_like() {
         let plain =
             Evidence { without_certificate: true, context: "foo-eks".to_owned(), hosts: None, ..evidence() };
-        insta::assert_snapshot!(explained(FailureKind::NoEndpoints, &plain), @"");
+        insta::assert_snapshot!(explained(FailureKind::NoEndpoints, &plain), @"mutual-tls: the client's sidecar sends without mutual TLS, which a DestinationRule of this service can turn off: pods of the mesh take nothing without it, and gateways let nothing through -> kubectl --context foo-eks get destinationrules.networking.istio.io --all-namespaces");
         assert_eq!(explained(FailureKind::Reset, &plain), explained(FailureKind::NoEndpoints, &plain));
     }
 

@@ -92,6 +92,11 @@ fn lives_have_to_fit_together() {
       5 |   spire: {svidTTL: 30s}
         |                    ^
     ");
+    insta::assert_snapshot!(refused_defaults("{agentSyncInterval: 2m}"), @r"
+    spire-mesh.yaml:5:30: `agentSyncInterval` must be between 1s and 1m, not 2m
+      5 |   spire: {agentSyncInterval: 2m}
+        |                              ^
+    ");
     insta::assert_snapshot!(refused_defaults("{caTTL: 3h, bundleEndpoint: {refreshHint: 1h}}"), @r"
     spire-mesh.yaml:5:52: `refreshHint` is 1h, and peers would miss a new CA with this `caTTL`: at most 12m
       5 |   spire: {caTTL: 3h, bundleEndpoint: {refreshHint: 1h}}

@@ -161,6 +161,12 @@ struct AgentSection<'a> {
     trust_bundle_path: &'static str,
     rebootstrap_mode: &'static str,
     sds: Sds,
+    experimental: AgentExperiments,
+}
+
+#[derive(Serialize)]
+struct AgentExperiments {
+    sync_interval: String,
 }
 
 #[expect(clippy::struct_field_names, reason = "these are SPIRE's own keys")]
@@ -193,6 +199,7 @@ pub(super) fn agent(cluster: &Cluster, spire: &ManagedSpire) -> String {
                 default_bundle_name: "null",
                 default_all_bundles_name: "ROOTCA",
             },
+            experimental: AgentExperiments { sync_interval: go_duration(spire.agent_sync_interval) },
         },
         plugins: json!({
             "NodeAttestor": {"k8s_psat": {"plugin_data": {"cluster": cluster.name}}},

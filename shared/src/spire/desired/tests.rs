@@ -23,6 +23,7 @@ fn example() -> ManagedSpire {
         },
         ca_ttl: Duration::from_hours(168),
         svid_ttl: Duration::from_hours(4),
+        agent_sync_interval: Duration::from_secs(1),
         key_type: KeyType::EcP256,
         bundle_endpoint: BundleEndpoint {
             exposure: Exposure::LoadBalancer { class: None, annotations: BTreeMap::new() },
@@ -46,6 +47,7 @@ fn all_options() -> ManagedSpire {
         },
         ca_ttl: Duration::from_hours(24),
         svid_ttl: Duration::from_mins(90),
+        agent_sync_interval: Duration::from_secs(5),
         key_type: KeyType::Rsa4096,
         bundle_endpoint: BundleEndpoint {
             exposure: Exposure::LoadBalancer {
