@@ -50,14 +50,14 @@ fn real(plugin: Plugin, platform: Platform, folder: &Path) -> PathBuf {
 /// Asserts that kubectl runs the plugins of this checkout: what they print is what the built programs print.
 #[track_caller]
 fn runs_the_plugins(krew: &Krew) {
-    let bundle = workspace().join("tests/fixtures/trustchain/bundle.json");
-    let bundle = bundle.to_str().expect("a path");
+    let secrets = workspace().join("tests/fixtures/envoy/secrets.json");
+    let secrets = secrets.to_str().expect("a path");
     let questions: [&[&str]; 5] = [
         &["spire-federate", "--help"],
         &["mesh-install", "--help"],
         &["trustchain", "--help"],
         &["xcluster-curl", "--help"],
-        &["trustchain", "-f", bundle, "-o", "text"],
+        &["trustchain", "-f", secrets, "-o", "pem"],
     ];
     for question in questions {
         let plugin = Plugin::all().find(|plugin| plugin.name() == question[0]).expect("a plugin");
