@@ -24,7 +24,7 @@ impl Krew {
     ///
     /// # Panics
     /// When krew does not build, or there is no kubectl or git.
-    pub fn new() -> Self {
+    pub fn build() -> Self {
         let options = Options::from_env().expect("the lab's cache");
         let binaries = build::only(Tool::Krew, &options, &|_| ()).expect("krew builds: it needs Go");
         let kubectl = Some(binaries.path(Tool::Kubectl)).filter(|path| path.is_file());
@@ -43,6 +43,9 @@ impl Krew {
             symlink(program, krew.programs().join(name)).expect("a link");
         }
         krew.run("git", &["init", "--quiet", "--initial-branch=main"], &krew.index()).succeeded();
+        krew.commit();
+        // Without an index krew removes nothing.
+        krew.kubectl(&["krew", "update"]).succeeded();
         krew
     }
 
@@ -77,10 +80,14 @@ impl Krew {
             let name = manifest.file_name().expect("a name");
             fs::copy(manifest, index.join("plugins").join(name)).expect("the index can be written");
         }
+        self.commit();
+    }
+
+    fn commit(&self) {
         let author = ["-c", "user.name=test", "-c", "user.email=test@example.com"];
-        self.run("git", &["add", "--all"], &index).succeeded();
-        let commit = [&author[..], &["commit", "--quiet", "--message", "a release"]].concat();
-        self.run("git", &commit, &index).succeeded();
+        let commit = ["commit", "--quiet", "--allow-empty", "--message", "a release"];
+        self.run("git", &["add", "--all"], &self.index()).succeeded();
+        self.run("git", &[&author[..], &commit[..]].concat(), &self.index()).succeeded();
     }
 
     /// Returns what krew holds of plugins: links, programs and receipts.

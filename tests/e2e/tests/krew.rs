@@ -76,7 +76,7 @@ fn runs_the_plugins(krew: &Krew) {
 
 #[test]
 fn krew_installs_and_removes_every_plugin_from_its_archive() {
-    let krew = Krew::new();
+    let krew = Krew::build();
     let (folder, release) = (krew.downloads(), Release::of_this_checkout().expect("a version"));
     let manifests = packed(&release, &folder, |plugin, platform| real(plugin, platform, &folder));
     for (plugin, manifest) in Plugin::all().zip(&manifests) {
@@ -98,7 +98,7 @@ fn krew_installs_and_removes_every_plugin_from_its_archive() {
 
 #[test]
 fn an_archive_with_other_bytes_than_the_manifest_says_is_refused() {
-    let krew = Krew::new();
+    let krew = Krew::build();
     let (folder, release) = (krew.downloads(), Release::of_this_checkout().expect("a version"));
     let manifests = packed(&release, &folder, |plugin, _| stand_in(plugin, VERSION, &folder));
     let plugin = Plugin::all().next().expect("a plugin");
@@ -114,7 +114,7 @@ fn an_archive_with_other_bytes_than_the_manifest_says_is_refused() {
 
 #[test]
 fn krew_upgrades_every_plugin_from_an_index() {
-    let krew = Krew::new();
+    let krew = Krew::build();
     let address = serve(krew.downloads());
     let release =
         |version: &str| Release::new(version, format!("http://{address}/{version}")).expect("a version");

@@ -21,7 +21,7 @@ pub(super) struct Template {
     api_version: String,
     kind: String,
     metadata: Metadata,
-    spec: Description,
+    spec: About,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -32,7 +32,7 @@ struct Metadata {
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Description {
+struct About {
     homepage: String,
     short_description: String,
     description: String,
@@ -54,7 +54,7 @@ pub(super) struct Manifest {
 struct Spec {
     version: String,
     #[serde(flatten)]
-    description: Description,
+    about: About,
     platforms: Vec<Place>,
 }
 
@@ -126,7 +126,7 @@ impl Template {
         if platforms.is_empty() {
             return Ok(None);
         }
-        let spec = Spec { version: release.tag(), description: self.spec, platforms };
+        let spec = Spec { version: release.tag(), about: self.spec, platforms };
         Ok(Some(Manifest { api_version: VERSION, kind: KIND, metadata: self.metadata, spec }))
     }
 }

@@ -239,7 +239,7 @@ pub fn build(platforms: &[Platform], folder: Option<PathBuf>, say: Say<'_>) -> R
             say(&format!("{} ({})", path.display(), mebibytes(length)));
         }
     }
-    release.describe(&folder)?.iter().for_each(|path| say(&path.display().to_string()));
+    list(&release.describe(&folder)?, say);
     Ok(())
 }
 
@@ -250,9 +250,14 @@ pub fn build(platforms: &[Platform], folder: Option<PathBuf>, say: Say<'_>) -> R
 pub fn complete(tag: &str, folder: Option<PathBuf>, say: Say<'_>) -> Result<()> {
     let path = workspace().join("CHANGELOG.md");
     let changelog = fs::read_to_string(&path).map_err(LabError::io("read", &path))?;
-    let written = Release::of_this_checkout()?.complete(tag, &changelog, &chosen(folder)?)?;
-    written.iter().for_each(|path| say(&path.display().to_string()));
+    list(&Release::of_this_checkout()?.complete(tag, &changelog, &chosen(folder)?)?, say);
     Ok(())
+}
+
+fn list(paths: &[PathBuf], say: Say<'_>) {
+    for path in paths {
+        say(&path.display().to_string());
+    }
 }
 
 fn chosen(folder: Option<PathBuf>) -> Result<PathBuf> {
