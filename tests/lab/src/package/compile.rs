@@ -2,12 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::env;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use memchr::memmem;
 
 use super::{Platform, Plugin};
 use crate::command;
 use crate::error::{Error, Result};
+use crate::package;
 use crate::plugins::{cargo, run, target_folder, workspace};
 
 /// Separates flags in `CARGO_ENCODED_RUSTFLAGS`.
@@ -19,10 +23,9 @@ const LIMIT: Duration = Duration::from_mins(10);
 pub(super) fn compile(platform: Platform) -> Result<PathBuf> {
     // A folder of its own: other flags would have cargo build everything anew each time.
     let folder = target_folder()?.join("package-build");
-    let flags: Vec<String> = renamed_folders(platform)?
-        .into_iter()
-        .map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()))
-        .collect();
+    let renamed = renamed_folders(platform)?;
+    let flags: Vec<String> =
+        renamed.iter().map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display())).collect();
     let mut build = cargo();
     build
         .args(["build", "--release", "--locked", "--target", platform.triple(), "--target-dir"])
@@ -40,7 +43,20 @@ pub(super) fn compile(platform: Platform) -> Result<PathBuf> {
         }
     }
     run(&mut build)?;
-    Ok(folder.join(platform.triple()).join("release"))
+    let programs = folder.join(platform.triple()).join("release");
+    for plugin in Plugin::all() {
+        let program = programs.join(plugin.package());
+        let content = fs::read(&program).map_err(Error::io("read", &program))?;
+        if let Some(folder) = trace(&content, renamed.iter().map(|(folder, _)| folder.as_path())) {
+            return Err(package::Error::Traces { program, folder: folder.to_path_buf() }.into());
+        }
+    }
+    Ok(programs)
+}
+
+/// Finds the first of these folders whose name is in a program.
+fn trace<'f>(program: &[u8], mut folders: impl Iterator<Item = &'f Path>) -> Option<&'f Path> {
+    folders.find(|folder| memmem::find(program, folder.as_os_str().as_encoded_bytes()).is_some())
 }
 
 /// Folders of this machine whose names the compiler would write into the programs, each with what it writes instead. Of those that
@@ -93,6 +109,14 @@ fn ask(program: &str, arguments: &[&str]) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_of_the_machine_in_a_program_is_found() {
+        let folders = ["/home/me/spire-mesh", "/home/me/.cargo/registry/src/x"].map(Path::new);
+        let find = |program: &[u8]| trace(program, folders.into_iter());
+        assert_eq!(find(b"\0/home/me/.cargo/registry/src/x/kube-5.0.0/src/lib.rs\0"), Some(folders[1]));
+        assert_eq!(find(b"\0/crates/kube-5.0.0/src/lib.rs\0/home/me\0"), None);
+    }
 
     #[test]
     fn crates_the_workspace_and_the_standard_library_get_other_names() {

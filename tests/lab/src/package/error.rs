@@ -22,6 +22,18 @@ pub enum Error {
         /// What the library said.
         source: Box<serde_saphyr::SerializeError>,
     },
+    /// A program depends on where it was built.
+    #[error(
+        "{} holds {}, a folder of this machine, so it differs from what others build; \
+         find what writes it there, and have it renamed in tests/lab/src/package/compile.rs",
+        program.display(), folder.display()
+    )]
+    Traces {
+        /// The program.
+        program: PathBuf,
+        /// The folder whose name is in it.
+        folder: PathBuf,
+    },
     /// Releases have nothing for this kind of machine.
     #[error("nothing is released for this machine; name a platform with `cargo lab package --target`")]
     UnknownMachine,
