@@ -10,6 +10,7 @@
 )]
 
 pub mod cert_manager;
+pub mod krew;
 
 use std::ffi::OsString;
 use std::fs;
@@ -26,7 +27,7 @@ use spire_mesh_lab::proof::{self, Member, ServerPod};
 use tempfile::TempDir;
 
 /// The plugins of this checkout, built once for all tests of a program.
-fn built() -> Plugins {
+pub fn built() -> Plugins {
     static BUILT: LazyLock<Plugins> =
         LazyLock::new(|| Plugins::build(Profile::Debug).expect("the plugins build"));
     BUILT.clone()

@@ -9,6 +9,7 @@ mod fuzz;
 mod hidden;
 mod kubeconfig;
 mod logs;
+mod package;
 mod shell;
 mod status;
 mod test;
@@ -46,6 +47,7 @@ enum Verb {
     Bench(bench::Bench),
     Fault(fault::Fault),
     Fuzz(fuzz::Fuzz),
+    Package(package::Package),
     #[command(flatten)]
     Hidden(hidden::Hidden),
 }
@@ -67,6 +69,7 @@ pub fn main() -> ExitCode {
         Verb::Bench(verb) => verb.run(),
         Verb::Fault(verb) => verb.run(),
         Verb::Fuzz(verb) => verb.run(),
+        Verb::Package(verb) => verb.run(),
         Verb::Hidden(verb) => verb.run(),
     };
     match result {
@@ -133,6 +136,7 @@ mod tests {
             ("bench", ["--only", "down"]),
             ("fuzz", ["--for", "soon"]),
             ("fuzz", ["--input", "file"]),
+            ("package", ["--target", "x86_64-pc-windows-msvc"]),
         ];
         for (verb, arguments) in wrong {
             let words = ["lab", verb].into_iter().chain(arguments);
@@ -145,6 +149,8 @@ mod tests {
             "bench --only up,verify --rounds 3 --clusters 6 -o json",
             "fuzz certificate --for 5m",
             "fuzz certificate --input file",
+            "package --target x86_64-apple-darwin --target aarch64-apple-darwin --output files",
+            "package --release v0.1.0",
         ] {
             let words = ["lab"].into_iter().chain(arguments.split(' '));
             Cli::try_parse_from(words).unwrap_or_else(|e| panic!("{arguments}: {e}"));

@@ -149,6 +149,9 @@ pub enum Error {
     /// Building the components.
     #[error(transparent)]
     Build(#[from] crate::build::Error),
+    /// Making what a release is made of.
+    #[error(transparent)]
+    Package(#[from] crate::package::Error),
     /// Part of the work failed, in one cluster.
     #[error("cluster {cluster}: {source}")]
     Cluster {

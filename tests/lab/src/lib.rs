@@ -12,6 +12,7 @@ pub mod fuzz;
 pub mod images;
 pub mod network;
 pub mod node;
+pub mod package;
 pub mod pki;
 pub mod plugins;
 pub mod preflight;

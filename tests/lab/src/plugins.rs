@@ -10,7 +10,7 @@ use crate::command::{command, describe};
 use crate::error::{Error, Result};
 
 /// The plugins' packages. A dash in a plugin's name is an underscore in its file's name, or kubectl does not find it.
-const PLUGINS: [(&str, &str); 4] = [
+pub(crate) const PLUGINS: [(&str, &str); 4] = [
     ("kubectl-mesh-install", "kubectl-mesh_install"),
     ("kubectl-spire-federate", "kubectl-spire_federate"),
     ("kubectl-trustchain", "kubectl-trustchain"),

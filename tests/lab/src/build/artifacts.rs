@@ -36,6 +36,10 @@ pub enum Tool {
     Istioctl,
     /// `helm`
     Helm,
+    /// `krew`, the plugin manager of kubectl
+    Krew,
+    /// What krew's own index checks a manifest with
+    ValidateKrewManifest,
     /// `envoy`
     Envoy,
 }
@@ -53,7 +57,7 @@ pub enum Resource {
 
 impl Tool {
     /// The component that a program belongs to, and its name there.
-    fn place(self) -> (&'static str, &'static str) {
+    pub(super) fn place(self) -> (&'static str, &'static str) {
         match self {
             Self::KubeApiserver => ("kubernetes", "kube-apiserver"),
             Self::KubeControllerManager => ("kubernetes", "kube-controller-manager"),
@@ -68,6 +72,8 @@ impl Tool {
             Self::SpireAgent => ("spire", "spire-agent"),
             Self::Istioctl => ("istio", "istioctl"),
             Self::Helm => ("helm", "helm"),
+            Self::Krew => ("krew", "krew"),
+            Self::ValidateKrewManifest => ("krew", "validate-krew-manifest"),
             Self::Envoy => ("envoy", "envoy"),
         }
     }
@@ -171,6 +177,8 @@ mod tests {
             Tool::SpireAgent,
             Tool::Istioctl,
             Tool::Helm,
+            Tool::Krew,
+            Tool::ValidateKrewManifest,
             Tool::Envoy,
         ] {
             let (name, program) = tool.place();

@@ -27,11 +27,12 @@ use std::time::Instant;
 
 pub use artifacts::{Artifacts, Binaries, Resource, Tool};
 pub use error::Error;
+pub(crate) use key::hex;
 pub use progress::{Progress, StepTime};
 
 use components::Prefetch;
 use exec::Log;
-use plan::Plan;
+use plan::{Plan, Step};
 
 /// Where a build reads from and writes to.
 #[derive(Debug, Clone)]
@@ -76,11 +77,7 @@ pub fn everything(options: &Options, progress: &dyn Fn(&Progress<'_>)) -> Result
     let missing = plan.steps.iter().filter(|step| !step.entry.is_dir()).map(|step| &step.component);
     let downloads = Prefetch::start(missing, &options.components);
     for step in &plan.steps {
-        let name = step.component.name;
-        steps.take(name, step.entry.is_dir(), || {
-            components::compile(&step.component, &options.components, &plan.cache, &step.entry)?;
-            plan.cache.prune_entries(name, &step.key)
-        })?;
+        steps.take(step.component.name, step.entry.is_dir(), || compile(step, &plan, options))?;
     }
 
     drop(downloads);
@@ -93,6 +90,24 @@ pub fn everything(options: &Options, progress: &dyn Fn(&Progress<'_>)) -> Result
         plan.cache.prune_images(&plan.images)
     })?;
     Ok(Artifacts { binaries, images: plan.cache.images(&plan.images), image_names, steps: steps.times })
+}
+
+/// Builds only the component that a program belongs to, if it is not in the cache yet, and installs no packages. Other programs of the
+/// answer may not be there.
+pub fn only(tool: Tool, options: &Options, progress: &dyn Fn(&Progress<'_>)) -> Result<Binaries, Error> {
+    let plan = Plan::new(options)?;
+    let _lock = plan.cache.lock(progress)?;
+    let mut steps = Steps { progress, times: Vec::new() };
+    let (component, _) = tool.place();
+    for step in plan.steps.iter().filter(|step| step.component.name == component) {
+        steps.take(component, step.entry.is_dir(), || compile(step, &plan, options))?;
+    }
+    Ok(plan.binaries())
+}
+
+fn compile(step: &Step, plan: &Plan, options: &Options) -> Result<(), Error> {
+    components::compile(&step.component, &options.components, &plan.cache, &step.entry)?;
+    plan.cache.prune_entries(step.component.name, &step.key)
 }
 
 /// Reports and times the steps of a build.

@@ -70,6 +70,7 @@ pub fn all(versions: &Versions) -> Vec<Component> {
         istio(),
         cert_manager(&versions.cert_manager),
         Component::go("helm", vec![GoProgram::new("helm.sh/helm/v4/cmd/helm", "helm")]),
+        krew(),
     ]
 }
 
@@ -178,6 +179,15 @@ fn cert_manager(version: &str) -> Component {
         chart_file,
     ];
     Component { takeovers, ..Component::go("cert-manager", programs) }
+}
+
+/// Without a version: one that has none does not ask whether there is a newer one.
+fn krew() -> Component {
+    let programs = vec![
+        GoProgram::new("sigs.k8s.io/krew/cmd/krew", "krew"),
+        GoProgram::new("sigs.k8s.io/krew/cmd/validate-krew-manifest", "validate-krew-manifest"),
+    ];
+    Component::go("krew", programs)
 }
 
 #[cfg(test)]

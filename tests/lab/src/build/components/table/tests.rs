@@ -39,6 +39,8 @@ fn covers_everything_that_the_lab_runs() {
         "cert-manager-cainjector",
         "cert-manager-webhook",
         "helm",
+        "krew",
+        "validate-krew-manifest",
         "helloworld",
         "bookinfo",
         "pause",
