@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use clap::{Arg, Command, ValueHint};
 use clap_complete::engine::{ArgValueCompleter, CompletionCandidate, complete};
@@ -11,13 +12,24 @@ use super::lookup::Lookup;
 use super::protocol::{Answer, Candidate, Files};
 use super::takes::Takes;
 
-/// Finds out what could stand in place of the last word of a command line. Waits for clusters, but not for long.
+/// How long is waited for a cluster.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Finds out what could stand in place of the last word of a command line. Waits for a cluster two seconds at most.
 pub(crate) fn answer(command: Command, words: &[OsString]) -> Answer {
+    answer_within(command, words, PATIENCE)
+}
+
+/// Does the same, with another patience.
+pub(super) fn answer_within(command: Command, words: &[OsString], patience: Duration) -> Answer {
     let (word, before) =
         words.split_last().map_or((OsStr::new(""), words), |(word, before)| (&**word, before));
     let Some(word) = word.to_str() else { return Answer::default() };
-    let asked =
-        Asked { word: word.to_owned(), around: Around::read(&command, before).into(), files: Arc::default() };
+    let asked = Asked {
+        word: word.to_owned(),
+        around: Around::read(&command, before, patience).into(),
+        files: Arc::default(),
+    };
     let mut arguments = vec![OsString::from(command.get_name())];
     arguments.extend_from_slice(before);
     // A short flag is complete; what else could be written into the same word is not what somebody means who wants to go on.

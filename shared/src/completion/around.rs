@@ -3,9 +3,11 @@
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::{ArgMatches, Command, FromArgMatches};
 
+use super::live::Cluster;
 use crate::cli::KubeArgs;
 use crate::fleet::{KubeSettings, Kubeconfig};
 use crate::mesh::{self, DEFAULT_FILE, Mesh};
@@ -14,18 +16,19 @@ use crate::mesh::{self, DEFAULT_FILE, Mesh};
 #[derive(Debug, Default)]
 pub(super) struct Around {
     pub(super) words: Vec<OsString>,
-    pub(super) settings: KubeSettings,
+    settings: KubeSettings,
     pub(super) namespace: Option<String>,
     context: Option<String>,
     mesh: Option<PathBuf>,
+    patience: Duration,
 }
 
 impl Around {
-    /// Reads what it can of a command line that is not finished.
-    pub(super) fn read(command: &Command, words: &[OsString]) -> Self {
+    /// Reads what it can of a command line that is not finished. A cluster has `patience` to answer.
+    pub(super) fn read(command: &Command, words: &[OsString], patience: Duration) -> Self {
         let program = OsString::from(command.get_name());
         let arguments = std::iter::once(program).chain(words.iter().cloned());
-        let mut around = Self { words: words.to_vec(), ..Self::default() };
+        let mut around = Self { words: words.to_vec(), patience, ..Self::default() };
         let Ok(matches) = command.clone().ignore_errors(true).try_get_matches_from(arguments) else {
             return around;
         };
@@ -52,6 +55,11 @@ impl Around {
     pub(super) fn mesh(&self) -> Option<Mesh> {
         let path = self.mesh.as_deref().unwrap_or(Path::new(DEFAULT_FILE));
         is_file(path).then(|| mesh::load(Some(path)).ok()).flatten().map(|(mesh, _)| mesh)
+    }
+
+    /// Returns the cluster of a context, to be asked.
+    pub(super) fn cluster<'a>(&'a self, kubeconfig: &'a Kubeconfig, context: &'a str) -> Cluster<'a> {
+        Cluster { kubeconfig, context, settings: &self.settings, patience: self.patience }
     }
 
     /// Returns the context that is looked at: the one that was named, or the current one.

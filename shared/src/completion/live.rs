@@ -12,18 +12,24 @@ use kube::{Resource, ResourceExt};
 use crate::fleet::{Connection, KubeSettings, Kubeconfig};
 use crate::workload::{Workload, WorkloadKind};
 
-/// How long is waited for a cluster, connecting and the credential command included.
-const PATIENCE: Duration = Duration::from_secs(2);
-
 /// A workload, and where it is.
 pub(super) struct Found {
     pub(super) namespace: String,
     pub(super) workload: Workload,
 }
 
-/// Lists the namespaces of a context's cluster, sorted; none where that is not known in time.
-pub(super) fn namespaces(kubeconfig: &Kubeconfig, context: &str, settings: &KubeSettings) -> Vec<String> {
-    let mut found = ask(kubeconfig, context, settings, async |connection| {
+/// A cluster, and how long somebody waits for it.
+pub(super) struct Cluster<'a> {
+    pub(super) kubeconfig: &'a Kubeconfig,
+    pub(super) context: &'a str,
+    pub(super) settings: &'a KubeSettings,
+    /// Connecting and the credential command included.
+    pub(super) patience: Duration,
+}
+
+/// Lists its namespaces, sorted; none where that is not known in time.
+pub(super) fn namespaces(cluster: &Cluster<'_>) -> Vec<String> {
+    let mut found = ask(cluster, async |connection| {
         let api: Api<Namespace> = Api::all(connection.client().clone());
         names(api).await.into_iter().map(|(_, name)| name).collect()
     });
@@ -32,13 +38,8 @@ pub(super) fn namespaces(kubeconfig: &Kubeconfig, context: &str, settings: &Kube
 }
 
 /// Lists the deployments, stateful sets and daemon sets of a namespace, or of all, sorted; none where that is not known in time.
-pub(super) fn workloads(
-    kubeconfig: &Kubeconfig,
-    context: &str,
-    namespace: Option<&str>,
-    settings: &KubeSettings,
-) -> Vec<Found> {
-    let mut found = ask(kubeconfig, context, settings, async |connection| {
+pub(super) fn workloads(cluster: &Cluster<'_>, namespace: Option<&str>) -> Vec<Found> {
+    let mut found = ask(cluster, async |connection| {
         let (deployments, stateful, daemons) = join!(
             names(apis::<Deployment>(&connection, namespace)),
             names(apis::<StatefulSet>(&connection, namespace)),
@@ -82,24 +83,20 @@ where
 }
 
 /// Asks a cluster, for as long as somebody at a command line waits.
-fn ask<T>(
-    kubeconfig: &Kubeconfig,
-    context: &str,
-    settings: &KubeSettings,
-    question: impl AsyncFnOnce(Connection) -> Vec<T>,
-) -> Vec<T> {
+fn ask<T>(cluster: &Cluster<'_>, question: impl AsyncFnOnce(Connection) -> Vec<T>) -> Vec<T> {
+    let Cluster { kubeconfig, context, settings, patience } = *cluster;
     // Fails only when a provider is installed already, and then there is one.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
         return Vec::new();
     };
-    let timeout = settings.request_timeout.map_or(PATIENCE, |timeout| timeout.min(PATIENCE));
+    let timeout = settings.request_timeout.map_or(patience, |timeout| timeout.min(patience));
     let settings = KubeSettings { request_timeout: Some(timeout), ..settings.clone() };
     let answered = async {
         let connection = kubeconfig.connect_to(context, context, &settings).await.ok()?;
         Some(question(connection).await)
     };
-    let found = runtime.block_on(async { tokio::time::timeout(PATIENCE, answered).await });
+    let found = runtime.block_on(async { tokio::time::timeout(patience, answered).await });
     // A credential command that still runs would otherwise hold the process.
     runtime.shutdown_background();
     found.ok().flatten().unwrap_or_default()

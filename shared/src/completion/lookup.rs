@@ -95,7 +95,7 @@ impl Lookup {
     fn namespaces(&self) -> Vec<Candidate> {
         let Some(kubeconfig) = self.around.kubeconfig() else { return Vec::new() };
         let Some(context) = self.around.context(&kubeconfig) else { return Vec::new() };
-        let names = live::namespaces(&kubeconfig, &context, &self.around.settings);
+        let names = live::namespaces(&self.around.cluster(&kubeconfig, &context));
         names.iter().filter_map(|name| Candidate::foreign(name, "")).collect()
     }
 
@@ -110,7 +110,7 @@ impl Lookup {
         let Some(kubeconfig) = self.around.kubeconfig() else { return Vec::new() };
         let Some(context) = self.around.context(&kubeconfig) else { return Vec::new() };
         let namespace = self.around.namespace.as_deref().or_else(|| kubeconfig.namespace(&context));
-        let found = live::workloads(&kubeconfig, &context, namespace, &self.around.settings);
+        let found = live::workloads(&self.around.cluster(&kubeconfig, &context), namespace);
         let of_kind = found.iter().filter(|one| kind.is_none_or(|(_, kind)| one.workload.kind == kind));
         of_kind
             .filter_map(|Found { namespace, workload }| {
@@ -130,16 +130,16 @@ impl Lookup {
             [name, namespace, _] => (*name, Some(*namespace)),
             _ => return Vec::new(),
         };
-        let Some((kubeconfig, context)) = self.cluster(name) else { return Vec::new() };
-        let settings = &self.around.settings;
+        let Some((kubeconfig, context)) = self.named(name) else { return Vec::new() };
+        let cluster = self.around.cluster(&kubeconfig, &context);
         match namespace {
             None => {
-                let namespaces = live::namespaces(&kubeconfig, &context, settings);
+                let namespaces = live::namespaces(&cluster);
                 let word = |namespace: &String| Candidate::foreign(format!("{name}/{namespace}/"), "");
                 namespaces.iter().filter_map(word).collect()
             }
             Some(namespace) => {
-                let found = live::workloads(&kubeconfig, &context, Some(namespace), settings);
+                let found = live::workloads(&cluster, Some(namespace));
                 let word = |one: &Found| {
                     let word = format!("{name}/{namespace}/{}", one.workload.name);
                     Candidate::foreign(word, one.workload.kind.as_str())
@@ -150,7 +150,7 @@ impl Lookup {
     }
 
     /// Finds the kubeconfig and the context of a cluster of the mesh file.
-    fn cluster(&self, name: &str) -> Option<(Kubeconfig, String)> {
+    fn named(&self, name: &str) -> Option<(Kubeconfig, String)> {
         let Mesh { clusters, .. } = self.around.mesh()?;
         let cluster = clusters.into_iter().find(|cluster| cluster.name == name)?;
         Some((self.around.kubeconfig()?, cluster.context))

@@ -21,7 +21,7 @@ pub(super) fn write(command: Command, folder: &Path) -> io::Result<Vec<String>> 
 }
 
 /// Makes the pages, each with the name of its file.
-fn pages(command: Command) -> io::Result<Vec<(String, Vec<u8>)>> {
+fn pages(command: Command) -> io::Result<Vec<(String, String)>> {
     // Its user types a dash where its file has an underscore.
     let name = command.get_name().replace('_', "-");
     let mut command = command.display_name(name).disable_help_subcommand(true);
@@ -31,8 +31,10 @@ fn pages(command: Command) -> io::Result<Vec<(String, Vec<u8>)>> {
     Ok(pages)
 }
 
-fn add(command: &Command, above: Option<&Command>, pages: &mut Vec<(String, Vec<u8>)>) -> io::Result<()> {
+fn add(command: &Command, above: Option<&Command>, pages: &mut Vec<(String, String)>) -> io::Result<()> {
     let man = Man::new(command.clone())
+        // Empty, it would be left out, and what follows be taken for it.
+        .date(" ")
         .source(concat!("spire-mesh ", env!("CARGO_PKG_VERSION")))
         .manual("spire-mesh");
     let mut page = Vec::new();
@@ -52,11 +54,20 @@ fn add(command: &Command, above: Option<&Command>, pages: &mut Vec<(String, Vec<
         above.and_then(Command::get_display_name).map(|name| format!("{name}(1), ")).unwrap_or_default();
     rest.control("SH", ["SEE ALSO"]).text([roman(format!("{above}kubectl(1)"))]);
     rest.to_writer(&mut page)?;
-    pages.push((man.get_filename(), page));
+    pages.push((man.get_filename(), without_repetition(&String::from_utf8_lossy(&page))));
     command
         .get_subcommands()
         .filter(|verb| !verb.is_hide_set())
         .try_for_each(|verb| add(verb, Some(command), pages))
+}
+
+/// Leaves out what every section begins with, but once: how an apostrophe is written.
+fn without_repetition(page: &str) -> String {
+    let start = Roff::new().render();
+    match page.strip_prefix(&start) {
+        Some(rest) if !start.is_empty() => format!("{start}{}", rest.replace(&start, "")),
+        _ => page.to_owned(),
+    }
 }
 
 /// Writes what stands below the options: examples and exit codes, each a heading and indented lines, which stay as they are.
@@ -67,7 +78,9 @@ fn examples(text: &str, roff: &mut Roff) {
             _ => (None, part),
         };
         if let Some(heading) = heading {
-            roff.control("SH", [heading.trim_end_matches(':').to_uppercase().as_str()]);
+            // As other pages call it.
+            let heading = heading.trim_end_matches(':').to_uppercase().replace("EXIT CODES", "EXIT STATUS");
+            roff.control("SH", [heading.as_str()]);
         } else {
             roff.control("PP", []);
         }
@@ -98,10 +111,7 @@ mod tests {
             .subcommand(verb)
             .subcommand(Command::new("secret").hide(true));
         let pages = pages(command).unwrap();
-        let text: Vec<String> = pages
-            .iter()
-            .map(|(name, page)| format!("=== {name}\n{}", String::from_utf8_lossy(page)))
-            .collect();
+        let text: Vec<String> = pages.iter().map(|(name, page)| format!("=== {name}\n{page}")).collect();
         let text = text.concat().replace(env!("CARGO_PKG_VERSION"), "[version]");
         insta::assert_snapshot!(text);
     }
