@@ -70,6 +70,8 @@ pub(crate) fn flag() -> Arg {
         .exclusive(true)
         .value_parser(ValueParser::path_buf())
         .value_hint(ValueHint::DirPath)
+        // Not below that of the arguments before it.
+        .help_heading(None)
         .help("Have kubectl complete the words of this command, by a link beside it or in FOLDER")
 }
 

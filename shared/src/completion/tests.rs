@@ -212,21 +212,76 @@ fn verbs_come_with_what_they_do_and_flags_only_when_one_was_begun() {
     istiod	what it presents
     :6
     ");
-    insta::assert_snapshot!(complete("leave --"), @"");
-    insta::assert_snapshot!(complete("-"), @"");
-    insta::assert_snapshot!(complete("--co"), @"");
-    insta::assert_snapshot!(complete("-o"), @"");
-    insta::assert_snapshot!(complete("se"), @"");
-    insta::assert_snapshot!(complete("--insecure-skip-tls-verify t"), @"");
+    insta::assert_snapshot!(complete("leave --"), @"
+    --mesh	Mesh file [default: spire-mesh.yaml]
+    --kubeconfig	Kubeconfig file [default: the files in $KUBECONFIG, else ~/.kube/config]
+    --as	User to impersonate on every cluster
+    --as-group	Group to impersonate on every cluster; can be repeated
+    --request-timeout	Longest time that one request to a cluster may take, such as 30s; 0 for no limit [default: 40s]
+    --insecure-skip-tls-verify	Do not check the API servers' certificates: anybody on the way can then read and change everything
+    --output	How to print the result
+    --no-color	Do not use colour (`NO_COLOR` does the same)
+    --help	Print help (see more with '--help')
+    :4
+    ");
+    insta::assert_snapshot!(complete("-"), @"
+    -n	A namespace
+    --context	A context
+    --via	A gateway
+    --save	A folder
+    --install-completion	Have kubectl complete the words of this command, by a link beside it or in FOLDER
+    -h	Print help (see more with '--help')
+    -V	Print version
+    -f	Mesh file [default: spire-mesh.yaml]
+    -o	How to print the result
+    --no-color	Do not use colour (`NO_COLOR` does the same)
+    --kubeconfig	Kubeconfig file [default: the files in $KUBECONFIG, else ~/.kube/config]
+    --as	User to impersonate on every cluster
+    --as-group	Group to impersonate on every cluster; can be repeated
+    --request-timeout	Longest time that one request to a cluster may take, such as 30s; 0 for no limit [default: 40s]
+    --insecure-skip-tls-verify	Do not check the API servers' certificates: anybody on the way can then read and change everything
+    :4
+    ");
+    insta::assert_snapshot!(complete("--co"), @"
+    --context	A context
+    :4
+    ");
+    insta::assert_snapshot!(complete("-o"), @"
+    -o	How to print the result
+    :4
+    ");
+    insta::assert_snapshot!(complete("se"), @"
+    :4
+    ");
+    insta::assert_snapshot!(complete("--insecure-skip-tls-verify t"), @"
+    :4
+    ");
 }
 
 #[test]
 fn fixed_values_follow_their_flag_in_each_of_its_forms() {
-    insta::assert_snapshot!(complete("leave -o "), @"");
-    insta::assert_snapshot!(complete("-o=j"), @"");
-    insta::assert_snapshot!(complete("--output=wi"), @"");
-    insta::assert_snapshot!(complete("-oy"), @"");
-    insta::assert_snapshot!(complete("-- -o "), @"");
+    insta::assert_snapshot!(complete("leave -o "), @"
+    table	A table
+    wide	A table with more columns
+    json	JSON
+    yaml	YAML
+    :4
+    ");
+    insta::assert_snapshot!(complete("-o=j"), @"
+    json	JSON
+    :4
+    ");
+    insta::assert_snapshot!(complete("--output=wi"), @"
+    wide	A table with more columns
+    :4
+    ");
+    insta::assert_snapshot!(complete("-oy"), @"
+    -oyaml	YAML
+    :4
+    ");
+    insta::assert_snapshot!(complete("-- -o "), @"
+    :4
+    ");
 }
 
 #[test]
@@ -252,13 +307,46 @@ fn contexts_and_clusters_are_those_of_the_files_that_were_named() {
     arn:aws:eks:eu-west-1:1:cluster/bar-eks	https://10.0.0.1
     :4
     ");
-    insta::assert_snapshot!(files.complete("--context=a"), @"");
-    insta::assert_snapshot!(files.complete("init foo-eks=foo.com "), @"");
-    insta::assert_snapshot!(files.complete("leave "), @"");
-    insta::assert_snapshot!(files.complete("show "), @"");
-    insta::assert_snapshot!(files.complete("show foo/"), @"");
-    insta::assert_snapshot!(files.complete("--via "), @"");
-    insta::assert_snapshot!(files.complete("--via ingress "), @"");
+    insta::assert_snapshot!(files.complete("--context=a"), @"
+    arn:aws:eks:eu-west-1:1:cluster/bar-eks	https://10.0.0.1
+    :4
+    ");
+    insta::assert_snapshot!(files.complete("init foo-eks=foo.com "), @"
+    arn:aws:eks:eu-west-1:1:cluster/bar-eks=	https://10.0.0.1
+    :6
+    ");
+    insta::assert_snapshot!(files.complete("leave "), @"
+    foo	foo.com
+    bar	bar.com
+    :4
+    ");
+    insta::assert_snapshot!(files.complete("show "), @"
+    foo	foo.com
+    bar	bar.com
+    foo/	bundles that it holds
+    bar/	bundles that it holds
+    :6
+    ");
+    insta::assert_snapshot!(files.complete("show foo/"), @"
+    foo/bar	what foo has stored for it
+    :4
+    ");
+    insta::assert_snapshot!(files.complete("--via "), @"
+    ingress
+    :4
+    ");
+    insta::assert_snapshot!(files.complete("--via ingress "), @"
+    foo	foo.com
+    bar	bar.com
+    init	Write a mesh file
+    leave	Take a cluster out
+    show	Show a bundle
+    help	Print this message or the help of the given subcommand(s)
+    foo/	a workload in it
+    bar/	a workload in it
+    istiod	what it presents
+    :6
+    ");
 }
 
 #[test]
@@ -301,20 +389,52 @@ fn names_that_a_shell_or_the_protocol_would_misunderstand_are_left_out() {
     let path = folder.path().join("config");
     fs::write(&path, format!("contexts:\n{contexts}clusters:\n{clusters}")).unwrap();
     let line = format!("--kubeconfig {} --context ", path.display());
-    insta::assert_snapshot!(complete(&line), @"");
+    insta::assert_snapshot!(complete(&line), @"
+    good	https://a
+    :4
+    ");
 }
 
 #[test]
 fn namespaces_and_workloads_are_those_of_the_cluster() {
     let files = Files::at(&api_server());
-    insta::assert_snapshot!(files.complete("-n "), @"");
-    insta::assert_snapshot!(files.complete("--namespace=b"), @"");
-    insta::assert_snapshot!(files.complete("--context foo-eks r"), @"");
-    insta::assert_snapshot!(files.complete("-n bookinfo r"), @"");
-    insta::assert_snapshot!(files.complete("sts/"), @"");
-    insta::assert_snapshot!(files.complete("fo"), @"");
-    insta::assert_snapshot!(files.complete("foo/"), @"");
-    insta::assert_snapshot!(files.complete("bar/bookinfo/r"), @"");
+    insta::assert_snapshot!(files.complete("-n "), @"
+    bookinfo
+    sleep
+    :4
+    ");
+    insta::assert_snapshot!(files.complete("--namespace=b"), @"
+    bookinfo
+    :4
+    ");
+    insta::assert_snapshot!(files.complete("--context foo-eks r"), @"
+    ratings	statefulset in bookinfo
+    reviews-v1	deployment in bookinfo
+    :4
+    ");
+    insta::assert_snapshot!(files.complete("-n bookinfo r"), @"
+    ratings	statefulset in bookinfo
+    reviews-v1	deployment in bookinfo
+    :4
+    ");
+    insta::assert_snapshot!(files.complete("sts/"), @"
+    sts/ratings	statefulset in bookinfo
+    :4
+    ");
+    insta::assert_snapshot!(files.complete("fo"), @"
+    foo/	a workload in it
+    :6
+    ");
+    insta::assert_snapshot!(files.complete("foo/"), @"
+    foo/bookinfo/
+    foo/sleep/
+    :6
+    ");
+    insta::assert_snapshot!(files.complete("bar/bookinfo/r"), @"
+    bar/bookinfo/ratings	statefulset
+    bar/bookinfo/reviews-v1	deployment
+    :4
+    ");
     assert_eq!(files.complete("baz/"), ":4\n");
     assert_eq!(files.complete("--context none -n "), ":4\n");
 }
