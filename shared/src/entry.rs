@@ -1,5 +1,6 @@
 //! What every plugin does around its command: runtime, cryptography, log, signals, exit codes.
 
+mod beside;
 mod failure;
 mod man;
 mod panic;
@@ -7,7 +8,6 @@ mod panic;
 use std::cell::RefCell;
 use std::ffi::OsString;
 use std::io;
-use std::path::Path;
 use std::process::ExitCode;
 use std::rc::Rc;
 
@@ -131,7 +131,7 @@ pub fn main<C: CommandLine>(run: impl AsyncFnOnce(C, Context) -> Result<Outcome,
     panic::explain(command.get_bin_name().unwrap_or_else(|| command.get_name()).to_owned());
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let printer = Printer::new(Format::default(), false, false);
-    if let Some(result) = beside(&command, &arguments, &printer) {
+    if let Some(result) = beside::run(&command, &arguments, &printer) {
         return conclude(result.map(|()| Outcome::Done), &printer).into();
     }
     let cli: C = match parse(command) {
@@ -170,50 +170,6 @@ pub fn main<C: CommandLine>(run: impl AsyncFnOnce(C, Context) -> Result<Outcome,
     // A thread that still waits for an answer on the terminal would otherwise hold the process.
     runtime.shutdown_background();
     conclude(result, &printer).into()
-}
-
-/// The word behind which a folder for man pages stands. For whoever packs the plugin, so the help does not name it.
-const MAN: &str = "__man";
-
-/// Does what is asked of the plugin itself, beside its command: completion, and man pages. `None` where nothing of it is.
-fn beside(command: &clap::Command, arguments: &[OsString], printer: &Printer) -> Option<Result<(), Failure>> {
-    if let Some(words) = completion::words(arguments) {
-        let answer = completion::answer(command.clone(), words);
-        return Some(printer.data(&answer.to_string()).map_err(Failure::from));
-    }
-    if let Some(folder) = completion::asked(arguments) {
-        return Some(link(command, arguments, folder.as_deref(), printer));
-    }
-    match arguments {
-        [_, word, folder] if word == MAN => Some(man_pages(command, Path::new(folder), printer)),
-        _ => None,
-    }
-}
-
-/// Has kubectl find the completer of this plugin, and says what else it takes.
-fn link(
-    command: &clap::Command,
-    arguments: &[OsString],
-    folder: Option<&Path>,
-    printer: &Printer,
-) -> Result<(), Failure> {
-    let program = arguments.first().map_or_else(|| command.get_name().as_ref(), OsString::as_os_str);
-    let link = completion::link(command.get_name(), program, folder)?;
-    let path = link.path.display();
-    printer.note(&if link.is_new { format!("made {path}") } else { format!("{path} is there already") });
-    if !link.is_on_path {
-        printer.warn("its folder is not on the PATH: kubectl does not find it there");
-    }
-    printer.hint("kubectl's own completion has to be on: kubectl completion --help");
-    Ok(())
-}
-
-fn man_pages(command: &clap::Command, folder: &Path, printer: &Printer) -> Result<(), Failure> {
-    let written = man::write(command.clone(), folder).map_err(|error| {
-        anyhow::Error::from(error).context(format!("cannot write to {}", folder.display()))
-    })?;
-    printer.note(&format!("wrote {} man pages to {}", written.len(), folder.display()));
-    Ok(())
 }
 
 /// Parses the arguments. Help and usage errors are printed here.
