@@ -53,6 +53,6 @@ fn man_pages(command: &Command, folder: &Path, printer: &Printer) -> Result<(), 
     let written = man::write(command.clone(), folder).map_err(|error| {
         anyhow::Error::from(error).context(format!("cannot write to {}", folder.display()))
     })?;
-    printer.note(&format!("wrote {} man pages to {}", written.len(), folder.display()));
+    printer.note(&format!("man pages written to {}: {}", folder.display(), written.len()));
     Ok(())
 }
