@@ -75,24 +75,37 @@ pub(crate) fn flag() -> Arg {
         .help("Have kubectl complete the words of this command, by a link beside it or in FOLDER")
 }
 
-/// Returns the folder that was named, if any, where the arguments ask for the link and nothing else.
+/// Where the link shall be.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Beside the plugin.
+    Beside,
+    /// In this folder.
+    In(PathBuf),
+}
+
+/// Returns where the link shall be, where the arguments ask for it and nothing else.
 ///
 /// It is asked before the arguments are parsed, as others are required there.
-pub(crate) fn asked(arguments: &[OsString]) -> Option<Option<PathBuf>> {
+pub(crate) fn asked(arguments: &[OsString]) -> Option<Place> {
     let [_, argument] = arguments else { return None };
     let rest = argument.to_str()?.strip_prefix("--")?.strip_prefix(FLAG)?;
     match rest.strip_prefix('=') {
-        Some(folder) => (!folder.is_empty()).then(|| Some(folder.into())),
-        None => rest.is_empty().then_some(None),
+        Some(folder) => (!folder.is_empty()).then(|| Place::In(folder.into())),
+        None => rest.is_empty().then_some(Place::Beside),
     }
 }
 
-/// Makes the link for a plugin that was run as `program`, beside it or in a folder. `name` is how kubectl wants its file to be
+/// Makes the link for a plugin that was run as `program`, where it shall be. `name` is how kubectl wants its file to be
 /// called: `kubectl-spire_federate`.
 ///
 /// # Errors
 /// [`LinkError`]; nothing was changed then.
-pub(crate) fn link(name: &str, program: &OsStr, folder: Option<&Path>) -> Result<Link, LinkError> {
+pub(crate) fn link(name: &str, program: &OsStr, place: &Place) -> Result<Link, LinkError> {
+    let folder = match place {
+        Place::Beside => None,
+        Place::In(folder) => Some(folder.as_path()),
+    };
     let path = env::var_os("PATH").unwrap_or_default();
     link_on(&env::split_paths(&path).collect::<Vec<_>>(), name, program, folder)
 }
@@ -245,8 +258,8 @@ mod tests {
     #[test]
     fn the_flag_stands_alone() {
         let asked = |arguments: &[&str]| asked(&arguments.iter().map(OsString::from).collect::<Vec<_>>());
-        assert_eq!(asked(&["p", "--install-completion"]), Some(None));
-        assert_eq!(asked(&["p", "--install-completion=/a"]), Some(Some("/a".into())));
+        assert_eq!(asked(&["p", "--install-completion"]), Some(Place::Beside));
+        assert_eq!(asked(&["p", "--install-completion=/a"]), Some(Place::In("/a".into())));
         for other in [
             &["p"] as &[&str],
             &["p", "--install-completion="],

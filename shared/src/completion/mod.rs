@@ -20,7 +20,7 @@ use std::path::Path;
 
 pub(crate) use answer::answer;
 pub use link::LinkError;
-pub(crate) use link::{asked, flag, link};
+pub(crate) use link::{Place, asked, flag, link};
 pub use takes::{Source, Takes};
 
 /// How a completer's name begins; the rest is the plugin's.

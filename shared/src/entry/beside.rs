@@ -22,8 +22,8 @@ pub(super) fn run(
         let answer = completion::answer(command.clone(), words);
         return Some(printer.data(&answer.to_string()).map_err(Failure::from));
     }
-    if let Some(folder) = completion::asked(arguments) {
-        return Some(link(command, arguments, folder.as_deref(), printer));
+    if let Some(place) = completion::asked(arguments) {
+        return Some(link(command, arguments, &place, printer));
     }
     match arguments {
         [_, word, folder] if word == MAN => Some(man_pages(command, Path::new(folder), printer)),
@@ -35,11 +35,11 @@ pub(super) fn run(
 fn link(
     command: &Command,
     arguments: &[OsString],
-    folder: Option<&Path>,
+    place: &completion::Place,
     printer: &Printer,
 ) -> Result<(), Failure> {
     let program = arguments.first().map_or_else(|| command.get_name().as_ref(), OsString::as_os_str);
-    let link = completion::link(command.get_name(), program, folder)?;
+    let link = completion::link(command.get_name(), program, place)?;
     let path = link.path.display();
     printer.note(&if link.is_new { format!("made {path}") } else { format!("{path} is there already") });
     if !link.is_on_path {
