@@ -56,23 +56,7 @@ impl Plugin {
     /// Runs it in a folder, as it runs where nobody watches: no terminal, no colour, lines of 100 columns. Programs are looked for
     /// in the folder only.
     pub(crate) fn run_in(&self, folder: &Path, arguments: &[&str]) -> Run {
-        let output = Command::new(self.program)
-            .args(arguments)
-            .current_dir(folder)
-            .env_clear()
-            .envs([("COLUMNS", "100"), ("NO_COLOR", "1"), ("TERM", "dumb")])
-            .env("HOME", folder)
-            .env("PATH", folder)
-            .env("KUBECONFIG", folder.join("no-kubeconfig"))
-            .stdin(Stdio::null())
-            .output()
-            .expect("the plugin starts");
-        let text = |bytes: Vec<u8>| {
-            String::from_utf8(bytes)
-                .expect("it writes text")
-                .replace(&folder.display().to_string(), "[folder]")
-        };
-        Run { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+        run(Path::new(self.program), folder, arguments)
     }
 
     /// Runs it in an empty folder, or in one with this mesh file.
@@ -93,6 +77,48 @@ impl Plugin {
             ([&["help"], verb].concat().join("_"), run.stdout)
         })
         .collect()
+    }
+
+    /// Completes words as kubectl has them completed: by the link that the plugin makes for that, in a folder with a mesh file and a
+    /// kubeconfig. The last word is where the cursor is.
+    pub(crate) fn completed(&self, words: &[&str]) -> String {
+        const CONFIG: &str = "current-context: foo-eks-cluster\ncontexts:\n- {name: foo-eks-cluster}\n- {name: bar-eks-cluster}\n\
+            - {name: baz-eks-cluster}\n- {name: \"a\\nb\"}\n";
+        let folder = TempDir::new().expect("a folder");
+        fs::write(folder.path().join("spire-mesh.yaml"), MESH).expect("a mesh file");
+        fs::write(folder.path().join("no-kubeconfig"), CONFIG).expect("a kubeconfig");
+        let into = format!("--install-completion={}", folder.path().display());
+        let made = self.run_in(folder.path(), &[&into]);
+        assert_eq!((made.code, made.stdout.as_str()), (Some(0), ""), "{}", made.stderr);
+        let name = self.name.replacen("kubectl ", "kubectl_complete-", 1);
+        let (kubectl, plugin) = name.split_once('-').expect("the name of a plugin");
+        let completer = folder.path().join(format!("{kubectl}-{}", plugin.replace('-', "_")));
+        assert!(made.stderr.starts_with("made [folder]/kubectl_complete-"), "{}", made.stderr);
+        let run = run(&completer, folder.path(), words);
+        assert_eq!((run.code, run.stderr.as_str()), (Some(0), ""), "{words:?}");
+        run.stdout
+    }
+
+    /// Sees that there is a man page for the plugin and for each verb, and no other, with the examples of the help.
+    pub(crate) fn has_a_man_page_for_each_verb(&self) {
+        let folder = TempDir::new().expect("a folder");
+        let made = self.run_in(folder.path(), &["__man", "man"]);
+        assert_eq!((made.code, made.stdout.as_str()), (Some(0), ""), "{}", made.stderr);
+        let own = self.name.replace(' ', "-");
+        let all = std::iter::once(&[] as &[&str]).chain(self.verbs.iter().copied());
+        let mut count = 0;
+        for verb in all {
+            let name = [&[own.as_str()], verb].concat().join("-") + ".1";
+            let page = fs::read_to_string(folder.path().join("man").join(&name)).expect(&name);
+            let help = self.run(None, &[verb, &["--help"]].concat()).stdout;
+            // A page writes a dash so that it is not taken for the end of a syllable.
+            let plain = page.replace("\\-", "-").replace("\\*(Aq", "'");
+            for command in help.lines().map(str::trim).filter(|line| line.starts_with(self.name)) {
+                assert!(plain.lines().any(|line| line == command), "{name}: {command}\n{page}");
+            }
+            count += 1;
+        }
+        assert_eq!(fs::read_dir(folder.path().join("man")).expect("the pages").count(), count);
     }
 
     /// Writes a run as one text, for snapshots.
@@ -142,4 +168,23 @@ impl Plugin {
         };
         assert!(found("help") >= 5 && found("README.md") >= 3, "the commands are found");
     }
+}
+
+/// Runs a program in a folder, as [`Plugin::run_in`] describes it.
+fn run(program: &Path, folder: &Path, arguments: &[&str]) -> Run {
+    let output = Command::new(program)
+        .args(arguments)
+        .current_dir(folder)
+        .env_clear()
+        .envs([("COLUMNS", "100"), ("NO_COLOR", "1"), ("TERM", "dumb")])
+        .env("HOME", folder)
+        .env("PATH", folder)
+        .env("KUBECONFIG", folder.join("no-kubeconfig"))
+        .stdin(Stdio::null())
+        .output()
+        .expect("the plugin starts");
+    let text = |bytes: Vec<u8>| {
+        String::from_utf8(bytes).expect("it writes text").replace(&folder.display().to_string(), "[folder]")
+    };
+    Run { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
 }

@@ -1,9 +1,12 @@
 //! What every plugin does around its command: runtime, cryptography, log, signals, exit codes.
 
+mod beside;
 mod failure;
+mod man;
 mod panic;
 
 use std::cell::RefCell;
+use std::ffi::OsString;
 use std::io;
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -15,7 +18,8 @@ use tracing_subscriber::EnvFilter;
 pub use failure::{Exit, Failure};
 
 use crate::cli::{OutputArgs, VerbosityArgs};
-use crate::report::{OutputError, Printer};
+use crate::completion;
+use crate::report::{Format, OutputError, Printer};
 
 /// The command line of a plugin.
 pub trait CommandLine: clap::Parser {
@@ -123,8 +127,13 @@ pub enum Outcome {
 /// Ctrl-C and SIGTERM drop the future at its next await, do what was promised to [`Context::at_interrupt`], and end the process: a
 /// command must be safe to run again from any point. A second one ends it at once. A reader who closes standard output early (`| head`) ends it quietly.
 pub fn main<C: CommandLine>(run: impl AsyncFnOnce(C, Context) -> Result<Outcome, Failure>) -> ExitCode {
-    let command = C::command();
+    let command = C::command().arg(completion::flag());
     panic::explain(command.get_bin_name().unwrap_or_else(|| command.get_name()).to_owned());
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let printer = Printer::new(Format::default(), false, false);
+    if let Some(result) = beside::run(&command, &arguments, &printer) {
+        return conclude(result.map(|()| Outcome::Done), &printer).into();
+    }
     let cli: C = match parse(command) {
         Ok(cli) => cli,
         Err(code) => return code,

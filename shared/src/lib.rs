@@ -6,6 +6,7 @@
 pub mod check;
 pub mod cli;
 pub mod command;
+pub mod completion;
 pub mod entry;
 pub mod envoy;
 pub mod federation;

@@ -5,8 +5,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueHint};
 use spire_mesh::cli::{ConfirmArgs, KubeArgs, MeshArgs, OutputArgs, VerbosityArgs, WaitArgs};
+use spire_mesh::completion::{Source, Takes};
 use spire_mesh::entry::CommandLine;
 use spire_mesh::istio::demo::Demo;
 
@@ -131,7 +132,7 @@ Examples:
   kubectl mesh-install render --to manifests/")]
 pub(crate) struct RenderArgs {
     /// Folder to write to, one file for each cluster; standard output without it
-    #[arg(long, value_name = "FOLDER")]
+    #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
     pub(crate) to: Option<PathBuf>,
 }
 
@@ -149,7 +150,7 @@ Examples:
   kubectl mesh-install rotate-ca --duration 720h --yes --timeout 10m")]
 pub(crate) struct RotateCaArgs {
     /// The cluster whose istiod gets the next CA
-    #[arg(value_name = "CLUSTER")]
+    #[arg(value_name = "CLUSTER", add = Takes::Each(&[Source::Cluster]))]
     pub(crate) cluster: Option<String>,
     /// How long the next CA is valid, such as 720h; the mesh file has to say so too, or the next `up` sets it back
     #[arg(long, value_name = "DURATION", value_parser = ca_duration)]
@@ -217,7 +218,7 @@ Examples:
   kubectl mesh-install remote-secret rotate --yes --timeout 10m")]
 pub(crate) struct RotateSecretArgs {
     /// The cluster that is read with the token
-    #[arg(value_name = "CLUSTER")]
+    #[arg(value_name = "CLUSTER", add = Takes::Each(&[Source::Cluster]))]
     pub(crate) cluster: Option<String>,
     #[command(flatten)]
     pub(crate) confirm: ConfirmArgs,

@@ -138,3 +138,18 @@ fn every_command_in_help_and_documentation_is_one_that_the_plugin_takes() {
         }
     });
 }
+
+#[test]
+fn kubectl_is_told_what_could_stand_where_the_cursor_is() {
+    insta::assert_snapshot!("complete_verbs", PLUGIN.completed(&[""]));
+    insta::assert_snapshot!("complete_flags", PLUGIN.completed(&["verify", "--"]));
+    insta::assert_snapshot!("complete_clusters", PLUGIN.completed(&["rotate-ca", ""]));
+    insta::assert_snapshot!("complete_secrets", PLUGIN.completed(&["remote-secret", "rotate", "b"]));
+    insta::assert_snapshot!("complete_demos", PLUGIN.completed(&["demo", ""]));
+    insta::assert_snapshot!("complete_values", PLUGIN.completed(&["status", "-o", ""]));
+}
+
+#[test]
+fn there_is_a_man_page_for_each_verb_with_the_examples_of_the_help() {
+    PLUGIN.has_a_man_page_for_each_verb();
+}

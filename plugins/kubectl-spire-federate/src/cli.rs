@@ -6,8 +6,9 @@ mod bundle;
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use spire_mesh::cli::{ConfirmArgs, KubeArgs, MeshArgs, OutputArgs, VerbosityArgs, WaitArgs};
+use spire_mesh::completion::{Source, Takes};
 use spire_mesh::entry::CommandLine;
 use spire_mesh::mesh::NewCluster;
 
@@ -107,7 +108,7 @@ Examples:
   kubectl spire-federate init --mesh - foo-eks-cluster=foo.com bar-eks-cluster=bar.com")]
 pub(crate) struct InitArgs {
     /// A kubeconfig context and the trust domain of its cluster
-    #[arg(value_name = "CONTEXT=TRUST_DOMAIN", required = true)]
+    #[arg(value_name = "CONTEXT=TRUST_DOMAIN", required = true, add = Takes::Each(&[Source::NewCluster]))]
     pub(crate) clusters: Vec<NewCluster>,
     /// Replace the file if it is there
     #[arg(long)]
@@ -145,7 +146,7 @@ Examples:
   kubectl spire-federate render --to manifests/")]
 pub(crate) struct RenderArgs {
     /// Folder for one file per cluster, instead of standard output
-    #[arg(long, value_name = "FOLDER")]
+    #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
     pub(crate) to: Option<PathBuf>,
 }
 
@@ -199,7 +200,7 @@ Examples:
   kubectl spire-federate join --mesh prod.yaml --yes baz-eks-cluster=baz.com")]
 pub(crate) struct JoinArgs {
     /// The kubeconfig context of the cluster, and its trust domain
-    #[arg(value_name = "CONTEXT=TRUST_DOMAIN")]
+    #[arg(value_name = "CONTEXT=TRUST_DOMAIN", add = Takes::Each(&[Source::NewCluster]))]
     pub(crate) cluster: NewCluster,
     #[command(flatten)]
     pub(crate) confirm: ConfirmArgs,
@@ -220,7 +221,7 @@ Examples:
   kubectl spire-federate leave --yes --ca-volume delete baz-eks-cluster")]
 pub(crate) struct LeaveArgs {
     /// Name of the cluster in the mesh file
-    #[arg(value_name = "CLUSTER")]
+    #[arg(value_name = "CLUSTER", add = Takes::Each(&[Source::Cluster]))]
     pub(crate) cluster: String,
     /// Remove SPIRE even though pods still mount its CSI driver; where the cluster cannot be reached, leave it as it is
     #[arg(long)]
@@ -247,7 +248,7 @@ Examples:
   kubectl spire-federate rotate --yes --timeout 15m")]
 pub(crate) struct RotateArgs {
     /// The cluster whose server gets a new CA
-    #[arg(value_name = "CLUSTER")]
+    #[arg(value_name = "CLUSTER", add = Takes::Each(&[Source::Cluster]))]
     pub(crate) cluster: Option<String>,
     #[command(flatten)]
     pub(crate) confirm: ConfirmArgs,

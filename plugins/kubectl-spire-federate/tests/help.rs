@@ -151,3 +151,20 @@ fn every_command_in_help_and_documentation_is_one_that_the_plugin_takes() {
         }
     });
 }
+
+#[test]
+fn kubectl_is_told_what_could_stand_where_the_cursor_is() {
+    insta::assert_snapshot!("complete_verbs", PLUGIN.completed(&[""]));
+    insta::assert_snapshot!("complete_flags", PLUGIN.completed(&["verify", "--"]));
+    insta::assert_snapshot!("complete_contexts", PLUGIN.completed(&["init", "foo-eks-cluster=foo.com", ""]));
+    insta::assert_snapshot!("complete_clusters", PLUGIN.completed(&["leave", ""]));
+    insta::assert_snapshot!("complete_bundles", PLUGIN.completed(&["bundle", "show", ""]));
+    insta::assert_snapshot!("complete_pairs", PLUGIN.completed(&["bundle", "diff", "foo-eks-cluster/"]));
+    insta::assert_snapshot!("complete_values", PLUGIN.completed(&["down", "--ca-volume", ""]));
+    insta::assert_snapshot!("complete_folders", PLUGIN.completed(&["render", "--to", ""]));
+}
+
+#[test]
+fn there_is_a_man_page_for_each_verb_with_the_examples_of_the_help() {
+    PLUGIN.has_a_man_page_for_each_verb();
+}

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, ValueEnum, ValueHint};
 use spire_mesh::cli::{KubeArgs, OutputArgs, VerbosityArgs};
+use spire_mesh::completion::{Source, Takes};
 use spire_mesh::entry::CommandLine;
 use spire_mesh::report::Format;
 use spire_mesh::trustchain::Threshold;
@@ -25,10 +26,10 @@ use spire_mesh::trustchain::Threshold;
 )]
 pub(crate) struct Cli {
     /// The workload to look at
-    #[arg(value_name = "WORKLOAD")]
+    #[arg(value_name = "WORKLOAD", add = Takes::Each(SUBJECTS))]
     pub(crate) subject: Option<String>,
     /// Namespace of the workload [default: that of the context, then all]
-    #[arg(short, long, value_name = "NAMESPACE")]
+    #[arg(short, long, value_name = "NAMESPACE", add = Takes::Each(&[Source::Namespace]))]
     pub(crate) namespace: Option<String>,
     /// Look at every sidecar and gateway of the cluster
     #[arg(short = 'A', long, conflicts_with_all = ["subject", "namespace"])]
@@ -37,7 +38,7 @@ pub(crate) struct Cli {
     #[arg(short = 'l', long, value_name = "LABELS", conflicts_with = "subject")]
     pub(crate) selector: Option<String>,
     /// Say whether this workload and WORKLOAD accept each other; service/NAME stands for all workloads of a service
-    #[arg(long, value_name = "WORKLOAD", requires = "subject", conflicts_with_all = ["watch", "expiring", "save"])]
+    #[arg(long, value_name = "WORKLOAD", add = Takes::Each(OTHERS), requires = "subject", conflicts_with_all = ["watch", "expiring", "save"])]
     pub(crate) accepts: Option<String>,
     /// Exit with 3 where less than this is left of a certificate: a share of its life, 20%, or a time, 2h
     #[arg(long, value_name = "LEFT", conflicts_with = "watch")]
@@ -52,7 +53,7 @@ pub(crate) struct Cli {
     #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
     pub(crate) save: Option<PathBuf>,
     /// Context of the kubeconfig [default: the current one]
-    #[arg(long, value_name = "CONTEXT", help_heading = "Kubernetes")]
+    #[arg(long, value_name = "CONTEXT", add = Takes::Each(&[Source::Context]), help_heading = "Kubernetes")]
     pub(crate) context: Option<String>,
     /// Look in every cluster of the mesh file
     #[arg(long, conflicts_with = "context")]
@@ -114,6 +115,18 @@ impl CommandLine for Cli {
         self.verbosity
     }
 }
+
+/// What can be looked at.
+const SUBJECTS: &[Source] = &[
+    Source::Workload,
+    Source::PlacedWorkload,
+    Source::Word("istiod", "what it presents to proxies"),
+    Source::Word("secret/", "the certificates of a Secret"),
+];
+
+/// Who can accept it.
+const OTHERS: &[Source] =
+    &[Source::Workload, Source::PlacedWorkload, Source::Word("service/", "all workloads of a service")];
 
 const EXAMPLES: &str = "\
 Examples:

@@ -92,3 +92,17 @@ fn every_command_in_help_and_documentation_is_taken() {
         }
     });
 }
+
+#[test]
+fn kubectl_is_told_what_could_stand_where_the_cursor_is() {
+    insta::assert_snapshot!("complete_flags", PLUGIN.completed(&["--"]));
+    insta::assert_snapshot!("complete_contexts", PLUGIN.completed(&["--context", ""]));
+    insta::assert_snapshot!("complete_workloads", PLUGIN.completed(&["productpage-v1", "--accepts", ""]));
+    insta::assert_snapshot!("complete_files", PLUGIN.completed(&["-f", ""]));
+    insta::assert_snapshot!("complete_values", PLUGIN.completed(&["-o=p"]));
+}
+
+#[test]
+fn there_is_a_man_page_for_it_with_the_examples_of_the_help() {
+    PLUGIN.has_a_man_page_for_each_verb();
+}

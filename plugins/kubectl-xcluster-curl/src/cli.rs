@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use spire_mesh::cli::{KubeArgs, MeshArgs, OutputArgs, VerbosityArgs};
+use spire_mesh::completion::{Source, Takes};
 use spire_mesh::entry::CommandLine;
 use spire_mesh::traffic::{
     Body, Expectation, Header, MOST_REQUESTS, MOST_STREAMS, Method, Rate, Senders, Url, Victim,
@@ -49,6 +50,18 @@ impl CommandLine for Cli {
         self.verbosity
     }
 }
+
+/// Who can send requests.
+const SENDERS: &[Source] = &[
+    Source::Cluster,
+    Source::PlacedWorkload,
+    Source::Word("all", "sleep in every cluster"),
+    Source::Word("here", "the curl of this machine"),
+];
+
+/// What requests can go through, and where that is.
+const VIA: &[&[Source]] =
+    &[&[Source::Word("ingress", "the ingress gateway of a cluster")], &[Source::Cluster]];
 
 const EXAMPLES: &str = "\
 Examples:
@@ -103,7 +116,7 @@ pub(crate) struct AskArgs {
     #[arg(required = true, value_name = "URL")]
     pub(crate) url: Option<Url>,
     /// Who asks: CLUSTER, CLUSTER/NAMESPACE/WORKLOAD, all, or here [default: sleep in the first cluster]
-    #[arg(long, value_name = "FROM")]
+    #[arg(long, value_name = "FROM", add = Takes::Each(SENDERS))]
     pub(crate) from: Option<Senders>,
     /// How many requests [default: 20]
     #[arg(short = 'n', long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST_REQUESTS)))]
@@ -136,10 +149,10 @@ pub(crate) struct AskArgs {
     #[arg(short, long, value_name = "TEXT")]
     pub(crate) data: Option<Body>,
     /// Send through the ingress gateway of a cluster [default: the last one]
-    #[arg(long, value_names = ["ingress", "CLUSTER"], num_args = 1..=2, conflicts_with_all = ["failover", "plaintext"])]
+    #[arg(long, value_names = ["ingress", "CLUSTER"], add = Takes::InTurn(VIA), num_args = 1..=2, conflicts_with_all = ["failover", "plaintext"])]
     pub(crate) via: Vec<String>,
     /// Take the pods of a workload away while requests are sent, and bring them back
-    #[arg(long, value_name = "WORKLOAD", num_args = 0..=1, default_missing_value = "", conflicts_with_all = ["requests", "duration"])]
+    #[arg(long, value_name = "WORKLOAD", num_args = 0..=1, default_missing_value = "", add = Takes::Each(&[Source::PlacedWorkload]), conflicts_with_all = ["requests", "duration"])]
     pub(crate) failover: Option<Victim>,
     /// Prove that requests without mutual TLS, from a pod without sidecar, are refused
     #[arg(long, conflicts_with = "failover")]

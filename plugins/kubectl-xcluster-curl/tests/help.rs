@@ -64,3 +64,18 @@ fn every_command_in_help_and_documentation_is_one_that_the_plugin_takes() {
         }
     });
 }
+
+#[test]
+fn kubectl_is_told_what_could_stand_where_the_cursor_is() {
+    insta::assert_snapshot!("complete_flags", PLUGIN.completed(&["--"]));
+    insta::assert_snapshot!("complete_senders", PLUGIN.completed(&["--from", ""]));
+    insta::assert_snapshot!("complete_victims", PLUGIN.completed(&["--failover", ""]));
+    insta::assert_snapshot!("complete_via", PLUGIN.completed(&["--via", ""]));
+    insta::assert_snapshot!("complete_gateways", PLUGIN.completed(&["--via", "ingress", ""]));
+    insta::assert_snapshot!("complete_verbs", PLUGIN.completed(&["res"]));
+}
+
+#[test]
+fn there_is_a_man_page_for_each_verb_with_the_examples_of_the_help() {
+    PLUGIN.has_a_man_page_for_each_verb();
+}

@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use kube::config::Kubeconfig as KubeConfigFile;
+use kube::config::{ExecInteractiveMode, Kubeconfig as KubeConfigFile};
 
 use crate::hint::Hint;
 
@@ -97,6 +97,16 @@ impl Kubeconfig {
             })?;
         }
         Ok(Self { file: merged })
+    }
+
+    /// Has credential commands ask nothing and write nothing to the terminal: for where nobody would see it.
+    #[must_use]
+    pub fn unattended(mut self) -> Self {
+        let users = self.file.auth_infos.iter_mut().filter_map(|named| named.auth_info.as_mut());
+        for command in users.filter_map(|user| user.exec.as_mut()) {
+            command.interactive_mode = Some(ExecInteractiveMode::Never);
+        }
+        self
     }
 
     /// Lists the names of the contexts, in the order of the files.
@@ -197,6 +207,23 @@ mod tests {
         assert_eq!(merged.current_context(), Some("foo"));
         let foo = merged.file.contexts[0].context.as_ref().unwrap();
         assert_eq!(foo.cluster, "one", "the first file wins");
+    }
+
+    #[test]
+    fn credential_commands_ask_nothing_where_nobody_would_see_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let users = ["", ", interactiveMode: Always", ", interactiveMode: IfAvailable"]
+            .map(|mode| format!("- {{name: u, user: {{exec: {{command: aws{mode}}}}}}}\n"));
+        let path = file(
+            &directory,
+            "config",
+            &format!("users:\n- {{name: t, user: {{token: t}}}}\n{}", users.concat()),
+        );
+        let read = Kubeconfig::merge(&[path]).unwrap().unattended();
+        let modes = read.file.auth_infos.iter().filter_map(|user| user.auth_info.as_ref()?.exec.as_ref());
+        for command in modes {
+            assert_eq!(command.interactive_mode, Some(ExecInteractiveMode::Never));
+        }
     }
 
     #[test]

@@ -38,7 +38,7 @@ impl WorkloadKind {
     }
 
     /// Understands what kubectl understands: singular, plural, short name and group (`deploy`, `deployments.apps`).
-    fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let word = text.to_ascii_lowercase();
         let word = word.split('.').next().unwrap_or_default();
         match word {

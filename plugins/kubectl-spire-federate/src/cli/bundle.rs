@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use clap::{Args, Subcommand, ValueEnum};
 use spire_mesh::cli::{ConfirmArgs, WaitArgs};
+use spire_mesh::completion::{Source, Takes};
 
 /// Show, compare and carry trust bundles
 #[derive(Debug, Args)]
@@ -41,7 +42,7 @@ Examples:
   kubectl spire-federate bundle show foo-eks-cluster/bar-eks-cluster --encoding pem")]
 pub(crate) struct ShowArgs {
     /// A cluster, for its own bundle; HOLDER/CLUSTER for the one that HOLDER has stored for CLUSTER
-    #[arg(value_name = "[HOLDER/]CLUSTER")]
+    #[arg(value_name = "[HOLDER/]CLUSTER", add = Takes::Each(&[Source::Cluster, Source::Pair]))]
     pub(crate) bundle: Option<BundleName>,
     /// Write the bundle itself; for one bundle
     #[arg(long, value_enum, requires = "bundle")]
@@ -67,7 +68,7 @@ Examples:
   kubectl spire-federate bundle diff foo-eks-cluster/bar-eks-cluster -o json")]
 pub(crate) struct DiffArgs {
     /// What HOLDER has stored for CLUSTER; all pairs without it
-    #[arg(value_name = "HOLDER/CLUSTER")]
+    #[arg(value_name = "HOLDER/CLUSTER", add = Takes::Each(&[Source::Pair]))]
     pub(crate) pair: Option<PairName>,
 }
 
@@ -82,7 +83,7 @@ Examples:
   kubectl spire-federate bundle exchange foo-eks-cluster/bar-eks-cluster --yes")]
 pub(crate) struct ExchangeArgs {
     /// The bundle that HOLDER has stored for CLUSTER; all pairs without it
-    #[arg(value_name = "HOLDER/CLUSTER")]
+    #[arg(value_name = "HOLDER/CLUSTER", add = Takes::Each(&[Source::Pair]))]
     pub(crate) pair: Option<PairName>,
     #[command(flatten)]
     pub(crate) confirm: ConfirmArgs,

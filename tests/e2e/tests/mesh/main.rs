@@ -2,6 +2,7 @@
 
 mod answers;
 mod chains;
+mod completion;
 mod faults;
 mod installed;
 mod removed;
