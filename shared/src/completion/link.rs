@@ -182,14 +182,14 @@ mod tests {
 
     /// A folder with a plugin.
     fn installed() -> (TempDir, PathBuf) {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = tempfile::tempdir().expect("a folder");
         let program = folder.path().join(NAME);
-        fs::write(&program, "a plugin").unwrap();
+        fs::write(&program, "a plugin").expect("it can be written");
         (folder, program)
     }
 
     fn link_beside(program: &Path) -> Result<Link, LinkError> {
-        link_on(&[program.parent().unwrap().to_owned()], NAME, program.as_os_str(), None)
+        link_on(&[program.parent().expect("a folder").to_owned()], NAME, program.as_os_str(), None)
     }
 
     #[test]
