@@ -50,7 +50,7 @@ pub(crate) async fn find<'m>(
             }
         } else {
             let mut client = Client::find(member, &namespace, &workload).await.map_err(failure)?;
-            if args.ephemeral && !traffic::has_curl(&client).await.map_err(failure)? {
+            if args.ephemeral && !traffic::finds_curl(&mut client).await.map_err(failure)? {
                 let question =
                     format!("Put a container with curl into pod {client}? It stays until the pod ends.");
                 if asked.printer.confirm(&question, args.yes).await? {

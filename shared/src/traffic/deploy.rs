@@ -64,21 +64,31 @@ pub async fn remove(member: &Member, namespace: &str, pod: &str) -> Result<(), T
     }
 }
 
-/// Tells whether the container of a client has curl.
+/// Tells whether a client's pod has curl: in its container, or in one that was put there before, which sends from now on.
 ///
 /// # Errors
-/// [`TrafficError`] when nothing can be run in it.
-pub async fn has_curl(client: &Client<'_>) -> Result<bool, TrafficError> {
+/// [`TrafficError`] when nothing can be run in it, or it cannot be read.
+pub async fn finds_curl(client: &mut Client<'_>) -> Result<bool, TrafficError> {
     let run = client.member.exec(&client.target, &["curl", "--version"], None, Duration::from_secs(15)).await;
     match run {
-        Ok(output) => Ok(output.exit == 0),
-        Err(error) if matches!(error.problem, ExecProblem::NotStarted(_)) => Ok(false),
-        Err(error) => Err(error.into()),
+        Ok(output) if output.exit == 0 => return Ok(true),
+        Err(error) if !matches!(error.problem, ExecProblem::NotStarted(_)) => return Err(error.into()),
+        Ok(_) | Err(_) => {}
     }
+    let ExecTarget { namespace, pod, .. } = &client.target;
+    let api: Api<Pod> = Api::namespaced(client.member.client().clone(), namespace);
+    let found = api.get(pod).await.map_err(|error| {
+        TrafficError::request(client.member.name(), Need::new("get", "", "pods", Some(namespace)), error)
+    })?;
+    let is_there = runs(&found);
+    if is_there {
+        NAME.clone_into(&mut client.target.container);
+    }
+    Ok(is_there)
 }
 
 /// Puts a container with curl into the client's pod, and makes it the one that sends. Kubernetes has no way to take it out again: it stays
-/// until the pod ends, and is found again.
+/// until the pod ends, and [`finds_curl`] finds it.
 ///
 /// # Errors
 /// [`TrafficError`] when it cannot be added, or does not start.
@@ -86,21 +96,16 @@ pub async fn add_curl(client: &mut Client<'_>, image: &str) -> Result<(), Traffi
     let ExecTarget { namespace, pod, .. } = client.target.clone();
     let name = client.member.name();
     let api: Api<Pod> = Api::namespaced(client.member.client().clone(), &namespace);
-    let refuse = |verb, resource, error| {
-        TrafficError::request(name, Need::new(verb, "", resource, Some(&namespace)), error)
-    };
-    let found = api.get(&pod).await.map_err(|error| refuse("get", "pods", error))?;
-    if !runs(&found) {
-        let container = json!({"name": NAME, "image": image, "command": ["/bin/sleep", "infinity"], "securityContext": security()});
-        let patch = json!({"spec": {"ephemeralContainers": [container]}});
-        api.patch_ephemeral_containers(&pod, &PatchParams::default(), &Patch::Strategic(patch))
-            .await
-            .map_err(|error| refuse("patch", "pods/ephemeralcontainers", error))?;
-        wait(&api, &pod, runs, |_| {
-            format!("container {NAME} of pod {namespace}/{pod} in {name} does not start")
-        })
+    let container = json!({"name": NAME, "image": image, "command": ["/bin/sleep", "infinity"], "securityContext": security()});
+    let patch = json!({"spec": {"ephemeralContainers": [container]}});
+    api.patch_ephemeral_containers(&pod, &PatchParams::default(), &Patch::Strategic(patch)).await.map_err(
+        |error| {
+            let need = Need::new("patch", "", "pods/ephemeralcontainers", Some(&namespace));
+            TrafficError::request(name, need, error)
+        },
+    )?;
+    wait(&api, &pod, runs, |_| format!("container {NAME} of pod {namespace}/{pod} in {name} does not start"))
         .await?;
-    }
     NAME.clone_into(&mut client.target.container);
     Ok(())
 }

@@ -36,7 +36,7 @@ mod tally;
 pub use answer::Answer;
 pub use ask::{Known, Question, Step, ask};
 pub use client::{Client, Senders, senders};
-pub use deploy::{add_curl, deploy, has_curl, remove};
+pub use deploy::{add_curl, deploy, finds_curl, remove};
 pub use error::TrafficError;
 pub use expectation::{Expectation, ExpectationError, Facts, Judged};
 pub use failover::{Done, Failover};

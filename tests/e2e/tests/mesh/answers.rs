@@ -92,19 +92,18 @@ fn what_failed_is_traced_to_its_cause() {
             assert!(Instant::now() < end, "expected {kind} {check:?}: {report:#}");
         }
     };
-    let scale = |replicas: &str| {
-        for (context, deployment) in
-            [(first, "deployment/helloworld-v1"), (second, "deployment/helloworld-v2")]
-        {
-            mesh.bench.kubectl(context, &["-n", "helloworld", "scale", deployment, replicas]);
-            let rollout = ["-n", "helloworld", "rollout", "status", deployment, "--timeout=50s"];
-            mesh.bench.target.kubectl(context).limit(Duration::from_mins(1)).run(rollout).expect("scaled");
-        }
+    let scale = |(context, deployment): (&String, &str), replicas: &str| {
+        mesh.bench.kubectl(context, &["-n", "helloworld", "scale", deployment, replicas]);
+        let rollout = ["-n", "helloworld", "rollout", "status", deployment, "--timeout=50s"];
+        mesh.bench.target.kubectl(context).limit(Duration::from_mins(1)).run(rollout).expect("scaled");
     };
-    scale("--replicas=0");
+    let (near, far) = ((first, "deployment/helloworld-v1"), (second, "deployment/helloworld-v2"));
+    scale(near, "--replicas=0");
+    scale(far, "--replicas=0");
     let cause = is_traced("no-endpoints", None);
     assert!(cause.contains("is ready in any cluster"), "{cause}");
-    scale("--replicas=1");
+    scale(near, "--replicas=1");
+    scale(far, "--replicas=1");
 
     let rule = ["-n", "helloworld", "destinationrule", "helloworld"];
     let tls =
@@ -128,13 +127,19 @@ fn what_failed_is_traced_to_its_cause() {
     assert_eq!(refusal(), "client-expects-name");
     tls(Value::Null);
 
-    // Without the other domain's bundle nobody over there is trusted, here.
+    // Without the other domain's bundle nobody over there is trusted, here. Somebody near would answer after a retry.
+    scale(near, "--replicas=0");
     let domain = format!("spiffe://{}", mesh.bench.members[1].trust_domain);
     mesh.bench.server(first, "spire-server", &["bundle", "delete", "-id", &domain, "-mode", "dissociate"]);
+    // Connections that are there stay: the next pod over there is a stranger.
+    let pods = ["-n", "helloworld", "delete", "pod", "-l", "app=helloworld", "--grace-period=1"];
+    mesh.bench.kubectl(second, &pods);
     let cause = is_traced("connect-failed", Some("proxy-bundles"));
     assert!(cause.contains(&mesh.bench.members[1].trust_domain), "{cause}");
     assert_eq!(refusal(), "client-verifies-server");
+    // Without it new pods have no identity, either.
     mesh.bench.up();
+    scale(near, "--replicas=1");
     mesh.is_healthy();
 }
 
