@@ -49,4 +49,7 @@ fn the_next_ca_of_istiod_comes_from_cert_manager_and_nobody_notices() {
     assert_ne!(before["chain"][1]["serial"], after["chain"][1]["serial"], "istiod presents the new CA");
     assert_eq!(before["authority"]["sha256"], after["authority"]["sha256"], "of the same root");
     mesh.bench.mesh_install(&["down", "--yes", "--force"]).succeeded();
+    // With the issuer in it, it was somebody else's.
+    let namespace = ["delete", "namespace", "istio-system", "--ignore-not-found"];
+    mesh.bench.target.kubectl(first).limit(Duration::from_mins(1)).run(namespace).expect("it goes");
 }
