@@ -44,7 +44,7 @@ impl Hint for LinkError {
     fn hint(&self) -> Option<String> {
         Some(match self {
             Self::NotOnPath { .. } => "put the plugin into a folder of the PATH".to_owned(),
-            Self::InTheWay { path } => format!("ls -l {}", path.display()),
+            Self::InTheWay { path } => format!("ls -l {}", escape(&path.to_string_lossy())),
             Self::Make { .. } => format!("name another folder of the PATH: --{FLAG}=FOLDER"),
         })
     }

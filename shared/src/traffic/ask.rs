@@ -255,7 +255,6 @@ pub(super) async fn conclude(
     let again = sent.recorder.tally(&known.places).unnamed > 0;
     let counted = known.count(client, question.request, members, again || failover.is_some()).await;
     let tally = sent.recorder.tally(&known.places);
-    let is_failover = failover.is_some();
     let failover = failover.map(|judge| judge(&sent.recorder, &known.places));
     let mut explanations = BTreeMap::new();
     if !tally.failures.is_empty() {
@@ -276,7 +275,7 @@ pub(super) async fn conclude(
             .collect();
     }
     // Hosts that go away take their counters with them: after a failover there is nothing to compare with.
-    let comparable = counted.as_ref().filter(|_| !is_failover);
+    let comparable = counted.as_ref().filter(|_| failover.is_none());
     let attribution = reconcile(&tally.by_cluster, tally.unnamed, tally.errors, comparable);
     let by_pod = comparable.iter().flat_map(|counted| &counted.by_place);
     let by_pod = by_pod.filter_map(|(number, count)| Some((known.places.get(*number)?.pod.clone(), *count)));

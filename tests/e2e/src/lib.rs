@@ -21,9 +21,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use spire_mesh_lab::Target;
 use spire_mesh_lab::plugins::{Plugins, Profile};
 use spire_mesh_lab::proof::{self, Member, ServerPod};
+use spire_mesh_lab::{Target, with_mesh_keys};
 use tempfile::TempDir;
 
 /// The plugins of this checkout, built once for all tests of a program.
@@ -123,6 +123,17 @@ impl Bench {
         let text = fs::read_to_string(self.mesh_file()).expect("a mesh file");
         assert!(text.contains(from), "{from:?} is not in the mesh file:\n{text}");
         fs::write(self.mesh_file(), text.replacen(from, to, 1)).expect("the mesh file can be written");
+    }
+
+    /// Has the mesh file name the images of the lab, where the clusters are the lab's.
+    ///
+    /// # Panics
+    /// When the mesh file cannot be read or written.
+    pub fn take_images_of_the_lab(&self) {
+        if matches!(self.target, Target::Lab(_)) {
+            let text = fs::read_to_string(self.mesh_file()).expect("a mesh file");
+            fs::write(self.mesh_file(), with_mesh_keys(&text)).expect("the mesh file can be written");
+        }
     }
 
     /// Returns `kubectl spire-federate` with these arguments, to be run by the caller.

@@ -114,10 +114,12 @@ impl<'b> Foreign<'b> {
         self.bench.kubectl(&self.second, &words)
     }
 
-    fn entries(&self) -> u64 {
-        let shown: Value =
-            serde_json::from_str(&self.server(&["entry", "count", "-output", "json"])).expect("JSON");
-        shown["count"].as_u64().unwrap_or_else(|| panic!("no count in {shown}"))
+    /// How many entries the pod has. Others of the cluster, such as those of cert-manager, have their own.
+    fn entries(&self) -> usize {
+        let id = format!("spiffe://{}/ns/{POD_NAMESPACE}/sa/default", self.bench.members[1].trust_domain);
+        let show = ["entry", "show", "-spiffeID", &id, "-output", "json"];
+        let shown: Value = serde_json::from_str(&self.server(&show)).expect("JSON");
+        shown["entries"].as_array().unwrap_or_else(|| panic!("no entries in {shown}")).len()
     }
 
     /// Makes a pod that asks for an identity, whether it gets one or not.
@@ -406,6 +408,8 @@ fn a_spire_of_the_public_chart_is_federated_as_it_is_and_left_as_it_was() {
     assert_eq!(found[1]["scope"], serde_json::json!({"from": second, "to": first}), "{found:#?}");
     bench.up();
     foreign.is_healthy();
+
+    assert_eq!(foreign.entries(), 1);
 
     // Nothing uses the bundle any more.
     foreign.remove_pod().unwrap_or_else(|error| panic!("{error}"));

@@ -6,7 +6,8 @@ use std::process::{Command, Stdio};
 
 use spire_mesh_e2e::krew::{Krew, serve};
 use spire_mesh_e2e::{Ran, built};
-use spire_mesh_lab::package::{Effort, Platform, Plugin, Release};
+use spire_mesh_lab::package::{Effort, Platform, Release};
+use spire_mesh_lab::plugins::Plugin;
 use spire_mesh_lab::plugins::workspace;
 
 /// A version before the one of this checkout. Its programs only say which one they are.

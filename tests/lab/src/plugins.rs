@@ -9,13 +9,44 @@ use std::process::{Command, Stdio};
 use crate::command::{command, describe};
 use crate::error::{Error, Result};
 
-/// The plugins' packages. A dash in a plugin's name is an underscore in its file's name, or kubectl does not find it.
-pub(crate) const PLUGINS: [(&str, &str); 4] = [
-    ("kubectl-mesh-install", "kubectl-mesh_install"),
-    ("kubectl-spire-federate", "kubectl-spire_federate"),
-    ("kubectl-trustchain", "kubectl-trustchain"),
-    ("kubectl-xcluster-curl", "kubectl-xcluster_curl"),
-];
+/// One of the plugins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Plugin {
+    package: &'static str,
+    program: &'static str,
+}
+
+impl Plugin {
+    /// Returns every plugin.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let of = |(package, program)| Self { package, program };
+        let plugins = [
+            ("kubectl-mesh-install", "kubectl-mesh_install"),
+            ("kubectl-spire-federate", "kubectl-spire_federate"),
+            ("kubectl-trustchain", "kubectl-trustchain"),
+            ("kubectl-xcluster-curl", "kubectl-xcluster_curl"),
+        ];
+        plugins.into_iter().map(of)
+    }
+
+    /// Returns what its users and krew call it: `spire-federate`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        self.package.strip_prefix("kubectl-").unwrap_or(self.package)
+    }
+
+    /// Returns its package, which is also the name of the program as cargo builds it: `kubectl-spire-federate`.
+    #[must_use]
+    pub fn package(self) -> &'static str {
+        self.package
+    }
+
+    /// Returns the name of the program that kubectl looks for: a dash of the plugin's own name is an underscore there, `kubectl-spire_federate`.
+    #[must_use]
+    pub fn program(self) -> &'static str {
+        self.program
+    }
+}
 
 /// How the plugins are built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,22 +97,22 @@ impl Plugins {
     pub fn build(profile: Profile) -> Result<Self> {
         let mut build = cargo();
         build.args(["build", "--quiet"]).args(profile.flags());
-        for (package, _) in PLUGINS {
-            build.args(["--package", package]);
+        for plugin in Plugin::all() {
+            build.args(["--package", plugin.package]);
         }
         run(&mut build)?;
         let target = target_folder()?;
         let folder = target.join(profile.links());
         fs::create_dir_all(&folder).map_err(Error::io("make", &folder))?;
-        for (package, file) in PLUGINS {
-            let link = folder.join(file);
+        for plugin in Plugin::all() {
+            let link = folder.join(plugin.program);
             match fs::remove_file(&link) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                     return Err(Error::io("replace", &link)(error));
                 }
                 _ => {}
             }
-            std::os::unix::fs::symlink(target.join(profile.folder()).join(package), &link)
+            std::os::unix::fs::symlink(target.join(profile.folder()).join(plugin.package), &link)
                 .map_err(Error::io("make", &link))?;
         }
         Ok(Self { folder })

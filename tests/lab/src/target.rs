@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use crate::cluster::Kubectl;
 use crate::error::{Error, Result};
 use crate::faults::Faults;
+use crate::proof::{Member, ServerPod};
 use crate::state::{Record, StateDir};
 use crate::topology::{Cluster, Shape};
 
@@ -35,6 +36,15 @@ impl Lab {
     /// Its clusters.
     pub fn clusters(&self) -> impl Iterator<Item = Cluster> + use<> {
         self.shape.clusters()
+    }
+
+    /// Its clusters as they are federated: `foo` has trust domain `foo.com`, and a SPIRE that `kubectl spire-federate` installs.
+    pub fn members(&self) -> impl Iterator<Item = Member> + use<> {
+        self.clusters().map(|cluster| Member {
+            context: cluster.context(),
+            trust_domain: format!("{}.com", cluster.name()),
+            server: ServerPod::managed(),
+        })
     }
 }
 

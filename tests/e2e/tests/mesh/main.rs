@@ -17,8 +17,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 use spire_mesh_e2e::{Bench, Ran};
+use spire_mesh_lab::Target;
 use spire_mesh_lab::faults::{Action, Fault, Traffic};
-use spire_mesh_lab::{MESH_KEYS, Target};
 
 const HELLO: &str = "http://helloworld.helloworld:5000/hello";
 
@@ -33,9 +33,7 @@ impl Mesh {
     /// Two clusters with whatever is on them, and a mesh file.
     fn of_two() -> Self {
         let bench = Bench::new();
-        if matches!(bench.target, Target::Lab(_)) {
-            bench.edit("spec:\n", &format!("spec:\n{MESH_KEYS}"));
-        }
+        bench.take_images_of_the_lab();
         let (first, second) = (bench.members[0].context.clone(), bench.members[1].context.clone());
         Self { bench, first, second }
     }

@@ -6,9 +6,7 @@ mod three_clusters {
     #[test]
     fn all_three_answer_and_two_take_over() {
         let bench = Bench::of(3);
-        if matches!(bench.target, Target::Lab(_)) {
-            bench.edit("spec:\n", &format!("spec:\n{MESH_KEYS}"));
-        }
+        bench.take_images_of_the_lab();
         let [first, second, third] = [0, 1, 2].map(|index| bench.members[index].context.clone());
         bench.up();
         let mesh = Mesh { bench, first, second };

@@ -25,7 +25,7 @@ pub use report::{Report, Row, Timing};
 
 use crate::error::{Error, Result};
 use crate::plugins::{Plugins, Profile};
-use crate::proof::{Member, ServerPod};
+use crate::proof::Member;
 use crate::steps::Say;
 use crate::target::{Lab, Target};
 use chain_by_hand::{ChainByHand, MANY};
@@ -186,16 +186,11 @@ pub fn run(lab: &Lab, plan: &Plan, say: Say<'_>) -> Result<Report> {
 /// The lab's first clusters, as many as are needed.
 fn members(lab: &Lab, against: Against) -> Result<Vec<Member>> {
     let needed = usize::from(against.clusters());
-    let clusters: Vec<_> = lab.clusters().collect();
-    if clusters.len() < needed {
-        return Err(Error::TooFewClusters { running: clusters.len(), needed });
+    let members: Vec<Member> = lab.members().collect();
+    if members.len() < needed {
+        return Err(Error::TooFewClusters { running: members.len(), needed });
     }
-    let member = |cluster: crate::topology::Cluster| Member {
-        context: cluster.context(),
-        trust_domain: format!("{}.com", cluster.name()),
-        server: ServerPod::managed(),
-    };
-    Ok(clusters.into_iter().take(needed).map(member).collect())
+    Ok(members.into_iter().take(needed).collect())
 }
 
 /// What a measurement is taken with.

@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::plugins::Plugins;
 use crate::proof::Member;
 use crate::state::StateDir;
+use crate::with_mesh_keys;
 
 /// How long one run may take. It is there for runs that hang, not for slow ones.
 const LIMIT: Duration = Duration::from_mins(10);
@@ -40,8 +41,7 @@ impl Plugin {
         let words: Vec<String> = ["init", "--force"].map(str::to_owned).into_iter().chain(pairs).collect();
         self.run(&mesh, &words.iter().map(String::as_str).collect::<Vec<_>>())?;
         let text = fs::read_to_string(&mesh.file).map_err(Error::io("read", &mesh.file))?;
-        let text = text.replacen("spec:\n", &format!("spec:\n{}", crate::MESH_KEYS), 1);
-        fs::write(&mesh.file, text).map_err(Error::io("write", &mesh.file))?;
+        fs::write(&mesh.file, with_mesh_keys(&text)).map_err(Error::io("write", &mesh.file))?;
         Ok(mesh)
     }
 

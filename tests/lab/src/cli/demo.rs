@@ -3,21 +3,21 @@
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, BufRead, IsTerminal};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use clap::Args;
 
 use super::{down, say, up, write};
-use crate::MESH_KEYS;
 use crate::command::describe;
 use crate::error::{Error, Result};
 use crate::plugins::{Plugins, Profile};
-use crate::proof::{self, Member, ServerPod};
+use crate::proof::{self, Member};
 use crate::state::StateDir;
 use crate::steps::{Steps, seconds};
 use crate::target::{Lab, Target};
+use crate::with_mesh_keys;
 
 /// What `kubectl xcluster-curl` is shown with.
 const HELLO: &str = "http://helloworld.helloworld:5000/hello";
@@ -54,14 +54,7 @@ impl Demo {
         let lab = Lab::find(state.clone())?;
         let work = state.path().join("demo");
         fs::create_dir_all(&work).map_err(Error::io("make", &work))?;
-        let members: Vec<Member> = lab
-            .clusters()
-            .map(|cluster| Member {
-                context: cluster.context(),
-                trust_domain: format!("{}.com", cluster.name()),
-                server: ServerPod::managed(),
-            })
-            .collect();
+        let members: Vec<Member> = lab.members().collect();
         let path = plugins.path(&state.bin())?;
         let shell = Shell { work, path, kubeconfig: state.kubeconfig(), waits: self.step };
         let target = Target::Lab(lab);
@@ -196,20 +189,9 @@ impl Shell {
     fn add_images(&self) -> Result<()> {
         let file = self.work.join("spire-mesh.yaml");
         let text = fs::read_to_string(&file).map_err(Error::io("read", &file))?;
-        fs::write(&file, with_images(&text)).map_err(Error::io("write", &file))?;
-        say(&format!(
-            "(added to {}: the images that the lab has built, and sizes that fit on one machine)",
-            shown(&file)
-        ))
+        fs::write(&file, with_mesh_keys(&text)).map_err(Error::io("write", &file))?;
+        say("(added to it: the images that the lab has built, and sizes that fit on one machine)")
     }
-}
-
-fn with_images(mesh_file: &str) -> String {
-    mesh_file.replacen("spec:\n", &format!("spec:\n{MESH_KEYS}"), 1)
-}
-
-fn shown(file: &Path) -> String {
-    file.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 #[cfg(test)]
@@ -221,7 +203,7 @@ mod tests {
         let member = |name: &str| Member {
             context: format!("{name}-eks-cluster"),
             trust_domain: format!("{name}.com"),
-            server: ServerPod::managed(),
+            server: proof::ServerPod::managed(),
         };
         let steps = workflow(&["foo", "bar"].map(member)).into_iter().chain(clean_up());
         let lines = steps.map(|step| match step {
@@ -231,15 +213,5 @@ mod tests {
             Step::Proof => "(the proof)\n".to_owned(),
         });
         insta::assert_snapshot!(lines.collect::<String>());
-    }
-
-    #[test]
-    fn the_labs_images_go_into_the_mesh_file_once() {
-        let text = with_images("kind: Mesh\nspec:\n  clusters: []\n");
-        assert!(
-            text.starts_with("kind: Mesh\nspec:\n  istio:\n") && text.ends_with("  clusters: []\n"),
-            "{text}"
-        );
-        assert_eq!(text.matches("spec:\n").count(), 1);
     }
 }

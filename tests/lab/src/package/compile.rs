@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use memchr::memmem;
 
-use super::{Platform, Plugin};
+use super::Platform;
 use crate::command;
 use crate::error::{Error, Result};
 use crate::package;
-use crate::plugins::{cargo, run, target_folder, workspace};
+use crate::plugins::{Plugin, cargo, run, target_folder, workspace};
 
 /// Separates flags in `CARGO_ENCODED_RUSTFLAGS`.
 const BETWEEN_FLAGS: &str = "\u{1f}";

@@ -32,7 +32,7 @@ use archive::Entry;
 use manifest::Template;
 
 use crate::error::{Error as LabError, Result};
-use crate::plugins::{PLUGINS, target_folder, workspace};
+use crate::plugins::{Plugin, target_folder, workspace};
 use crate::steps::{Say, mebibytes};
 
 /// Name of the file with all digests.
@@ -40,38 +40,6 @@ const CHECKSUMS: &str = "checksums.txt";
 /// Name of the file with what the changelog says.
 const NOTES: &str = "release-notes.md";
 const LICENSE: &str = "LICENSE";
-
-/// One of the plugins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Plugin {
-    package: &'static str,
-    program: &'static str,
-}
-
-impl Plugin {
-    /// Returns every plugin.
-    pub fn all() -> impl Iterator<Item = Self> {
-        PLUGINS.into_iter().map(|(package, program)| Self { package, program })
-    }
-
-    /// Returns what its users and krew call it: `spire-federate`.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        self.package.strip_prefix("kubectl-").unwrap_or(self.package)
-    }
-
-    /// Returns its package, which is also the name of the program as cargo builds it: `kubectl-spire-federate`.
-    #[must_use]
-    pub fn package(self) -> &'static str {
-        self.package
-    }
-
-    /// Returns the name of the program that kubectl looks for: `kubectl-spire_federate`.
-    #[must_use]
-    pub fn program(self) -> &'static str {
-        self.program
-    }
-}
 
 /// A version of the plugins, and the place that it is downloaded from.
 #[derive(Debug, Clone)]
@@ -84,7 +52,7 @@ impl Release {
     /// Returns the version in Cargo.toml, downloaded from the release of that repository on GitHub.
     ///
     /// # Errors
-    /// Never: cargo would not have taken the version.
+    /// Never in fact: cargo would not have taken the version.
     pub fn of_this_checkout() -> Result<Self> {
         const REPOSITORY: &str = env!("CARGO_PKG_REPOSITORY");
         const VERSION: &str = env!("CARGO_PKG_VERSION");
