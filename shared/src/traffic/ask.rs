@@ -265,6 +265,7 @@ pub(super) async fn conclude(
         } else {
             Evidence::default()
         };
+        evidence.context.clone_from(&client.viewpoint().cluster.context);
         evidence.taken_away = failover.as_ref().map(|failover| failover.workload.clone());
         explanations = tally
             .failures

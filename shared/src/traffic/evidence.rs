@@ -31,7 +31,6 @@ pub(super) async fn gather(
         .collect();
     let mut evidence = Evidence {
         own: client.viewpoint().cluster.trust_domain.to_string(),
-        context: client.viewpoint().cluster.context.clone(),
         hosts: counted.map(|counted| counted.hosts.clone()),
         broken: counted.map(|counted| counted.broken.clone()).unwrap_or_default(),
         ready,

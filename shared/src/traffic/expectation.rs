@@ -145,6 +145,9 @@ fn subject(text: &str) -> Result<Subject, &'static str> {
         "min" => Ok(Subject::Quantile(0.0)),
         "max" => Ok(Subject::Quantile(1.0)),
         "mean" => Ok(Subject::Mean),
+        // Taken for a name that nobody has, `faild<=5` would always be met.
+        _ if ["success", "succeeded"].iter().any(|word| is_slip(text, word)) => Err("did you mean success?"),
+        _ if ["failed", "errors"].iter().any(|word| is_slip(text, word)) => Err("did you mean failed?"),
         _ => match text.strip_prefix('p').and_then(quantile) {
             Some(quantile) => Ok(Subject::Quantile(quantile)),
             None if text
@@ -158,6 +161,11 @@ fn subject(text: &str) -> Result<Subject, &'static str> {
             ),
         },
     }
+}
+
+/// Tells whether a text is a word with a slip in it.
+fn is_slip(text: &str, word: &str) -> bool {
+    strsim::damerau_levenshtein(&text.to_ascii_lowercase(), word) <= 1
 }
 
 fn value(text: &str) -> Result<Value, &'static str> {
@@ -342,6 +350,8 @@ mod tests {
         insta::assert_snapshot!(refused("success>5s"), @"`success>5s` is no expectation: compare answers with a share or a number, such as 30% or 5");
         insta::assert_snapshot!(refused("bar>=-1"), @"`bar>=-1` is no expectation: compare with a share (30%), a number (5) or a time (250ms)");
         insta::assert_snapshot!(refused("bar>=inf"), @"`bar>=inf` is no expectation: compare with a share (30%), a number (5) or a time (250ms)");
+        insta::assert_snapshot!(refused("faild<=5"), @"`faild<=5` is no expectation: did you mean failed?");
+        insta::assert_snapshot!(refused("Success=100%"), @"`Success=100%` is no expectation: did you mean success?");
         insta::assert_snapshot!(refused("b\u{1b}r>1"), @r"`b\u{1b}r>1` is no expectation: before the comparison stands success, failed, p50, p90, p99, min, max, mean, or the name of who answers");
     }
 

@@ -121,7 +121,10 @@ pub fn explain(kind: FailureKind, sample: &str, host: &str, evidence: &Evidence)
             format!(
                 "the name {host} has no address in the client's cluster: a Service of that name has to be there, even without pods"
             ),
-            "kubectl mesh-install demo helloworld",
+            evidence.kubectl(&format!(
+                "get services --all-namespaces --field-selector metadata.name={}",
+                service(host)
+            )),
         ),
         FailureKind::Refused => {
             Explanation::other("nobody listens at this address and port", "look at host and port of the URL")

@@ -9,6 +9,7 @@ use kube::api::Api;
 use tokio::time::{Instant, sleep};
 
 use super::ask::{Known, Question, Step, Teller, conclude};
+use super::attribution::Places;
 use super::client::Client;
 use super::error::TrafficError;
 use super::failover::{Done, Failover};
@@ -16,6 +17,8 @@ use super::prepare::Prepared;
 use super::report::TrafficReport;
 use super::restore::{bring_back, take_away};
 use super::send::{Course, send};
+use super::service::{ServiceName, behind};
+use super::tally::Recorder;
 use crate::fleet::Member;
 use crate::manifest::{Deadline, deployment_ready};
 use crate::watch::Watch;
@@ -42,6 +45,20 @@ struct Seen {
     succeeded: Option<Duration>,
 }
 
+/// A failover under way: what is done, and what is seen of its answers meanwhile.
+struct Stage<'s> {
+    prepared: &'s Prepared<'s>,
+    started: Instant,
+    /// The pods that may answer; those that come back have other names than those that went.
+    places: RefCell<Places>,
+    service: Option<&'s ServiceName>,
+    /// The client's.
+    network: &'s str,
+    seen: RefCell<Seen>,
+    /// Whether nothing is sent any more.
+    over: Cell<bool>,
+}
+
 /// Takes the pods away while requests are sent, waits until others answer, and brings the pods back, whatever happens in between.
 ///
 /// # Errors
@@ -58,37 +75,33 @@ pub async fn fail_over(
     watch: &dyn Watch<Step>,
 ) -> Result<(TrafficReport, bool), TrafficError> {
     let name = client.member.name();
-    let started = Instant::now();
-    let (seen, over, enough) = (RefCell::new(Seen::default()), Cell::new(false), Cell::new(false));
+    let stage = Stage {
+        prepared,
+        started: Instant::now(),
+        places: RefCell::new(known.places.clone()),
+        service: known.service.as_ref(),
+        network: &client.viewpoint().cluster.network,
+        seen: RefCell::default(),
+        over: Cell::new(false),
+    };
+    let enough = Cell::new(false);
     let teller = Teller::new(name, watch, question.load);
     let sending = async {
-        let cluster = prepared.member.name();
         let course = Course {
-            started,
-            until: started + question.timeout,
+            started: stage.started,
+            until: stage.started + question.timeout,
             enough: &|| enough.get(),
             tell: &|recorder| {
-                if let Some(moment) = recorder.latest(&known.places) {
-                    let mut seen = seen.borrow_mut();
-                    let at = Some(moment.ended);
-                    match (moment.succeeded, moment.cluster) {
-                        (false, _) => seen.failed = at,
-                        (true, Some(answering)) if answering == cluster => {
-                            (seen.local, seen.succeeded) = (at, at);
-                        }
-                        (true, Some(_)) => (seen.remote, seen.succeeded) = (at, at),
-                        (true, None) => seen.succeeded = at,
-                    }
-                }
+                stage.see(recorder);
                 teller.tell(recorder);
             },
         };
         let sent = send(client, question.request, question.load, &known.places, course).await;
-        over.set(true);
+        stage.over.set(true);
         sent
     };
     let doing = async {
-        let done = switch(prepared, started, &seen, &over, watch, name).await;
+        let done = stage.run(&|text| watch.step(name, &Step::Doing(text))).await;
         enough.set(true);
         done
     };
@@ -96,7 +109,7 @@ pub async fn fail_over(
     let (done, restored) = done?;
     let sent = sent?;
     let timed_out = sent.timed_out;
-    let judge = |recorder: &super::tally::Recorder, places: &super::attribution::Places| Failover {
+    let judge = |recorder: &Recorder, places: &Places| Failover {
         restored,
         ..Failover::judge(
             prepared.workload(),
@@ -110,65 +123,96 @@ pub async fn fail_over(
     Ok((report, timed_out))
 }
 
-/// Does what there is to do while requests are sent. Returns when it was done, and whether the pods are ready again.
-async fn switch(
-    prepared: &Prepared<'_>,
-    started: Instant,
-    seen: &RefCell<Seen>,
-    over: &Cell<bool>,
-    watch: &dyn Watch<Step>,
-    name: &str,
-) -> Result<(Done, bool), TrafficError> {
-    let Prepared { member, namespace, name: workload, replicas, resource_version, .. } = prepared;
-    let now = || started.elapsed();
-    let since = |then: Duration| now().saturating_sub(then);
-    let say = |text: String| watch.step(name, &Step::Doing(text));
-    say(format!("sending requests before {workload} goes away"));
-    let begin = Instant::now();
-    while begin.elapsed() < BEFORE && !over.get() {
-        sleep(LOOK).await;
+impl Stage<'_> {
+    /// Takes notice of the last answer.
+    fn see(&self, recorder: &Recorder) {
+        let places = self.places.borrow();
+        let Some(moment) = recorder.latest(&places) else { return };
+        let mut seen = self.seen.borrow_mut();
+        let at = Some(moment.ended);
+        match (moment.succeeded, moment.cluster) {
+            (false, _) => seen.failed = at,
+            (true, Some(answering)) if answering == self.prepared.member.name() => {
+                (seen.local, seen.succeeded) = (at, at);
+            }
+            (true, Some(_)) => (seen.remote, seen.succeeded) = (at, at),
+            (true, None) => seen.succeeded = at,
+        }
     }
-    say(format!("scaling {} from {replicas} to 0", prepared.workload()));
-    let taken = take_away(member, namespace, workload, *replicas, resource_version).await;
-    let scaled = now();
-    let mut gone = None;
-    if taken.is_ok() {
-        say("waiting for another cluster to answer".to_owned());
+
+    fn since(&self, then: Duration) -> Duration {
+        self.started.elapsed().saturating_sub(then)
+    }
+
+    /// Waits, unless nothing is sent any more.
+    async fn wait(&self, time: Duration) {
+        let begin = Instant::now();
+        while begin.elapsed() < time && !self.over.get() {
+            sleep(LOOK).await;
+        }
+    }
+
+    /// Does what there is to do while requests are sent. Returns when it was done, and whether the pods are ready again.
+    async fn run(&self, say: &dyn Fn(String)) -> Result<(Done, bool), TrafficError> {
+        let Prepared { member, namespace, name, replicas, resource_version, .. } = self.prepared;
+        say(format!("sending requests before {name} goes away"));
+        self.wait(BEFORE).await;
+        say(format!("scaling {} from {replicas} to 0", self.prepared.workload()));
+        let taken = take_away(member, namespace, name, *replicas, resource_version).await;
+        let scaled = self.started.elapsed();
+        let mut gone = None;
+        if taken.is_ok() {
+            say("waiting for another cluster to answer".to_owned());
+            gone = self.wait_for_others(scaled).await;
+        }
+        say(format!("scaling {} back to {replicas}", self.prepared.workload()));
+        let brought = bring_back(member, namespace, name).await;
+        let restored = self.started.elapsed();
+        taken?;
+        brought?;
+        say("waiting for its pods".to_owned());
+        let ready = deployment_ready(member.client(), namespace, name, Deadline::after(BACK)).await.is_ok();
+        self.learn().await;
+        say("waiting for their answers".to_owned());
+        while self.since(restored) < BACK && !self.over.get() {
+            if self.seen.borrow().local.is_some_and(|at| at > restored) {
+                break;
+            }
+            sleep(LOOK).await;
+        }
+        self.wait(AFTER).await;
+        Ok((Done { scaled, gone, restored }, ready))
+    }
+
+    /// Waits until another cluster has taken over. Returns when the last pod had gone, where that was seen.
+    async fn wait_for_others(&self, scaled: Duration) -> Option<Duration> {
+        let Prepared { member, namespace, name, .. } = self.prepared;
         let api: Api<Deployment> = Api::namespaced(member.client().clone(), namespace);
-        while since(scaled) < AWAY && !over.get() {
+        let mut gone = None;
+        while self.since(scaled) < AWAY && !self.over.get() {
             sleep(LOOK).await;
             if gone.is_none()
-                && let Ok(Some(deployment)) = api.get_opt(workload).await
+                && let Ok(Some(deployment)) = api.get_opt(name).await
             {
                 let pods = deployment.status.and_then(|status| status.replicas).unwrap_or(0);
-                gone = (pods == 0).then(now);
+                gone = (pods == 0).then(|| self.started.elapsed());
             }
-            let Seen { remote, failed, succeeded, .. } = *seen.borrow();
+            let Seen { remote, failed, succeeded, .. } = *self.seen.borrow();
             let took_over = remote
                 .filter(|at| *at > scaled)
                 .or_else(|| succeeded.filter(|at| gone.is_some_and(|gone| *at > gone)));
-            let calm = since(failed.unwrap_or(scaled).max(scaled)) > CALM;
+            let calm = self.since(failed.unwrap_or(scaled).max(scaled)) > CALM;
             if took_over.is_some() && gone.is_some() && calm {
                 break;
             }
         }
+        gone
     }
-    say(format!("scaling {} back to {replicas}", prepared.workload()));
-    let brought = bring_back(member, namespace, workload).await;
-    let restored = now();
-    taken?;
-    brought?;
-    say("waiting for its pods".to_owned());
-    let ready = deployment_ready(member.client(), namespace, workload, Deadline::after(BACK)).await.is_ok();
-    while since(restored) < BACK && !over.get() {
-        if seen.borrow().local.is_some_and(|at| at > restored) {
-            break;
-        }
-        sleep(LOOK).await;
+
+    /// Learns the names of pods that are there now.
+    async fn learn(&self) {
+        let Some(service) = self.service else { return };
+        let now = behind(std::slice::from_ref(self.prepared.member), service, self.network).await;
+        self.places.borrow_mut().learn(now.places);
     }
-    let end = Instant::now();
-    while end.elapsed() < AFTER && !over.get() {
-        sleep(LOOK).await;
-    }
-    Ok((Done { scaled, gone, restored }, ready))
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use super::answer::Answer;
-use super::attribution::Places;
+use super::attribution::{Place, Places};
 use super::failure::FailureKind;
 use super::latency::Latencies;
 use crate::report::one_line;
@@ -220,14 +220,21 @@ impl Recorder {
         tally
     }
 
-    /// Returns the request that ended last; its cluster only where its pod was known when it did.
+    /// Returns the request that ended last.
     #[must_use]
     pub fn latest<'p>(&self, places: &'p Places) -> Option<Moment<'p>> {
-        self.seen.last().map(|seen| Self::moment(seen, &[], places))
+        let seen = self.seen.last()?;
+        let number = match seen.source {
+            Named::Text(text) => {
+                let text = usize::try_from(text).ok().and_then(|text| self.texts.get(text));
+                text.and_then(|text| places.named_in(text))
+            }
+            Named::Pod(_) | Named::Nobody => Self::place(seen, &[]),
+        };
+        Some(Self::moment(seen, number.and_then(|number| places.get(number))))
     }
 
-    fn moment<'p>(seen: &Seen, of_text: &[Option<usize>], places: &'p Places) -> Moment<'p> {
-        let place = Self::place(seen, of_text).and_then(|number| places.get(number));
+    fn moment<'p>(seen: &Seen, place: Option<&'p Place>) -> Moment<'p> {
         Moment {
             started: seen.at.saturating_sub(seen.took),
             ended: seen.at,
@@ -240,8 +247,9 @@ impl Recorder {
     #[must_use]
     pub fn moments<'p>(&self, places: &'p Places) -> Vec<Moment<'p>> {
         let of_text = self.of_text(places);
+        let place = |seen: &Seen| Self::place(seen, &of_text).and_then(|number| places.get(number));
         let mut moments: Vec<Moment<'_>> =
-            self.seen.iter().map(|seen| Self::moment(seen, &of_text, places)).collect();
+            self.seen.iter().map(|seen| Self::moment(seen, place(seen))).collect();
         moments.sort_by_key(|moment| moment.ended);
         moments
     }
@@ -287,6 +295,18 @@ pub(super) mod tests {
             body: body.as_bytes().to_vec(),
             complaint: String::new(),
         }
+    }
+
+    #[test]
+    fn the_last_answer_is_of_a_pod_that_became_known_after_it() {
+        let (mut recorder, mut places) = (Recorder::default(), places());
+        recorder.take(&answer(1, 1, 200, "instance: helloworld-v1-new"), &places);
+        let cluster = |recorder: &Recorder, places: &Places| {
+            recorder.latest(places).and_then(|moment| moment.cluster.map(str::to_owned))
+        };
+        assert_eq!(cluster(&recorder, &places), None);
+        places.learn([place("foo", "helloworld-v1-new", "v1", "10.9.9.9")]);
+        assert_eq!(cluster(&recorder, &places).as_deref(), Some("foo"));
     }
 
     #[test]
