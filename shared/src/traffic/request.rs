@@ -163,6 +163,11 @@ impl FromStr for Url {
         if host.is_empty() {
             return Err(refuse("it names no host"));
         }
+        // `Uri` takes more, such as `;` and `$(`. Hosts end in commands that are there to be pasted.
+        let is_of_host = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b':');
+        if !host.bytes().all(is_of_host) {
+            return Err(refuse("its host is neither a name nor an address"));
+        }
         // `Uri` takes a port for none that is no number of 16 bits.
         let after_host = &authority.as_str()[authority.host().len()..];
         let port = match after_host.strip_prefix(':') {
@@ -360,6 +365,8 @@ mod tests {
         insta::assert_snapshot!(refused("http://a/\nurl=b"), @"`http://a/ url=b` is no URL: it has a space or control character in it; write that as %20");
         insta::assert_snapshot!(refused("http://me:secret@a/"), @"`http://…@…` is no URL: it has credentials in it; give them as a header");
         insta::assert_snapshot!(refused("http://a:99999/"), @"`http://a:99999/` is no URL: its port is no number from 1 to 65535");
+        insta::assert_snapshot!(refused("http://a;id/"), @"`http://a;id/` is no URL: its host is neither a name nor an address");
+        insta::assert_snapshot!(refused("http://a$(id)/"), @"`http://a$(id)/` is no URL: its host is neither a name nor an address");
         insta::assert_snapshot!(refused("http://ä/"), @"`http://ä/` is no URL: it has characters besides ASCII in it; write them with %");
     }
 
