@@ -7,7 +7,7 @@ use super::json::{self, AnswerError, AtMost};
 use super::source::{DataSource, Key};
 use crate::report::escape;
 use crate::trust::svid::{Certificate, Chain, certificates_of_pem};
-use crate::trust::{TrustBundle, TrustDomain};
+use crate::trust::{BundleError, SpiffeKeys, TrustBundle, TrustDomain};
 
 /// Name of the secret with the certificate of the workload (Istio, `pkg/security`, `WorkloadKeyCertResourceName`).
 const IDENTITY: &str = "default";
@@ -188,25 +188,9 @@ fn chain(secret: &str, source: &DataSource) -> Result<Chain, AnswerError> {
 }
 
 fn validation(context: ValidationContext) -> Result<Option<Validation>, AnswerError> {
-    let secret = || VALIDATION.to_owned();
     let custom = context.custom_validator_config.filter(|custom| custom.name == SPIFFE_VALIDATOR);
     if let Some(custom) = custom {
-        let mut bundles = BTreeMap::new();
-        for domain in custom.typed_config.trust_domains.all().map_err(AnswerError::TooMany)? {
-            let name: TrustDomain = domain
-                .name
-                .parse()
-                .map_err(|source| AnswerError::TrustDomain { secret: secret(), source })?;
-            let text = domain.trust_bundle.text(VALIDATION)?;
-            // All blocks: a trust domain whose CA is being rotated has several.
-            let ders = certificates_of_pem(&text)
-                .map_err(|source| AnswerError::Chain { secret: secret(), source })?;
-            let bundle = TrustBundle::from_der_sequence(name.clone(), &ders.concat()).map_err(|source| {
-                AnswerError::Bundle { secret: secret(), trust_domain: name.to_string(), source }
-            })?;
-            bundles.insert(name, bundle);
-        }
-        return Ok(Some(Validation::Spiffe(bundles)));
+        return custom.typed_config.bundles().map(Validation::Spiffe).map(Some);
     }
     let Some(pool) = context.trusted_ca else { return Ok(None) };
     let chain = chain(VALIDATION, &pool)?;
@@ -337,6 +321,50 @@ struct CustomValidator {
 struct SpiffeValidator {
     #[serde(default, alias = "trustDomains")]
     trust_domains: AtMost<DomainBundle, MOST_TRUST_DOMAINS>,
+    /// The bundles of all trust domains in SPIFFE's JSON, which is used in the place of the other where it is there (Envoy,
+    /// `SPIFFECertValidatorConfig`). SPIRE does not send it.
+    #[serde(alias = "trustBundles")]
+    trust_bundles: Option<DataSource>,
+}
+
+impl SpiffeValidator {
+    fn bundles(self) -> Result<BTreeMap<TrustDomain, TrustBundle>, AnswerError> {
+        let mut bundles = BTreeMap::new();
+        if let Some(map) = self.trust_bundles {
+            let map: BundleMap = json::parse(map.text(VALIDATION)?.as_bytes())?;
+            for (name, keys) in map.trust_domains {
+                let name = trust_domain(&name)?;
+                let bundle = keys.bundle_of(name.clone()).map_err(|source| no_bundle(&name, source))?;
+                bundles.insert(name, bundle);
+            }
+            return Ok(bundles);
+        }
+        for domain in self.trust_domains.all().map_err(AnswerError::TooMany)? {
+            let name = trust_domain(&domain.name)?;
+            let text = domain.trust_bundle.text(VALIDATION)?;
+            // All blocks: a trust domain whose CA is being rotated has several.
+            let ders = certificates_of_pem(&text)
+                .map_err(|source| AnswerError::Chain { secret: VALIDATION.to_owned(), source })?;
+            let bundle = TrustBundle::from_der_sequence(name.clone(), &ders.concat());
+            let bundle = bundle.map_err(|source| no_bundle(&name, source))?;
+            bundles.insert(name, bundle);
+        }
+        Ok(bundles)
+    }
+}
+
+fn trust_domain(name: &str) -> Result<TrustDomain, AnswerError> {
+    name.parse().map_err(|source| AnswerError::TrustDomain { secret: VALIDATION.to_owned(), source })
+}
+
+fn no_bundle(trust_domain: &TrustDomain, source: BundleError) -> AnswerError {
+    AnswerError::Bundle { secret: VALIDATION.to_owned(), trust_domain: trust_domain.to_string(), source }
+}
+
+/// Several bundles in SPIFFE's JSON, by trust domain (Envoy, `SPIFFEValidator`, `parseTrustBundles`).
+#[derive(Deserialize)]
+struct BundleMap {
+    trust_domains: BTreeMap<String, SpiffeKeys>,
 }
 
 #[derive(Deserialize)]

@@ -227,21 +227,9 @@ impl TrustBundle {
     /// # Errors
     /// [`BundleError`] when the text is no such JSON, or one of the authorities is not a certificate.
     pub fn from_spiffe_json(trust_domain: TrustDomain, text: &str) -> Result<Self, BundleError> {
-        #[derive(Deserialize)]
-        struct Document {
-            keys: Vec<Key>,
-        }
-        #[derive(Deserialize)]
-        struct Key {
-            #[serde(rename = "use")]
-            purpose: Option<String>,
-            #[serde(default)]
-            x5c: Vec<String>,
-        }
-        let document: Document =
+        let keys: SpiffeKeys =
             serde_json::from_str(text).map_err(|error| BundleError::Json(words_of_json(&error)))?;
-        let keys = document.keys.iter().filter(|key| key.purpose.as_deref() == Some("x509-svid"));
-        Self::from_base64_der(trust_domain, keys.flat_map(|key| &key.x5c).map(String::as_str))
+        keys.bundle_of(trust_domain)
     }
 
     /// Returns the authority with this subject key identifier (hexadecimal).
@@ -274,6 +262,28 @@ impl TrustBundle {
     #[must_use]
     pub fn same_authorities(&self, other: &Self) -> bool {
         self.trust_domain == other.trust_domain && self.authorities.keys().eq(other.authorities.keys())
+    }
+}
+
+/// What SPIFFE's JSON holds of a bundle, which does not say of which trust domain it is.
+#[derive(Deserialize)]
+pub(crate) struct SpiffeKeys {
+    keys: Vec<SpiffeKey>,
+}
+
+#[derive(Deserialize)]
+struct SpiffeKey {
+    #[serde(rename = "use")]
+    purpose: Option<String>,
+    #[serde(default)]
+    x5c: Vec<String>,
+}
+
+impl SpiffeKeys {
+    /// Builds the bundle of a trust domain. Keys of JWTs are left out.
+    pub(crate) fn bundle_of(&self, trust_domain: TrustDomain) -> Result<TrustBundle, BundleError> {
+        let keys = self.keys.iter().filter(|key| key.purpose.as_deref() == Some("x509-svid"));
+        TrustBundle::from_base64_der(trust_domain, keys.flat_map(|key| &key.x5c).map(String::as_str))
     }
 }
 

@@ -8,5 +8,5 @@ pub mod svid;
 mod trust_domain;
 
 pub use bundle::{Authority, AuthorityDigest, BundleDocument, BundleError, TrustBundle};
-pub(crate) use bundle::{hex, without_its_text, words_of_json};
+pub(crate) use bundle::{SpiffeKeys, hex, without_its_text, words_of_json};
 pub use trust_domain::{SpiffeId, SpiffeIdError, TrustDomain, TrustDomainError, WorkloadId};

@@ -17,6 +17,7 @@ mod notation;
 mod order;
 mod pem;
 mod spiffe;
+mod spire;
 #[cfg(test)]
 mod tests;
 
@@ -83,6 +84,8 @@ pub enum SourceKind {
     Secret,
     /// A bundle in SPIFFE's JSON (SPIFFE Trust Domain and Bundle, section 4).
     SpiffeBundle,
+    /// Bundles in SPIRE's JSON, as its server prints them.
+    SpireBundle,
     /// Certificates in PEM.
     Pem,
     /// Certificates in DER, one after the other.
@@ -96,6 +99,7 @@ impl fmt::Display for SourceKind {
             Self::Istioctl => "istioctl's list of secrets",
             Self::Secret => "a Secret of Kubernetes",
             Self::SpiffeBundle => "a bundle in SPIFFE's JSON",
+            Self::SpireBundle => "SPIRE's JSON of bundles",
             Self::Pem => "PEM",
             Self::Der => "DER",
         })
@@ -189,6 +193,8 @@ fn of_tree(notation: Notation, text: &[u8]) -> Result<Source, SourceError> {
         Top::ConfigDump => of_dump(SourceKind::ConfigDump, notation, text),
         Top::Istioctl => of_dump(SourceKind::Istioctl, notation, text),
         Top::SpiffeBundle => spiffe::read(notation, text),
+        Top::SpireBundle => spire::read_one(notation, text),
+        Top::SpireBundles => spire::read_list(notation, text),
         Top::Nothing => Err(NotEnough::EmptyAnswer.into()),
         Top::CertsAnswer => Err(NotEnough::CertsAnswer.into()),
         Top::Ztunnel => Err(NotEnough::Ztunnel.into()),

@@ -49,6 +49,34 @@ fn a_bundle_of_several_authorities_is_read_to_its_end() {
     assert_eq!(secrets.unwrap().bundle(&domain("bar.com")).unwrap().authorities().len(), 2);
 }
 
+/// The answer with one map of all bundles in SPIFFE's JSON, as another server of secrets than SPIRE may give it.
+fn mapped(secrets: &mut Value, change: impl FnOnce(&mut Value)) {
+    let validator = VALIDATION_CONTEXT.to_owned() + "/custom_validator_config/typed_config";
+    let validator = secrets.pointer_mut(&validator).unwrap();
+    let bundle: Value =
+        serde_json::from_str(include_str!("../../../../tests/fixtures/trustchain/bundle.json")).unwrap();
+    let mut map = json!({"trust_domains": {"foo.com": bundle}});
+    change(&mut map);
+    validator["trust_bundles"] = json!({"inline_string": map.to_string()});
+}
+
+#[test]
+fn bundles_in_spiffes_json_are_used_in_place_of_those_in_pem() {
+    let pem = parse_secrets(SECRETS, NOTHING).unwrap();
+    let map = secrets_with(|secrets| mapped(secrets, |_| ())).unwrap();
+    assert_eq!(map.issuer(), Issuer::Spire);
+    assert_eq!(map.bundle(&domain("foo.com")), pem.bundle(&domain("foo.com")));
+    assert!(map.bundle(&domain("bar.com")).is_none(), "Envoy leaves those in PEM alone then");
+    let changes: [&dyn Fn(&mut Value); 3] = [
+        &|map| map["trust_domains"]["Foo"] = json!({"keys": []}),
+        &|map| map["trust_domains"]["foo.com"]["keys"][0]["x5c"] = json!(["AAAA"]),
+        &|map| map["trust_domains"] = json!([]),
+    ];
+    for change in changes {
+        assert!(secrets_with(|secrets| mapped(secrets, change)).is_err());
+    }
+}
+
 #[test]
 fn a_proxy_on_istiods_ca_is_told_from_one_on_spire() {
     let secrets = secrets_with(pooled).unwrap();

@@ -1,5 +1,7 @@
 //! DER: certificates one after the other, and what else may be met in that form.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use x509_parser::asn1_rs::{FromDer as _, Header, Tag};
 use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::revocation_list::CertificateRevocationList;
@@ -28,6 +30,21 @@ pub(super) fn looks_like_it(bytes: &[u8]) -> bool {
         }
         _ => false,
     }
+}
+
+/// Reads a certificate from base64, as JSON carries it. `place` says where it is.
+///
+/// # Errors
+/// [`SourceError::Certificate`] when it is none.
+pub(super) fn of_base64(
+    text: &str,
+    position: usize,
+    place: impl Fn() -> String,
+) -> Result<Certificate, SourceError> {
+    let decoded = STANDARD.decode(text);
+    let decoded = decoded.map_err(|_| CertificateError::Malformed("it is not base64".to_owned()));
+    let read = decoded.and_then(Certificate::from_der);
+    read.map_err(|source| SourceError::Certificate { position, place: place(), source })
 }
 
 /// Reads certificates that follow each other.

@@ -3,18 +3,21 @@ use super::{LONGEST, LONGEST_CERTIFICATES, SourceKind};
 use crate::envoy::AnswerError;
 use crate::hint::Hint;
 use crate::trust::svid::CertificateError;
+use crate::trust::{BundleError, TrustDomain, TrustDomainError};
 
 /// How to get a file that is enough.
 const GET_ONE: &str = "istioctl proxy-config secret POD -n NAMESPACE -o json";
 
 const GET_SECRET: &str = "kubectl -n NAMESPACE get secret NAME -o json";
 const GET_BUNDLE: &str = "spire-server bundle show -format spiffe";
+const GET_SPIRE_BUNDLE: &str = "spire-server bundle show -output json";
 
 /// Returns how to get a file of a kind.
 fn get(kind: SourceKind) -> &'static str {
     match kind {
         SourceKind::Secret => GET_SECRET,
         SourceKind::SpiffeBundle => GET_BUNDLE,
+        SourceKind::SpireBundle => GET_SPIRE_BUNDLE,
         _ => GET_ONE,
     }
 }
@@ -140,6 +143,28 @@ pub enum SourceError {
         /// Name of the field.
         field: &'static str,
     },
+    /// A bundle of a list does not say of which trust domain it is.
+    #[error("bundle {position} is of no trust domain")]
+    BundleOfNobody {
+        /// Which one, from 1.
+        position: usize,
+        /// What is wrong with the name.
+        source: TrustDomainError,
+    },
+    /// Two bundles of one trust domain.
+    #[error("it has two bundles of {trust_domain}")]
+    BundleTwice {
+        /// The trust domain.
+        trust_domain: TrustDomain,
+    },
+    /// What a bundle holds is none.
+    #[error("the bundle of {trust_domain} is not valid")]
+    Bundle {
+        /// The trust domain.
+        trust_domain: TrustDomain,
+        /// What is wrong with it.
+        source: BundleError,
+    },
     /// An authority of a bundle without a certificate.
     #[error("{place} has no certificate (`x5c`)")]
     KeyWithoutCertificate {
@@ -221,6 +246,14 @@ pub enum NotEnough {
         "it is a Secret without certificates: none of tls.crt, ca.crt, ca-cert.pem, cert-chain.pem and root-cert.pem has any"
     )]
     SecretWithout,
+    /// What `kubectl spire-federate bundle show -o json` prints.
+    #[error(
+        "it is the report of kubectl spire-federate bundle show, which has digests of authorities, and not the certificates"
+    )]
+    DigestsOnly,
+    /// A server's list without a bundle, or bundles without an authority.
+    #[error("it is {}, and no authority is in it", SourceKind::SpireBundle)]
+    NoBundle,
     /// A set of keys without authorities.
     #[error(
         "it is a set of {keys} keys, and none of them is that of an X.509 authority (`\"use\": \"x509-svid\"`)"
@@ -238,7 +271,7 @@ impl Hint for SourceError {
             Self::Field { source, .. } => source.hint(),
             Self::Empty | Self::NotRecognised => Some(format!(
                 "what is read: `{GET_ONE}`; Envoy's config_dump; a Secret (`kubectl -n NAMESPACE get secret NAME -o json`); a bundle \
-                 (`spire-server bundle show -format spiffe`); certificates in PEM or DER"
+                 (`spire-server bundle show`, as JSON); certificates in PEM or DER"
             )),
             Self::TooLong => Some(format!("only the secrets are needed: {GET_ONE}")),
             Self::YamlTooLong => {
@@ -265,8 +298,9 @@ impl Hint for SourceError {
             Self::FieldNotBase64 { .. } => {
                 Some("kubectl prints it so: kubectl get secret NAME -o json".to_owned())
             }
-            Self::KeyWithoutCertificate { .. } => {
-                Some("the server prints it so: spire-server bundle show -format spiffe".to_owned())
+            Self::KeyWithoutCertificate { .. } => Some(format!("the server prints it so: {GET_BUNDLE}")),
+            Self::BundleOfNobody { .. } | Self::BundleTwice { .. } | Self::Bundle { .. } => {
+                Some(format!("the server prints it so: {GET_SPIRE_BUNDLE}"))
             }
         }
     }
@@ -306,9 +340,9 @@ impl Hint for NotEnough {
                     .to_owned()
             }
             Self::SecretWithout => "which fields it has: kubectl -n NAMESPACE describe secret NAME".to_owned(),
-            Self::NoAuthority { .. } => {
-                "the server prints its bundle so: spire-server bundle show -format spiffe".to_owned()
-            }
+            Self::NoAuthority { .. } => format!("the server prints its bundle so: {GET_BUNDLE}"),
+            Self::NoBundle => format!("the server prints its own bundle so: {GET_SPIRE_BUNDLE}"),
+            Self::DigestsOnly => "kubectl spire-federate bundle show CLUSTER --encoding pem".to_owned(),
         })
     }
 }

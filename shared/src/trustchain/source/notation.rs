@@ -44,6 +44,8 @@ pub(super) enum Top {
     ConfigDump,
     Istioctl,
     SpiffeBundle,
+    SpireBundle,
+    SpireBundles,
     /// `{}`.
     Nothing,
     /// Envoy's answer to `/certs`.
@@ -168,6 +170,8 @@ enum Known {
     ConfigDump,
     Istioctl,
     Keys,
+    Authorities,
+    Bundles,
     Certificates,
     Ztunnel,
 }
@@ -181,6 +185,8 @@ impl Known {
             }
             "dynamicActiveSecrets" | "dynamicWarmingSecrets" | "staticSecrets" => Self::Istioctl,
             "keys" => Self::Keys,
+            "x509_authorities" => Self::Authorities,
+            "bundles" => Self::Bundles,
             "certificates" => Self::Certificates,
             "workloads" | "services" => Self::Ztunnel,
             _ => return None,
@@ -206,6 +212,8 @@ impl Looked {
             () if has(Known::Istioctl) => Top::Istioctl,
             () if has(Known::ConfigDump) => Top::ConfigDump,
             () if has(Known::Keys) => Top::SpiffeBundle,
+            () if has(Known::Authorities) => Top::SpireBundle,
+            () if has(Known::Bundles) => Top::SpireBundles,
             () if has(Known::Certificates) && has(Known::Ztunnel) => Top::Ztunnel,
             () if has(Known::Certificates) => Top::CertsAnswer,
             () if self.is_map && !self.has_keys => Top::Nothing,

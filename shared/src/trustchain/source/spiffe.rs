@@ -1,15 +1,12 @@
 //! A bundle in SPIFFE's JSON (SPIFFE Trust Domain and Bundle, section 4), which does not say of which trust domain it is.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
 use crate::envoy::{AtMost, Key as PrivateKey};
-use crate::trust::svid::{Certificate, CertificateError};
 
 use super::error::{NotEnough, SourceError};
 use super::notation::Notation;
-use super::{Bundles, KEY_NOTE, LONGEST_CERTIFICATES, MOST_CERTIFICATES, Source, SourceKind, once};
+use super::{Bundles, KEY_NOTE, LONGEST_CERTIFICATES, MOST_CERTIFICATES, Source, SourceKind, der, once};
 
 /// What the keys of authorities are for (SPIFFE Trust Domain and Bundle, section 4.2.2).
 const AUTHORITY: &str = "x509-svid";
@@ -40,18 +37,7 @@ pub(super) fn read(notation: Notation, text: &[u8]) -> Result<Source, SourceErro
         if length > LONGEST_CERTIFICATES {
             return Err(SourceError::CertificatesTooLong);
         }
-        let position = certificates.len() + 1;
-        let der = STANDARD.decode(encoded).map_err(|_| SourceError::Certificate {
-            position,
-            place: place.clone(),
-            source: CertificateError::Malformed("it is not base64".to_owned()),
-        })?;
-        let certificate = Certificate::from_der(der).map_err(|source| SourceError::Certificate {
-            position,
-            place,
-            source,
-        })?;
-        certificates.push(certificate);
+        certificates.push(der::of_base64(&encoded, certificates.len() + 1, || place.clone())?);
     }
     let for_tokens = rest.iter().filter(|key| key.purpose.as_deref() == Some("jwt-svid")).count();
     if certificates.is_empty() {

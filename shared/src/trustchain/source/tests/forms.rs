@@ -159,6 +159,40 @@ fn a_bundle_of_spiffe_has_its_authorities_and_claims_a_trust_domain() {
     assert_eq!(bundles.of(&claimed), Some(same));
 }
 
+/// An authority as SPIRE's server prints it.
+fn authority(name: &str) -> Value {
+    json!({"asn1": STANDARD.encode(CertifiedIssuer::self_signed(ca(name), key()).unwrap().der()), "tainted": false})
+}
+
+#[test]
+fn bundles_of_spire_are_of_their_trust_domains() {
+    let bundle = |domain: &str, authorities: Value| {
+        json!({
+            "trust_domain": domain, "x509_authorities": authorities, "jwt_authorities": [],
+            "refresh_hint": "60", "sequence_number": "2",
+        })
+    };
+    let (old, new) = (authority("old"), authority("new"));
+    let mut tainted = old.clone();
+    tainted["tainted"] = true.into();
+    let own = bundle("foo.com", json!([tainted, new, new]));
+    insta::assert_snapshot!(words(&bytes(&own)), @"
+    SPIRE's JSON of bundles
+    bundle of foo.com: 2
+    note: authority 1 of foo.com is tainted: SPIRE takes what it signed out of use
+    note: certificates of the bundle of foo.com are there more than once: 3 (as 2)
+    ");
+    let listed = json!({"bundles": [bundle("bar.com", json!([old])), bundle("baz.com", json!([new]))], "next_page_token": ""});
+    insta::assert_snapshot!(words(&bytes(&listed)), @"
+    SPIRE's JSON of bundles
+    bundle of bar.com: 1
+    bundle of baz.com: 1
+    ");
+    let same = crate::spire::server::parse_bundles(&bytes(&listed)).unwrap();
+    let Bundles::Separate(read) = parse(&bytes(&listed)).unwrap().bundles else { panic!("separate ones") };
+    assert!(read.values().eq(&same));
+}
+
 #[test]
 fn a_private_key_in_a_bundle_is_remembered_and_not_kept() {
     let mut bundle: Value = serde_json::from_slice(BUNDLE).unwrap();

@@ -49,6 +49,12 @@ fn what_is_not_enough_is_named_for_what_it_is() {
         ("no kind", text("apiVersion: v1\n")),
         ("other Secret", bytes(&secret(&[("token", "x"), ("tls.crt", "")]))),
         ("keys for tokens", text(r#"{"keys": [{"use": "jwt-svid", "kid": "a"}, {"kty": "EC"}]}"#)),
+        (
+            "our report",
+            text(r#"{"bundles": [{"holder": "foo", "trustDomain": "foo.com", "authorities": []}]}"#),
+        ),
+        ("no bundle", text(r#"{"bundles": [], "next_page_token": ""}"#)),
+        ("no authority", text(r#"{"trust_domain": "foo.com", "x509_authorities": []}"#)),
         ("PEM in base64", text(&STANDARD.encode(certificate(b"x")))),
         ("PEM in quotes", bytes(&Value::from(certificate(b"x")))),
         ("UTF-16", b"\xff\xfe-\0-\0".to_vec()),
@@ -72,6 +78,7 @@ fn what_is_broken_is_named_with_the_place() {
     json["dynamicActiveSecrets"][0]["secret"]["tlsCertificate"]["certificateChain"]["inlineBytes"] =
         "%".into();
     let key = r#"{"keys": [{"use": "x509-svid", "x5c": ["#;
+    let spire = r#"{"trust_domain": "foo.com", "x509_authorities": [{"asn1": "#;
     let inputs = [
         ("nothing", Vec::new()),
         ("white space", text(" \n\t\n")),
@@ -106,6 +113,12 @@ fn what_is_broken_is_named_with_the_place() {
         ("authority without certificate", text(&format!("{key}]}}]}}"))),
         ("authority that is no base64", text(&format!("{key}\"%\"]}}]}}"))),
         ("authority that is none", text(&format!("{key}\"AAAA\"]}}]}}"))),
+        ("bundle of nobody", text(r#"{"x509_authorities": [{"asn1": "AAAA"}]}"#)),
+        ("bundle of Foo", text(r#"{"trust_domain": "Foo", "x509_authorities": []}"#)),
+        ("two bundles", text(r#"{"bundles": [{"trust_domain": "a"}, {"trust_domain": "a"}]}"#)),
+        ("SPIRE's authority that is none", text(&format!("{spire}\"AAAA\"}}]}}"))),
+        ("SPIRE's authority that is no base64", text(&format!("{spire}\"%\"}}]}}"))),
+        ("SPIRE's authority that is no text", text(&format!("{spire}[\"hunter2\"]}}]}}"))),
     ];
     insta::assert_snapshot!(all(&inputs));
 }
