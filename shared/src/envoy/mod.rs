@@ -56,6 +56,8 @@ const ADMIN: u16 = 15000;
 // - A mask of clusters must start with `cluster.`: 41 000 instead of 58 000 bytes.
 const ACTIVE_SECRETS: &str = "/config_dump?resource=dynamic_active_secrets";
 const WARMING_SECRETS: &str = "/config_dump?resource=dynamic_warming_secrets";
+/// The answer of a proxy that has nothing of what it was asked for.
+const NONE: &[u8] = b"{}";
 /// 25 000 bytes instead of 111 000 for all listeners.
 const INBOUND: &str = "/config_dump?resource=dynamic_listeners&name_regex=virtualInbound";
 /// What is read of a cluster.
@@ -97,8 +99,14 @@ impl<'a> Proxy<'a> {
     pub async fn secrets(&self) -> Result<ProxySecrets, ProxyError> {
         let mut session = self.open().await?;
         let active = self.get(&mut session, ACTIVE_SECRETS).await?;
+        let unusable = |error| self.unusable(ACTIVE_SECRETS, error);
+        let secrets = parse_secrets(&active, NONE).map_err(unusable)?;
+        // Envoy writes its whole configuration down for each question, whatever it then leaves out: 3 ms of its processor time.
+        if secrets.identity.is_some() && secrets.validation.is_some() {
+            return Ok(secrets);
+        }
         let warming = self.get(&mut session, WARMING_SECRETS).await?;
-        parse_secrets(&active, &warming).map_err(|error| self.unusable(ACTIVE_SECRETS, error))
+        parse_secrets(&active, &warming).map_err(unusable)
     }
 
     /// Returns whom the proxy lets in. `None` for gateways, which have no inbound listener.
