@@ -194,7 +194,7 @@ async fn rights(member: &Member, rendered: &[Rendered]) -> Result<(), PreflightE
         Need::new("list", "", "services", None),
         Need::new("list", "", "pods", None),
         Need::new("list", "", "secrets", Some(NAMESPACE)),
-        // istiod and the east-west gateway are asked by commands, proxies at their admin port.
+        // The way is tried by a command in the east-west gateway; istiod and proxies are asked at their own ports.
         Need::new("create", "", "pods/exec", Some(NAMESPACE)),
         Need::new("create", "", "pods/portforward", None),
     ]);

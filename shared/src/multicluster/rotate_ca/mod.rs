@@ -207,7 +207,6 @@ async fn rights(member: &Member) -> Result<(), RotateCaError> {
         Need::new("get", "", "pods/log", own),
         Need::new("create", "", "pods/portforward", None),
         Need::new("list", "", "pods", None),
-        Need::new("create", "", "pods/exec", own),
     ];
     let missing = missing(member, &needs).await.map_err(|source| request("read your rights", source))?;
     if missing.is_empty() { Ok(()) } else { Err(RotateCaError::MissingRights(missing)) }
