@@ -266,12 +266,19 @@ fn ca_duration(text: &str) -> Result<Duration, String> {
 ///
 /// First what uses Istio and the access to other clusters, on every cluster, then Istio. Refuses while pods of somebody else have a
 /// sidecar. SPIRE stays, and so do definitions that objects of somebody else need.
-#[derive(Clone, Copy, Debug, Args)]
+///
+/// Of one cluster: the others lose their access to it, and go on. `kubectl spire-federate leave` then takes it out of the federation and
+/// out of the mesh file.
+#[derive(Clone, Debug, Args)]
 #[command(after_long_help = "\
 Examples:
   kubectl mesh-install down --dry-run
-  kubectl mesh-install down --yes")]
+  kubectl mesh-install down --yes
+  kubectl mesh-install down baz-eks-cluster")]
 pub(crate) struct DownArgs {
+    /// Only this cluster [default: all of the mesh file]
+    #[arg(value_name = "CLUSTER", add = Takes::Each(&[Source::Cluster]))]
+    pub(crate) cluster: Option<String>,
     /// Remove Istio even though pods of somebody else have a sidecar; they go on with what they last got from istiod
     #[arg(long)]
     pub(crate) force: bool,

@@ -1,7 +1,7 @@
 //! `down`: takes away what `up` and `demo` made.
 
 use serde::Serialize;
-use spire_mesh::command::{Asked, Shown, each_cluster};
+use spire_mesh::command::{Asked, Shown, each_cluster, named};
 use spire_mesh::entry::{Failure, Outcome};
 use spire_mesh::fleet::each;
 use spire_mesh::manifest::Deadline;
@@ -17,21 +17,35 @@ const MOST_NAMED: usize = 5;
 pub(crate) async fn run(asked: &Asked, args: DownArgs) -> Result<Outcome, Failure> {
     let deadline = Deadline::after(args.wait.timeout);
     let (mesh, members) = asked.reach_all().await?;
-    let removals = each(&members, |member| multicluster::removal(&mesh, member)).await;
-    let removals = removals.into_all().map_err(|errors| each_cluster(&members, errors))?;
+    let only =
+        args.cluster.as_deref().map(|name| named(&members, name)).transpose()?.map(|member| member.name());
+    let removals = each(&members, |member| {
+        let mesh = &mesh;
+        async move {
+            match only {
+                Some(leaver) if leaver != member.name() => {
+                    multicluster::removal_of_access(mesh, member, leaver).await
+                }
+                _ => multicluster::removal(mesh, member).await,
+            }
+        }
+    });
+    let removals = removals.await.into_all().map_err(|errors| each_cluster(&members, errors))?;
     if args.confirm.dry_run {
         asked.printer.report(&RemovalReport { clusters: &removals })?;
         return Ok(Outcome::Done);
     }
     let count: usize = removals.iter().map(|removal| removal.objects.len()).sum();
     if count == 0 {
-        asked.printer.note(&format!("nothing of mesh {} is there", mesh.name));
+        let place = only.map(|cluster| format!(" of {cluster}")).unwrap_or_default();
+        asked.printer.note(&format!("nothing{place} of mesh {} is there", mesh.name));
         return Ok(Outcome::Done);
     }
     if !args.force {
         refuse_with_sidecars(&removals)?;
     }
-    let question = format!("Delete {count} objects of mesh {} from {} clusters?", mesh.name, members.len());
+    let touched = removals.iter().filter(|removal| !removal.objects.is_empty()).count();
+    let question = format!("Delete {count} objects of mesh {} from {touched} clusters?", mesh.name);
     if !asked.printer.confirm(&question, args.confirm.yes).await? {
         asked.printer.note("nothing was deleted");
         return Ok(Outcome::Done);
@@ -55,7 +69,15 @@ pub(crate) async fn run(asked: &Asked, args: DownArgs) -> Result<Outcome, Failur
         .into_iter()
         .filter_map(|(cluster, result)| result.err().map(|error| (cluster, failure(error))))
         .collect();
-    if failed.is_empty() { Ok(Outcome::Done) } else { Err(Failure::clusters(members.len(), failed)) }
+    if !failed.is_empty() {
+        return Err(Failure::clusters(members.len(), failed));
+    }
+    if let Some(cluster) = only {
+        asked.printer.note(&format!(
+            "{cluster} is still in the mesh file, and `up` would install Istio there again; to take it out: kubectl spire-federate leave {cluster}"
+        ));
+    }
+    Ok(Outcome::Done)
 }
 
 /// Refuses as long as pods of somebody else have a sidecar: without istiod it learns nothing new any more.

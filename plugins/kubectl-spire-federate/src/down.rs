@@ -103,7 +103,7 @@ pub(crate) fn refuse_while_mounted(removals: &[Removal]) -> Result<(), Failure> 
         return Ok(());
     }
     Err(Failure::clusters(removals.len(), mounted)
-        .with_hint("nothing was deleted; stop these pods first, or take SPIRE away regardless with --force"))
+        .with_hint("nothing was deleted; stop these pods first (those of Istio: kubectl mesh-install down), or take SPIRE away regardless with --force"))
 }
 
 /// Says what may become of the CA volumes, before anybody is asked.

@@ -52,8 +52,10 @@ pub fn summary(plan: &MeshPlan) -> String {
     let created = count(|verdict| matches!(verdict, Verdict::Create)) + later;
     let changed = count(|verdict| matches!(verdict, Verdict::Change { .. }));
     let unchanged = count(|verdict| matches!(verdict, Verdict::Unchanged | Verdict::Kept));
+    let stale: usize = plan.clusters.iter().map(|cluster| cluster.stale.len()).sum();
+    let deleted = if stale > 0 { format!(", {stale} to delete") } else { String::new() };
     format!(
-        "{} clusters: {created} to create, {changed} to change, {unchanged} unchanged",
+        "{} clusters: {created} to create, {changed} to change{deleted}, {unchanged} unchanged",
         plan.clusters.len()
     )
 }
@@ -92,6 +94,13 @@ impl Report for PlanReport<'_> {
             }
             for later in &cluster.later {
                 table.row(row(Cell::good("create"), &later.key, format!("later: {}", later.reason)));
+            }
+            for key in &cluster.stale {
+                table.row(row(
+                    Cell::bad("delete"),
+                    key,
+                    "the mesh file does not ask for it any more".to_owned(),
+                ));
             }
         }
         table
@@ -137,6 +146,7 @@ mod tests {
                     key: ObjectKey::new(Kind::ClusterFederatedTrustDomain, None, "bar.com"),
                     reason: "bar: Service spire-server/spire-server-bundle does not exist yet".to_owned(),
                 }],
+                stale: vec![ObjectKey::new(Kind::Secret, Some("istio-system"), "istio-remote-secret-baz")],
             }],
         }
     }
@@ -160,6 +170,6 @@ mod tests {
 
     #[test]
     fn a_plan_is_summed_up_over_all_clusters() {
-        assert_eq!(summary(&mesh()), "1 clusters: 2 to create, 1 to change, 2 unchanged");
+        assert_eq!(summary(&mesh()), "1 clusters: 2 to create, 1 to change, 1 to delete, 2 unchanged");
     }
 }

@@ -136,7 +136,8 @@ pub async fn plan(mesh: &Mesh, members: &[Member]) -> Result<MeshPlan, ClusterEr
         let class_name = class_name(member).await?;
         let Desired { objects, later } = desired(mesh, &member.cluster, class_name.as_deref(), endpoints);
         let plan = manifest::plan(member.client(), &objects).await?;
-        Ok::<_, FederationError>(ClusterPlan { cluster: member.name().to_owned(), plan, later })
+        let stale = Vec::new();
+        Ok::<_, FederationError>(ClusterPlan { cluster: member.name().to_owned(), plan, later, stale })
     });
     Ok(MeshPlan { mesh: mesh.name.clone(), clusters: clusters.await.into_all()? })
 }

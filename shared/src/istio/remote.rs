@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::NAMESPACE;
 use crate::fleet::{Member, RequestError};
-use crate::manifest::{Kind, Object, ObjectKey};
+use crate::manifest::{Kind, Object, ObjectKey, Owner};
 use crate::mesh::EndpointUrl;
 
 /// Name of the service account that other clusters' istiods are in a cluster.
@@ -275,6 +275,23 @@ pub async fn found_remote_secrets(member: &Member) -> Result<Vec<FoundRemoteSecr
     let params = ListParams::default().labels(&format!("{REMOTE_SECRET_LABEL}=true"));
     match secrets.list(&params).await.map_err(RequestError::from) {
         Ok(list) => Ok(list.items.into_iter().map(found).collect()),
+        Err(error) if error.is_not_found() => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Lists the remote secrets of an owner that are in a cluster. Nothing but their names is read.
+///
+/// # Errors
+/// When the Secrets cannot be listed.
+pub async fn owned_remote_secrets(member: &Member, owner: &Owner) -> Result<Vec<ObjectKey>, RequestError> {
+    let secrets: Api<Secret> = Api::namespaced(member.client().clone(), NAMESPACE);
+    let params = ListParams::default().labels(&format!("{REMOTE_SECRET_LABEL}=true,{}", owner.selector()));
+    match secrets.list_metadata(&params).await.map_err(RequestError::from) {
+        Ok(list) => {
+            let key = |name: String| ObjectKey::new(Kind::Secret, Some(NAMESPACE), &name);
+            Ok(list.items.iter().map(|secret| key(secret.name_any())).collect())
+        }
         Err(error) if error.is_not_found() => Ok(Vec::new()),
         Err(error) => Err(error),
     }

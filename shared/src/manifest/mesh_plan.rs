@@ -39,6 +39,8 @@ pub struct ClusterPlan {
     pub plan: Plan,
     /// Objects that are created too, and cannot be shown yet.
     pub later: Vec<Later>,
+    /// Objects of this mesh that nobody needs any more. They are deleted.
+    pub stale: Vec<ObjectKey>,
 }
 
 /// An object that cannot be rendered yet.
@@ -56,7 +58,7 @@ impl ClusterPlan {
     /// Tells whether nothing would be changed.
     #[must_use]
     pub fn is_unchanged(&self) -> bool {
-        self.plan.is_unchanged() && self.later.is_empty()
+        self.plan.is_unchanged() && self.later.is_empty() && self.stale.is_empty()
     }
 
     /// Lists the objects that belong to somebody else and stand in the way.

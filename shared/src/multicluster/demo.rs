@@ -24,7 +24,8 @@ pub async fn plan_demo(
     let clusters = each(members, |member| async move {
         injects(mesh, member).await?;
         let plan = manifest::plan(member.client(), &objects(demo, mesh, &member.cluster)).await?;
-        Ok::<_, InstallError>(ClusterPlan { cluster: member.name().to_owned(), plan, later: Vec::new() })
+        let (later, stale) = (Vec::new(), Vec::new());
+        Ok::<_, InstallError>(ClusterPlan { cluster: member.name().to_owned(), plan, later, stale })
     });
     Ok(MeshPlan { mesh: mesh.name.clone(), clusters: clusters.await.into_all()? })
 }

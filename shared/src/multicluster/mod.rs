@@ -37,7 +37,7 @@ pub use examine::examine;
 pub use plan::{ApiServers, Rendered, plan, render};
 pub use preflight::{PreflightError, preflight};
 pub use probe::Way;
-pub use remove::{Removal, Removed, down, removal};
+pub use remove::{Removal, Removed, down, removal, removal_of_access};
 pub use repair::repair;
 pub use rotate_ca::{
     CaIssue, CaRotationPlan, Connected, Load, NextCaStep, RotateCaError, RotatedCa, Svids, ca_rotation_plan,

@@ -9,10 +9,12 @@ use super::InstallError;
 use crate::fleet::{ClusterErrors, Member, each};
 use crate::istio::config::configuration;
 use crate::istio::istioctl::{Istioctl, IstioctlError};
-use crate::istio::remote::{ReaderToken, Slot, reader_tokens, remote_secret, remote_secret_key};
+use crate::istio::remote::{
+    ReaderToken, Slot, owned_remote_secrets, reader_tokens, remote_secret, remote_secret_key,
+};
 use crate::istio::version::IstioVersion;
 use crate::istio::{ca, desired};
-use crate::manifest::{self, ClusterPlan, Later, MeshPlan, Object, Owner, Tool};
+use crate::manifest::{self, ClusterPlan, Later, MeshPlan, Object, ObjectKey, Owner, Tool};
 use crate::mesh::{Cluster, EndpointUrl, Mesh};
 
 /// Where the API server of each cluster is for the istiods of the others, by the cluster's name.
@@ -92,6 +94,17 @@ pub(super) fn remote_secrets(
         .collect()
 }
 
+/// Finds the remote secrets of this mesh for clusters that are not in it any more: a token for each is in them.
+async fn stale_access(mesh: &Mesh, member: &Member) -> Result<Vec<ObjectKey>, InstallError> {
+    let found = owned_remote_secrets(member, &owner(mesh)).await;
+    let mut found = found
+        .map_err(|source| InstallError::Request { what: "the names of remote secrets".to_owned(), source })?;
+    let needed: Vec<ObjectKey> =
+        mesh.clusters.iter().map(|cluster| remote_secret_key(&cluster.name)).collect();
+    found.retain(|key| !needed.contains(key));
+    Ok(found)
+}
+
 /// Holds what there has to be against what there is, on all clusters at the same time. Changes nothing.
 ///
 /// # Errors
@@ -118,7 +131,8 @@ pub async fn plan(
         }
         objects.extend(owner(mesh).stamped(access));
         let plan = manifest::plan(member.client(), &objects).await?;
-        Ok::<_, InstallError>(ClusterPlan { cluster: member.name().to_owned(), plan, later })
+        let stale = stale_access(mesh, member).await?;
+        Ok::<_, InstallError>(ClusterPlan { cluster: member.name().to_owned(), plan, later, stale })
     });
     Ok(MeshPlan { mesh: mesh.name.clone(), clusters: clusters.await.into_all()? })
 }

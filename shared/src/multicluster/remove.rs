@@ -15,6 +15,7 @@ use super::plan::owner;
 use super::up::request;
 use super::{InstallError, Step};
 use crate::fleet::{Member, RequestError};
+use crate::istio::remote::{owned_remote_secrets, remote_secret_key};
 use crate::istio::{EAST_WEST_GATEWAY, INGRESS_GATEWAY, NAMESPACE};
 use crate::manifest::{self, Deadline, Deletion, Kind, MANAGED_BY_LABEL, ObjectKey, Tool};
 use crate::mesh::Mesh;
@@ -75,6 +76,19 @@ pub async fn removal(mesh: &Mesh, member: &Member) -> Result<Removal, InstallErr
     let sidecars = sidecars.into_iter().filter(|(namespace, _)| !is_ours(namespace));
     let sidecars = sidecars.map(|(namespace, pod)| format!("{namespace}/{pod}")).collect();
     Ok(Removal { cluster: member.name().to_owned(), objects, sidecars, leftovers })
+}
+
+/// Reads what there is to remove in a cluster that stays when another one goes: the access to that one.
+///
+/// # Errors
+/// When it cannot be read.
+pub async fn removal_of_access(mesh: &Mesh, member: &Member, to: &str) -> Result<Removal, InstallError> {
+    let found = owned_remote_secrets(member, &owner(mesh)).await;
+    let mut objects = found
+        .map_err(|source| InstallError::Request { what: "the names of remote secrets".to_owned(), source })?;
+    objects.retain(|key| *key == remote_secret_key(to));
+    let cluster = member.name().to_owned();
+    Ok(Removal { cluster, objects, sidecars: Vec::new(), leftovers: Vec::new() })
 }
 
 /// Tells whether somebody else has objects of a definition: they would go with it.

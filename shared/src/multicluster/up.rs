@@ -12,7 +12,7 @@ use crate::fleet::{Member, Need, RequestError};
 use crate::istio::remote::{ReaderToken, Slot, reader_tokens};
 use crate::istio::{EAST_WEST_GATEWAY, EAST_WEST_PORT, INGRESS_GATEWAY, ISTIOD, NAMESPACE};
 use crate::manifest::wait::until;
-use crate::manifest::{self, Counts, Deadline, Kind, MeshPlan, Object, Poll, deployment_ready};
+use crate::manifest::{self, Counts, Deadline, Kind, MeshPlan, Object, ObjectKey, Poll, deployment_ready};
 use crate::mesh::Mesh;
 use crate::spire::ReadError;
 use crate::spire::endpoint::{Endpoint, service_endpoint};
@@ -148,6 +148,7 @@ impl Run<'_> {
         let secrets = remote_secrets(self.mesh, &member.cluster, self.servers, tokens);
         let secrets: Vec<Object> = secrets.into_iter().filter_map(Result::ok).collect();
         let mut applied = self.apply(member, &owner(self.mesh).stamped(secrets)).await?;
+        manifest::delete(member.client(), self.stale(member), self.deadline, &|_, _| {}).await?;
         self.step(member, &Step::WaitingFor("istiod"));
         deployment_ready(member.client(), NAMESPACE, ISTIOD, self.deadline).await?;
         let rules: Vec<Object> =
@@ -165,6 +166,11 @@ impl Run<'_> {
         applied.merge(counts);
         self.step(member, &Step::WaitingForPeers);
         Ok((applied, Ready { member, gateway }))
+    }
+
+    fn stale(&self, member: &Member) -> &[ObjectKey] {
+        let planned = self.plan.clusters.iter().find(|planned| planned.cluster == member.name());
+        planned.map(|planned| planned.stale.as_slice()).unwrap_or_default()
     }
 
     fn objects(&self, member: &Member) -> impl Iterator<Item = &Object> {

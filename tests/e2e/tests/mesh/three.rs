@@ -47,7 +47,38 @@ mod three_clusters {
             &format!("{third}/helloworld/service/helloworld"),
         ]);
         accepts.succeeded();
-        // Two are the mesh of all other tests.
-        mesh.bench.clean();
+
+        // One cluster less.
+        let down = ["down", &third, "--yes"];
+        mesh.bench.mesh_install(&down).succeeded().said("kubectl spire-federate leave");
+        let namespace = ["get", "namespace", "istio-system", "--ignore-not-found", "-o", "name"];
+        assert_eq!(mesh.bench.kubectl(&third, &namespace), "");
+        for staying in [&mesh.first, &mesh.second] {
+            assert_eq!(mesh.remote_secrets(staying).len(), 1, "{staying} reads one other cluster");
+        }
+        mesh.bench.mesh_install(&down).succeeded().said("nothing of");
+        mesh.bench.plugin(&["leave", &third, "--yes", "--ca-volume", "delete"]).succeeded();
+        mesh.up();
+        mesh.is_healthy();
+        mesh.both_answer(&mesh.first, HELLO);
+    }
+
+    #[test]
+    fn access_to_a_cluster_that_the_mesh_file_has_no_more_is_deleted() {
+        let mesh = Mesh::healthy();
+        let name = "istio-remote-secret-gone-eks-cluster";
+        let left = json!({
+            "apiVersion": "v1", "kind": "Secret",
+            "metadata": {"name": name, "namespace": "istio-system", "labels": {
+                "istio/multiCluster": "true",
+                "app.kubernetes.io/managed-by": "mesh-install",
+                "spire-mesh.dev/mesh": "spire-mesh",
+            }},
+        });
+        mesh.bench.target.kubectl(&mesh.second).apply(&left.to_string()).expect("a Secret");
+        let plan = mesh.bench.mesh_install(&["plan"]).succeeded().said("1 to delete");
+        assert!(plan.stdout.contains(name), "{}", plan.stdout);
+        mesh.repairs();
+        assert_eq!(mesh.remote_secrets(&mesh.second), [format!("istio-remote-secret-{}", mesh.first)]);
     }
 }
