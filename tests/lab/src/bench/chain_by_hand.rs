@@ -1,6 +1,7 @@
 //! The other side of `kubectl trustchain`: istioctl, jq, base64 and openssl, one after the other in a pipe, once for each pod.
 
 use std::ffi::OsString;
+use std::process::Command;
 use std::time::Duration;
 
 use super::exact;
@@ -59,14 +60,27 @@ impl ChainByHand {
 
     /// Runs the pipe for each pod.
     pub(super) fn run(&self, pods: usize) -> Result<()> {
-        let kubectl = self.target.kubectl(&self.context);
-        let listed = kubectl.run(["-n", NAMESPACE, "get", "pods", "-o", "name"])?;
-        for pod in listed.lines().filter_map(|name| name.strip_prefix("pod/")).take(pods) {
-            let mut shell = command("sh");
-            shell.args(["-c", PIPE, pod, NAMESPACE, &self.context]);
-            shell.env("PATH", &self.path).env("KUBECONFIG", &self.kubeconfig);
-            exact::output(&mut shell, None, LIMIT)?;
+        for pod in self.pods()?.iter().take(pods) {
+            exact::output(&mut self.pipe(pod), None, LIMIT)?;
         }
         Ok(())
+    }
+
+    /// Returns the pipe for the first pod, to be run by the caller.
+    pub(super) fn first(&self) -> Result<Command> {
+        Ok(self.pipe(self.pods()?.first().map_or("none", String::as_str)))
+    }
+
+    fn pods(&self) -> Result<Vec<String>> {
+        let kubectl = self.target.kubectl(&self.context);
+        let listed = kubectl.run(["-n", NAMESPACE, "get", "pods", "-o", "name"])?;
+        Ok(listed.lines().filter_map(|name| name.strip_prefix("pod/")).map(str::to_owned).collect())
+    }
+
+    fn pipe(&self, pod: &str) -> Command {
+        let mut shell = command("sh");
+        shell.args(["-c", PIPE, pod, NAMESPACE, &self.context]);
+        shell.env("PATH", &self.path).env("KUBECONFIG", &self.kubeconfig);
+        shell
     }
 }

@@ -8,6 +8,7 @@ mod chain_by_hand;
 mod exact;
 mod hand;
 mod istio_by_hand;
+mod memory;
 mod parts;
 mod plugin;
 mod report;
@@ -21,6 +22,8 @@ use std::time::{Duration, Instant};
 use clap::ValueEnum;
 use serde::Serialize;
 
+pub use memory::Memory;
+pub(crate) use memory::{MEASURE, run_measured};
 pub use report::{Report, Row, Timing};
 
 use crate::error::{Error, Result};
@@ -50,6 +53,8 @@ const REQUESTS_TO_HAND: f64 = 0.05;
 const STATUS_SIX_TO_TWO: f64 = 1.5;
 /// How many clusters that is.
 const SIX: u8 = 6;
+/// How long a run may take whose memory is measured.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ValueEnum)]
@@ -177,10 +182,12 @@ pub fn run(lab: &Lab, plan: &Plan, say: Say<'_>) -> Result<Report> {
             Bench { plan, say, plugin, first: First::Smaller(two), all, work }
         }
     };
-    let rows = plan.verbs.iter().map(|verb| bench.measure(*verb)).collect::<Result<_>>()?;
+    // Before anything is changed, and has the clusters busy.
     let kubectl = bench.kubectl()?;
+    let rows = plan.verbs.iter().map(|verb| bench.measure(*verb)).collect::<Result<_>>()?;
+    let memory = bench.memory()?;
     let [first, second] = plan.against.sides();
-    Ok(Report { first, second, rounds: plan.rounds, rows, kubectl })
+    Ok(Report { first, second, rounds: plan.rounds, rows, kubectl, memory })
 }
 
 /// The lab's first clusters, as many as are needed.
@@ -273,6 +280,18 @@ impl Bench<'_> {
             Ok(since.elapsed())
         };
         Ok(Timing::new(&(0..self.plan.rounds).map(once).collect::<Result<Vec<_>>>()?))
+    }
+
+    /// What showing one chain takes of memory, where that is measured.
+    fn memory(&self) -> Result<Option<Memory>> {
+        match &self.first {
+            First::Hand(hand) if self.plan.verbs.contains(&Verb::Chain) => {
+                self.with_sidecars(Verb::Chain)?;
+                let (by_hand, plugin) = (hand.chain.first()?, self.plugin.chain(&self.all));
+                Memory::measure(&by_hand, &plugin, PATIENCE).map(Some)
+            }
+            _ => Ok(None),
+        }
     }
 
     /// Has a mesh with the demos, and as many sidecars as are asked.

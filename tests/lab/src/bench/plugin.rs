@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use super::requests_by_hand::{REQUESTS, URL};
@@ -17,10 +18,14 @@ use crate::with_mesh_keys;
 /// How long one run may take. It is there for runs that hang, not for slow ones.
 const LIMIT: Duration = Duration::from_mins(10);
 
+/// What `kubectl trustchain` is asked for where it is measured with one workload.
+const CHAIN: [&str; 3] = ["sleep", "-o", "text"];
+
 /// kubectl that finds the plugins.
 pub(super) struct Plugin {
     path: OsString,
     kubeconfig: PathBuf,
+    programs: PathBuf,
 }
 
 /// A mesh file, and the clusters that it names.
@@ -31,7 +36,8 @@ pub(super) struct Mesh {
 
 impl Plugin {
     pub(super) fn new(plugins: &Plugins, state: &StateDir) -> Result<Self> {
-        Ok(Self { path: plugins.path(&state.bin())?, kubeconfig: state.kubeconfig() })
+        let (path, programs) = (plugins.path(&state.bin())?, plugins.folder().to_path_buf());
+        Ok(Self { path, kubeconfig: state.kubeconfig(), programs })
     }
 
     /// Writes a mesh file.
@@ -52,7 +58,7 @@ impl Plugin {
             Verb::Status => self.run(mesh, &["status"]),
             Verb::Verify => self.run(mesh, &["verify"]),
             Verb::Install => self.mesh_install(mesh, &["up", "--yes"]),
-            Verb::Chain => self.chains(mesh, &["sleep", "-o", "text"]),
+            Verb::Chain => self.chains(mesh, &CHAIN),
             Verb::Chains => self.chains(mesh, &["-l", "app=sleep"]),
             Verb::Requests => {
                 self.run_plugin("xcluster-curl", mesh, &[URL, "--requests", &REQUESTS.to_string()])
@@ -90,14 +96,31 @@ impl Plugin {
 
     /// Runs `kubectl trustchain` in the namespace of the demo sleep of the first cluster.
     fn chains(&self, mesh: &Mesh, words: &[&str]) -> Result<()> {
-        let place = ["--namespace", "sleep", "--context", &mesh.members[0].context];
-        self.run_plugin("trustchain", mesh, &words.iter().copied().chain(place).collect::<Vec<_>>())
+        self.run_plugin("trustchain", mesh, &[words, &in_sleep(mesh)].concat())
+    }
+
+    /// Returns the plugin that shows one chain, without kubectl, to be run by the caller.
+    pub(super) fn chain(&self, mesh: &Mesh) -> Command {
+        self.prepared(
+            command(self.programs.join("kubectl-trustchain")),
+            mesh,
+            &[&CHAIN[..], &in_sleep(mesh)].concat(),
+        )
     }
 
     fn run_plugin(&self, plugin: &str, mesh: &Mesh, words: &[&str]) -> Result<()> {
-        let mut kubectl = command("kubectl");
-        kubectl.arg(plugin).args(words).arg("--mesh").arg(&mesh.file);
-        kubectl.env("PATH", &self.path).env("KUBECONFIG", &self.kubeconfig).env_remove("SPIRE_MESH_FILE");
+        let mut kubectl = self.prepared(command("kubectl"), mesh, &[&[plugin], words].concat());
         exact::output(&mut kubectl, None, LIMIT).map(drop)
     }
+
+    fn prepared(&self, mut program: Command, mesh: &Mesh, words: &[&str]) -> Command {
+        program.args(words).arg("--mesh").arg(&mesh.file);
+        program.env("PATH", &self.path).env("KUBECONFIG", &self.kubeconfig).env_remove("SPIRE_MESH_FILE");
+        program
+    }
+}
+
+/// Flags for the namespace of the demo sleep in the first cluster.
+fn in_sleep(mesh: &Mesh) -> [&str; 4] {
+    ["--namespace", "sleep", "--context", &mesh.members[0].context]
 }

@@ -6,7 +6,7 @@ use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
 use serde::{Serialize, Serializer};
 
-use super::Verb;
+use super::{Memory, Verb};
 
 /// What a measurement came to.
 #[derive(Debug, Clone, Serialize)]
@@ -21,6 +21,9 @@ pub struct Report {
     pub rows: Vec<Row>,
     /// How long kubectl takes to find and start a plugin. It is part of each run of one.
     pub kubectl: Timing,
+    /// What showing one chain takes of memory; absent where that was not measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Memory>,
 }
 
 /// What one verb came to.
@@ -128,7 +131,8 @@ impl Report {
             "medians of {} runs each; {:.2} s of each run of a plugin is kubectl's own start\n",
             self.rounds, self.kubectl.median
         );
-        lines.chain([legend]).collect()
+        let memory = self.memory.map(|memory| format!("{memory}\n"));
+        lines.chain([legend]).chain(memory).collect()
     }
 }
 
@@ -155,6 +159,7 @@ mod tests {
                 row(Verb::Verify, &[4.0, 4.0, 4.0], &[3.0, 3.0, 3.0], Some(0.5)),
             ],
             kubectl: timing(&[0.12, 0.13, 0.12]),
+            memory: Some(Memory { by_hand_kib: 78 << 10, plugin_kib: 13 << 10 }),
         }
     }
 

@@ -1,12 +1,13 @@
 //! Verbs that the lab calls itself.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Subcommand;
 
 use crate::error::Result;
-use crate::{faults, node};
+use crate::{bench, faults, node};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Hidden {
@@ -30,6 +31,13 @@ pub(super) enum Hidden {
         /// For how long
         milliseconds: u64,
     },
+    /// Runs a program, and prints the peak memory of its largest process in KiB
+    #[command(name = bench::MEASURE, hide = true)]
+    PeakMemory {
+        /// The program, and its arguments
+        #[arg(last = true)]
+        words: Vec<OsString>,
+    },
 }
 
 impl Hidden {
@@ -40,6 +48,7 @@ impl Hidden {
             Self::FaultDelay { queue, milliseconds } => {
                 faults::run_delay(queue, Duration::from_millis(milliseconds))
             }
+            Self::PeakMemory { words } => super::say(&bench::run_measured(&words)?.to_string()),
         }
     }
 }
