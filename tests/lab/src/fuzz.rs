@@ -28,6 +28,11 @@ const CHOICE: &str = "SPIRE_MESH_FUZZ_TARGET";
 /// The most memory in MiB, the most time for one input in seconds, and the longest input in bytes.
 const LIMITS: [&str; 3] = ["-rss_limit_mb=512", "-timeout=5", "-max_len=1048576"];
 
+/// The longest input that is put into the corpus, in bytes. What is found is rarely longer, and the corpus is part of the repository.
+const LONGEST_KEPT: u64 = 4096;
+/// Takes as few inputs as reach everything, however often they do.
+const FEWEST: [&str; 3] = ["-merge=1", "-set_cover_merge=1", "-use_counters=0"];
+
 /// What is done with the targets.
 #[derive(Debug)]
 pub enum What {
@@ -35,6 +40,8 @@ pub enum What {
     Search(Duration),
     /// One input is tried.
     Input(PathBuf),
+    /// What was found is put into the corpus, where it reaches what nothing there does.
+    Keep,
 }
 
 /// Returns the targets that are meant: one, or all of them.
@@ -89,6 +96,27 @@ pub fn run(targets: &[String], what: &What, say: Say<'_>) -> Result<()> {
                 passes(program.arg(format!("-max_total_time={seconds}")).args([&found, &corpus]))?;
             }
             What::Input(file) => passes(program.arg(absolute(file)?))?,
+            What::Keep => {
+                let short = folder.join("short").join(target);
+                copy_short(&found, &short)?;
+                passes(program.args(FEWEST).args([&corpus, &short]))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Makes a folder with the inputs of another one that are not too long.
+fn copy_short(from: &Path, to: &Path) -> Result<()> {
+    if to.exists() {
+        fs::remove_dir_all(to).map_err(Error::io("empty", to))?;
+    }
+    fs::create_dir_all(to).map_err(Error::io("make", to))?;
+    for entry in fs::read_dir(from).map_err(Error::io("read", from))? {
+        let path = entry.map_err(Error::io("read", from))?.path();
+        let length = path.metadata().map_err(Error::io("read", &path))?.len();
+        if let Some(name) = path.file_name().filter(|_| length <= LONGEST_KEPT) {
+            fs::copy(&path, to.join(name)).map_err(Error::io("copy", &path))?;
         }
     }
     Ok(())

@@ -20,14 +20,21 @@ pub(super) struct Fuzz {
     #[arg(long = "for", value_name = "TIME", default_value = "60s", value_parser = humantime::parse_duration)]
     time: Duration,
     /// Only this input, such as one that broke the target
-    #[arg(long, value_name = "FILE", requires = "target")]
+    #[arg(long, value_name = "FILE", requires = "target", conflicts_with = "time")]
     input: Option<PathBuf>,
+    /// Look for nothing, but put what earlier runs have found into tests/fuzz/corpus, where it reaches what nothing there does
+    #[arg(long, conflicts_with_all = ["time", "input"])]
+    keep: bool,
 }
 
 impl Fuzz {
     pub(super) fn run(self) -> Result<()> {
         let targets = fuzz::targets(self.target.as_deref())?;
-        let what = self.input.map_or(What::Search(self.time), What::Input);
+        let what = match self.input {
+            Some(input) => What::Input(input),
+            None if self.keep => What::Keep,
+            None => What::Search(self.time),
+        };
         fuzz::build()?;
         fuzz::run(&targets, &what, &super::progress)
     }
