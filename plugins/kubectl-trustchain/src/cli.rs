@@ -134,7 +134,7 @@ Examples:
   kubectl trustchain productpage-v1
 
   # Would the reviews of another cluster accept it, and it them?
-  kubectl trustchain productpage-v1 --accepts bar-eks-cluster/bookinfo/reviews-v1
+  kubectl trustchain productpage-v1 --accepts bar-eks-cluster/helloworld/helloworld-v2
 
   # Every sidecar and gateway of all clusters; exit code 3 when one is wrong or about to expire
   kubectl trustchain -A --all-clusters

@@ -71,8 +71,11 @@ Examples:
   # From every cluster, with what has to come of it: exit code 3 when it does not
   kubectl xcluster-curl http://helloworld.helloworld:5000/hello --from all --expect 'p99<250ms'
 
-  # Ten per second for half a minute, from a workload of yours
-  kubectl xcluster-curl http://cart.shop/ --from bar-eks-cluster/shop/web --rate 10/s --for 30s
+  # From a workload of your choice
+  kubectl xcluster-curl http://helloworld.helloworld:5000/hello --from bar-eks-cluster/sleep/sleep
+
+  # Ten per second, for ten seconds
+  kubectl xcluster-curl http://helloworld.helloworld:5000/hello --rate 10/s --for 10s
 
   # Take pods away, see who takes over and what is lost, and bring them back
   kubectl xcluster-curl http://helloworld.helloworld:5000/hello --failover

@@ -10,6 +10,7 @@
 )]
 
 pub mod cert_manager;
+pub mod documented;
 pub mod krew;
 
 use std::ffi::OsString;

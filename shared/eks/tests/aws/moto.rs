@@ -9,6 +9,7 @@ use std::sync::{Mutex, OnceLock};
 use std::{env, fs, process, thread};
 
 const REQUIREMENTS: &str = include_str!("../requirements.txt");
+const SERVE: &str = include_str!("../serve.py");
 
 /// Returns the address of moto.
 pub(crate) fn address() -> &'static str {
@@ -24,7 +25,7 @@ struct Moto {
 
 fn start(packages: &Path) -> Moto {
     let mut child = python()
-        .arg(tests().join("serve.py"))
+        .args(["-c", SERVE])
         .env("PYTHONPATH", packages)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
@@ -54,10 +55,13 @@ fn installed() -> PathBuf {
     fs::create_dir_all(parent).unwrap();
     // Another run may do the same at this moment; whole folders only are moved to where they are looked for.
     let unfinished = parent.join(format!("unfinished-{}", process::id()));
+    fs::create_dir_all(&unfinished).unwrap();
+    let requirements = unfinished.join("requirements.txt");
+    fs::write(&requirements, REQUIREMENTS).unwrap();
     let output = python()
         .args(["-m", "pip", "install", "--no-deps", "--only-binary=:all:", "--disable-pip-version-check"])
         .args(["--quiet", "--progress-bar=off", "--requirement"])
-        .arg(tests().join("requirements.txt"))
+        .arg(&requirements)
         .arg("--target")
         .arg(&unfinished)
         .output()
@@ -94,8 +98,4 @@ fn python() -> Command {
         command.env_remove(name);
     });
     command
-}
-
-fn tests() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests")
 }

@@ -1,7 +1,10 @@
 //! `kubectl trustchain`: what proxies really have, judged; against OpenSSL on the same bytes, and with faults made for real.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
 
 use super::*;
 
@@ -142,4 +145,81 @@ fn a_watch_tells_each_new_certificate_as_it_comes() {
     assert!(told.iter().any(|line| line.contains(": certificate ") || line.contains("not read")), "{told:?}");
     watch.kill().expect("it can be ended");
     watch.wait().expect("it ends");
+}
+
+/// A watch of every proxy of both clusters, and what it has told so far.
+struct Watch {
+    running: Child,
+    lines: Receiver<String>,
+    told: Vec<Value>,
+}
+
+impl Watch {
+    fn start(mesh: &Mesh) -> Self {
+        let all = ["-A", "--all-clusters", "--watch", "-o", "json"];
+        let mut command = mesh.bench.command_of("trustchain", &all);
+        let mut running = command.stdout(Stdio::piped()).spawn().expect("kubectl runs");
+        let output = BufReader::new(running.stdout.take().expect("its output"));
+        let (sender, lines) = mpsc::channel();
+        // It ends with the output, or with the receiver.
+        thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        Self { running, lines, told: Vec::new() }
+    }
+
+    /// Returns how often it has told this.
+    fn count(&self, change: &Value) -> usize {
+        let fields = change.as_object().expect("fields");
+        let is = |told: &&Value| fields.iter().all(|(name, value)| told[name] == *value);
+        self.told.iter().filter(is).count()
+    }
+
+    /// Waits until it has told this so often.
+    #[track_caller]
+    fn tells(&mut self, change: &Value, times: usize) {
+        while self.count(change) < times {
+            let line = self.lines.recv_timeout(Duration::from_mins(1));
+            let line =
+                line.unwrap_or_else(|_| panic!("{change} was not told {times} times: {:#?}", self.told));
+            self.told.push(serde_json::from_str(&line).expect("an object on a line"));
+        }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        // Whatever the test has found, it does not go on.
+        let _ = self.running.kill();
+        let _ = self.running.wait();
+    }
+}
+
+#[test]
+fn a_watch_tells_a_rotation_of_spire_proxy_by_proxy_and_when_all_have_it() {
+    let mesh = Mesh::healthy();
+    let domain = &mesh.bench.members[0].trust_domain;
+    let all = mesh.trustchain(&["-A", "--all-clusters", "-o", "json"]).succeeded().json();
+    let all = all["workloads"].as_array().expect("workloads");
+    let old =
+        all.iter().find(|one| one["cluster"] == *mesh.first).expect("a proxy")["authority"]["sha256"].clone();
+    let of_first = all.iter().filter(|one| one["cluster"] == *mesh.first).count();
+    let mut watch = Watch::start(&mesh);
+    watch.tells(&json!({"change": "appeared"}), all.len());
+    mesh.bench.plugin(&["rotate", &mesh.first, "--yes"]).succeeded();
+
+    watch.tells(&json!({"change": "everybodyHas", "trustDomain": domain, "proxies": all.len()}), 1);
+    watch.tells(&json!({"change": "authorityRemoved", "trustDomain": domain, "authority": old}), all.len());
+    let new =
+        watch.told.iter().find(|told| told["change"] == "everybodyHas").expect("it was told")["authority"]
+            .clone();
+    assert_eq!(watch.count(&json!({"change": "authorityAdded", "authority": new})), all.len());
+    // Those of the other cluster trust another authority, and keep their certificates.
+    let renewed: BTreeSet<&str> = watch
+        .told
+        .iter()
+        .filter(|told| told["change"] == "newCertificate")
+        .filter_map(|told| told["proxy"].as_str())
+        .collect();
+    assert_eq!(renewed.len(), of_first, "{renewed:?}");
+    assert!(renewed.iter().all(|proxy| proxy.starts_with(&mesh.first)), "{renewed:?}");
+    mesh.is_healthy();
 }

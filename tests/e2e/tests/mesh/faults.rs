@@ -184,3 +184,16 @@ fn identities_that_istiod_gets_wrong_are_named_and_istiod_is_started_again() {
     mesh.is_healthy();
     mesh.both_answer(first, HELLO);
 }
+
+#[test]
+fn a_ca_that_came_after_istiod_had_started_is_named() {
+    let mesh = Mesh::healthy();
+    let first = &mesh.first;
+    mesh.gives_ca(first, "late");
+    let check = mesh.finds_one("istiod-ca", "started before Secret cacerts was there");
+    is_about(&check, &json!({"cluster": first}));
+    let next = check["hint"].as_str().expect("a hint");
+    assert!(next.contains("rollout restart deployment/istiod"), "{next}");
+    mesh.bench.kubectl(first, &["-n", "istio-system", "delete", "secret", "cacerts"]);
+    mesh.is_healthy();
+}

@@ -48,6 +48,15 @@ fn the_next_ca_of_istiod_comes_from_cert_manager_and_nobody_notices() {
     let after = served();
     assert_ne!(before["chain"][1]["serial"], after["chain"][1]["serial"], "istiod presents the new CA");
     assert_eq!(before["authority"]["sha256"], after["authority"]["sha256"], "of the same root");
+    mesh.is_healthy();
+
+    // Somebody gives it another root, which istiod does not take.
+    mesh.bench.kubectl(first, &["-n", "istio-system", "delete", "certificate", "cacerts"]);
+    mesh.gives_ca(first, "another");
+    let check = mesh.finds_one("istiod-ca", "another root");
+    is_about(&check, &json!({"cluster": first}));
+    let next = check["hint"].as_str().expect("a hint");
+    assert!(next.contains("do not restart istiod"), "{next}");
     mesh.bench.mesh_install(&["down", "--yes", "--force"]).succeeded();
     // With the issuer in it, it was somebody else's.
     let namespace = ["delete", "namespace", "istio-system", "--ignore-not-found"];
