@@ -123,7 +123,10 @@ pub fn judge(evidence: Evidence, at: Timestamp) -> Inspected {
         (true, true) => Standing::Good,
         (true, false) => {
             let (id, message) = if certificates.is_empty() {
-                ("no-certificate", "it presents no certificate that could be verified")
+                (
+                    "no-certificate",
+                    "no certificate of a workload is in it, only authorities that others are verified with",
+                )
             } else {
                 ("no-bundle", "there is no bundle to verify it with; no other rule is broken")
             };
