@@ -42,7 +42,7 @@ pub(crate) async fn run(asked: &Asked, args: DownArgs) -> Result<Outcome, Failur
         return Ok(Outcome::Done);
     }
     if !args.force {
-        refuse_with_sidecars(&removals)?;
+        refuse_with_sidecars(&removals, only)?;
     }
     let touched = removals.iter().filter(|removal| !removal.objects.is_empty()).count();
     let question = format!("Delete {count} objects of mesh {} from {touched} clusters?", mesh.name);
@@ -80,8 +80,9 @@ pub(crate) async fn run(asked: &Asked, args: DownArgs) -> Result<Outcome, Failur
     Ok(Outcome::Done)
 }
 
-/// Refuses as long as pods of somebody else have a sidecar: without istiod it learns nothing new any more.
-fn refuse_with_sidecars(removals: &[Removal]) -> Result<(), Failure> {
+/// Refuses as long as pods of somebody else have a sidecar: without istiod it learns nothing new any more. `only` is the cluster that
+/// was asked for, where it is not all.
+fn refuse_with_sidecars(removals: &[Removal], only: Option<&str>) -> Result<(), Failure> {
     let total = removals.len();
     let failed: Vec<(String, Failure)> = removals
         .iter()
@@ -102,8 +103,10 @@ fn refuse_with_sidecars(removals: &[Removal]) -> Result<(), Failure> {
     if failed.is_empty() {
         return Ok(());
     }
-    Err(Failure::clusters(total, failed)
-        .with_hint("take the label istio-injection off their namespaces and make the pods anew, or leave them as they are: kubectl mesh-install down --force"))
+    let place = only.map(|cluster| format!("{cluster} ")).unwrap_or_default();
+    Err(Failure::clusters(total, failed).with_hint(format!(
+        "take the label istio-injection off their namespaces and make the pods anew, or leave them as they are: kubectl mesh-install down {place}--force"
+    )))
 }
 
 /// What would be removed. The shape of its JSON is a promise.

@@ -25,7 +25,7 @@ pub(crate) async fn run(asked: &Asked, args: DownArgs) -> Result<Outcome, Failur
         return Ok(Outcome::Done);
     }
     if !args.force {
-        refuse_while_mounted(&removals)?;
+        refuse_while_mounted(&removals, "kubectl mesh-install down")?;
     }
     if removals.iter().all(is_empty) {
         asked.printer.note(&format!("nothing of mesh {} is there", mesh.name));
@@ -86,8 +86,9 @@ pub(crate) async fn remove(
     if failed.is_empty() { Ok(()) } else { Err(Failure::clusters(members.len(), failed)) }
 }
 
-/// Refuses as long as pods mount the CSI driver: the kubelet could never unmount it for them.
-pub(crate) fn refuse_while_mounted(removals: &[Removal]) -> Result<(), Failure> {
+/// Refuses as long as pods mount the CSI driver: the kubelet could never unmount it for them. `without_istio` is the command that takes
+/// away those of Istio.
+pub(crate) fn refuse_while_mounted(removals: &[Removal], without_istio: &str) -> Result<(), Failure> {
     let mounted: Vec<(String, Failure)> = removals
         .iter()
         .filter(|removal| !removal.mounted_by.is_empty())
@@ -102,8 +103,9 @@ pub(crate) fn refuse_while_mounted(removals: &[Removal]) -> Result<(), Failure> 
     if mounted.is_empty() {
         return Ok(());
     }
-    Err(Failure::clusters(removals.len(), mounted)
-        .with_hint("nothing was deleted; stop these pods first (those of Istio: kubectl mesh-install down), or take SPIRE away regardless with --force"))
+    Err(Failure::clusters(removals.len(), mounted).with_hint(format!(
+        "nothing was deleted; stop these pods first (those of Istio: {without_istio}), or take SPIRE away regardless with --force"
+    )))
 }
 
 /// Says what may become of the CA volumes, before anybody is asked.

@@ -29,7 +29,9 @@ pub(crate) async fn run(asked: &Asked, args: LeaveArgs) -> Result<Outcome, Failu
     }
     parting.refuse_while_trusted()?;
     if !args.force {
-        refuse_while_mounted(&parting.removals)?;
+        // Of this cluster only: the others go on.
+        let without_istio = format!("kubectl mesh-install down {}", args.cluster);
+        refuse_while_mounted(&parting.removals, &without_istio)?;
     }
     parting.tell(&asked.printer);
     if !asked.printer.confirm(&parting.question(), args.confirm.yes).await? {

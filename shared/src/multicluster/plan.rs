@@ -6,7 +6,7 @@ use std::path::Path;
 use futures::future::try_join_all;
 
 use super::InstallError;
-use crate::fleet::{ClusterErrors, Member, each};
+use crate::fleet::{ClusterErrors, Member, RequestError, each};
 use crate::istio::config::configuration;
 use crate::istio::istioctl::{Istioctl, IstioctlError};
 use crate::istio::remote::{
@@ -16,6 +16,9 @@ use crate::istio::version::IstioVersion;
 use crate::istio::{ca, desired};
 use crate::manifest::{self, ClusterPlan, Later, MeshPlan, Object, ObjectKey, Owner, Tool};
 use crate::mesh::{Cluster, EndpointUrl, Mesh};
+
+/// What is read where it is asked which access there is.
+pub(super) const REMOTE_SECRETS: &str = "the names of remote secrets";
 
 /// Where the API server of each cluster is for the istiods of the others, by the cluster's name.
 pub type ApiServers = BTreeMap<String, EndpointUrl>;
@@ -95,10 +98,8 @@ pub(super) fn remote_secrets(
 }
 
 /// Finds the remote secrets of this mesh for clusters that are not in it any more: a token for each is in them.
-async fn stale_access(mesh: &Mesh, member: &Member) -> Result<Vec<ObjectKey>, InstallError> {
-    let found = owned_remote_secrets(member, &owner(mesh)).await;
-    let mut found = found
-        .map_err(|source| InstallError::Request { what: "the names of remote secrets".to_owned(), source })?;
+pub(super) async fn stale_access(mesh: &Mesh, member: &Member) -> Result<Vec<ObjectKey>, RequestError> {
+    let mut found = owned_remote_secrets(member, &owner(mesh)).await?;
     let needed: Vec<ObjectKey> =
         mesh.clusters.iter().map(|cluster| remote_secret_key(&cluster.name)).collect();
     found.retain(|key| !needed.contains(key));
@@ -131,7 +132,9 @@ pub async fn plan(
         }
         objects.extend(owner(mesh).stamped(access));
         let plan = manifest::plan(member.client(), &objects).await?;
-        let stale = stale_access(mesh, member).await?;
+        let stale = stale_access(mesh, member).await;
+        let stale =
+            stale.map_err(|source| InstallError::Request { what: REMOTE_SECRETS.to_owned(), source })?;
         Ok::<_, InstallError>(ClusterPlan { cluster: member.name().to_owned(), plan, later, stale })
     });
     Ok(MeshPlan { mesh: mesh.name.clone(), clusters: clusters.await.into_all()? })

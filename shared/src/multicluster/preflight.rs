@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{Namespace, Service};
 use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 
-use super::plan::owner;
+use super::plan::{REMOTE_SECRETS, owner, stale_access};
 use super::{ApiServers, CaError, Rendered, ca};
 use crate::federation::{self, MeshStatus};
 use crate::fleet::{ClusterErrors, Member, Need, RequestError, ask_for, each, listed, missing};
@@ -170,11 +170,22 @@ pub async fn preflight(
         }
         let looked = (existing(mesh, member, rendered), network(mesh, member), load_balancers(member));
         try_join3(looked.0, looked.1, looked.2).await?;
+        may_forget(mesh, member).await?;
         Ok(ca::can_be_had(member).await?)
     })
     .await
     .into_all()
     .map(drop)
+}
+
+/// Asks for the right to delete only where there is something to delete.
+async fn may_forget(mesh: &Mesh, member: &Member) -> Result<(), PreflightError> {
+    let stale = stale_access(mesh, member).await;
+    let stale = stale.map_err(|source| PreflightError::Request { what: REMOTE_SECRETS, source })?;
+    if stale.is_empty() {
+        return Ok(());
+    }
+    have(member, &[Need::new("delete", "", "secrets", Some(NAMESPACE))]).await
 }
 
 async fn rights(member: &Member, rendered: &[Rendered]) -> Result<(), PreflightError> {
@@ -199,7 +210,11 @@ async fn rights(member: &Member, rendered: &[Rendered]) -> Result<(), PreflightE
         Need::new("create", "", "pods/portforward", None),
     ]);
     needs.extend(ca::needs(member));
-    let missing = missing(member, &needs)
+    have(member, &needs).await
+}
+
+async fn have(member: &Member, needs: &[Need]) -> Result<(), PreflightError> {
+    let missing = missing(member, needs)
         .await
         .map_err(|source| PreflightError::Request { what: "your rights", source })?;
     if missing.is_empty() { Ok(()) } else { Err(PreflightError::MissingRights(missing)) }

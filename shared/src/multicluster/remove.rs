@@ -11,7 +11,7 @@ use kube::api::{Api, DeleteParams, DynamicObject, ListParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use serde::Serialize;
 
-use super::plan::owner;
+use super::plan::{REMOTE_SECRETS, owner};
 use super::up::request;
 use super::{InstallError, Step};
 use crate::fleet::{Member, RequestError};
@@ -84,8 +84,8 @@ pub async fn removal(mesh: &Mesh, member: &Member) -> Result<Removal, InstallErr
 /// When it cannot be read.
 pub async fn removal_of_access(mesh: &Mesh, member: &Member, to: &str) -> Result<Removal, InstallError> {
     let found = owned_remote_secrets(member, &owner(mesh)).await;
-    let mut objects = found
-        .map_err(|source| InstallError::Request { what: "the names of remote secrets".to_owned(), source })?;
+    let mut objects =
+        found.map_err(|source| InstallError::Request { what: REMOTE_SECRETS.to_owned(), source })?;
     objects.retain(|key| *key == remote_secret_key(to));
     let cluster = member.name().to_owned();
     Ok(Removal { cluster, objects, sidecars: Vec::new(), leftovers: Vec::new() })

@@ -96,7 +96,6 @@ struct Bundle {
 
 #[derive(Deserialize)]
 struct Authority {
-    #[serde(default)]
     asn1: String,
     #[serde(default)]
     tainted: bool,

@@ -106,18 +106,24 @@ impl Mesh {
     }
 }
 
-/// Returns a command as it is tried.
+/// Returns a command as it is tried. How far it may go is for the test to say, and how long it may take is long enough.
 fn adapted<'w>(trial: Trial, words: &[&'w str]) -> Vec<&'w str> {
-    // How far it may go is for the test to say, and how long it may take is long enough.
-    let kept = words
-        .iter()
-        .copied()
-        .filter(|word| !matches!(*word, "--yes" | "--dry-run" | "--timeout" | "10m" | "15m"));
-    match trial {
-        Trial::WorksIfAgreed => kept.chain(["--yes"]).collect(),
-        Trial::Foretells => kept.chain(["--dry-run"]).collect(),
-        _ => words.to_vec(),
+    let agreed = match trial {
+        Trial::WorksIfAgreed => "--yes",
+        Trial::Foretells => "--dry-run",
+        _ => return words.to_vec(),
+    };
+    let mut words = words.iter().copied();
+    let mut kept = Vec::new();
+    while let Some(word) = words.next() {
+        match word {
+            "--yes" | "--dry-run" => (),
+            "--timeout" => drop(words.next()),
+            word => kept.push(word),
+        }
     }
+    kept.push(agreed);
+    kept
 }
 
 /// Writes output with its lines in order, so that it does not matter who answered more often.
