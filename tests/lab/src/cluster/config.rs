@@ -104,6 +104,8 @@ pub(super) fn kubelet(state: &StateDir, node: Node) -> Value {
         "failSwapOn": false,
         "maxPods": 200,
         "serializeImagePulls": false,
+        // How often a pod is given what has changed in its ConfigMaps and Secrets; a minute otherwise, which tests would spend waiting.
+        "syncFrequency": "10s",
         "imageGCHighThresholdPercent": 100,
         // What a node sees of memory and disk is the whole machine's, with the page cache of a build in it: a lab would taint
         // its only node for what somebody else does. `0%` means never; whether there is room is asked once, at the start.
