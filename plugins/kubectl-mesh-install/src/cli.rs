@@ -10,6 +10,7 @@ use spire_mesh::cli::{ConfirmArgs, KubeArgs, MeshArgs, OutputArgs, VerbosityArgs
 use spire_mesh::completion::{Source, Takes};
 use spire_mesh::entry::CommandLine;
 use spire_mesh::istio::demo::Demo;
+use spire_mesh::multicluster::NextCa;
 
 /// Install Istio on several clusters as one mesh whose workloads have their identity from SPIRE
 ///
@@ -69,7 +70,11 @@ Examples:
   kubectl mesh-install demo sleep
 
   # Take it away again; SPIRE stays
-  kubectl mesh-install down";
+  kubectl mesh-install down
+
+Exit codes:
+  0 done · 1 failed · 2 wrong usage or mesh file · 3 found problems
+  124 timed out · 130 interrupted";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
@@ -136,18 +141,27 @@ pub(crate) struct RenderArgs {
     pub(crate) to: Option<PathBuf>,
 }
 
-/// Replace the CA that istiod signs with by the next one of the same root, while everything runs
+/// Replace the CA that istiod signs with, and its root, while everything runs
 ///
 /// For an istiod whose CA cert-manager issues (`istio.ca` in the mesh file). Has the next one issued, waits until istiod has taken it and
 /// presents it, and proves that nobody noticed: proxies are connected, their SVIDs are those of before, and no request was lost that was
-/// sent from all clusters meanwhile, where the demos sleep and helloworld run. Refuses what cannot be done safely, a change of the root
-/// above all. Interrupted, it goes on where it was. Without a name, all clusters, one after the other.
+/// sent from all clusters meanwhile, where the demos sleep and helloworld run. Refuses what cannot be done safely. Interrupted, it goes on
+/// where it was. Without a name, all clusters, one after the other.
+///
+/// With --root the next CA is of the root that the mesh file's issuer has: proxies get the new root beside the old one first, and the old
+/// one goes when istiod signs with the new one.
 #[derive(Debug, Args)]
-#[command(after_long_help = "\
+#[command(
+    mut_arg("timeout", |timeout| timeout.default_value("10m")),
+    after_long_help = "\
 Examples:
   kubectl mesh-install rotate-ca --dry-run
   kubectl mesh-install rotate-ca foo-eks-cluster
-  kubectl mesh-install rotate-ca --duration 720h --yes --timeout 10m")]
+  kubectl mesh-install rotate-ca --duration 720h --yes --timeout 15m
+
+  # After istio.ca.certManager.issuer of the mesh file was set to an issuer with another root
+  kubectl mesh-install rotate-ca --root foo-eks-cluster"
+)]
 pub(crate) struct RotateCaArgs {
     /// The cluster whose istiod gets the next CA
     #[arg(value_name = "CLUSTER", add = Takes::Each(&[Source::Cluster]))]
@@ -155,13 +169,24 @@ pub(crate) struct RotateCaArgs {
     /// How long the next CA is valid, such as 720h; the mesh file has to say so too, or the next `up` sets it back
     #[arg(long, value_name = "DURATION", value_parser = ca_duration)]
     pub(crate) duration: Option<Duration>,
-    /// Change the root itself; always refused, with the reason in each cluster and what to do instead
+    /// Change the root, too, to that of the issuer in the mesh file
     #[arg(long, conflicts_with = "duration")]
     pub(crate) root: bool,
+    /// Longest time that a kubelet takes to pass a changed ConfigMap on to a pod, which follows from its syncFrequency
+    #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = humantime::parse_duration)]
+    pub(crate) kubelet_delay: Duration,
     #[command(flatten)]
     pub(crate) confirm: ConfirmArgs,
     #[command(flatten)]
     pub(crate) wait: WaitArgs,
+}
+
+impl RotateCaArgs {
+    /// Returns which CA is asked for.
+    pub(crate) fn next(&self) -> NextCa {
+        let Self { duration, kubelet_delay, .. } = *self;
+        if self.root { NextCa::OtherRoot { kubelet_delay } } else { NextCa::SameRoot { duration } }
+    }
 }
 
 /// Find out what is wrong, why, and what to do about it

@@ -16,13 +16,8 @@ pub(crate) async fn run(asked: &Asked, args: &RotateCaArgs) -> Result<Outcome, F
         Some(name) => vec![named(&members, name)?.clone()],
         None => members.clone(),
     };
-    if args.root {
-        let refused = each(&chosen, multicluster::refuse_root_change).await;
-        refused
-            .into_all()
-            .map_err(|errors| each_cluster(&chosen, errors).with_hint("nothing was changed"))?;
-    }
-    let plans = each(&chosen, |member| multicluster::ca_rotation_plan(member, args.duration)).await;
+    let next = args.next();
+    let plans = each(&chosen, |member| multicluster::ca_rotation_plan(member, next)).await;
     let plans =
         plans.into_all().map_err(|errors| each_cluster(&chosen, errors).with_hint("nothing was changed"))?;
     if args.confirm.dry_run {
@@ -31,6 +26,14 @@ pub(crate) async fn run(asked: &Asked, args: &RotateCaArgs) -> Result<Outcome, F
     }
     for plan in &plans {
         asked.printer.note(&begins_with(plan));
+    }
+    let done = |member: &Member| {
+        plans.iter().any(|plan| plan.cluster == member.name() && plan.next == NextCaStep::Nothing)
+    };
+    let chosen: Vec<Member> = chosen.into_iter().filter(|member| !done(member)).collect();
+    if chosen.is_empty() {
+        asked.printer.note("nothing was changed");
+        return Ok(Outcome::Done);
     }
     if !asked.printer.confirm("Rotate?", args.confirm.yes).await? {
         asked.printer.note("nothing was changed");
@@ -41,7 +44,7 @@ pub(crate) async fn run(asked: &Asked, args: &RotateCaArgs) -> Result<Outcome, F
         let result = {
             let shown = Shown::of(&asked.printer, std::slice::from_ref(member));
             let deadline = Deadline::after(args.wait.timeout);
-            multicluster::rotate_ca(&members, member, args.duration, deadline, &shown).await
+            multicluster::rotate_ca(&members, member, next, deadline, &shown).await
         };
         match result {
             Ok(done) => {
@@ -80,11 +83,22 @@ pub(crate) async fn run(asked: &Asked, args: &RotateCaArgs) -> Result<Outcome, F
 }
 
 fn begins_with(plan: &CaRotationPlan) -> String {
-    let CaRotationPlan { cluster, issuer, ca, new_duration, next, .. } = plan;
+    let CaRotationPlan { cluster, issuer, new_issuer, root, new_root, ca, new_duration, next } = plan;
+    let issuer = new_issuer.as_ref().unwrap_or(issuer);
+    let root = match new_root {
+        Some(new) => format!(" with the root {new}, which proxies are to trust instead of {root}"),
+        None => String::new(),
+    };
     let next = match next {
-        NextCaStep::Issue => format!("{issuer} signs the next CA of istiod"),
-        NextCaStep::AwaitIssue => format!("goes on: {issuer} is asked already for the next CA of istiod"),
-        NextCaStep::AwaitReload => "goes on: istiod is to take its next CA, which is there".to_owned(),
+        NextCaStep::Nothing => return format!("{cluster}: istiod's CA is of the root of {issuer} already"),
+        NextCaStep::TrustBoth | NextCaStep::Issue => format!("{issuer} signs the next CA of istiod{root}"),
+        NextCaStep::AwaitTrust => {
+            format!("goes on: istiod is to take both roots; then {issuer} signs its next CA{root}")
+        }
+        NextCaStep::AwaitIssue => {
+            format!("goes on: {issuer} is asked already for the next CA of istiod{root}")
+        }
+        NextCaStep::AwaitReload => format!("goes on: istiod is to take its next CA{root}; it is there"),
     };
     let duration = new_duration.as_ref().map(|duration| format!(", for {duration}")).unwrap_or_default();
     format!("{cluster}: {next}{duration}; the one to go is {} (until {})", ca.serial, ca.not_after)
@@ -111,20 +125,30 @@ impl Report for PlanReport<'_> {
                 Some(new) => format!("{duration} -> {new}"),
                 None => duration.to_owned(),
             };
+            let issuer = match &plan.new_issuer {
+                Some(new) => format!("{} -> {new}", plan.issuer),
+                None => plan.issuer.clone(),
+            };
             let next = match plan.next {
+                NextCaStep::Nothing => "-",
+                NextCaStep::TrustBoth => "trust both roots",
+                NextCaStep::AwaitTrust => "await trust",
                 NextCaStep::Issue => "issue",
                 NextCaStep::AwaitIssue => "await issue",
                 NextCaStep::AwaitReload => "await reload",
             };
             table.row([
                 Cell::from(&plan.cluster),
-                Cell::from(&plan.issuer),
+                issuer.into(),
                 Cell::from(&plan.ca.serial),
                 Cell::from(&plan.ca.not_after),
                 number(plan.ca.revision).into(),
                 duration.into(),
                 next.into(),
             ]);
+            if let Some(new) = &plan.new_root {
+                table.note(format!("{}: root {} -> {new}", plan.cluster, plan.root));
+            }
         }
         table
     }
@@ -160,6 +184,9 @@ impl Report for RotatedReport<'_> {
                     "{}: no requests were measured: the demos sleep and helloworld do not run in the mesh",
                     done.cluster
                 ));
+            }
+            if let Some(before) = &done.root_before {
+                table.note(format!("{}: root {before} -> {}", done.cluster, done.root));
             }
             if done.svids.renewed > 0 {
                 table.note(format!(
@@ -252,7 +279,9 @@ mod tests {
         CaRotationPlan {
             cluster: "foo-eks-cluster".to_owned(),
             issuer: "ClusterIssuer istio-ca".to_owned(),
+            new_issuer: None,
             root: "CN=istio root".to_owned(),
+            new_root: None,
             ca: issue("00c1f7", 1, "1440h"),
             new_duration: new_duration.map(str::to_owned),
             next,
@@ -265,6 +294,7 @@ mod tests {
             cluster: "foo-eks-cluster".to_owned(),
             before: issue("00c1f7", 1, "1440h"),
             after: issue("5b20aa", 2, "720h"),
+            root_before: None,
             root: "CN=istio root".to_owned(),
             istiods: 1,
             proxies: Connected { before: 10, after: 10 },
@@ -292,6 +322,33 @@ mod tests {
         insta::assert_snapshot!(printed(Format::Table, &PlanReport { clusters: &clusters }));
         insta::assert_snapshot!(printed(Format::Json, &PlanReport { clusters: &clusters[..1] }));
         insta::assert_snapshot!(clusters.each_ref().map(begins_with).join("\n"));
+    }
+
+    #[test]
+    fn a_change_of_the_root_says_from_which_to_which() {
+        let to_another = |next| CaRotationPlan {
+            new_issuer: Some("ClusterIssuer next-ca".to_owned()),
+            new_root: Some("CN=next root".to_owned()),
+            ..plan(next, None)
+        };
+        let clusters = [
+            NextCaStep::TrustBoth,
+            NextCaStep::AwaitTrust,
+            NextCaStep::Issue,
+            NextCaStep::AwaitIssue,
+            NextCaStep::AwaitReload,
+            NextCaStep::Nothing,
+        ]
+        .map(to_another);
+        insta::assert_snapshot!(clusters.each_ref().map(begins_with).join("\n"));
+        insta::assert_snapshot!(printed(Format::Table, &PlanReport { clusters: &clusters[..1] }));
+        insta::assert_snapshot!(printed(Format::Json, &PlanReport { clusters: &clusters[..1] }));
+        let changed = RotatedCa {
+            root_before: Some("CN=istio root".to_owned()),
+            root: "CN=next root".to_owned(),
+            ..rotated()
+        };
+        insta::assert_snapshot!(printed(Format::Table, &RotatedReport { clusters: &[changed] }));
     }
 
     #[test]

@@ -80,7 +80,8 @@ Examples:
   kubectl spire-federate down
 
 Exit codes:
-  0 done · 1 failed · 2 wrong usage or mesh file · 3 found problems · 124 timed out · 130 interrupted";
+  0 done · 1 failed · 2 wrong usage or mesh file · 3 found problems
+  124 timed out · 130 interrupted";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {

@@ -3,8 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use super::version::IstioVersion;
-use super::{EAST_WEST_GATEWAY, INGRESS_GATEWAY, NAMESPACE, WORKLOAD_SOCKET};
-use crate::mesh::{Cluster, GatewayService, Mesh, lay};
+use super::{EAST_WEST_GATEWAY, INGRESS_GATEWAY, MULTIROOT, NAMESPACE, WORKLOAD_SOCKET};
+use crate::mesh::{Cluster, GatewayService, IstioCa, Mesh, lay};
 use crate::spire::desired::CSI_DRIVER;
 use crate::trust::TrustDomain;
 
@@ -47,6 +47,10 @@ pub fn configuration(mesh: &Mesh, cluster: &Cluster, version: IstioVersion) -> V
             "templates": {"spire": SIDECAR_TEMPLATE},
         },
     }));
+    if let IstioCa::CertManager(_) = istio.ca {
+        // Or its root could not be changed while it runs.
+        values.insert("pilot".to_owned(), json!({ "env": { MULTIROOT: "true" } }));
+    }
     lay(&mut values, &istio.values);
 
     let mut spec = map(json!({
@@ -178,6 +182,16 @@ mod tests {
             "1.30.1",
         );
         insta::assert_yaml_snapshot!(written);
+    }
+
+    #[test]
+    fn an_istiod_with_a_ca_of_cert_manager_takes_further_roots_unless_the_mesh_file_says_otherwise() {
+        let environment = |istio: &str| written(istio, "1.31.0")["spec"]["values"]["pilot"]["env"].clone();
+        let ca = "ca: {certManager: {issuer: istio-ca}}";
+        assert_eq!(environment("{}"), Value::Null);
+        assert_eq!(environment(&format!("{{{ca}}}")), json!({ MULTIROOT: "true" }));
+        let values = "values: {pilot: {env: {ISTIO_MULTIROOT_MESH: 'false', A: b}}}";
+        assert_eq!(environment(&format!("{{{ca}, {values}}}")), json!({ MULTIROOT: "false", "A": "b" }));
     }
 
     #[test]

@@ -26,3 +26,6 @@ pub const EAST_WEST_PORT: i32 = 15443;
 pub const WORKLOAD_SOCKET: &str = "spire-agent.sock";
 /// The label of a namespace that says which network its pods are in.
 pub const NETWORK_LABEL: &str = "topology.istio.io/network";
+/// The variable of istiod's environment with which it takes further roots into its CA while it runs, and lets old ones go
+/// (Istio 1.31, `pilot/pkg/features/pilot.go`).
+pub const MULTIROOT: &str = "ISTIO_MULTIROOT_MESH";

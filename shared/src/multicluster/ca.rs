@@ -7,12 +7,13 @@ use kube::api::Api;
 use crate::fleet::{Member, Need, RequestError};
 use crate::hint::Hint;
 use crate::istio::ca::{
-    CA_SECRET, CertificateV1, ROOT_CONFIG_MAP, SecretError, certificates, read_secret, same,
+    CA_SECRET, CertificateIssuer, CertificateV1, ROOT_CONFIG_MAP, SecretError, issuer_root, published_roots,
+    read_secret, same,
 };
 use crate::istio::{ISTIOD, NAMESPACE};
 use crate::manifest::wait::until;
 use crate::manifest::{Deadline, Poll, WaitError};
-use crate::mesh::{CaCertificate, IstioCa};
+use crate::mesh::{CaCertificate, CertManagerIssuer, IstioCa};
 use crate::spire::ReadError;
 use crate::spire::upstream::{IssuerRef, IssuerState, issuer};
 use crate::trust::svid::Certificate;
@@ -62,6 +63,18 @@ pub enum CaError {
         /// Kubeconfig context of the cluster.
         context: String,
     },
+    /// The mesh file has another issuer now, and that one has another root.
+    #[error(
+        "{issuer} signs with the root {root}, and not with the one that proxies trust: that is a change of the root, which `up` does not make"
+    )]
+    NewRoot {
+        /// Kind and name of the issuer of the mesh file.
+        issuer: String,
+        /// Subject and serial number of its root.
+        root: String,
+        /// Name of the cluster.
+        cluster: String,
+    },
     /// The Secret cannot be used.
     #[error(transparent)]
     Secret(#[from] SecretError),
@@ -103,6 +116,9 @@ impl Hint for CaError {
                  pod needs it: kubectl mesh-install down, then kubectl mesh-install up"
                     .to_owned()
             }
+            Self::NewRoot { cluster, .. } => {
+                format!("it takes steps, so that no proxy loses istiod: kubectl mesh-install rotate-ca --root {cluster}")
+            }
             Self::Read(error) => return error.hint(),
             Self::Secret(_) | Self::Request { .. } => return None,
         })
@@ -121,19 +137,25 @@ pub(super) fn needs(member: &Member) -> Vec<Need> {
     ]
 }
 
+/// Checks that an issuer is there, and can sign.
+pub(super) async fn issuer_is_ready(member: &Member, wanted: &CertManagerIssuer) -> Result<(), CaError> {
+    let context = || member.cluster.context.clone();
+    let wanted = Box::new(IssuerRef::from(wanted));
+    match issuer(member, &wanted).await?.state {
+        IssuerState::Ready => Ok(()),
+        IssuerState::UnknownKind => Err(CaError::NoCertManager(wanted)),
+        IssuerState::Absent => Err(CaError::NoIssuer { issuer: wanted, context: context() }),
+        IssuerState::NotReady(why) => {
+            Err(CaError::IssuerNotReady { issuer: wanted, why, context: context() })
+        }
+    }
+}
+
 /// Checks that the issuer of the mesh file can sign, and that istiod does not run with another root.
 pub(super) async fn can_be_had(member: &Member) -> Result<(), CaError> {
     let IstioCa::CertManager(wanted) = &member.cluster.istio.ca else { return Ok(()) };
     let context = || member.cluster.context.clone();
-    let wanted = Box::new(IssuerRef::from(&wanted.issuer));
-    match issuer(member, &wanted).await?.state {
-        IssuerState::Ready => {}
-        IssuerState::UnknownKind => return Err(CaError::NoCertManager(wanted)),
-        IssuerState::Absent => return Err(CaError::NoIssuer { issuer: wanted, context: context() }),
-        IssuerState::NotReady(why) => {
-            return Err(CaError::IssuerNotReady { issuer: wanted, why, context: context() });
-        }
-    }
+    issuer_is_ready(member, &wanted.issuer).await?;
     let running = running_roots(member).await?;
     let secret = match read_secret(member).await {
         // cert-manager is still at it, or its issuer gives no root, which is waited for.
@@ -148,6 +170,32 @@ pub(super) async fn can_be_had(member: &Member) -> Result<(), CaError> {
         Some(root) if !same(&running, &roots) => Err(CaError::OtherRoot {
             root: format!("{} ({})", root.subject, root.serial),
             context: context(),
+        }),
+        Some(_) => keeps_root(member, &CertificateIssuer::from(&wanted.issuer), &running).await,
+        None => Ok(()),
+    }
+}
+
+/// Refuses another issuer whose root is not the one that istiod runs with. That of the present one is no business of ours: the Secret that
+/// tells it has the key of the root, too.
+async fn keeps_root(
+    member: &Member,
+    wanted: &CertificateIssuer,
+    running: &[Certificate],
+) -> Result<(), CaError> {
+    let certificates: Api<CertificateV1> = Api::namespaced(member.client().clone(), NAMESPACE);
+    let present = certificates.get_opt(CA_SECRET).await.map_err(|error| CaError::Request {
+        what: format!("Certificate {NAMESPACE}/{CA_SECRET}"),
+        source: error.into(),
+    })?;
+    if present.is_none_or(|present| present.spec.issuer_ref.is_same(wanted)) {
+        return Ok(());
+    }
+    match issuer_root(member, wanted).await {
+        Some(root) if !same(running, std::slice::from_ref(&root)) => Err(CaError::NewRoot {
+            issuer: wanted.to_string(),
+            root: format!("{} ({})", root.subject, root.serial),
+            cluster: member.name().to_owned(),
         }),
         _ => Ok(()),
     }
@@ -164,8 +212,7 @@ async fn running_roots(member: &Member) -> Result<Vec<Certificate>, CaError> {
     }
     let maps: Api<ConfigMap> = Api::namespaced(member.client().clone(), NAMESPACE);
     let map = maps.get_opt(ROOT_CONFIG_MAP).await.map_err(|error| unread(ROOT_CONFIG_MAP, error))?;
-    let text = map.and_then(|map| map.data?.remove("root-cert.pem")).unwrap_or_default();
-    Ok(certificates(text.as_bytes()))
+    Ok(map.as_ref().map(published_roots).unwrap_or_default())
 }
 
 /// Waits until the CA certificate is issued and the Secret complete.
@@ -197,7 +244,7 @@ pub(super) async fn issued(member: &Member, deadline: Deadline<'_>) -> Result<()
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mesh::{CertManagerIssuer, IssuerKind};
+    use crate::mesh::IssuerKind;
 
     #[test]
     fn what_keeps_istiod_from_its_ca_is_said_with_what_to_do() {
@@ -216,6 +263,11 @@ mod tests {
             CaError::IssuerNotReady { issuer: issuer(), why: "ErrGetKeyPair".to_owned(), context: context() },
             CaError::ForeignSecret { context: context() },
             CaError::OtherRoot { root: "O=foo.com (4e29)".to_owned(), context: context() },
+            CaError::NewRoot {
+                issuer: "Issuer next-ca".to_owned(),
+                root: "CN=istio root (5a01)".to_owned(),
+                cluster: "foo-eks-cluster".to_owned(),
+            },
         ];
         let told = errors.map(|error| format!("{error}\n  hint: {}", error.hint().unwrap_or_default()));
         insta::assert_snapshot!(told.join("\n"));

@@ -40,8 +40,8 @@ pub use probe::Way;
 pub use remove::{Removal, Removed, down, removal, removal_of_access};
 pub use repair::repair;
 pub use rotate_ca::{
-    CaIssue, CaRotationPlan, Connected, Load, NextCaStep, RotateCaError, RotatedCa, Svids, ca_rotation_plan,
-    refuse_root_change, rotate_ca,
+    CaIssue, CaRotationPlan, Connected, Load, NextCa, NextCaStep, RotateCaError, RotatedCa, Svids,
+    ca_rotation_plan, rotate_ca,
 };
 pub use status::{ClusterStatus, Counted, IstioStatus, MeshStatus, PairState, PairStatus, status};
 pub use step::Step;

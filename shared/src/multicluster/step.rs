@@ -1,4 +1,5 @@
 use std::fmt;
+use std::time::Duration;
 
 use super::InstallError;
 use crate::istio::demo::Demo;
@@ -42,6 +43,17 @@ pub enum Step {
     ReadingProxies,
     /// Reading istiod's CA.
     ReadingCa,
+    /// Giving the next root of istiod's CA to proxies, beside the one that they have.
+    AddingRoot,
+    /// Waiting until every namespace has the next root.
+    WaitingForNamespaces {
+        /// Namespaces that have.
+        done: usize,
+        /// All namespaces with a root.
+        of: usize,
+    },
+    /// Waiting as long as kubelets may take to pass the roots on to proxies.
+    WaitingForKubelets(Duration),
     /// Having cert-manager issue istiod's next CA.
     IssuingCa,
     /// Waiting until istiod has taken its next CA.
@@ -90,6 +102,15 @@ impl fmt::Display for Step {
             Self::DeletingToken => f.write_str("deleting the old token"),
             Self::ReadingProxies => f.write_str("reading the proxies' certificates and trust bundles"),
             Self::ReadingCa => f.write_str("reading istiod's CA"),
+            Self::AddingRoot => f.write_str("adding the next root to Secret cacerts"),
+            Self::WaitingForNamespaces { done, of } => {
+                write!(f, "waiting until istiod has given the next root to every namespace: {done} of {of}")
+            }
+            Self::WaitingForKubelets(delay) => write!(
+                f,
+                "giving the kubelets {} to pass both roots on to the proxies",
+                humantime::format_duration(*delay)
+            ),
             Self::IssuingCa => f.write_str("having istiod's next CA issued"),
             Self::WaitingForReload { done, of } => {
                 write!(f, "waiting until istiod has taken its next CA: {done} of {of} pods")

@@ -49,12 +49,14 @@ impl CertManager {
         self.make(SPIRE_ISSUER, "pki", "spire-ca");
     }
 
-    /// Makes the issuer of istiod's CA, `istio-ca` in namespace `istio-system`, which is made, too, and waits until it is ready.
+    /// Makes the issuer of istiod's CA, `istio-ca` in namespace `istio-system`, which is made, too, and `istio-next-ca` with another root;
+    /// waits until both are ready.
     ///
     /// # Panics
     /// When it does not become ready.
     pub fn make_issuer_of_istiod(&self, network: &str) {
         self.make(&ISTIO_ISSUER.replace("NETWORK", network), "istio-system", "istio-ca");
+        self.is_ready("istio-system", "istio-next-ca");
     }
 
     fn make(&self, manifests: &str, namespace: &str, issuer: &str) {
@@ -64,6 +66,10 @@ impl CertManager {
             assert!(Instant::now() < end, "{error}");
             std::thread::sleep(Duration::from_millis(500));
         }
+        self.is_ready(namespace, issuer);
+    }
+
+    fn is_ready(&self, namespace: &str, issuer: &str) {
         let issuer = format!("issuer/{issuer}");
         self.run(&["-n", namespace, "wait", &issuer, "--for=condition=Ready", "--timeout=80s"]);
     }

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use jiff::Timestamp;
 use kube::CustomResource;
 use serde::{Deserialize, Serialize};
@@ -75,6 +77,12 @@ pub struct CertificateCondition {
 impl CertificateV1 {
     fn condition(&self, kind: &str) -> Option<&CertificateCondition> {
         self.status.as_ref()?.conditions.iter().find(|condition| condition.kind == kind)
+    }
+
+    /// Returns for how long it is issued, where that can be read. Kubernetes writes `1440h0m0s`.
+    #[must_use]
+    pub fn duration(&self) -> Option<Duration> {
+        humantime::parse_duration(self.spec.duration.as_deref()?).ok()
     }
 
     /// Returns how often it has been issued.
@@ -163,6 +171,14 @@ mod tests {
         assert!(!certificate(&ready(1)).is_ready());
         assert_eq!(certificate(&ready(2)).says(), "it is as it was");
         assert_eq!(certificate(&json!({})).says(), "cert-manager has not looked at it yet");
+    }
+
+    #[test]
+    fn a_duration_is_read_as_a_time() {
+        assert_eq!(certificate(&json!({})).duration(), Some(Duration::from_hours(1440)));
+        let mut without = certificate(&json!({}));
+        without.spec.duration = None;
+        assert_eq!(without.duration(), None);
     }
 
     #[test]

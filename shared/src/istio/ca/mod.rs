@@ -4,6 +4,7 @@
 //! that is made after istiod has started is not seen before its next start, and a Secret with another root is not taken.
 
 mod certificate;
+mod issuer;
 mod log;
 mod observe;
 mod secret;
@@ -15,7 +16,9 @@ use serde_json::json;
 pub use certificate::{
     CertificateCondition, CertificateIssuer, CertificateSpec, CertificateStatus, CertificateV1,
 };
+pub use issuer::issuer_root;
 pub use log::{CaLog, ca_log, parse_ca_log};
+pub(crate) use observe::published_roots;
 pub use observe::{CaUnread, SeenCa, SeenIstiod, Served, observe, served};
 pub use secret::{CaSecret, SecretError, read_secret};
 pub use state::{CaFacts, CaState, ca_state};

@@ -144,8 +144,13 @@ async fn published(connection: &Connection) -> Result<Vec<Certificate>, CaUnread
         what: format!("ConfigMap {NAMESPACE}/{ROOT_CONFIG_MAP}"),
         source: error.into(),
     })?;
-    let text = map.and_then(|map| map.data?.remove("root-cert.pem")).unwrap_or_default();
-    Ok(certificates(text.as_bytes()))
+    Ok(map.as_ref().map(published_roots).unwrap_or_default())
+}
+
+/// Returns the roots in a `ConfigMap` that istiod gives to a namespace.
+pub(crate) fn published_roots(map: &ConfigMap) -> Vec<Certificate> {
+    let text = map.data.as_ref().and_then(|data| data.get("root-cert.pem"));
+    text.map(|text| certificates(text.as_bytes())).unwrap_or_default()
 }
 
 async fn istiods(member: &Member) -> Result<Vec<SeenIstiod>, CaUnread> {

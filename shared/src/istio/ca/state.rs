@@ -2,14 +2,14 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::x509::same;
+use super::x509::{same, within};
 use super::{CA_SECRET, CaSecret, ROOT_CONFIG_MAP, SeenIstiod, is_signed_by};
 use crate::istio::{ISTIOD, NAMESPACE};
 use crate::trust::svid::Certificate;
 
 /// What to do where the root is another one.
 const OTHER_ROOT: &str = "do not restart istiod before you are ready for it: with its next start the root changes under all proxies at once. \
-     Have the issuer sign with the old root again, then `kubectl mesh-install rotate-ca`, or change the root in three steps: docs/rotate-ca.md#the-root";
+     Have the issuer sign with the old root again, then `kubectl mesh-install rotate-ca`; `rotate-ca --root` then changes the root in steps";
 
 /// What is known of a cluster's CA.
 #[derive(Clone, Copy, Debug)]
@@ -30,7 +30,8 @@ pub enum CaState {
     SelfSigned,
     /// istiod signs with the CA in the Secret.
     InForce,
-    /// istiod presents a certificate of an earlier CA of the same root. The kubelet passes a Secret on within two minutes.
+    /// istiod presents a certificate of an earlier CA of the same root, or gives proxies a root more or less than the Secret has. The kubelet
+    /// passes a Secret on within two minutes.
     Behind {
         /// The pod.
         pod: String,
@@ -77,10 +78,7 @@ impl fmt::Display for CaState {
             Self::SelfSigned => write!(f, "istiod signs with a CA that it made itself"),
             Self::InForce => write!(f, "istiod signs with the CA in Secret {CA_SECRET}"),
             Self::Behind { pod } => {
-                write!(
-                    f,
-                    "{pod} has not taken the CA in Secret {CA_SECRET} yet: it presents a certificate of the one before"
-                )
+                write!(f, "{pod} has not taken the CA in Secret {CA_SECRET} yet: it still has the one before")
             }
             Self::StartedBefore { pod } => {
                 write!(
@@ -89,10 +87,7 @@ impl fmt::Display for CaState {
                 )
             }
             Self::OtherRoot { pod, refused: true } => {
-                write!(
-                    f,
-                    "{pod} does not take the CA in Secret {CA_SECRET}: it has another root, and multi-root is off"
-                )
+                write!(f, "{pod} does not take the CA in Secret {CA_SECRET}: it has another root")
             }
             Self::OtherRoot { pod, refused: false } => {
                 write!(
@@ -130,6 +125,13 @@ fn of(secret: &CaSecret, published: &[Certificate], istiod: &SeenIstiod) -> CaSt
         return CaState::Behind { pod };
     }
     let refused = istiod.log.refused_root.is_some_and(|refused| Some(refused) > istiod.log.reloaded);
+    // A root more or less, which istiod takes where it may have several.
+    if !refused
+        && !published.is_empty()
+        && (within(published, &secret.roots) || within(&secret.roots, published))
+    {
+        return CaState::Behind { pod };
+    }
     let is_older = match (istiod.started, secret.created) {
         (Some(started), Some(created)) => started < created,
         _ => false,

@@ -126,6 +126,30 @@ fn another_root_in_the_secret_is_found_and_whether_istiod_has_refused_it() {
 }
 
 #[test]
+fn a_root_more_or_less_is_on_its_way_until_istiod_refuses_it() {
+    let (old_root, new_root) = (Ca::root("root"), Ca::root("next root"));
+    let (old, new) = (old_root.intermediate("istiod CA"), new_root.intermediate("istiod CA"));
+    let (old_alone, new_alone) = (vec![old_root.certificate()], vec![new_root.certificate()]);
+    let both = [old_alone.clone(), new_alone.clone()].concat();
+    let of =
+        |ca: &Ca, roots: &[Certificate]| CaSecret { roots: roots.to_vec(), ..secret(ca, &old_root, EARLY) };
+    let state = |secret: &CaSecret, published: &[Certificate], pod: &SeenIstiod| {
+        ca_state(&CaFacts { secret: Some(secret), published, istiods: std::slice::from_ref(pod) })
+    };
+    let mut with_old = istiod(LATE, old.presented(&old_root));
+    assert!(matches!(state(&of(&old, &both), &old_alone, &with_old), CaState::Behind { .. }), "added");
+    assert_eq!(state(&of(&old, &both), &both, &with_old), CaState::InForce);
+    assert!(matches!(state(&of(&new, &new_alone), &both, &with_old), CaState::Behind { .. }), "taken away");
+    let with_new = istiod(LATE, new.presented(&new_root));
+    assert_eq!(state(&of(&new, &new_alone), &new_alone, &with_new), CaState::InForce);
+    with_old.log.refused_root = Some(LATE.parse().unwrap());
+    assert!(matches!(
+        state(&of(&old, &both), &old_alone, &with_old),
+        CaState::OtherRoot { refused: true, .. }
+    ));
+}
+
+#[test]
 fn an_istiod_that_has_started_with_another_root_than_proxies_have_is_found() {
     let (old_root, new_root) = (Ca::root("root"), Ca::root("root"));
     let ca = new_root.intermediate("istiod CA");

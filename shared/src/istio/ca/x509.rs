@@ -17,8 +17,12 @@ pub(crate) fn is_signed_by(certificate: &Certificate, ca: &Certificate) -> bool 
     }
 }
 
+/// Tells whether all of the first list are in the second.
+pub(crate) fn within(some: &[Certificate], all: &[Certificate]) -> bool {
+    some.iter().all(|held| all.contains(held))
+}
+
 /// Tells whether two lists hold the same certificates, in whatever order.
 pub(crate) fn same(one: &[Certificate], other: &[Certificate]) -> bool {
-    let within = |some: &[Certificate], all: &[Certificate]| some.iter().all(|held| all.contains(held));
     within(one, other) && within(other, one)
 }

@@ -1,10 +1,11 @@
 use crate::fleet::{Need, RequestError};
 use crate::hint::Hint;
-use crate::istio::NAMESPACE;
 use crate::istio::ca::{CA_SECRET, CaState, CaUnread, SecretError};
 use crate::istio::istiod::IstiodError;
+use crate::istio::{MULTIROOT, NAMESPACE};
 use crate::manifest::WaitError;
 use crate::mesh::duration_text;
+use crate::multicluster::ca::CaError;
 
 /// Why istiod's CA was not rotated, or not to the end.
 #[derive(Debug, thiserror::Error)]
@@ -18,11 +19,41 @@ pub enum RotateCaError {
          has no issuer to ask for the next"
     )]
     NoCertificate,
-    /// The root itself is to be changed.
-    #[error("the root cannot be changed while istiod runs: {}", root_reason(*.multiroot))]
-    Root {
-        /// `ISTIO_MULTIROOT_MESH` is on.
-        multiroot: bool,
+    /// The mesh file names no issuer whose root could be the next.
+    #[error("the mesh file names no issuer for istiod's CA in {cluster}, so there is no root to change to")]
+    NoIssuer {
+        /// Name of the cluster.
+        cluster: String,
+    },
+    /// The issuer of the mesh file cannot sign.
+    #[error(transparent)]
+    Issuer(#[from] Box<CaError>),
+    /// It is not known which root the issuer has.
+    #[error(
+        "which root {issuer} signs with cannot be read: only that of an issuer of cert-manager with a Secret of its own (`spec.ca`) can, \
+         where you may read that Secret"
+    )]
+    UnknownRoot {
+        /// Kind and name of the issuer.
+        issuer: String,
+    },
+    /// istiod takes no further root.
+    #[error("istiod runs without {MULTIROOT}, and so takes another root only with its next start")]
+    MultirootOff,
+    /// Proxies have certificates of istiod's.
+    #[error(
+        "{} with a certificate that istiod signed, and not SPIRE: {}; others would refuse it as soon as the old root is gone",
+        counted(.proxies.len()), listed(.proxies)
+    )]
+    OfIstiod {
+        /// `NAMESPACE/POD` of each.
+        proxies: Vec<String>,
+    },
+    /// A change of the root is half done.
+    #[error("proxies trust two roots: a change of the root was begun, and has not ended")]
+    BetweenRoots {
+        /// Name of the cluster.
+        cluster: String,
     },
     /// It has not been issued as it is.
     #[error("Certificate {NAMESPACE}/{CA_SECRET} is not issued: {why}")]
@@ -42,8 +73,7 @@ pub enum RotateCaError {
     },
     /// The issuer would sign with another root.
     #[error(
-        "{issuer} signs with the root {found} now, and proxies trust {trusted}: that is a change of the root, which istiod refuses as long \
-         as it runs and takes at its next start"
+        "{issuer} signs with the root {found} now, and proxies trust {trusted}: that is a change of the root"
     )]
     IssuerHasOtherRoot {
         /// Kind and name of the issuer.
@@ -93,13 +123,21 @@ pub enum RotateCaError {
     },
 }
 
-fn root_reason(multiroot: bool) -> &'static str {
-    if multiroot {
-        "its first step takes the old and the new root together in Secret cacerts, and cert-manager fills that with the one root that the \
-         issuer signs with"
-    } else {
-        "ISTIO_MULTIROOT_MESH is off, and without it istiod takes no Secret cacerts whose roots differ from its own in a single byte"
-    }
+/// How many proxies are named.
+const NAMED: usize = 5;
+
+fn counted(proxies: usize) -> String {
+    format!(
+        "there {} {proxies} {}",
+        if proxies == 1 { "is" } else { "are" },
+        if proxies == 1 { "proxy" } else { "proxies" }
+    )
+}
+
+fn listed(proxies: &[String]) -> String {
+    let more = proxies.len().saturating_sub(NAMED);
+    let named = proxies[..proxies.len() - more].join(", ");
+    if more == 0 { named } else { format!("{named} and {more} more") }
 }
 
 impl From<IstiodError> for RotateCaError {
@@ -136,19 +174,24 @@ impl Hint for RotateCaError {
                  mesh file before istiod is installed"
                     .to_owned()
             }
-            Self::Root { .. } => {
-                "old and new root together, then a CA of the new one, then the new root alone, each by hand in a Secret without a Certificate; \
-                 or a planned restart of istiod: docs/rotate-ca.md#the-root"
-                    .to_owned()
+            Self::NoIssuer { .. } => "set istio.ca.certManager.issuer in the mesh file to the one with the new root".to_owned(),
+            Self::Issuer(error) => return error.hint(),
+            Self::UnknownRoot { .. } => {
+                "kubectl auth can-i get secrets; for issuers of another kind the root is changed by hand: docs/rotate-ca.md#by-hand".to_owned()
             }
+            Self::MultirootOff => format!(
+                "kubectl mesh-install sets it for a CA of cert-manager, unless istio.values.pilot.env of the mesh file has {MULTIROOT}"
+            ),
+            Self::OfIstiod { .. } => {
+                "see why they have no identity from SPIRE: kubectl mesh-install verify; or take the sidecars off them".to_owned()
+            }
+            Self::BetweenRoots { cluster } => format!("kubectl mesh-install rotate-ca --root {cluster}"),
             Self::NotIssued { context, .. } => {
                 format!("kubectl --context {context} -n {NAMESPACE} describe certificates.cert-manager.io {CA_SECRET}")
             }
             Self::Unfit { state, context } => return state.hint(context),
             Self::IssuerHasOtherRoot { .. } => {
-                "give the issuer its old root back, or change the root in three steps, which needs ISTIO_MULTIROOT_MESH and a CA without \
-                 cert-manager meanwhile: docs/rotate-ca.md#the-root"
-                    .to_owned()
+                "give the issuer its old root back; or change the root, in steps: kubectl mesh-install rotate-ca --root".to_owned()
             }
             Self::TooShort { .. } => "set istio.ca.duration and istio.ca.renewBefore in the mesh file, then: kubectl mesh-install up".to_owned(),
             Self::RootChanged { context } => {

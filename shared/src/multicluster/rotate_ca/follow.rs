@@ -4,24 +4,31 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use kube::api::{Api, Patch, PatchParams};
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::api::{Api, ListParams, Patch, PatchParams};
 use serde_json::json;
 
+use super::look::{Looked, NewRoot};
 use super::report::NextCaStep;
-use super::{Looked, RotateCaError, has_duration, request};
+use super::{RotateCaError, request};
 use crate::fleet::{Cause, Member, RequestError};
 use crate::istio::NAMESPACE;
 use crate::istio::ca::{
-    CA_SECRET, CaSecret, CaState, CaUnread, CertificateV1, SeenCa, observe, read_secret, same,
+    CA_SECRET, CaSecret, CaState, CaUnread, CertificateV1, ROOT_CONFIG_MAP, SecretError, SeenCa, observe,
+    published_roots, read_secret, same,
 };
 use crate::istio::istiod::{Istiod, IstiodError};
 use crate::manifest::wait::until;
 use crate::manifest::{Deadline, Poll, Tool};
-use crate::mesh::duration_text;
 use crate::multicluster::Step;
+use crate::trust::svid::Certificate;
 use crate::watch::Watch;
 
-/// How long changing the duration alone may take to make cert-manager issue.
+/// The key of a Secret of cert-manager's under which the roots are.
+const ROOTS: &str = "ca.crt";
+
+/// How long changing the Certificate alone may take to make cert-manager issue.
 const NOTICED: Duration = Duration::from_secs(10);
 
 pub(super) struct Rotation<'r> {
@@ -32,17 +39,18 @@ pub(super) struct Rotation<'r> {
 
 impl Rotation<'_> {
     /// Has the next CA issued and follows it until every pod of istiod presents a certificate of it.
-    pub(super) async fn run(
-        &self,
-        before: &Looked,
-        duration: Option<Duration>,
-    ) -> Result<(CertificateV1, CaSecret), RotateCaError> {
+    pub(super) async fn run(&self, before: &Looked) -> Result<(CertificateV1, CaSecret), RotateCaError> {
+        if let Some(new) = before.new_root() {
+            self.trust(before, new).await?;
+        }
         let (certificate, secret) = match before.next {
-            NextCaStep::AwaitReload => (before.certificate.clone(), before.secret.clone()),
-            NextCaStep::Issue | NextCaStep::AwaitIssue => {
+            NextCaStep::AwaitReload | NextCaStep::Nothing => {
+                (before.certificate.clone(), before.secret.clone())
+            }
+            NextCaStep::TrustBoth | NextCaStep::AwaitTrust | NextCaStep::Issue | NextCaStep::AwaitIssue => {
                 self.step(&Step::IssuingCa);
-                if before.next == NextCaStep::Issue {
-                    self.trigger(&before.certificate, duration).await?;
+                if before.next != NextCaStep::AwaitIssue {
+                    self.trigger(before).await?;
                 }
                 let certificate = self.issued(&before.certificate).await?;
                 (certificate, self.filled(before).await?)
@@ -52,15 +60,82 @@ impl Rotation<'_> {
         Ok((certificate, secret))
     }
 
+    /// Has every proxy trust the new root beside the old one, from wherever that is now.
+    async fn trust(&self, before: &Looked, new: &NewRoot) -> Result<(), RotateCaError> {
+        match before.next {
+            NextCaStep::TrustBoth => {
+                self.step(&Step::AddingRoot);
+                self.add_root(&new.root).await?;
+                self.taken(&before.seen, false).await?;
+            }
+            NextCaStep::AwaitTrust => self.taken(&before.seen, true).await?,
+            // An earlier run may have been interrupted before the kubelets had their time.
+            NextCaStep::Issue => {}
+            NextCaStep::AwaitIssue | NextCaStep::AwaitReload | NextCaStep::Nothing => return Ok(()),
+        }
+        self.published(&new.root).await?;
+        self.step(&Step::WaitingForKubelets(new.kubelet_delay));
+        let begun = Instant::now();
+        let passed = until(self.deadline, "the kubelets to pass both roots on to the proxies", || async {
+            let left = new.kubelet_delay.saturating_sub(begun.elapsed());
+            if left.is_zero() {
+                Poll::Ready(())
+            } else {
+                Poll::Pending(format!("{} s are left", left.as_secs()))
+            }
+        });
+        Ok(passed.await?)
+    }
+
+    /// Adds a root to those in the Secret. cert-manager leaves them alone until it issues the next certificate.
+    async fn add_root(&self, root: &Certificate) -> Result<(), RotateCaError> {
+        let secrets: Api<Secret> = Api::namespaced(self.member.client().clone(), NAMESPACE);
+        let unread = |error: kube::Error| RotateCaError::from(SecretError::from(RequestError::from(error)));
+        let secret = secrets.get(CA_SECRET).await.map_err(unread)?;
+        let Some(roots) = secret.data.as_ref().and_then(|data| data.get(ROOTS)) else {
+            return Err(SecretError::Incomplete(ROOTS).into());
+        };
+        let patch = json!({
+            // Refused where cert-manager has just issued another one.
+            "metadata": { "resourceVersion": secret.metadata.resource_version },
+            "data": { ROOTS: ByteString(with_root(&roots.0, root)) },
+        });
+        let changed = secrets.patch(CA_SECRET, &params(), &Patch::Merge(patch)).await;
+        let what = format!("add the root to Secret {NAMESPACE}/{CA_SECRET}");
+        changed.map(drop).map_err(|error| request(&what, error.into()))
+    }
+
+    /// Waits until istiod has given a root to every namespace.
+    async fn published(&self, root: &Certificate) -> Result<(), RotateCaError> {
+        let maps: Api<ConfigMap> = Api::all(self.member.client().clone());
+        let named = ListParams::default().fields(&format!("metadata.name={ROOT_CONFIG_MAP}"));
+        let published = until(self.deadline, "istiod to give the new root to every namespace", || async {
+            let maps = match maps.list(&named).await.map_err(RequestError::from) {
+                Ok(maps) => maps.items,
+                Err(error) => return error.into(),
+            };
+            let without = maps.iter().filter(|map| !published_roots(map).contains(root));
+            let without: Vec<String> = without.filter_map(|map| map.metadata.namespace.clone()).collect();
+            let of = maps.len();
+            self.step(&Step::WaitingForNamespaces { done: of - without.len(), of });
+            match without.first() {
+                None => Poll::Ready(()),
+                Some(first) => Poll::Pending(format!("{} have it not, among them {first}", without.len())),
+            }
+        });
+        Ok(published.await?)
+    }
+
     fn certificates(&self) -> Api<CertificateV1> {
         Api::namespaced(self.member.client().clone(), NAMESPACE)
     }
 
-    /// Makes cert-manager issue the next CA: by another duration, which it notices by itself, or as `cmctl renew` does.
-    async fn trigger(&self, before: &CertificateV1, duration: Option<Duration>) -> Result<(), RotateCaError> {
+    /// Makes cert-manager issue the next CA: by what is to change in it, which it notices by itself, or as `cmctl renew` does.
+    async fn trigger(&self, looked: &Looked) -> Result<(), RotateCaError> {
+        let before = &looked.certificate;
         let what = format!("change Certificate {NAMESPACE}/{CA_SECRET}");
-        if let Some(duration) = duration.filter(|asked| !has_duration(before, *asked)) {
-            let patch = Patch::Merge(json!({ "spec": { "duration": duration_text(duration) } }));
+        if let Some(spec) = looked.new_spec() {
+            let patch = Patch::Merge(json!({ "spec": spec }));
             let changed = self.certificates().patch(CA_SECRET, &params(), &patch).await;
             changed.map_err(|error| request(&what, error.into()))?;
             let begun = Instant::now();
@@ -109,7 +184,7 @@ impl Rotation<'_> {
         Ok(issued.await?)
     }
 
-    /// Waits until the next CA is in the Secret, and makes sure that its root is the same.
+    /// Waits until the next CA is in the Secret, and makes sure that its root is the right one.
     async fn filled(&self, before: &Looked) -> Result<CaSecret, RotateCaError> {
         let filled = until(self.deadline, "the next CA to be in Secret cacerts", || async {
             match read_secret(self.member).await {
@@ -119,7 +194,7 @@ impl Rotation<'_> {
             }
         });
         let now = filled.await?;
-        if same(&now.roots, before.trusted()) {
+        if same(&now.roots, before.wanted_roots()) {
             return Ok(now);
         }
         Err(RotateCaError::RootChanged { context: self.context() })
@@ -200,6 +275,16 @@ impl Rotation<'_> {
     fn step(&self, step: &Step) {
         self.watch.step(self.member.name(), step);
     }
+}
+
+/// Appends a root to the text of those that are there.
+fn with_root(roots: &[u8], root: &Certificate) -> Vec<u8> {
+    let mut text = roots.to_vec();
+    if !text.ends_with(b"\n") {
+        text.push(b'\n');
+    }
+    text.extend_from_slice(root.to_pem().as_bytes());
+    text
 }
 
 fn params() -> PatchParams {

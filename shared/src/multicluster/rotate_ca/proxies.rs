@@ -29,6 +29,14 @@ pub(super) async fn read(connection: &Connection) -> Result<InProxies, RequestEr
     Ok(stream::iter(read).buffer_unordered(AT_A_TIME).collect().await)
 }
 
+/// Returns the proxies, as `NAMESPACE/POD`, whose certificate one of `cas` signed.
+pub(super) fn signed_by(proxies: &InProxies, cas: &[&Certificate]) -> Vec<String> {
+    let is_signed = |has: &Option<Certificate>| {
+        has.as_ref().is_some_and(|has| cas.iter().any(|ca| is_signed_by(has, ca)))
+    };
+    proxies.iter().filter(|(_, has)| is_signed(has)).map(|(pod, _)| pod.clone()).collect()
+}
+
 /// Compares what proxies have with what they had. `cas` are istiod's CAs.
 pub(super) fn compare(before: &InProxies, after: &InProxies, cas: &[&Certificate]) -> Svids {
     let mut svids = Svids::default();

@@ -2,6 +2,10 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::istio::ca::CertificateV1;
+use crate::mesh::duration_text;
+use crate::trust::svid::Certificate;
+
 /// What rotating a cluster's CA would begin with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -10,8 +14,14 @@ pub struct CaRotationPlan {
     pub cluster: String,
     /// Kind and name of the issuer.
     pub issuer: String,
-    /// The root, which stays: its subject.
+    /// The issuer of the next one, where that is to be another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub new_issuer: Option<String>,
+    /// The root that proxies trust: its subject.
     pub root: String,
+    /// The root that they are to trust, where it is to change.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub new_root: Option<String>,
     /// The CA that is to go.
     pub ca: CaIssue,
     /// How long the next one is to be valid, where that is to change.
@@ -25,6 +35,12 @@ pub struct CaRotationPlan {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum NextCaStep {
+    /// The CA is what it is to be.
+    Nothing,
+    /// The new root is to be given to proxies beside the old one.
+    TrustBoth,
+    /// Both roots are in the Secret, and istiod has not taken them yet.
+    AwaitTrust,
     /// cert-manager is to be asked for a new CA.
     Issue,
     /// cert-manager is issuing one already.
@@ -49,6 +65,18 @@ pub struct CaIssue {
     pub duration: Option<String>,
 }
 
+impl CaIssue {
+    pub(super) fn of(ca: &Certificate, certificate: &CertificateV1) -> Self {
+        let text = certificate.spec.duration.clone();
+        Self {
+            serial: ca.serial.clone(),
+            not_after: ca.not_after.to_string(),
+            revision: Some(certificate.revision()),
+            duration: certificate.duration().map(duration_text).or(text),
+        }
+    }
+}
+
 /// A CA that was replaced, and what it was to the mesh.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -59,7 +87,10 @@ pub struct RotatedCa {
     pub before: CaIssue,
     /// The CA that istiod signs with now.
     pub after: CaIssue,
-    /// Subject of the root, which is the same.
+    /// Subject of the root before, where it was changed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub root_before: Option<String>,
+    /// Subject of the root.
     pub root: String,
     /// How many pods of istiod present a certificate of the new CA; all of them do.
     pub istiods: usize,

@@ -1,8 +1,11 @@
 use serde_json::json;
 
+use k8s_openapi::api::apps::v1::Deployment;
+
+use super::look::{fits, has_multiroot};
 use super::*;
 use crate::hint::Hint;
-use crate::istio::ca::SecretError;
+use crate::istio::ca::{CaState, CertificateV1, SecretError};
 
 fn told(error: &RotateCaError) -> String {
     format!("{error}\n  hint: {}", error.hint().unwrap_or_default())
@@ -28,8 +31,12 @@ fn every_refusal_has_a_reason_and_says_what_to_do() {
             Some(NAMESPACE),
         )]),
         RotateCaError::NoCertificate,
-        RotateCaError::Root { multiroot: false },
-        RotateCaError::Root { multiroot: true },
+        RotateCaError::NoIssuer { cluster: "foo-eks-cluster".to_owned() },
+        RotateCaError::UnknownRoot { issuer: "AWSPCAClusterIssuer root-ca".to_owned() },
+        RotateCaError::MultirootOff,
+        RotateCaError::OfIstiod { proxies: vec!["shop/cart-1".to_owned()] },
+        RotateCaError::OfIstiod { proxies: (1..8).map(|n| format!("shop/cart-{n}")).collect() },
+        RotateCaError::BetweenRoots { cluster: "foo-eks-cluster".to_owned() },
         RotateCaError::NotIssued { why: "Issuing certificate".to_owned(), context: context() },
         RotateCaError::Unfit {
             state: CaState::StartedBefore { pod: "istiod-1".to_owned() },
@@ -53,11 +60,9 @@ fn every_refusal_has_a_reason_and_says_what_to_do() {
 }
 
 #[test]
-fn a_duration_is_compared_as_a_time_and_has_to_be_longer_than_the_renewal() {
+fn a_duration_has_to_be_longer_than_the_renewal() {
     let hours = Duration::from_hours;
     let usual = certificate(Some("1440h0m0s"), Some("360h0m0s"));
-    assert!(has_duration(&usual, hours(1440)) && !has_duration(&usual, hours(720)));
-    assert!(!has_duration(&certificate(None, None), hours(2160)));
     assert!(fits(&usual, hours(720)).is_ok() && fits(&usual, hours(360)).is_err());
     assert!(fits(&certificate(None, None), hours(2)).is_ok());
 }
@@ -72,15 +77,4 @@ fn multi_root_is_read_as_istiod_reads_it() {
     };
     assert!(has_multiroot(&with("true")) && has_multiroot(&with("1")));
     assert!(!has_multiroot(&with("false")) && !has_multiroot(&Deployment::default()));
-}
-
-#[test]
-fn an_issuer_without_a_kind_is_an_issuer() {
-    let issuer = |kind: Option<&str>| CertificateIssuer {
-        name: "istio-ca".to_owned(),
-        kind: kind.map(str::to_owned),
-        group: None,
-    };
-    assert_eq!(issuer_name(&issuer(None)), "Issuer istio-ca");
-    assert_eq!(issuer_name(&issuer(Some("ClusterIssuer"))), "ClusterIssuer istio-ca");
 }

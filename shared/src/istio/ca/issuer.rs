@@ -1,0 +1,89 @@
+use std::fmt;
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{Api, DynamicObject};
+use kube::core::{ApiResource, GroupVersionKind};
+
+use super::{CertificateIssuer, certificates};
+use crate::fleet::Member;
+use crate::istio::NAMESPACE;
+use crate::mesh::CertManagerIssuer;
+use crate::trust::svid::Certificate;
+
+/// The API group of cert-manager's own issuers.
+const GROUP: &str = "cert-manager.io";
+
+impl CertificateIssuer {
+    fn kind(&self) -> &str {
+        self.kind.as_deref().unwrap_or("Issuer")
+    }
+
+    fn group(&self) -> &str {
+        self.group.as_deref().unwrap_or(GROUP)
+    }
+
+    /// Tells whether the other one means the same issuer, whatever of it is left to the defaults.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        (&self.name, self.kind(), self.group()) == (&other.name, other.kind(), other.group())
+    }
+}
+
+impl From<&CertManagerIssuer> for CertificateIssuer {
+    fn from(issuer: &CertManagerIssuer) -> Self {
+        Self {
+            name: issuer.name.clone(),
+            kind: Some(issuer.kind.as_str().to_owned()),
+            group: Some(issuer.group.clone()),
+        }
+    }
+}
+
+impl fmt::Display for CertificateIssuer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind(), self.name)
+    }
+}
+
+/// Reads with which root an issuer signs; `None` where that is known only once it has signed, or its Secret may not be read. Of a `CA` issuer it
+/// is the last certificate of the chain in the issuer's Secret (cert-manager 1.11, `pkg/issuer/ca` and `pkg/util/pki/parse.go`).
+pub async fn issuer_root(member: &Member, issuer: &CertificateIssuer) -> Option<Certificate> {
+    let (kind, plural, namespace) = match (issuer.group(), issuer.kind()) {
+        (GROUP, "Issuer") => ("Issuer", "issuers", NAMESPACE),
+        // Where cert-manager looks for the Secrets of issuers without a namespace, unless it is told otherwise.
+        (GROUP, "ClusterIssuer") => ("ClusterIssuer", "clusterissuers", "cert-manager"),
+        _ => return None,
+    };
+    let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(GROUP, "v1", kind), plural);
+    let client = member.client().clone();
+    let issuers: Api<DynamicObject> = match kind {
+        "Issuer" => Api::namespaced_with(client.clone(), namespace, &resource),
+        _ => Api::all_with(client.clone(), &resource),
+    };
+    let found = issuers.get_opt(&issuer.name).await.ok()??;
+    let name = found.data.pointer("/spec/ca/secretName")?.as_str()?;
+    let secrets: Api<Secret> = Api::namespaced(client, namespace);
+    let data = secrets.get_opt(name).await.ok()??.data?;
+    certificates(&data.get("tls.crt")?.0).into_iter().next_back()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_out_is_the_default() {
+        let issuer = |kind: Option<&str>, group: Option<&str>| CertificateIssuer {
+            name: "istio-ca".to_owned(),
+            kind: kind.map(str::to_owned),
+            group: group.map(str::to_owned),
+        };
+        let bare = issuer(None, None);
+        assert_eq!(bare.to_string(), "Issuer istio-ca");
+        assert_eq!(issuer(Some("ClusterIssuer"), None).to_string(), "ClusterIssuer istio-ca");
+        assert!(bare.is_same(&issuer(Some("Issuer"), Some(GROUP))));
+        assert!(!bare.is_same(&issuer(Some("ClusterIssuer"), None)));
+        assert!(!bare.is_same(&issuer(None, Some("awspca.cert-manager.io"))));
+        assert!(!bare.is_same(&CertificateIssuer { name: "another".to_owned(), ..bare.clone() }));
+    }
+}
