@@ -9,7 +9,6 @@
     reason = "what a test asserts on the way is often all that it wants of a value"
 )]
 
-pub mod cert_manager;
 pub mod documented;
 pub mod krew;
 
@@ -22,6 +21,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use spire_mesh_lab::cert_manager::CertManager;
 use spire_mesh_lab::plugins::{Plugins, Profile};
 use spire_mesh_lab::proof::{self, Member, ServerPod};
 use spire_mesh_lab::{Target, with_mesh_keys};
@@ -124,6 +124,15 @@ impl Bench {
         let text = fs::read_to_string(self.mesh_file()).expect("a mesh file");
         assert!(text.contains(from), "{from:?} is not in the mesh file:\n{text}");
         fs::write(self.mesh_file(), text.replacen(from, to, 1)).expect("the mesh file can be written");
+    }
+
+    /// Has cert-manager at work in a cluster. `None` where the clusters are somebody else's.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub fn cert_manager(&self, context: &str) -> Option<CertManager> {
+        let Target::Lab(_) = self.target else { return None };
+        Some(CertManager::install(&self.target, context).unwrap_or_else(|error| panic!("{error}")))
     }
 
     /// Has the mesh file name the images of the lab, where the clusters are the lab's.

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use spire_mesh_e2e::Bench;
-use spire_mesh_e2e::cert_manager::CertManager;
+use spire_mesh_lab::cert_manager::CertManager;
 
 /// What the second cluster's `spire` holds with an upstream authority.
 const UPSTREAM: &str =
@@ -23,7 +23,7 @@ impl Mesh {
         let bench = Bench::new();
         bench.clean();
         let second = bench.members[1].context.clone();
-        let cert_manager = CertManager::install(&bench.target, &second)?;
+        let cert_manager = bench.cert_manager(&second)?;
         Some(Self { bench, second, cert_manager })
     }
 
@@ -159,7 +159,7 @@ fn an_issuer_of_cert_manager_signs_the_servers_ca_and_is_named_when_it_does_not(
         .ended_with(1)
         .said("Issuer spire-ca in namespace pki does not exist")
         .said(&format!("kubectl --context {} -n pki get issuers.cert-manager.io", mesh.second));
-    mesh.cert_manager.make_issuer();
+    mesh.cert_manager.make_issuer().expect("an issuer");
     mesh.bench.up();
     mesh.is_healthy();
     mesh.bench.prove();
@@ -202,7 +202,7 @@ fn an_issuer_of_cert_manager_signs_the_servers_ca_and_is_named_when_it_does_not(
     mesh.bench.plugin(&["up", "--yes"]).ended_with(1).said("is not ready").said(&describe);
     mesh.bench.kubectl(&mesh.second, &["-n", "pki", "delete", "issuer", "spire-ca"]);
     mesh.finds_one("upstream-issuer", "Issuer spire-ca in namespace pki does not exist");
-    mesh.cert_manager.make_issuer();
+    mesh.cert_manager.make_issuer().expect("an issuer");
     mesh.is_healthy();
 
     mesh.ask_for_none();
@@ -220,17 +220,17 @@ fn an_issuer_of_cert_manager_signs_the_servers_ca_and_is_named_when_it_does_not(
 #[test]
 fn a_request_that_nobody_answers_is_named() {
     let Some(mesh) = Mesh::empty() else { return };
-    mesh.cert_manager.make_issuer();
+    mesh.cert_manager.make_issuer().expect("an issuer");
     mesh.ask_for_upstream();
     mesh.bench.up();
-    mesh.cert_manager.scale(0);
+    mesh.cert_manager.scale(0).expect("it stops");
     // SPIRE waits for 75 seconds.
     mesh.server(&["localauthority", "x509", "prepare"]).expect_err("nobody signs");
     let check = mesh.finds_one("upstream-request", "has had no answer since");
     saw(&check, "CertificateRequest pki/spiffe-ca-");
     let hint = format!("kubectl --context {} -n pki describe certificaterequest spiffe-ca-", mesh.second);
     assert!(check["hint"].as_str().is_some_and(|text| text.starts_with(&hint)), "{check:#}");
-    mesh.cert_manager.scale(1);
+    mesh.cert_manager.scale(1).expect("it goes on");
     // Its controllers wait until the lease of those before them has ended.
     let end = Instant::now() + Duration::from_mins(2);
     while mesh.status_of("upstream-request") != "pass" {
@@ -245,7 +245,7 @@ fn a_server_that_runs_goes_over_to_an_issuer_without_locking_a_peer_out() {
     mesh.bench.up();
     let before = mesh.spire();
     assert_eq!(before["upstreamAuthority"], Value::Null);
-    mesh.cert_manager.make_issuer();
+    mesh.cert_manager.make_issuer().expect("an issuer");
     mesh.ask_for_upstream();
     mesh.bench.up();
 

@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod build;
+pub mod cert_manager;
 pub mod cgroups;
 pub mod cli;
 pub mod cluster;

@@ -1,7 +1,5 @@
 //! The CA of istiod, which cert-manager issues, is replaced under load.
 
-use spire_mesh_e2e::cert_manager::CertManager;
-
 use super::*;
 
 #[test]
@@ -11,8 +9,8 @@ fn the_next_ca_of_istiod_comes_from_cert_manager_and_nobody_notices() {
     mesh.bench.up();
     // An istiod that has made its own CA keeps it.
     mesh.bench.mesh_install(&["down", "--yes", "--force"]).succeeded();
-    let Some(cert_manager) = CertManager::install(&mesh.bench.target, first) else { return };
-    cert_manager.make_issuer_of_istiod(first);
+    let Some(cert_manager) = mesh.bench.cert_manager(first) else { return };
+    cert_manager.make_issuer_of_istiod(first).expect("issuers");
     let domain = format!("trustDomain: {}", mesh.bench.members[0].trust_domain);
     let ca = "istio: {ca: {certManager: {issuer: istio-ca}}}";
     mesh.bench.edit(&domain, &format!("{domain}\n      {ca}"));

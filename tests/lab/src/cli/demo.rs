@@ -10,6 +10,7 @@ use std::time::Instant;
 use clap::Args;
 
 use super::{down, say, up, write};
+use crate::cert_manager::CertManager;
 use crate::command::describe;
 use crate::error::{Error, Result};
 use crate::plugins::{Plugins, Profile};
@@ -21,6 +22,9 @@ use crate::with_mesh_keys;
 
 /// What `kubectl xcluster-curl` is shown with.
 const HELLO: &str = "http://helloworld.helloworld:5000/hello";
+
+/// What a cluster's part of the mesh file says of istiod's CA.
+const ISSUER: &str = "      istio: {ca: {certManager: {issuer: istio-ca}}}\n";
 
 /// Bookinfo's page.
 const PRODUCTS: &str = "http://productpage.bookinfo:9080/productpage";
@@ -67,6 +71,13 @@ impl Demo {
                 Step::Title(title) => say(&format!("\n## {title}"))?,
                 Step::Kubectl(words) => shell.kubectl(words)?,
                 Step::LabImages => shell.add_images()?,
+                Step::CertManager { context } => {
+                    say(
+                        "(cert-manager, and with it an Issuer istio-ca in istio-system, which a root of its own belongs to)",
+                    )?;
+                    CertManager::install(&target, context)?.make_issuer_of_istiod(context)?;
+                }
+                Step::IstioCa { trust_domain } => shell.name_issuer(trust_domain)?,
                 Step::Proof => proof::prove(&target, &members, &|text| drop(say(text)))?,
             }
         }
@@ -88,6 +99,16 @@ enum Step {
     Kubectl(Vec<String>),
     /// The lab's own images and sizes go into the mesh file. On clusters with a network of their own nobody needs that.
     LabImages,
+    /// cert-manager is installed in a cluster, with an issuer for istiod's CA. On a cluster of their own users have done that.
+    CertManager {
+        /// Kubeconfig context of the cluster.
+        context: String,
+    },
+    /// That issuer goes into the mesh file, for the cluster of this trust domain.
+    IstioCa {
+        /// Its trust domain.
+        trust_domain: String,
+    },
     /// SPIRE's own client proves that the clusters trust each other.
     Proof,
 }
@@ -112,6 +133,11 @@ fn workflow(members: &[Member]) -> Vec<Step> {
         Step::kubectl("spire-federate --yes"),
         Step::Title("Proof, without a line of ours: SPIRE's own client in a pod of each cluster"),
         Step::Proof,
+        Step::Title("A root of cert-manager's for one cluster's istiod"),
+        Step::CertManager { context: first.to_owned() },
+        Step::IstioCa {
+            trust_domain: members.first().map(|member| member.trust_domain.clone()).unwrap_or_default(),
+        },
         Step::Title("Istio on top, every identity from SPIRE"),
         Step::kubectl("mesh-install --yes"),
         Step::kubectl("mesh-install demo helloworld --yes"),
@@ -128,8 +154,9 @@ fn workflow(members: &[Member]) -> Vec<Step> {
         Step::Title("The certificates of a workload, and who accepts it"),
         Step::kubectl("trustchain --namespace bookinfo productpage-v1"),
         kubectl(format!("trustchain {first}/sleep/sleep --accepts {last}/helloworld/service/helloworld")),
-        Step::Title("A CA is replaced, and nobody is refused meanwhile"),
+        Step::Title("CAs are replaced, SPIRE's and istiod's, and nobody is refused meanwhile"),
         kubectl(format!("spire-federate rotate {first} --yes")),
+        kubectl(format!("mesh-install rotate-ca {first} --duration 720h --yes")),
         Step::Title("Is anything wrong?"),
         Step::kubectl("mesh-install verify"),
     ]
@@ -187,16 +214,49 @@ impl Shell {
     }
 
     fn add_images(&self) -> Result<()> {
+        self.edit(with_mesh_keys)?;
+        say(
+            "(added to spire-mesh.yaml: the images that the lab has built, and sizes that fit on one machine)",
+        )
+    }
+
+    fn name_issuer(&self, trust_domain: &str) -> Result<()> {
+        self.edit(|text| with_issuer(text, trust_domain))?;
+        say(&format!("(added to spire-mesh.yaml: {}, for {trust_domain})", ISSUER.trim()))
+    }
+
+    /// Changes the text of the mesh file.
+    fn edit(&self, change: impl Fn(&str) -> String) -> Result<()> {
         let file = self.work.join("spire-mesh.yaml");
         let text = fs::read_to_string(&file).map_err(Error::io("read", &file))?;
-        fs::write(&file, with_mesh_keys(&text)).map_err(Error::io("write", &file))?;
-        say("(added to it: the images that the lab has built, and sizes that fit on one machine)")
+        fs::write(&file, change(&text)).map_err(Error::io("write", &file))
     }
+}
+
+/// Names the issuer of istiod's CA for the cluster of a trust domain.
+fn with_issuer(mesh_file: &str, trust_domain: &str) -> String {
+    let line = format!("trustDomain: {trust_domain}\n");
+    mesh_file.replacen(&line, &format!("{line}{ISSUER}"), 1)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_issuer_is_named_for_one_cluster() {
+        let text = with_issuer(
+            "    - name: a\n      trustDomain: a.com\n    - name: b\n      trustDomain: b.com\n",
+            "a.com",
+        );
+        insta::assert_snapshot!(text, @r"
+            - name: a
+              trustDomain: a.com
+              istio: {ca: {certManager: {issuer: istio-ca}}}
+            - name: b
+              trustDomain: b.com
+        ");
+    }
 
     #[test]
     fn the_workflow_is_what_a_user_types() {
@@ -210,6 +270,8 @@ mod tests {
             Step::Title(title) => format!("## {title}\n"),
             Step::Kubectl(words) => format!("$ kubectl {}\n", words.join(" ")),
             Step::LabImages => "(the lab's images)\n".to_owned(),
+            Step::CertManager { context } => format!("(cert-manager in {context})\n"),
+            Step::IstioCa { trust_domain } => format!("(the issuer, for {trust_domain})\n"),
             Step::Proof => "(the proof)\n".to_owned(),
         });
         insta::assert_snapshot!(lines.collect::<String>());
