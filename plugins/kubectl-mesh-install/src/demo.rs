@@ -34,7 +34,7 @@ pub(crate) async fn run(asked: &Asked, args: DemoArgs) -> Result<Outcome, Failur
         multicluster::install_demo(&mesh, &members, args.demo, deadline, &shown).await
     };
     finish(&members, installed)?;
-    asked.printer.hint(next(args.demo));
+    asked.printer.hint(&next(args.demo, members.first().map_or("", |first| first.name())));
     Ok(Outcome::Done)
 }
 
@@ -81,15 +81,16 @@ fn finish<T>(
     if failed.is_empty() { Ok(()) } else { Err(Failure::clusters(members.len(), failed)) }
 }
 
-/// What to try next.
-fn next(demo: Demo) -> &'static str {
+/// What to try next; `first` is the cluster with bookinfo.
+fn next(demo: Demo, first: &str) -> String {
+    const ASK: &str = "kubectl xcluster-curl http://helloworld.helloworld:5000/hello -n 100";
     match demo {
         Demo::Helloworld => {
-            "ask it from a pod of the mesh: kubectl mesh-install demo sleep, then kubectl -n sleep exec deploy/sleep -- curl -s helloworld.helloworld:5000/hello"
+            format!("ask it from a pod of the mesh: kubectl mesh-install demo sleep, then {ASK}")
         }
-        Demo::Sleep => "kubectl -n sleep exec deploy/sleep -- curl -s helloworld.helloworld:5000/hello",
-        Demo::Bookinfo => {
-            "it answers at /productpage of the ingress gateway: kubectl -n istio-system get service istio-ingressgateway"
-        }
+        Demo::Sleep => ASK.to_owned(),
+        Demo::Bookinfo => format!(
+            "ask it through the ingress gateway: kubectl xcluster-curl http://productpage.bookinfo:9080/productpage --via ingress {first}"
+        ),
     }
 }

@@ -39,7 +39,7 @@ async fn injects(mesh: &Mesh, member: &Member) -> Result<(), InstallError> {
     if found.items.is_empty() { Err(InstallError::NoIstio { mesh: mesh.name.clone() }) } else { Ok(()) }
 }
 
-/// Puts a demo on the clusters and waits until it is ready.
+/// Puts a demo on the clusters that it is for, and waits until it is ready.
 ///
 /// # Errors
 /// The first error of each cluster, with its name.
@@ -50,10 +50,12 @@ pub async fn install_demo(
     deadline: Deadline<'_>,
     watch: &dyn Watch<Step>,
 ) -> Vec<(String, Result<Counts, InstallError>)> {
-    join_all(members.iter().map(|member| async move {
+    let wanted = members.iter().map(|member| (member, objects(demo, mesh, &member.cluster)));
+    // Not every demo is on every cluster.
+    let wanted = wanted.filter(|(_, objects)| !objects.is_empty());
+    join_all(wanted.map(|(member, objects)| async move {
         let done = async {
             watch.step(member.name(), &Step::ApplyingDemo(demo));
-            let objects = objects(demo, mesh, &member.cluster);
             let applied = manifest::apply(member.client(), &objects, deadline, &|_, _| {}).await?;
             watch.step(member.name(), &Step::WaitingFor("its pods"));
             let ready = workloads(demo, Role::of(mesh, &member.cluster))
@@ -81,7 +83,7 @@ pub async fn installed_demo(
     each(members, |member| async move { Ok(installed(member.client(), mesh, demo).await?) }).await.into_all()
 }
 
-/// Deletes what there is of a demo.
+/// Deletes what there is of a demo, where there is any.
 ///
 /// # Errors
 /// The first error of each cluster, with its name.
@@ -91,7 +93,8 @@ pub async fn remove_demo(
     deadline: Deadline<'_>,
     watch: &dyn Watch<Step>,
 ) -> Vec<(String, Result<(), InstallError>)> {
-    join_all(members.iter().zip(objects).map(|(member, keys)| async move {
+    let found = members.iter().zip(objects).filter(|(_, keys)| !keys.is_empty());
+    join_all(found.map(|(member, keys)| async move {
         watch.step(member.name(), &Step::Deleting);
         let result =
             manifest::delete(member.client(), keys, deadline, &|_, _| {}).await.map_err(InstallError::from);
