@@ -83,6 +83,31 @@ pub struct VerbosityArgs {
     pub verbose: u8,
 }
 
+/// What every verb takes of a plugin that works on all clusters of a mesh.
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
+pub struct GlobalArgs {
+    /// Which file describes the mesh.
+    #[command(flatten)]
+    pub mesh: MeshArgs,
+    /// How clusters are reached.
+    #[command(flatten)]
+    pub kube: KubeArgs,
+    /// How results are printed.
+    #[command(flatten)]
+    pub output: OutputArgs,
+    /// How much is told.
+    #[command(flatten)]
+    pub verbosity: VerbosityArgs,
+}
+
+/// Whether to go on looking.
+#[derive(Args, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WatchArgs {
+    /// Go on, and print the status again whenever it has changed, until interrupted
+    #[arg(short, long)]
+    pub watch: bool,
+}
+
 /// How long a command may take.
 #[derive(Args, Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WaitArgs {

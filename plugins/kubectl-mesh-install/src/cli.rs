@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueHint};
-use spire_mesh::cli::{ConfirmArgs, KubeArgs, MeshArgs, OutputArgs, VerbosityArgs, WaitArgs};
+use spire_mesh::cli::{ConfirmArgs, GlobalArgs, OutputArgs, VerbosityArgs, WaitArgs, WatchArgs};
 use spire_mesh::completion::{Source, Takes};
 use spire_mesh::entry::CommandLine;
 use spire_mesh::istio::demo::Demo;
@@ -31,22 +31,16 @@ pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) up: UpArgs,
     #[command(flatten)]
-    pub(crate) mesh: MeshArgs,
-    #[command(flatten)]
-    pub(crate) kube: KubeArgs,
-    #[command(flatten)]
-    pub(crate) output: OutputArgs,
-    #[command(flatten)]
-    pub(crate) verbosity: VerbosityArgs,
+    pub(crate) global: GlobalArgs,
 }
 
 impl CommandLine for Cli {
     fn output(&self) -> OutputArgs {
-        self.output
+        self.global.output
     }
 
     fn verbosity(&self) -> VerbosityArgs {
-        self.verbosity
+        self.global.verbosity
     }
 }
 
@@ -95,15 +89,7 @@ Examples:
   kubectl mesh-install endpoints
   kubectl mesh-install endpoints -o json")]
     Endpoints,
-    /// Show how the mesh is
-    ///
-    /// istiod, gateways, what each istiod knows of the other clusters, and how many proxies are ready. Exit code 3 when something is not as
-    /// it should be; `verify` says why and what to do about it.
-    #[command(after_long_help = "\
-Examples:
-  kubectl mesh-install status
-  kubectl mesh-install status -o json")]
-    Status,
+    Status(StatusArgs),
     RotateCa(RotateCaArgs),
     Verify(VerifyArgs),
     RemoteSecret(RemoteSecretArgs),
@@ -139,6 +125,21 @@ pub(crate) struct RenderArgs {
     /// Folder to write to, one file for each cluster; standard output without it
     #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
     pub(crate) to: Option<PathBuf>,
+}
+
+/// Show how the mesh is
+///
+/// istiod, gateways, what each istiod knows of the other clusters, and how many proxies are ready. Exit code 3 when something is not as
+/// it should be; `verify` says why and what to do about it.
+#[derive(Clone, Copy, Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  kubectl mesh-install status
+  kubectl mesh-install status -o json
+  kubectl mesh-install status --watch")]
+pub(crate) struct StatusArgs {
+    #[command(flatten)]
+    pub(crate) watch: WatchArgs,
 }
 
 /// Replace the CA that istiod signs with, and its root, while everything runs

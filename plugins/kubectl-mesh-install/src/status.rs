@@ -1,32 +1,35 @@
 //! `status`: how the mesh is.
 
-use std::collections::BTreeMap;
-
 use serde::Serialize;
-use spire_mesh::command::Asked;
-use spire_mesh::entry::{Failure, Outcome};
+use spire_mesh::command::{Reached, Reasons, Status};
 use spire_mesh::multicluster::{self, Counted, MeshStatus, PairState};
-use spire_mesh::report::{Cell, Printer, Report, Table};
+use spire_mesh::report::{Cell, OutputError, Printer, Report, Table};
 
-pub(crate) async fn run(asked: &Asked) -> Result<Outcome, Failure> {
-    let reached = asked.reach().await?;
-    let reasons: BTreeMap<String, String> =
-        reached.unreachable.iter().map(|(cluster, failure)| (cluster.clone(), failure.one_line())).collect();
-    let status = multicluster::status(&reached.mesh, &reached.members, &reasons).await;
-    asked.printer.report(&StatusReport(&status))?;
-    problems(&asked.printer, &status, &reasons);
-    if !reached.unreachable.is_empty() {
-        return Err(Failure::clusters(reached.mesh.clusters.len(), reached.unreachable));
+/// How the mesh was at one time.
+pub(crate) struct Seen(MeshStatus);
+
+impl Status for Seen {
+    async fn look(reached: &Reached, reasons: &Reasons) -> Self {
+        Self(multicluster::status(&reached.mesh, &reached.members, reasons).await)
     }
-    if status.is_healthy() {
-        return Ok(Outcome::Done);
+
+    fn is_healthy(&self) -> bool {
+        self.0.is_healthy()
     }
-    asked.printer.hint("why, and what to do about it: kubectl mesh-install verify");
-    Ok(Outcome::Findings)
+
+    fn is_same(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+
+    fn show(&self, printer: &Printer, reasons: &Reasons) -> Result<(), OutputError> {
+        printer.report(&StatusReport(&self.0))?;
+        problems(printer, &self.0, reasons);
+        Ok(())
+    }
 }
 
 /// Says what has no place in the table. The error that ends the command says why clusters are `unreachable`.
-pub(crate) fn problems(printer: &Printer, status: &MeshStatus, unreachable: &BTreeMap<String, String>) {
+pub(crate) fn problems(printer: &Printer, status: &MeshStatus, unreachable: &Reasons) {
     for cluster in status.clusters.iter().filter(|cluster| !unreachable.contains_key(&cluster.cluster)) {
         for problem in &cluster.problems {
             printer.warn(&format!("{}: {problem}", cluster.cluster));
@@ -144,7 +147,7 @@ mod tests {
     #[test]
     fn problems_are_said_in_a_line_each() {
         let (printer, captured) = Printer::captured(Format::Table);
-        problems(&printer, &mesh(), &BTreeMap::new());
+        problems(&printer, &mesh(), &Reasons::new());
         insta::assert_snapshot!(captured.stderr());
     }
 }

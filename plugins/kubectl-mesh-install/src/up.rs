@@ -1,8 +1,6 @@
 //! `up`, and the bare command: Istio on every cluster, connected and proven.
 
-use std::collections::BTreeMap;
-
-use spire_mesh::command::{Asked, PlanReport, Shown, summary};
+use spire_mesh::command::{Asked, PlanReport, Reasons, Shown, summary};
 use spire_mesh::entry::{Failure, Outcome};
 use spire_mesh::manifest::{Deadline, MeshPlan};
 use spire_mesh::multicluster::{self, InstallError};
@@ -38,12 +36,12 @@ pub(crate) async fn run(asked: &Asked, args: UpArgs) -> Result<Outcome, Failure>
             errors.into_iter().map(move |error| (cluster.clone(), failure(error)))
         })
         .collect();
-    let status = multicluster::status(mesh, members, &BTreeMap::new()).await;
+    let status = multicluster::status(mesh, members, &Reasons::new()).await;
     asked.printer.report(&StatusReport(&status))?;
     if !failed.is_empty() {
         return Err(Failure::clusters(members.len(), failed));
     }
-    problems(&asked.printer, &status, &BTreeMap::new());
+    problems(&asked.printer, &status, &Reasons::new());
     Ok(if status.is_healthy() { Outcome::Done } else { Outcome::Findings })
 }
 

@@ -7,7 +7,7 @@ mod bundle;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
-use spire_mesh::cli::{ConfirmArgs, KubeArgs, MeshArgs, OutputArgs, VerbosityArgs, WaitArgs};
+use spire_mesh::cli::{ConfirmArgs, GlobalArgs, OutputArgs, VerbosityArgs, WaitArgs, WatchArgs};
 use spire_mesh::completion::{Source, Takes};
 use spire_mesh::entry::CommandLine;
 use spire_mesh::mesh::NewCluster;
@@ -34,22 +34,16 @@ pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) up: UpArgs,
     #[command(flatten)]
-    pub(crate) mesh: MeshArgs,
-    #[command(flatten)]
-    pub(crate) kube: KubeArgs,
-    #[command(flatten)]
-    pub(crate) output: OutputArgs,
-    #[command(flatten)]
-    pub(crate) verbosity: VerbosityArgs,
+    pub(crate) global: GlobalArgs,
 }
 
 impl CommandLine for Cli {
     fn output(&self) -> OutputArgs {
-        self.output
+        self.global.output
     }
 
     fn verbosity(&self) -> VerbosityArgs {
-        self.verbosity
+        self.global.verbosity
     }
 }
 
@@ -162,9 +156,8 @@ Examples:
   kubectl spire-federate status -o wide
   kubectl spire-federate status --watch")]
 pub(crate) struct StatusArgs {
-    /// Go on, and print the status again whenever it has changed, until interrupted
-    #[arg(short, long)]
-    pub(crate) watch: bool,
+    #[command(flatten)]
+    pub(crate) watch: WatchArgs,
 }
 
 /// Find out what is wrong, why, and what to do about it

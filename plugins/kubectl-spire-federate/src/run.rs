@@ -4,20 +4,15 @@ use spire_mesh::command::Asked;
 use spire_mesh::entry::{Context, Failure, Outcome};
 
 use crate::cli::{Cli, UpArgs, Verb};
-use crate::{bundle, down, init, join, leave, plan, render, rotate, status, up, verify};
+use crate::status::Seen;
+use crate::{bundle, down, init, join, leave, plan, render, rotate, up, verify};
 
 /// Runs the verb that was asked for, `up` where there is none.
 pub(crate) async fn run(cli: Cli, context: Context) -> Result<Outcome, Failure> {
-    let Cli { verb, up: bare, mesh, kube, output: _, verbosity: _ } = cli;
-    let asked = Asked {
-        mesh: mesh.mesh,
-        kube: kube.settings(),
-        printer: context.printer,
-        plugin: "kubectl spire-federate",
-    };
+    let Cli { verb, up: bare, global } = cli;
+    let asked = Asked::new("kubectl spire-federate", global, context);
     if verb.is_some() && bare != UpArgs::default() {
-        let error = anyhow::anyhow!("--yes, --dry-run and --timeout belong behind the verb");
-        return Err(Failure::usage(error).with_hint("kubectl spire-federate up --yes"));
+        return Err(asked.refuse_flags_before_a_verb());
     }
     match verb {
         None => up::run(&asked, bare).await,
@@ -25,7 +20,7 @@ pub(crate) async fn run(cli: Cli, context: Context) -> Result<Outcome, Failure> 
         Some(Verb::Init(args)) => init::run(&asked, &args),
         Some(Verb::Plan) => plan::run(&asked).await,
         Some(Verb::Render(args)) => render::run(&asked, &args).await,
-        Some(Verb::Status(args)) => status::run(&asked, args).await,
+        Some(Verb::Status(args)) => asked.status::<Seen>(args.watch).await,
         Some(Verb::Verify(args)) => verify::run(&asked, &args).await,
         Some(Verb::Join(args)) => join::run(&asked, args).await,
         Some(Verb::Leave(args)) => leave::run(&asked, args).await,

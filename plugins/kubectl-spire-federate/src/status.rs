@@ -1,63 +1,36 @@
 //! `status`: how the mesh is.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
-
-use jiff::Timestamp;
 use serde::Serialize;
-use spire_mesh::command::{Asked, Reached};
-use spire_mesh::entry::{Failure, Outcome};
+use spire_mesh::command::{Reached, Reasons, Status};
 use spire_mesh::federation::{self, ClusterStatus, MeshStatus, RefreshState, RelationshipState, SpireStatus};
-use spire_mesh::report::{Cell, Printer, Report, Table};
+use spire_mesh::report::{Cell, OutputError, Printer, Report, Table};
 
-use crate::cli::StatusArgs;
+/// How the mesh was at one time.
+pub(crate) struct Seen(MeshStatus);
 
-/// How long `--watch` waits between two looks.
-const INTERVAL: Duration = Duration::from_secs(2);
-
-pub(crate) async fn run(asked: &Asked, args: StatusArgs) -> Result<Outcome, Failure> {
-    if args.watch {
-        return watch(asked).await;
+impl Status for Seen {
+    async fn look(reached: &Reached, reasons: &Reasons) -> Self {
+        Self(MeshStatus::of(&federation::observe(&reached.mesh, &reached.members, reasons).await))
     }
-    let reached = asked.reach().await?;
-    let (status, reasons) = look(&reached).await;
-    asked.printer.report(&StatusReport(&status))?;
-    problems(&asked.printer, &status, &reasons);
-    if !reached.unreachable.is_empty() {
-        return Err(Failure::clusters(reached.mesh.clusters.len(), reached.unreachable));
+
+    fn is_healthy(&self) -> bool {
+        self.0.is_healthy()
     }
-    Ok(if status.is_healthy() { Outcome::Done } else { Outcome::Findings })
-}
 
-async fn look(reached: &Reached) -> (MeshStatus, BTreeMap<String, String>) {
-    let reasons: BTreeMap<String, String> =
-        reached.unreachable.iter().map(|(cluster, failure)| (cluster.clone(), failure.one_line())).collect();
-    (MeshStatus::of(&federation::observe(&reached.mesh, &reached.members, &reasons).await), reasons)
-}
+    fn is_same(&self, other: &Self) -> bool {
+        self.0.is_same(&other.0)
+    }
 
-/// Prints the status, and again whenever it says something new. A cluster that cannot be reached is tried again each time.
-async fn watch(asked: &Asked) -> Result<Outcome, Failure> {
-    let mut last: Option<MeshStatus> = None;
-    loop {
-        let reached = asked.reach().await?;
-        if last.is_none() && reached.members.is_empty() {
-            // Wrong from the start, and nothing to look at.
-            return Err(Failure::clusters(reached.mesh.clusters.len(), reached.unreachable));
-        }
-        let (status, reasons) = look(&reached).await;
-        if !last.as_ref().is_some_and(|last| last.is_same(&status)) {
-            asked.printer.note(&format!("{:.0}:", Timestamp::now()));
-            asked.printer.report(&StatusReport(&status))?;
-            problems(&asked.printer, &status, &reasons);
-            last = Some(status);
-        }
-        tokio::time::sleep(INTERVAL).await;
+    fn show(&self, printer: &Printer, reasons: &Reasons) -> Result<(), OutputError> {
+        printer.report(&StatusReport(&self.0))?;
+        problems(printer, &self.0, reasons);
+        Ok(())
     }
 }
 
 /// Says what is wrong, one line for each problem that has no place in the table. The error that ends the command says why
 /// clusters are `unreachable`.
-pub(crate) fn problems(printer: &Printer, status: &MeshStatus, unreachable: &BTreeMap<String, String>) {
+pub(crate) fn problems(printer: &Printer, status: &MeshStatus, unreachable: &Reasons) {
     for cluster in status.clusters.iter().filter(|cluster| !unreachable.contains_key(&cluster.cluster)) {
         for problem in &cluster.problems {
             printer.warn(&format!("{}: {problem}", cluster.cluster));
@@ -319,7 +292,7 @@ mod tests {
     #[test]
     fn every_problem_is_said_once_and_what_follows_from_it_is_not() {
         let (printer, captured) = Printer::captured(Format::Table);
-        problems(&printer, &mesh(), &BTreeMap::new());
+        problems(&printer, &mesh(), &Reasons::new());
         insta::assert_snapshot!(captured.stderr());
     }
 }

@@ -1,8 +1,6 @@
 //! `up`, and the bare command: SPIRE on every cluster, federated and proven.
 
-use std::collections::BTreeMap;
-
-use spire_mesh::command::{Asked, PlanReport, Shown, summary};
+use spire_mesh::command::{Asked, PlanReport, Reasons, Shown, summary};
 use spire_mesh::entry::{Failure, Outcome};
 use spire_mesh::federation::{self, FederationError, MeshStatus};
 use spire_mesh::fleet::Member;
@@ -58,12 +56,12 @@ pub(crate) async fn federate(
             errors.into_iter().map(move |error| (cluster.clone(), failure(error)))
         })
         .collect();
-    let status = MeshStatus::of(&federation::observe(mesh, members, &BTreeMap::new()).await);
+    let status = MeshStatus::of(&federation::observe(mesh, members, &Reasons::new()).await);
     asked.printer.report(&StatusReport(&status))?;
     if !failed.is_empty() {
         return Err(Failure::clusters(members.len(), failed));
     }
-    problems(&asked.printer, &status, &BTreeMap::new());
+    problems(&asked.printer, &status, &Reasons::new());
     Ok(if status.is_healthy() { Outcome::Done } else { Outcome::Findings })
 }
 

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::entry::Failure;
+use crate::cli::GlobalArgs;
+use crate::entry::{Context, Failure};
 use crate::fleet::{KubeSettings, Kubeconfig, Member};
 use crate::mesh::{self, Mesh, MeshText};
 use crate::report::Printer;
@@ -30,6 +31,20 @@ pub struct Reached {
 }
 
 impl Asked {
+    /// Puts together what `plugin` was asked for.
+    #[must_use]
+    pub fn new(plugin: &'static str, global: GlobalArgs, context: Context) -> Self {
+        let GlobalArgs { mesh, kube, output: _, verbosity: _ } = global;
+        Self { mesh: mesh.mesh, kube: kube.settings(), printer: context.printer, plugin }
+    }
+
+    /// Refuses flags of `up` that stand before another verb: they would do nothing there.
+    #[must_use]
+    pub fn refuse_flags_before_a_verb(&self) -> Failure {
+        let error = anyhow::anyhow!("--yes, --dry-run and --timeout belong behind the verb");
+        Failure::usage(error).with_hint(format!("{} up --yes", self.plugin))
+    }
+
     /// Reads the mesh file.
     pub fn load(&self) -> Result<Mesh, Failure> {
         Ok(mesh::load(self.mesh.as_deref())?.0)

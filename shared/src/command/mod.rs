@@ -5,10 +5,12 @@ mod connect;
 mod plan;
 mod render;
 mod shown;
+mod status;
 mod verify;
 
 pub use connect::{Asked, Reached, named};
 pub use plan::{PlanReport, each_cluster, refuse_foreign, summary};
 pub use render::write_manifests;
 pub use shown::Shown;
+pub use status::{Reasons, Status};
 pub use verify::{Repairs, VerifyReport, conclude};

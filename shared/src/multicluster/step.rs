@@ -56,7 +56,7 @@ pub enum Step {
     WaitingForKubelets(Duration),
     /// Having cert-manager issue istiod's next CA.
     IssuingCa,
-    /// Waiting until istiod has taken its next CA.
+    /// Waiting until istiod has taken its next CA, or the roots beside it.
     WaitingForReload {
         /// Pods of istiod that have.
         done: usize,
@@ -113,7 +113,7 @@ impl fmt::Display for Step {
             ),
             Self::IssuingCa => f.write_str("having istiod's next CA issued"),
             Self::WaitingForReload { done, of } => {
-                write!(f, "waiting until istiod has taken its next CA: {done} of {of} pods")
+                write!(f, "waiting until istiod has taken what is in Secret cacerts: {done} of {of} pods")
             }
             Self::RestartingIstiod => f.write_str("starting istiod again"),
             Self::Deleting => f.write_str("deleting"),

@@ -204,7 +204,7 @@ impl Rotation<'_> {
     async fn taken(&self, before: &SeenCa, was_behind: bool) -> Result<(), RotateCaError> {
         // Stamps of one kubelet: no other clock is asked.
         let reloaded = |pod: &str| before.istiods.iter().find(|istiod| istiod.pod == pod)?.log.reloaded;
-        let what = "istiod to take its next CA, which the kubelet passes on within two minutes";
+        let what = "istiod to take what is in Secret cacerts, which the kubelet passes on within two minutes";
         let taken = until(self.deadline, what, || async {
             let seen = match observe(self.member).await {
                 Ok(seen) => seen,
