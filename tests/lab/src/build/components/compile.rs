@@ -17,7 +17,7 @@ pub(in super::super) fn compile(
     cache: &Cache,
     entry: &Path,
 ) -> Result<(), Error> {
-    let dir = sources.join(component.name);
+    let dir = sources.join(component.folder);
     let mut log = Log::create(component.name, &cache.log(component.name))?;
     let built = cache.scratch()?;
 

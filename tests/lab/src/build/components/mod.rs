@@ -17,8 +17,11 @@ use serde::Serialize;
 /// One component of the lab: a directory with its sources or module requirements, and what comes out of it.
 #[derive(Debug, Clone, Serialize)]
 pub struct Component {
-    /// Name; also that of its directory among the components.
+    /// Name.
     pub name: &'static str,
+    /// Name of its directory among the components. What is in it counts, and not what it is called.
+    #[serde(skip)]
+    pub folder: &'static str,
     /// How its programs are made.
     pub recipe: Recipe,
     /// Names of links, each with the program that it points to.

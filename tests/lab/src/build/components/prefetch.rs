@@ -57,7 +57,7 @@ impl Drop for Prefetch {
 }
 
 fn commands(component: &Component, sources: &Path) -> Vec<Command> {
-    let dir: PathBuf = sources.join(component.name);
+    let dir: PathBuf = sources.join(component.folder);
     match &component.recipe {
         Recipe::Go { cgo, programs } => {
             programs.iter().map(|program| go::list_dependencies(&dir, *cgo, program)).collect()

@@ -2,12 +2,12 @@
 
 use std::fmt::Write as _;
 
-use super::super::versions::{self, Versions, plain};
+use super::super::versions::{self, IstioRelease, Versions, plain};
 use super::{Component, GoProgram, Recipe, Takeover};
 
 impl Component {
     fn new(name: &'static str, recipe: Recipe) -> Self {
-        Self { name, recipe, links: Vec::new(), takeovers: Vec::new() }
+        Self { name, folder: name, recipe, links: Vec::new(), takeovers: Vec::new() }
     }
 
     fn go(name: &'static str, programs: Vec<GoProgram>) -> Self {
@@ -67,7 +67,7 @@ pub fn all(versions: &Versions) -> Vec<Component> {
             "spiffe-csi",
             vec![GoProgram::new("github.com/spiffe/spiffe-csi/cmd/spiffe-csi-driver", "spiffe-csi-driver")],
         ),
-        istio(),
+        istio(versions.istio_release),
         cert_manager(&versions.cert_manager),
         Component::go("helm", vec![GoProgram::new("helm.sh/helm/v4/cmd/helm", "helm")]),
         krew(),
@@ -125,12 +125,12 @@ fn spire_controller_manager() -> Component {
     Component { takeovers: vec![crds], ..Component::go("spire-controller-manager", vec![program]) }
 }
 
-fn istio() -> Component {
+fn istio(release: IstioRelease) -> Component {
     let program = |package, output, tags: &[&'static str]| {
         GoProgram::new(package, output).tags(tags).variables(
             "istio.io/istio/pkg/version",
             &[
-                ("buildVersion", versions::ISTIO_BUILD),
+                ("buildVersion", release.build),
                 ("buildHub", versions::ISTIO_HUB),
                 ("buildTag", versions::ISTIO_TAG),
                 ("buildStatus", "Clean"),
@@ -151,7 +151,7 @@ fn istio() -> Component {
         suffix: "",
         replace: None,
     };
-    Component { takeovers: vec![bootstrap], ..Component::go("istio", programs) }
+    Component { folder: release.folder, takeovers: vec![bootstrap], ..Component::go("istio", programs) }
 }
 
 /// The programs, and the chart as the project's release makes it: with version, and the CRDs among the templates.

@@ -239,7 +239,9 @@ mod tests {
     use super::*;
 
     fn images() -> Vec<Image> {
-        let versions = Versions::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("components")).unwrap();
+        let versions =
+            Versions::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("components"), versions::ISTIO[0])
+                .unwrap();
         let entries =
             components::all(&versions).into_iter().map(|c| (c.name, PathBuf::from("/cache").join(c.name)));
         all(&versions, &Binaries { entries: entries.collect() })

@@ -5,7 +5,7 @@ use super::*;
 
 fn components() -> Vec<Component> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("components");
-    all(&Versions::read(&dir).unwrap())
+    all(&Versions::read(&dir, versions::ISTIO[0]).unwrap())
 }
 
 #[test]
@@ -58,7 +58,8 @@ fn every_directory_is_a_component_and_the_reverse() {
         .filter(|entry| entry.file_type().unwrap().is_dir())
         .map(|entry| entry.file_name().into_string().unwrap())
         .collect();
-    let in_table: BTreeSet<String> = components().iter().map(|c| c.name.to_owned()).collect();
+    let mut in_table: BTreeSet<String> = components().iter().map(|c| c.folder.to_owned()).collect();
+    in_table.extend(versions::ISTIO.map(|release| release.folder.to_owned()));
     assert_eq!(on_disk, in_table);
 }
 
