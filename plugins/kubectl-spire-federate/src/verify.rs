@@ -1,7 +1,5 @@
 //! `verify`: what is wrong, why, and what to do about it.
 
-use std::collections::BTreeMap;
-
 use spire_mesh::check::Verification;
 use spire_mesh::command::{Asked, Reached, Repairs, Shown, conclude};
 use spire_mesh::entry::{Failure, Outcome};
@@ -38,7 +36,5 @@ pub(crate) async fn run(asked: &Asked, args: &VerifyArgs) -> Result<Outcome, Fai
 }
 
 async fn look(reached: &Reached) -> Verification<Repair> {
-    let reasons: BTreeMap<String, String> =
-        reached.unreachable.iter().map(|(cluster, failure)| (cluster.clone(), failure.one_line())).collect();
-    federation::verify(&federation::examine(&reached.mesh, &reached.members, &reasons).await)
+    federation::verify(&federation::examine(&reached.mesh, &reached.members, &reached.reasons()).await)
 }

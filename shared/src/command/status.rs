@@ -77,7 +77,9 @@ impl Asked {
 }
 
 impl Reached {
-    fn reasons(&self) -> Reasons {
+    /// Says in a line each why clusters cannot be reached.
+    #[must_use]
+    pub fn reasons(&self) -> Reasons {
         self.unreachable.iter().map(|(cluster, failure)| (cluster.clone(), failure.one_line())).collect()
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use futures::future::{join_all, try_join_all};
+use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
@@ -12,7 +13,7 @@ use super::locate::locate;
 use super::{FederationError, Repair, Step};
 use crate::fleet::{Member, RequestError};
 use crate::manifest::wait::until;
-use crate::manifest::{Deadline, Poll, daemon_set_ready};
+use crate::manifest::{Deadline, Poll, workload_ready};
 use crate::spire::crd::ClusterFederatedTrustDomain;
 use crate::spire::discovery::find_agents;
 use crate::trust::TrustDomain;
@@ -123,7 +124,7 @@ pub(super) async fn restart(
     })
     .await?;
     if let Some(found) = find_agents(member).await? {
-        daemon_set_ready(member.client(), &found.namespace, &found.name, deadline).await?;
+        workload_ready::<DaemonSet>(member.client(), &found.namespace, &found.name, deadline).await?;
     }
     Ok(())
 }

@@ -1,4 +1,5 @@
 use futures::future::{join, join_all};
+use k8s_openapi::api::apps::v1::{DaemonSet, StatefulSet};
 
 use super::locate::{Located, answering};
 use super::lost::Lost;
@@ -105,7 +106,7 @@ impl Run<'_> {
             let objects = self.owner.stamped(server_objects(&member.cluster, spire));
             applied.merge(self.apply(member, &objects).await?);
             self.step(member, &Step::WaitingForServer);
-            manifest::stateful_set_ready(
+            manifest::workload_ready::<StatefulSet>(
                 member.client(),
                 &spire.server_namespace,
                 SERVER_NAME,
@@ -333,8 +334,12 @@ impl Run<'_> {
             self.step(member, &Step::WaitingForAgents);
         }
         for name in [AGENT_NAME, CSI_DRIVER_NAME] {
-            let ready =
-                manifest::daemon_set_ready(member.client(), &spire.agent_namespace, name, self.deadline);
+            let ready = manifest::workload_ready::<DaemonSet>(
+                member.client(),
+                &spire.agent_namespace,
+                name,
+                self.deadline,
+            );
             Box::pin(ready).await?;
         }
         Ok(())

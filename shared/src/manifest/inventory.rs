@@ -17,7 +17,7 @@ use crate::hint::Hint;
 /// # Errors
 /// [`DeleteError::List`] when a kind cannot be listed. A kind that does not exist has no objects.
 pub async fn owned(client: &kube::Client, owner: &Owner) -> Result<Vec<ObjectKey>, DeleteError> {
-    selected(client, owner, &owner.selector()).await
+    selected(client, owner.tool.kinds(), &owner.selector()).await
 }
 
 /// Lists those of the owner's objects that also carry this label with this value.
@@ -30,16 +30,29 @@ pub async fn owned_with(
     label: &str,
     value: &str,
 ) -> Result<Vec<ObjectKey>, DeleteError> {
-    selected(client, owner, &format!("{},{label}={value}", owner.selector())).await
+    selected(client, owner.tool.kinds(), &format!("{},{label}={value}", owner.selector())).await
+}
+
+/// Lists those of the owner's objects that are of these kinds and do not carry this label.
+///
+/// # Errors
+/// As [`owned`].
+pub async fn owned_without(
+    client: &kube::Client,
+    owner: &Owner,
+    kinds: impl Iterator<Item = Kind>,
+    label: &str,
+) -> Result<Vec<ObjectKey>, DeleteError> {
+    selected(client, kinds, &format!("{},!{label}", owner.selector())).await
 }
 
 async fn selected(
     client: &kube::Client,
-    owner: &Owner,
+    kinds: impl Iterator<Item = Kind>,
     selector: &str,
 ) -> Result<Vec<ObjectKey>, DeleteError> {
     let params = ListParams::default().labels(selector);
-    let lists = owner.tool.kinds().map(|kind| {
+    let lists = kinds.map(|kind| {
         let (api, params) = (kind.api(client, None), params.clone());
         async move {
             let list = match api.list_metadata(&params).await.map_err(RequestError::from) {

@@ -20,14 +20,14 @@ mod yaml;
 pub use apply::{Applied, ApplyError, Change, apply};
 pub use counts::Counts;
 pub use diff::FieldChange;
-pub use inventory::{DeleteError, Deletion, delete, owned, owned_with};
+pub use inventory::{DeleteError, Deletion, delete, owned, owned_with, owned_without};
 pub use kind::Kind;
 pub use mesh_plan::{ClusterPlan, Later, MeshPlan};
 pub use object::{Object, ObjectError, ObjectKey};
 pub use owner::{MANAGED_BY_LABEL, MESH_LABEL, Owner, Tool};
 pub use plan::{Plan, PlanError, Planned, Verdict, plan};
 pub use pods::{newest_event, pod_trouble, trouble};
-pub use ready::{custom_resource_established, daemon_set_ready, deployment_ready, stateful_set_ready};
+pub use ready::{Workload, custom_resource_established, workload_ready};
 pub use wait::{Deadline, Poll, WaitError};
 pub use yaml::{YamlError, parse_yaml, to_yaml};
 

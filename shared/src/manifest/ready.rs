@@ -1,16 +1,22 @@
 //! When workloads, definitions and load balancers are ready, and what is missing while they are not.
 
+use std::fmt;
+
+use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use kube::Resource;
 use kube::api::Api;
+use serde::de::DeserializeOwned;
 
 use super::pods;
 use super::wait::{self, Deadline, Poll, WaitError};
 use crate::fleet::RequestError;
 
 /// How far a workload is.
-struct Rollout {
+#[derive(Debug)]
+pub struct Rollout {
     /// The controller has seen the newest version of the object.
     observed: bool,
     wanted: i32,
@@ -53,109 +59,87 @@ impl Rollout {
     }
 }
 
-/// Waits until all pods of a `StatefulSet` are of its newest version and ready.
-///
-/// # Errors
-/// [`WaitError`], whose last state holds the reason from the pods.
-pub async fn stateful_set_ready(
-    client: &kube::Client,
-    namespace: &str,
-    name: &str,
-    deadline: Deadline<'_>,
-) -> Result<(), WaitError> {
-    let api = Api::<StatefulSet>::namespaced(client.clone(), namespace);
-    let what = format!("StatefulSet/{name} in namespace {namespace} to be ready");
-    wait::until(deadline, &what, || async {
-        let set = match look(&api, name).await {
-            Ok(set) => set,
-            Err(poll) => return poll,
-        };
-        let (Some(spec), status) = (set.spec, set.status.unwrap_or_default()) else {
-            return Poll::Pending("it has no spec".to_owned());
-        };
+/// A workload whose rollout can be followed.
+pub trait Workload:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + fmt::Debug + DeserializeOwned
+{
+    /// Tells how far it is, or what has to come before it can be told.
+    #[doc(hidden)]
+    fn rollout(self) -> Result<Rollout, &'static str>;
+}
+
+/// What is waited for where the API server has answered without a specification.
+const NO_SPEC: &str = "it has no spec";
+
+impl Workload for StatefulSet {
+    fn rollout(self) -> Result<Rollout, &'static str> {
+        let (spec, status) = (self.spec.ok_or(NO_SPEC)?, self.status.unwrap_or_default());
         let on_delete =
             spec.update_strategy.and_then(|strategy| strategy.type_).as_deref() == Some("OnDelete");
         let current = on_delete || status.current_revision == status.update_revision;
-        let rollout = Rollout {
-            observed: status.observed_generation >= set.metadata.generation,
+        Ok(Rollout {
+            observed: status.observed_generation >= self.metadata.generation,
             wanted: spec.replicas.unwrap_or(1),
             updated: if current { status.replicas } else { status.updated_replicas.unwrap_or(0) },
             ready: status.ready_replicas.unwrap_or(0),
             outdated: 0,
             selector: spec.selector,
-        };
-        rollout.poll(client, namespace, ("StatefulSet", name)).await
-    })
-    .await
+        })
+    }
 }
 
-/// Waits until all pods of a `Deployment` are of its newest version and ready.
-///
-/// # Errors
-/// [`WaitError`], whose last state holds the reason from the pods.
-pub async fn deployment_ready(
-    client: &kube::Client,
-    namespace: &str,
-    name: &str,
-    deadline: Deadline<'_>,
-) -> Result<(), WaitError> {
-    let api = Api::<Deployment>::namespaced(client.clone(), namespace);
-    let what = format!("Deployment/{name} in namespace {namespace} to be ready");
-    wait::until(deadline, &what, || async {
-        let deployment = match look(&api, name).await {
-            Ok(deployment) => deployment,
-            Err(poll) => return poll,
-        };
-        let (Some(spec), status) = (deployment.spec, deployment.status.unwrap_or_default()) else {
-            return Poll::Pending("it has no spec".to_owned());
-        };
-        let rollout = Rollout {
-            observed: status.observed_generation >= deployment.metadata.generation,
+impl Workload for Deployment {
+    fn rollout(self) -> Result<Rollout, &'static str> {
+        let (spec, status) = (self.spec.ok_or(NO_SPEC)?, self.status.unwrap_or_default());
+        Ok(Rollout {
+            observed: status.observed_generation >= self.metadata.generation,
             wanted: spec.replicas.unwrap_or(1),
             updated: status.updated_replicas.unwrap_or(0),
             ready: status.available_replicas.unwrap_or(0),
             // Those that are ready are counted together, old and new.
             outdated: status.replicas.unwrap_or(0) - status.updated_replicas.unwrap_or(0),
             selector: spec.selector,
-        };
-        rollout.poll(client, namespace, ("Deployment", name)).await
-    })
-    .await
+        })
+    }
 }
 
-/// Waits until a `DaemonSet` runs on at least one node and all of its pods are of its newest version and ready.
-///
-/// # Errors
-/// [`WaitError`], whose last state holds the reason from the pods.
-pub async fn daemon_set_ready(
-    client: &kube::Client,
-    namespace: &str,
-    name: &str,
-    deadline: Deadline<'_>,
-) -> Result<(), WaitError> {
-    let api = Api::<DaemonSet>::namespaced(client.clone(), namespace);
-    let what = format!("DaemonSet/{name} in namespace {namespace} to be ready");
-    wait::until(deadline, &what, || async {
-        let set = match look(&api, name).await {
-            Ok(set) => set,
-            Err(poll) => return poll,
-        };
-        let (Some(spec), status) = (set.spec, set.status.unwrap_or_default()) else {
-            return Poll::Pending("it has no spec".to_owned());
-        };
-        let observed = status.observed_generation >= set.metadata.generation;
+impl Workload for DaemonSet {
+    fn rollout(self) -> Result<Rollout, &'static str> {
+        let (spec, status) = (self.spec.ok_or(NO_SPEC)?, self.status.unwrap_or_default());
+        let observed = status.observed_generation >= self.metadata.generation;
         if observed && status.desired_number_scheduled == 0 {
-            return Poll::Pending("no node matches its node selector and tolerations".to_owned());
+            return Err("no node matches its node selector and tolerations");
         }
-        let rollout = Rollout {
+        Ok(Rollout {
             observed,
             wanted: status.desired_number_scheduled,
             updated: status.updated_number_scheduled.unwrap_or(0),
             ready: status.number_ready,
             outdated: 0,
             selector: spec.selector,
-        };
-        rollout.poll(client, namespace, ("DaemonSet", name)).await
+        })
+    }
+}
+
+/// Waits until all pods of a workload are of its newest version and ready; those of a `DaemonSet` have to be on at least one node.
+///
+/// # Errors
+/// [`WaitError`], whose last state holds the reason from the pods.
+pub async fn workload_ready<W: Workload>(
+    client: &kube::Client,
+    namespace: &str,
+    name: &str,
+    deadline: Deadline<'_>,
+) -> Result<(), WaitError> {
+    let api = Api::<W>::namespaced(client.clone(), namespace);
+    let kind = W::kind(&());
+    let what = format!("{kind}/{name} in namespace {namespace} to be ready");
+    wait::until(deadline, &what, || async {
+        match look(&api, name).await.map(Workload::rollout) {
+            Ok(Ok(rollout)) => rollout.poll(client, namespace, (&kind, name)).await,
+            Ok(Err(reason)) => Poll::Pending(reason.to_owned()),
+            Err(poll) => poll,
+        }
     })
     .await
 }
@@ -196,7 +180,7 @@ pub async fn custom_resource_established(
 /// Reads an object; one that is not there may still come.
 async fn look<K, T>(api: &Api<K>, name: &str) -> Result<K, Poll<T>>
 where
-    K: Clone + std::fmt::Debug + serde::de::DeserializeOwned,
+    K: Clone + fmt::Debug + DeserializeOwned,
 {
     match api.get_opt(name).await.map_err(RequestError::from) {
         Ok(Some(object)) => Ok(object),

@@ -1,6 +1,7 @@
 //! Putting a demo on the clusters, and taking it away.
 
 use futures::future::{join_all, try_join_all};
+use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::ListParams;
 
 use super::plan::owner;
@@ -8,7 +9,7 @@ use super::up::request;
 use super::{InstallError, Step};
 use crate::fleet::{ClusterErrors, Member, each};
 use crate::istio::demo::{Demo, Role, installed, objects, workloads};
-use crate::manifest::{self, ClusterPlan, Counts, Deadline, Kind, MeshPlan, ObjectKey, deployment_ready};
+use crate::manifest::{self, ClusterPlan, Counts, Deadline, Kind, MeshPlan, ObjectKey, workload_ready};
 use crate::mesh::Mesh;
 use crate::watch::Watch;
 
@@ -58,9 +59,10 @@ pub async fn install_demo(
             watch.step(member.name(), &Step::ApplyingDemo(demo));
             let applied = manifest::apply(member.client(), &objects, deadline, &|_, _| {}).await?;
             watch.step(member.name(), &Step::WaitingFor("its pods"));
-            let ready = workloads(demo, Role::of(mesh, &member.cluster))
-                .into_iter()
-                .map(|(namespace, name)| deployment_ready(member.client(), namespace, name, deadline));
+            let ready =
+                workloads(demo, Role::of(mesh, &member.cluster)).into_iter().map(|(namespace, name)| {
+                    workload_ready::<Deployment>(member.client(), namespace, name, deadline)
+                });
             try_join_all(ready).await?;
             Ok::<_, InstallError>(Counts::of(&applied))
         };

@@ -10,7 +10,7 @@ use super::{InstallError, Repair, Step};
 use crate::federation::{self, FederationError};
 use crate::fleet::{Member, RequestError};
 use crate::istio::{ISTIOD, NAMESPACE};
-use crate::manifest::{Deadline, Tool, deployment_ready};
+use crate::manifest::{Deadline, Tool, workload_ready};
 use crate::watch::Watch;
 
 /// Why a repair did not work.
@@ -73,5 +73,5 @@ pub(super) async fn restart_istiod(member: &Member, deadline: Deadline<'_>) -> R
             source: RequestError::from(error),
         }
     })?;
-    Ok(deployment_ready(member.client(), NAMESPACE, ISTIOD, deadline).await?)
+    Ok(workload_ready::<Deployment>(member.client(), NAMESPACE, ISTIOD, deadline).await?)
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use futures::future::{join_all, try_join, try_join_all};
+use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Service;
 use kube::api::Api;
 
@@ -12,7 +13,7 @@ use crate::fleet::{Member, Need, RequestError};
 use crate::istio::remote::{ReaderToken, Slot, reader_tokens};
 use crate::istio::{EAST_WEST_GATEWAY, EAST_WEST_PORT, INGRESS_GATEWAY, ISTIOD, NAMESPACE};
 use crate::manifest::wait::until;
-use crate::manifest::{self, Counts, Deadline, Kind, MeshPlan, Object, ObjectKey, Poll, deployment_ready};
+use crate::manifest::{self, Counts, Deadline, Kind, MeshPlan, Object, ObjectKey, Poll, workload_ready};
 use crate::mesh::Mesh;
 use crate::spire::ReadError;
 use crate::spire::endpoint::{Endpoint, service_endpoint};
@@ -150,14 +151,15 @@ impl Run<'_> {
         let mut applied = self.apply(member, &owner(self.mesh).stamped(secrets)).await?;
         manifest::delete(member.client(), self.stale(member), self.deadline, &|_, _| {}).await?;
         self.step(member, &Step::WaitingFor("istiod"));
-        deployment_ready(member.client(), NAMESPACE, ISTIOD, self.deadline).await?;
+        workload_ready::<Deployment>(member.client(), NAMESPACE, ISTIOD, self.deadline).await?;
         let rules: Vec<Object> =
             self.objects(member).filter(|object| needs_istiod(object)).cloned().collect();
         let gateways = async {
             self.step(member, &Step::WaitingFor("the gateways"));
             let ingress = member.cluster.istio.ingress_gateway.as_ref().map(|_| INGRESS_GATEWAY);
             let all = ingress.into_iter().chain([EAST_WEST_GATEWAY]);
-            let ready = all.map(|name| deployment_ready(member.client(), NAMESPACE, name, self.deadline));
+            let ready =
+                all.map(|name| workload_ready::<Deployment>(member.client(), NAMESPACE, name, self.deadline));
             try_join_all(ready).await?;
             self.step(member, &Step::WaitingForAddress);
             self.gateway(member).await

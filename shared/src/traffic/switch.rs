@@ -20,7 +20,7 @@ use super::send::{Course, send};
 use super::service::{ServiceName, behind};
 use super::tally::Recorder;
 use crate::fleet::Member;
-use crate::manifest::{Deadline, deployment_ready};
+use crate::manifest::{Deadline, workload_ready};
 use crate::watch::Watch;
 
 /// How long requests go on before anything is changed.
@@ -171,7 +171,9 @@ impl Stage<'_> {
         taken?;
         brought?;
         say("waiting for its pods".to_owned());
-        let ready = deployment_ready(member.client(), namespace, name, Deadline::after(BACK)).await.is_ok();
+        let ready = workload_ready::<Deployment>(member.client(), namespace, name, Deadline::after(BACK))
+            .await
+            .is_ok();
         self.learn().await;
         say("waiting for their answers".to_owned());
         while self.since(restored) < BACK && !self.over.get() {

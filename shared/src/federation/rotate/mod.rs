@@ -19,6 +19,7 @@ mod stage;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::{Api, DeleteParams};
@@ -310,8 +311,13 @@ impl Rotation<'_> {
             })
             .await?;
         }
-        manifest::stateful_set_ready(self.own.client(), &spire.server_namespace, SERVER_NAME, self.deadline)
-            .await?;
+        manifest::workload_ready::<StatefulSet>(
+            self.own.client(),
+            &spire.server_namespace,
+            SERVER_NAME,
+            self.deadline,
+        )
+        .await?;
         self.located = answering(self.own, self.deadline).await?;
         Ok(())
     }

@@ -5,6 +5,7 @@ mod server;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use k8s_openapi::api::apps::v1::StatefulSet;
 use serde_json::{Value, json};
 
 use self::server::{Server, failure, message};
@@ -231,6 +232,7 @@ async fn a_workload_that_does_not_come_up_tells_why() {
     let list = json!({"metadata": {}, "items": [pod]});
     server.script("GET", "/api/v1/namespaces/spire/pods", vec![(http::StatusCode::OK, list); 20]);
     let deadline = Deadline::after(Duration::from_secs(5));
-    let error = stateful_set_ready(&server.client(), "spire", "spire-server", deadline).await.unwrap_err();
+    let error =
+        workload_ready::<StatefulSet>(&server.client(), "spire", "spire-server", deadline).await.unwrap_err();
     insta::assert_snapshot!(error.to_string(), @"timed out after 5s waiting for StatefulSet/spire-server in namespace spire to be ready; last seen: 0 of 1 pods ready; pod spire-server-0: container server: ErrImagePull: not found");
 }
