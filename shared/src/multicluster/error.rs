@@ -1,3 +1,4 @@
+use super::preflight::PreflightError;
 use crate::fleet::{ExecError, RequestError};
 use crate::hint::Hint;
 use crate::istio::istioctl::IstioctlError;
@@ -15,6 +16,9 @@ pub enum InstallError {
     /// What there is could not be held against what there has to be.
     #[error(transparent)]
     Plan(#[from] PlanError),
+    /// Rights are missing.
+    #[error(transparent)]
+    Rights(#[from] Box<PreflightError>),
     /// Objects could not be applied.
     #[error(transparent)]
     Apply(#[from] ApplyError),
@@ -110,6 +114,7 @@ impl Hint for InstallError {
         match self {
             Self::Istioctl(error) => error.hint(),
             Self::Plan(error) => error.hint(),
+            Self::Rights(error) => error.hint(),
             Self::Apply(error) => error.hint(),
             Self::Delete(error) => error.hint(),
             Self::Wait(error) => error.hint(),

@@ -24,6 +24,7 @@ mod proxies;
 mod remove;
 mod repair;
 mod rotate_ca;
+mod stale;
 mod status;
 mod step;
 mod up;

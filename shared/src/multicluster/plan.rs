@@ -6,15 +6,14 @@ use std::path::Path;
 use futures::future::try_join_all;
 
 use super::InstallError;
-use crate::fleet::{ClusterErrors, Member, RequestError, each};
+use super::stale::stale;
+use crate::fleet::{ClusterErrors, Member, each};
 use crate::istio::config::configuration;
 use crate::istio::istioctl::{Istioctl, IstioctlError};
-use crate::istio::remote::{
-    ReaderToken, Slot, owned_remote_secrets, reader_tokens, remote_secret, remote_secret_key,
-};
+use crate::istio::remote::{ReaderToken, Slot, reader_tokens, remote_secret, remote_secret_key};
 use crate::istio::version::IstioVersion;
 use crate::istio::{ca, desired};
-use crate::manifest::{self, ClusterPlan, Later, MeshPlan, Object, ObjectKey, Owner, Tool};
+use crate::manifest::{self, ClusterPlan, Later, MeshPlan, Object, Owner, Tool};
 use crate::mesh::{Cluster, EndpointUrl, Mesh};
 
 /// What is read where it is asked which access there is.
@@ -97,15 +96,6 @@ pub(super) fn remote_secrets(
         .collect()
 }
 
-/// Finds the remote secrets of this mesh for clusters that are not in it any more: a token for each is in them.
-pub(super) async fn stale_access(mesh: &Mesh, member: &Member) -> Result<Vec<ObjectKey>, RequestError> {
-    let mut found = owned_remote_secrets(member, &owner(mesh)).await?;
-    let needed: Vec<ObjectKey> =
-        mesh.clusters.iter().map(|cluster| remote_secret_key(&cluster.name)).collect();
-    found.retain(|key| !needed.contains(key));
-    Ok(found)
-}
-
 /// Holds what there has to be against what there is, on all clusters at the same time. Changes nothing.
 ///
 /// # Errors
@@ -132,9 +122,7 @@ pub async fn plan(
         }
         objects.extend(owner(mesh).stamped(access));
         let plan = manifest::plan(member.client(), &objects).await?;
-        let stale = stale_access(mesh, member).await;
-        let stale =
-            stale.map_err(|source| InstallError::Request { what: REMOTE_SECRETS.to_owned(), source })?;
+        let stale = stale(mesh, member, &objects).await?;
         Ok::<_, InstallError>(ClusterPlan { cluster: member.name().to_owned(), plan, later, stale })
     });
     Ok(MeshPlan { mesh: mesh.name.clone(), clusters: clusters.await.into_all()? })

@@ -8,7 +8,8 @@ use k8s_openapi::api::core::v1::{Namespace, Service};
 use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 
-use super::plan::{REMOTE_SECRETS, owner, stale_access};
+use super::plan::owner;
+use super::stale;
 use super::{ApiServers, CaError, Rendered, ca};
 use crate::federation::{self, MeshStatus};
 use crate::fleet::{ClusterErrors, Member, Need, RequestError, ask_for, each, listed, missing};
@@ -170,22 +171,11 @@ pub async fn preflight(
         }
         let looked = (existing(mesh, member, rendered), network(mesh, member), load_balancers(member));
         try_join3(looked.0, looked.1, looked.2).await?;
-        may_forget(mesh, member).await?;
         Ok(ca::can_be_had(member).await?)
     })
     .await
     .into_all()
     .map(drop)
-}
-
-/// Asks for the right to delete only where there is something to delete.
-async fn may_forget(mesh: &Mesh, member: &Member) -> Result<(), PreflightError> {
-    let stale = stale_access(mesh, member).await;
-    let stale = stale.map_err(|source| PreflightError::Request { what: REMOTE_SECRETS, source })?;
-    if stale.is_empty() {
-        return Ok(());
-    }
-    have(member, &[Need::new("delete", "", "secrets", Some(NAMESPACE))]).await
 }
 
 async fn rights(member: &Member, rendered: &[Rendered]) -> Result<(), PreflightError> {
@@ -200,9 +190,9 @@ async fn rights(member: &Member, rendered: &[Rendered]) -> Result<(), PreflightE
             .map(|verb| Need::new(verb, kind.group(), kind.plural(), namespace.as_deref()))
     });
     let mut needs: Vec<Need> = applied.collect();
+    // What nothing asks for any more is found by listing everything that there may be.
+    needs.extend(stale::kinds().map(|kind| Need::new("list", kind.group(), kind.plural(), None)));
     needs.extend([
-        Need::new("list", "apps", "deployments", None),
-        Need::new("list", "", "services", None),
         Need::new("list", "", "pods", None),
         Need::new("list", "", "secrets", Some(NAMESPACE)),
         // The way is tried by a command in the east-west gateway; istiod and proxies are asked at their own ports.
@@ -213,7 +203,7 @@ async fn rights(member: &Member, rendered: &[Rendered]) -> Result<(), PreflightE
     have(member, &needs).await
 }
 
-async fn have(member: &Member, needs: &[Need]) -> Result<(), PreflightError> {
+pub(super) async fn have(member: &Member, needs: &[Need]) -> Result<(), PreflightError> {
     let missing = missing(member, needs)
         .await
         .map_err(|source| PreflightError::Request { what: "your rights", source })?;

@@ -148,3 +148,36 @@ fn what_cannot_work_is_refused_before_anything_is_changed() {
     mesh.bench.mesh_install(&["up", "--yes", "--as", "nobody"]).ended_with(1).said("you may not");
     mesh.up().said("nothing to change");
 }
+
+/// A gateway that was switched off goes, and nothing else with it.
+#[test]
+fn what_the_mesh_file_asks_for_no_more_goes() {
+    let mesh = Mesh::healthy();
+    let ingress = ["-n", "istio-system", "get", "deploy,service,serviceaccount,hpa", "-l"];
+    let ingress = [&ingress[..], &["istio=ingressgateway", "-o", "name"]].concat();
+    let off = "    ingressGateway: {enabled: false}\n";
+    mesh.bench.edit("  istio:\n", &format!("  istio:\n{off}"));
+    let plan = mesh.bench.mesh_install(&["plan", "-o", "json"]).succeeded().json();
+    for cluster in plan["clusters"].as_array().expect("clusters") {
+        let stale = cluster["stale"].as_array().expect("what goes");
+        assert!(
+            stale.contains(
+                &json!({"kind": "Deployment", "namespace": "istio-system", "name": "istio-ingressgateway"})
+            ),
+            "{plan:#}"
+        );
+        let is_of_ingress =
+            |key: &Value| key["name"].as_str().is_some_and(|name| name.starts_with("istio-ingressgateway"));
+        assert!(stale.iter().all(is_of_ingress), "{plan:#}");
+    }
+    mesh.up();
+    for context in [&mesh.first, &mesh.second] {
+        let left = mesh.bench.kubectl(context, &ingress);
+        assert!(left.is_empty(), "{left}");
+    }
+    mesh.up().said("nothing to change");
+    assert!(mesh.has_demos());
+    mesh.is_healthy();
+    mesh.bench.edit(off, "");
+    mesh.repairs();
+}
