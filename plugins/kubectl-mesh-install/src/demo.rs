@@ -9,7 +9,7 @@ use spire_mesh::mesh::Mesh;
 use spire_mesh::multicluster;
 
 use crate::cli::DemoArgs;
-use crate::up::{failure, show};
+use crate::up::failure;
 
 pub(crate) async fn run(asked: &Asked, args: DemoArgs) -> Result<Outcome, Failure> {
     let deadline = Deadline::after(args.wait.timeout);
@@ -22,7 +22,7 @@ pub(crate) async fn run(asked: &Asked, args: DemoArgs) -> Result<Outcome, Failur
         .map_err(|errors| each_cluster(&members, errors))?;
     let plan = refuse_foreign(plan)?;
     if args.confirm.dry_run {
-        return show(asked, &plan);
+        return asked.show(&plan);
     }
     asked.printer.note(&summary(&plan));
     if !plan.is_unchanged() && !asked.printer.confirm("Go on?", args.confirm.yes).await? {

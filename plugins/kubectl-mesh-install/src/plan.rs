@@ -8,7 +8,6 @@ use spire_mesh::mesh::Mesh;
 use spire_mesh::multicluster::{self, ApiServers, Rendered};
 
 use crate::addresses::{addresses, by_cluster};
-use crate::up::show;
 
 /// What is to be done, and everything that it takes.
 pub(crate) struct Prepared {
@@ -20,7 +19,7 @@ pub(crate) struct Prepared {
 }
 
 pub(crate) async fn run(asked: &Asked) -> Result<Outcome, Failure> {
-    show(asked, &prepare(asked).await?.plan)
+    asked.show(&prepare(asked).await?.plan)
 }
 
 /// Renders, checks that every cluster can take part, and plans. Changes nothing.

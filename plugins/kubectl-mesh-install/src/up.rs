@@ -1,8 +1,8 @@
 //! `up`, and the bare command: Istio on every cluster, connected and proven.
 
-use spire_mesh::command::{Asked, PlanReport, Reasons, Shown, summary};
+use spire_mesh::command::{Asked, Reasons, Shown, summary};
 use spire_mesh::entry::{Failure, Outcome};
-use spire_mesh::manifest::{Deadline, MeshPlan};
+use spire_mesh::manifest::Deadline;
 use spire_mesh::multicluster::{self, InstallError};
 
 use crate::cli::UpArgs;
@@ -13,7 +13,7 @@ pub(crate) async fn run(asked: &Asked, args: UpArgs) -> Result<Outcome, Failure>
     let deadline = Deadline::after(args.wait.timeout);
     let prepared = prepare(asked).await?;
     if args.confirm.dry_run {
-        return show(asked, &prepared.plan);
+        return asked.show(&prepared.plan);
     }
     if prepared.plan.is_unchanged() {
         asked.printer.note("nothing to change; checking that the clusters are still one mesh");
@@ -43,13 +43,6 @@ pub(crate) async fn run(asked: &Asked, args: UpArgs) -> Result<Outcome, Failure>
     }
     problems(&asked.printer, &status, &Reasons::new());
     Ok(if status.is_healthy() { Outcome::Done } else { Outcome::Findings })
-}
-
-/// Prints what would be done.
-pub(crate) fn show(asked: &Asked, plan: &MeshPlan) -> Result<Outcome, Failure> {
-    asked.printer.report(&PlanReport(plan))?;
-    asked.printer.note(&summary(plan));
-    Ok(Outcome::Done)
 }
 
 /// Gives time that ran out its own exit code.

@@ -31,7 +31,7 @@ pub(crate) async fn run(asked: &Asked, args: JoinArgs) -> Result<Outcome, Failur
         asked.printer.note(&joins);
     }
     if confirm.dry_run {
-        return up::show(asked, &plan);
+        return asked.show(&plan);
     }
     asked.printer.note(&summary(&plan));
     if !asked.printer.confirm(&format!("Write {file} and go on?"), confirm.yes).await? {

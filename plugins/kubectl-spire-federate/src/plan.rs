@@ -7,11 +7,9 @@ use spire_mesh::fleet::Member;
 use spire_mesh::manifest::MeshPlan;
 use spire_mesh::mesh::Mesh;
 
-use crate::up::show;
-
 pub(crate) async fn run(asked: &Asked) -> Result<Outcome, Failure> {
     let (mesh, members) = asked.reach_all().await?;
-    show(asked, &checked(&mesh, &members).await?)
+    asked.show(&checked(&mesh, &members).await?)
 }
 
 /// Checks that every cluster can take part, and plans. Changes nothing.

@@ -1,6 +1,6 @@
 //! `up`, and the bare command: SPIRE on every cluster, federated and proven.
 
-use spire_mesh::command::{Asked, PlanReport, Reasons, Shown, summary};
+use spire_mesh::command::{Asked, Reasons, Shown, summary};
 use spire_mesh::entry::{Failure, Outcome};
 use spire_mesh::federation::{self, FederationError, MeshStatus};
 use spire_mesh::fleet::Member;
@@ -16,7 +16,7 @@ pub(crate) async fn run(asked: &Asked, args: UpArgs) -> Result<Outcome, Failure>
     let (mesh, members) = asked.reach_all().await?;
     let plan = checked(&mesh, &members).await?;
     if args.confirm.dry_run {
-        return show(asked, &plan);
+        return asked.show(&plan);
     }
     if plan.is_unchanged() {
         asked.printer.note("nothing to change; checking that every server still fetches its peers' bundles");
@@ -28,13 +28,6 @@ pub(crate) async fn run(asked: &Asked, args: UpArgs) -> Result<Outcome, Failure>
         }
     }
     federate(asked, &mesh, &members, &plan, deadline).await
-}
-
-/// Prints what would be done, for `--dry-run`.
-pub(crate) fn show(asked: &Asked, plan: &MeshPlan) -> Result<Outcome, Failure> {
-    asked.printer.report(&PlanReport(plan))?;
-    asked.printer.note(&summary(plan));
-    Ok(Outcome::Done)
 }
 
 /// Does what was planned, and prints the status that it came to.

@@ -6,8 +6,8 @@ use spire_mesh::fleet::Member;
 use spire_mesh::mesh::Mesh;
 use spire_mesh::traffic::{self, Client, Senders};
 
-use crate::ask::failure;
 use crate::cli::AskArgs;
+use crate::wanted::failure;
 
 /// Pods that send, and what was promised about those that were made for it.
 pub(crate) struct Clients<'m> {

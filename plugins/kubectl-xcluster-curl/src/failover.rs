@@ -5,7 +5,7 @@ use spire_mesh::entry::{Context, Failure, Outcome};
 use spire_mesh::fleet::Member;
 use spire_mesh::traffic::{self, Amount, Client, Known, Load, Prepared, Victim};
 
-use crate::ask::{Wanted, failure, late, print};
+use crate::wanted::{Wanted, failure, late, print};
 
 /// How often requests are sent where nothing is said.
 const RATE: &str = "20/s";

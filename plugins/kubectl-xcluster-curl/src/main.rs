@@ -8,6 +8,7 @@ mod output;
 mod plaintext;
 mod restore;
 mod run;
+mod wanted;
 
 fn main() -> std::process::ExitCode {
     spire_mesh::entry::main(run::run)

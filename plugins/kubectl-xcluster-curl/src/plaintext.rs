@@ -6,8 +6,8 @@ use spire_mesh::fleet::Member;
 use spire_mesh::mesh::Mesh;
 use spire_mesh::traffic::{self, Amount, Client, Load, PlaintextReport, Question};
 
-use crate::ask::{Wanted, failure, print};
 use crate::clients::{make, remove};
+use crate::wanted::{Wanted, failure, print};
 
 /// How many requests there are where nothing is said: they are all the same.
 const REQUESTS: u32 = 5;

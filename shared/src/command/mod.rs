@@ -9,7 +9,7 @@ mod status;
 mod verify;
 
 pub use connect::{Asked, Reached, named};
-pub use plan::{PlanReport, each_cluster, refuse_foreign, summary};
+pub use plan::{each_cluster, refuse_foreign, summary};
 pub use render::write_manifests;
 pub use shown::Shown;
 pub use status::{Reasons, Status};

@@ -2,11 +2,21 @@
 
 use serde::Serialize;
 
-use crate::entry::Failure;
+use super::Asked;
+use crate::entry::{Failure, Outcome};
 use crate::fleet::{ClusterErrors, Member};
 use crate::hint::Hint;
 use crate::manifest::{MeshPlan, ObjectKey, Verdict};
 use crate::report::{Cell, Report, Table};
+
+impl Asked {
+    /// Prints what would be done, and does nothing.
+    pub fn show(&self, plan: &MeshPlan) -> Result<Outcome, Failure> {
+        self.printer.report(&PlanReport(plan))?;
+        self.printer.note(&summary(plan));
+        Ok(Outcome::Done)
+    }
+}
 
 /// Refuses a plan with objects in it that belong to somebody else.
 ///
@@ -63,7 +73,7 @@ pub fn summary(plan: &MeshPlan) -> String {
 /// A plan as it is printed.
 #[derive(Serialize)]
 #[serde(transparent)]
-pub struct PlanReport<'p>(pub &'p MeshPlan);
+struct PlanReport<'p>(&'p MeshPlan);
 
 impl Report for PlanReport<'_> {
     /// Shows what would change; `wide` shows what would not, too.
