@@ -108,6 +108,13 @@ impl KnownCluster {
     pub fn is_synced(&self) -> bool {
         self.sync_status == "synced"
     }
+
+    /// Tells whether istiod has given the cluster up: it reads it no more before its next start. That of Istio 1.29.2 does so when the remote
+    /// secret changes.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.sync_status == "closed"
+    }
 }
 
 /// A way into a network as istiod knows it (`/debug/networkz`).

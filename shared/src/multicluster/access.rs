@@ -232,7 +232,7 @@ async fn read_again(
 }
 
 /// How long istiod may take to read a cluster anew.
-const SETTLES_WITHIN: std::time::Duration = std::time::Duration::from_secs(40);
+pub(super) const SETTLES_WITHIN: std::time::Duration = std::time::Duration::from_secs(40);
 
 async fn lacking(
     member: &Member,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures::future::{join, join_all};
 
+use super::access::SETTLES_WITHIN;
 use super::probe::{Way, way};
 use super::proxies::proxy_secrets;
 use super::repair::restart_istiod;
@@ -13,7 +14,7 @@ use super::{InstallError, Step};
 use crate::envoy::{Issuer, ProxySecrets};
 use crate::federation::observed::Read;
 use crate::fleet::Member;
-use crate::istio::istiod::{Istiod, IstiodError};
+use crate::istio::istiod::{Istiod, IstiodError, KnownCluster};
 use crate::manifest::wait::until;
 use crate::manifest::{Poll, WaitError};
 use crate::mesh::{Cluster, Mesh};
@@ -109,17 +110,41 @@ fn lack(
     Some((format!("{}/{}", pod.namespace, pod.name), problem))
 }
 
-/// Waits until every istiod has read every other cluster, and knows a way into every other network.
+/// Waits until every istiod has read every other cluster, and knows a way into every other network. One that has given a cluster up is
+/// started again.
 async fn synced(run: &Run<'_>, own: &Ready<'_>, peers: &[&Ready<'_>]) -> Result<(), InstallError> {
-    until(run.deadline, "istiod to have read the other clusters", || async {
-        match missing(own, peers).await {
-            Ok(None) => Poll::Ready(()),
-            Ok(Some(missing)) => Poll::Pending(missing),
-            Err(error) => Poll::Pending(error.to_string()),
+    let wait = |deadline| {
+        until(deadline, "istiod to have read the other clusters", || async {
+            match missing(own, peers).await {
+                Ok(None) => Poll::Ready(()),
+                Ok(Some(missing)) => Poll::Pending(missing),
+                Err(error) => Poll::Pending(error.to_string()),
+            }
+        })
+    };
+    if wait(run.deadline.at_most(SETTLES_WITHIN)).await.is_ok() {
+        return Ok(());
+    }
+    if has_given_up(own, peers).await {
+        run.step(own.member, &Step::RestartingIstiod);
+        restart_istiod(own.member, run.deadline).await?;
+    }
+    Ok(wait(run.deadline).await?)
+}
+
+/// Tells whether a pod of istiod has closed another cluster, or has not taken notice of it.
+async fn has_given_up(own: &Ready<'_>, peers: &[&Ready<'_>]) -> bool {
+    let given_up = async {
+        for istiod in Istiod::find(own.member).await? {
+            let clusters = istiod.clusters().await?;
+            let known = |peer: &&Ready<'_>| clusters.iter().find(|known| known.id == peer.member.name());
+            if peers.iter().any(|peer| known(peer).is_none_or(KnownCluster::is_closed)) {
+                return Ok(true);
+            }
         }
-    })
-    .await?;
-    Ok(())
+        Ok::<_, IstiodError>(false)
+    };
+    given_up.await.unwrap_or(false)
 }
 
 async fn missing(own: &Ready<'_>, peers: &[&Ready<'_>]) -> Result<Option<String>, IstiodError> {

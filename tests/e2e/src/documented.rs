@@ -94,6 +94,7 @@ pub fn without_accidents(output: &str) -> String {
     let accidents = [
         (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "TIME"),
         (r"\b\d+\.\d+\.\d+\.\d+\b", "ADDRESS"),
+        (r"\b\d+\.\d+\.\d+\b", "VERSION"),
         (r"-[0-9a-f]{6,10}-[0-9a-z]{5}\b", "-POD"),
         (r"\b[0-9a-f]{16,}\b", "DIGEST"),
         (r"\b\d+(\.\d+)?(ms|s|m|h|d)\b( \d+(ms|s|m|h|d)\b)*", "DURATION"),

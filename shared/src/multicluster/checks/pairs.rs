@@ -123,6 +123,13 @@ pub(super) fn synced(examined: &Examined) -> Findings {
             let logs = format!("{} -n {NAMESPACE} logs {} | grep {name}", own.kubectl(), istiod.pod);
             Ok(match known.iter().find(|known| known.id == *name) {
                 Some(known) if known.is_synced() => None,
+                Some(known) if known.is_closed() => {
+                    let cause =
+                        format!("istiod has closed {name}, and does not read it again before its next start");
+                    let repair = Repair::RestartIstiod { cluster: own.name().to_owned() };
+                    let fault = Fault::new(cause, FIX).repaired_by(repair);
+                    Some(fault.seen(format!("{}: {name} is {}", istiod.pod, known.sync_status)))
+                }
                 Some(known) => {
                     let cause = format!(
                         "istiod has not read {name}: its API server is not reached from here, or refuses to be read"
