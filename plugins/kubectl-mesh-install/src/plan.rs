@@ -5,7 +5,7 @@ use spire_mesh::entry::{Failure, Outcome};
 use spire_mesh::fleet::{Kubeconfig, Member};
 use spire_mesh::manifest::MeshPlan;
 use spire_mesh::mesh::Mesh;
-use spire_mesh::multicluster::{self, ApiServers, Rendered};
+use spire_mesh::multicluster::{self, ApiServers, RenderError, Rendered};
 
 use crate::addresses::{addresses, by_cluster};
 
@@ -22,10 +22,21 @@ pub(crate) async fn run(asked: &Asked) -> Result<Outcome, Failure> {
     asked.show(&prepare(asked).await?.plan)
 }
 
+/// Has istioctl write Istio's objects for every cluster.
+pub(crate) async fn render(mesh: &Mesh) -> Result<Vec<Rendered>, Failure> {
+    multicluster::render(mesh).await.map_err(|error| match error {
+        RenderError::Istioctl(error) => error.into(),
+        RenderError::Clusters(refused) => Failure::clusters(
+            mesh.clusters.len(),
+            refused.into_iter().map(|(cluster, error)| (cluster, error.into())).collect(),
+        ),
+    })
+}
+
 /// Renders, checks that every cluster can take part, and plans. Changes nothing.
 pub(crate) async fn prepare(asked: &Asked) -> Result<Prepared, Failure> {
     let mesh = asked.load()?;
-    let rendered = multicluster::render(&mesh).await?;
+    let rendered = render(&mesh).await?;
     let (mesh, members) = asked.reach_those_of(mesh).await?.all(&asked.printer)?;
     let servers = by_cluster(&addresses(&mesh, &Kubeconfig::read(&asked.kube)?).await?);
     multicluster::preflight(&mesh, &members, &rendered, &servers)

@@ -3,13 +3,13 @@
 use spire_mesh::command::{Asked, write_manifests};
 use spire_mesh::entry::{Failure, Outcome};
 use spire_mesh::manifest::to_yaml;
-use spire_mesh::multicluster;
 
 use crate::cli::RenderArgs;
+use crate::plan::render;
 
 pub(crate) async fn run(asked: &Asked, args: &RenderArgs) -> Result<Outcome, Failure> {
     let mesh = asked.load()?;
-    for rendered in multicluster::render(&mesh).await? {
+    for rendered in render(&mesh).await? {
         let Some(cluster) = mesh.clusters.iter().find(|cluster| cluster.name == rendered.cluster) else {
             continue;
         };

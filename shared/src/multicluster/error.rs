@@ -1,7 +1,6 @@
 use super::preflight::PreflightError;
 use crate::fleet::{ExecError, RequestError};
 use crate::hint::Hint;
-use crate::istio::istioctl::IstioctlError;
 use crate::istio::istiod::IstiodError;
 use crate::istio::{EAST_WEST_GATEWAY, NAMESPACE};
 use crate::manifest::{ApplyError, DeleteError, PlanError, WaitError};
@@ -10,9 +9,6 @@ use crate::spire::ReadError;
 /// Why a cluster got no further on its way into, or out of, the mesh.
 #[derive(Debug, thiserror::Error)]
 pub enum InstallError {
-    /// There are no manifests.
-    #[error(transparent)]
-    Istioctl(#[from] IstioctlError),
     /// What there is could not be held against what there has to be.
     #[error(transparent)]
     Plan(#[from] PlanError),
@@ -112,7 +108,6 @@ impl InstallError {
 impl Hint for InstallError {
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Istioctl(error) => error.hint(),
             Self::Plan(error) => error.hint(),
             Self::Rights(error) => error.hint(),
             Self::Apply(error) => error.hint(),

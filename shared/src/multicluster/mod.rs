@@ -35,7 +35,7 @@ pub use checks::{Repair, verify};
 pub use demo::{install_demo, installed_demo, plan_demo, remove_demo};
 pub use error::InstallError;
 pub use examine::examine;
-pub use plan::{ApiServers, Rendered, plan, render};
+pub use plan::{ApiServers, RenderError, Rendered, plan, render};
 pub use preflight::{PreflightError, preflight};
 pub use probe::Way;
 pub use remove::{Removal, Removed, down, removal, removal_of_access};

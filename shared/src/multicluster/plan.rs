@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use futures::future::try_join_all;
+use futures::future::{join_all, try_join_all};
 
 use super::InstallError;
 use super::stale::stale;
@@ -38,22 +38,39 @@ pub(super) fn owner(mesh: &Mesh) -> Owner {
     Owner::new(Tool::MeshInstall, mesh.name.clone())
 }
 
+/// Why there are no manifests.
+#[derive(Debug)]
+pub enum RenderError {
+    /// An `istioctl` cannot be used.
+    Istioctl(IstioctlError),
+    /// It refuses the configuration of these clusters, or does not get to its end with it; by the name of the cluster.
+    Clusters(Vec<(String, IstioctlError)>),
+}
+
 /// Renders Istio for every cluster, with the `istioctl` that the mesh file names for it. Asks no cluster.
 ///
 /// # Errors
-/// The first [`IstioctlError`].
-pub async fn render(mesh: &Mesh) -> Result<Vec<Rendered>, IstioctlError> {
+/// [`RenderError`] with every cluster whose configuration is refused.
+pub async fn render(mesh: &Mesh) -> Result<Vec<Rendered>, RenderError> {
     let mut programs: Vec<&Path> =
         mesh.clusters.iter().map(|cluster| cluster.istio.istioctl.as_path()).collect();
     programs.sort_unstable();
     programs.dedup();
-    let found = try_join_all(programs.iter().map(|program| Istioctl::find(program))).await?;
+    let found = try_join_all(programs.iter().map(|program| Istioctl::find(program)));
+    let found = found.await.map_err(RenderError::Istioctl)?;
     let found: BTreeMap<&Path, Istioctl> = programs.into_iter().zip(found).collect();
-    try_join_all(mesh.clusters.iter().filter_map(|cluster| {
+    let results = join_all(mesh.clusters.iter().filter_map(|cluster| {
         let istioctl = found.get(cluster.istio.istioctl.as_path())?;
-        Some(render_one(mesh, cluster, istioctl))
-    }))
-    .await
+        Some(async move { (cluster, render_one(mesh, cluster, istioctl).await) })
+    }));
+    let (mut rendered, mut refused) = (Vec::new(), Vec::new());
+    for (cluster, result) in results.await {
+        match result {
+            Ok(one) => rendered.push(one),
+            Err(error) => refused.push((cluster.name.clone(), error)),
+        }
+    }
+    if refused.is_empty() { Ok(rendered) } else { Err(RenderError::Clusters(refused)) }
 }
 
 async fn render_one(mesh: &Mesh, cluster: &Cluster, istioctl: &Istioctl) -> Result<Rendered, IstioctlError> {
