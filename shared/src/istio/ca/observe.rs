@@ -95,6 +95,12 @@ impl SeenCa {
         let Self { secret, published, istiods } = self;
         ca_state(&CaFacts { secret: secret.as_ref(), published, istiods })
     }
+
+    /// Tells whether proxies trust more than the one root that cert-manager gives: its root is on its way to another.
+    #[must_use]
+    pub fn is_between_roots(&self) -> bool {
+        self.published.len() > 1 && self.secret.as_ref().is_some_and(|secret| secret.certificate.is_some())
+    }
 }
 
 /// Looks at a cluster's CA: the Secret, the root that proxies have, and what every pod of istiod presents and says. Changes nothing.

@@ -317,6 +317,15 @@ pub(super) fn authority(examined: &Examined) -> Findings {
             })
         };
         vec![match &state {
+            CaState::InForce if seen.is_between_roots() => {
+                let cause = "proxies trust two roots of istiod's CA: a change of the root was begun, and has not ended";
+                let next = format!("kubectl mesh-install rotate-ca --root {}", own.name());
+                let roots = seen.published.iter();
+                let fault = roots.fold(Fault::new(cause, next), |fault, root| {
+                    fault.seen(format!("root {}", root.subject))
+                });
+                Finding::warn(own.scope(), fault)
+            }
             CaState::SelfSigned | CaState::InForce => Finding::pass(own.scope(), state.to_string()),
             CaState::Behind { .. } => Finding::warn(own.scope(), fault()),
             CaState::StartedBefore { .. } | CaState::OtherRoot { .. } => Finding::fail(own.scope(), fault()),

@@ -15,8 +15,8 @@ use super::{RotateCaError, request};
 use crate::fleet::{Cause, Member, RequestError};
 use crate::istio::NAMESPACE;
 use crate::istio::ca::{
-    CA_SECRET, CaSecret, CaState, CaUnread, CertificateV1, ROOT_CONFIG_MAP, SecretError, SeenCa, observe,
-    published_roots, read_secret, same,
+    CA_SECRET, CaSecret, CaState, CaUnread, CertificateV1, ROOT_CONFIG_MAP, SecretError, SeenCa, SeenIstiod,
+    observe, published_roots, read_secret, same,
 };
 use crate::istio::istiod::{Istiod, IstiodError};
 use crate::manifest::wait::until;
@@ -216,10 +216,13 @@ impl Rotation<'_> {
                     return Poll::Ready(Err(error));
                 }
             }
-            let has_said = |pod: &str, said: Option<Timestamp>| was_behind || said > reloaded(pod);
-            let waiting = seen.istiods.iter().find(|istiod| !has_said(&istiod.pod, istiod.log.reloaded));
-            let done =
-                seen.istiods.iter().filter(|istiod| has_said(&istiod.pod, istiod.log.reloaded)).count();
+            // One that has come since has read the Secret as it started.
+            let is_new = |pod: &str| before.istiods.iter().all(|istiod| istiod.pod != pod);
+            let has_said = |istiod: &SeenIstiod| {
+                was_behind || is_new(&istiod.pod) || istiod.log.reloaded > reloaded(&istiod.pod)
+            };
+            let waiting = seen.istiods.iter().find(|istiod| !has_said(istiod));
+            let done = seen.istiods.iter().filter(|istiod| has_said(istiod)).count();
             self.step(&Step::WaitingForReload { done, of: seen.istiods.len() });
             match (waiting, seen.state()) {
                 (Some(istiod), _) => Poll::Pending(format!("{} has not reloaded it", istiod.pod)),
@@ -231,7 +234,7 @@ impl Rotation<'_> {
     }
 
     /// Returns why a pod of istiod does not take the next CA, where it has said so since.
-    fn refusal(&self, before: &SeenCa, now: &crate::istio::ca::SeenIstiod) -> Option<RotateCaError> {
+    fn refusal(&self, before: &SeenCa, now: &SeenIstiod) -> Option<RotateCaError> {
         let then = before.istiods.iter().find(|istiod| istiod.pod == now.pod).map(|istiod| &istiod.log);
         if now.log.refused_root > then.and_then(|log| log.refused_root) {
             return Some(RotateCaError::RootChanged { context: self.context() });

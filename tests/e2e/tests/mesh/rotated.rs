@@ -91,7 +91,8 @@ fn changes_root(mesh: &Mesh, ca: &str) {
     mesh.bench.mesh_install(&[&root[..], &["--timeout", "2s"]].concat()).ended_with(124);
     let planned = step();
     assert!(planned["next"] == "awaitTrust" || planned["next"] == "issue", "{planned:#}");
-    mesh.is_healthy();
+    let check = mesh.finds_one("istiod-ca", "a change of the root was begun");
+    is_about(&check, &json!({"cluster": first}));
 
     let changed = mesh.bench.mesh_install(&[&root[..], &["-o", "json"]].concat());
     let changed = changed.succeeded().json()["clusters"][0].clone();
