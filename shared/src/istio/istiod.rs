@@ -217,7 +217,7 @@ impl<'m> Istiod<'m> {
         Ok(String::from_utf8_lossy(&self.get("/version").await?).parse().ok())
     }
 
-    /// Returns the proxies that are connected to it, each as `POD.NAMESPACE`.
+    /// Returns the proxies that are connected to it and have taken their clusters, each as `POD.NAMESPACE`.
     ///
     /// # Errors
     /// [`IstiodError`] when it does not answer.
@@ -260,7 +260,7 @@ pub fn parse_networks(answer: &[u8]) -> serde_json::Result<Vec<NetworkGateway>> 
     Ok(serde_json::from_slice::<Option<_>>(answer)?.unwrap_or_default())
 }
 
-/// Parses the answer to `/debug/syncz`: the connected proxies, each as `POD.NAMESPACE`.
+/// Parses the answer to `/debug/syncz`: the connected proxies that have taken their clusters, each as `POD.NAMESPACE`.
 ///
 /// # Errors
 /// When it is no such answer.
@@ -268,9 +268,24 @@ pub fn parse_proxies(answer: &[u8]) -> serde_json::Result<BTreeSet<String>> {
     #[derive(Deserialize)]
     struct Connected {
         proxy: String,
+        #[serde(default)]
+        cluster_acked: String,
     }
     let connected = serde_json::from_slice::<Option<Vec<Connected>>>(answer)?.unwrap_or_default();
-    Ok(connected.into_iter().map(|connected| connected.proxy).collect())
+    let served = connected.into_iter().filter(|connected| !connected.cluster_acked.is_empty());
+    Ok(served.map(|connected| connected.proxy).collect())
+}
+
+/// Lists the proxies that any pod of istiod serves.
+///
+/// # Errors
+/// [`IstiodError`] when there is no pod of it, or one cannot be asked.
+pub async fn served_proxies(connection: &Connection) -> Result<BTreeSet<String>, IstiodError> {
+    let mut served = BTreeSet::new();
+    for istiod in Istiod::find(connection).await? {
+        served.extend(istiod.proxies().await?);
+    }
+    Ok(served)
 }
 
 /// Parses the answer to `/debug/endpointShardz`.
@@ -348,7 +363,10 @@ mod tests {
         .unwrap();
         assert_eq!((networks[0].addr.as_str(), networks[0].port), ("10.2.0.129", 15443));
         assert_eq!(parse_networks(b"null").unwrap(), []);
-        let proxies = parse_proxies(br#"[{"proxy":"sleep-1.sample","proxy_type":"sidecar"}]"#).unwrap();
+        let proxies = parse_proxies(
+            br#"[{"proxy":"sleep-1.sample","proxy_type":"sidecar","cluster_acked":"a"},{"proxy":"new-1.sample"}]"#,
+        )
+        .unwrap();
         assert_eq!(Vec::from_iter(proxies), ["sleep-1.sample"]);
     }
 }

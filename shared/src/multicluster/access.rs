@@ -10,6 +10,7 @@ use kube::api::Api;
 use serde::Serialize;
 
 use super::plan::owner;
+use super::prove::{MOST_RESTARTS, wrong_identity};
 use super::repair::restart_istiod;
 use super::{ApiServers, InstallError, Step};
 use crate::fleet::{Member, RequestError};
@@ -205,7 +206,8 @@ async fn identities(peer: &Member) -> Result<ServiceIdentities, IstiodError> {
 }
 
 /// Waits until the peer's istiods have read `member`, with every service that they knew before. An istiod that has lost endpoints is started
-/// again: before Istio's fix of issue 61043, replacing a remote secret could wipe them for good. Tells whether that was needed.
+/// again: before Istio's fix of issue 61043, replacing a remote secret could wipe them for good. So is one that has read the trust domain of
+/// `member` too late, and takes its workloads for its own. Tells whether that was needed.
 async fn read_again(
     member: &Member,
     peer: &Member,
@@ -223,10 +225,12 @@ async fn read_again(
         })
         .await
     };
-    if wait(deadline.at_most(SETTLES_WITHIN)).await.is_ok() {
-        return Ok(false);
+    for restarts in 0..MOST_RESTARTS {
+        if wait(deadline.at_most(SETTLES_WITHIN)).await.is_ok() {
+            return Ok(restarts > 0);
+        }
+        restart_istiod(peer, deadline).await?;
     }
-    restart_istiod(peer, deadline).await?;
     wait(deadline).await?;
     Ok(true)
 }
@@ -249,6 +253,13 @@ async fn lacking(
             None => return Ok(Some(format!("{} does not know {}", istiod.pod(), member.name()))),
         }
         let now = istiod.identities().await?;
+        if let Some(wrong) = wrong_identity(std::slice::from_ref(&member.cluster), &now) {
+            return Ok(Some(format!(
+                "{} takes the workloads of {} for those of another trust domain",
+                istiod.pod(),
+                wrong.cluster
+            )));
+        }
         let has = |all: &ServiceIdentities, service: &str| {
             all.get(service)
                 .is_some_and(|clusters: &BTreeMap<String, _>| clusters.contains_key(member.name()))

@@ -24,7 +24,7 @@ use crate::workload::WorkloadPod;
 /// How long a new way through a load balancer may take to let something through.
 const WAY_WITHIN: Duration = Duration::from_mins(2);
 /// How often istiod is started again until it has read the other clusters' trust domains in time.
-const MOST_RESTARTS: usize = 3;
+pub(super) const MOST_RESTARTS: usize = 3;
 /// How long SPIRE may take to serve a new proxy: its agents look every five seconds.
 const PROXIES_WITHIN: Duration = Duration::from_secs(40);
 

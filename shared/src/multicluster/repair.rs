@@ -1,5 +1,7 @@
 //! Making repairs that a check has found.
 
+use std::time::Duration;
+
 use futures::future::join_all;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
@@ -9,8 +11,10 @@ use serde_json::json;
 use super::{InstallError, Repair, Step};
 use crate::federation::{self, FederationError};
 use crate::fleet::{Member, RequestError};
+use crate::istio::istiod::served_proxies;
 use crate::istio::{ISTIOD, NAMESPACE};
-use crate::manifest::{Deadline, Tool, workload_ready};
+use crate::manifest::wait::until;
+use crate::manifest::{Deadline, Poll, Tool, workload_ready};
 use crate::watch::Watch;
 
 /// Why a repair did not work.
@@ -58,8 +62,12 @@ pub async fn repair(
     failed
 }
 
-/// Starts istiod's pods again, as `kubectl rollout restart` does, and waits until they are ready.
+/// How long proxies may take to have their configuration from a new istiod. What they lack then is for checks to find.
+const SERVED_WITHIN: Duration = Duration::from_secs(30);
+
+/// Starts istiod's pods again, as `kubectl rollout restart` does, and waits until they are ready and serve as many proxies as before.
 pub(super) async fn restart_istiod(member: &Member, deadline: Deadline<'_>) -> Result<(), InstallError> {
+    let before = served_proxies(member).await.unwrap_or_default().len();
     let deployments: Api<Deployment> = Api::namespaced(member.client().clone(), NAMESPACE);
     let at = Timestamp::now().to_string();
     let again = json!({"spec": {"template": {"metadata": {"annotations": {"kubectl.kubernetes.io/restartedAt": at}}}}});
@@ -73,5 +81,15 @@ pub(super) async fn restart_istiod(member: &Member, deadline: Deadline<'_>) -> R
             source: RequestError::from(error),
         }
     })?;
-    Ok(workload_ready::<Deployment>(member.client(), NAMESPACE, ISTIOD, deadline).await?)
+    workload_ready::<Deployment>(member.client(), NAMESPACE, ISTIOD, deadline).await?;
+    let served =
+        until(deadline.at_most(SERVED_WITHIN), "proxies to have their configuration from it", || async {
+            match served_proxies(member).await {
+                Ok(now) if now.len() >= before => Poll::Ready(()),
+                Ok(now) => Poll::Pending(format!("{} of {before} have", now.len())),
+                Err(error) => Poll::Pending(error.to_string()),
+            }
+        });
+    drop(served.await);
+    Ok(())
 }

@@ -1,6 +1,5 @@
 //! One rotation, step by step.
 
-use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -18,7 +17,7 @@ use crate::istio::ca::{
     CA_SECRET, CaSecret, CaState, CaUnread, CertificateV1, ROOT_CONFIG_MAP, SecretError, SeenCa, SeenIstiod,
     observe, published_roots, read_secret, same,
 };
-use crate::istio::istiod::{Istiod, IstiodError};
+use crate::istio::istiod::served_proxies;
 use crate::manifest::wait::until;
 use crate::manifest::{Deadline, Poll, Tool};
 use crate::multicluster::Step;
@@ -250,19 +249,10 @@ impl Rotation<'_> {
         })
     }
 
-    /// Lists the proxies that are connected to any pod of istiod.
-    pub(super) async fn connected(&self) -> Result<BTreeSet<String>, IstiodError> {
-        let mut connected = BTreeSet::new();
-        for istiod in Istiod::find(self.member).await? {
-            connected.extend(istiod.proxies().await?);
-        }
-        Ok(connected)
-    }
-
     /// Waits until as many proxies are connected as before, and returns how many are.
     pub(super) async fn reconnected(&self, before: usize) -> Result<usize, RotateCaError> {
         let connected = until(self.deadline, "the proxies to be connected to istiod", || async {
-            match self.connected().await {
+            match served_proxies(self.member).await {
                 Ok(now) if now.len() >= before => Poll::Ready(now.len()),
                 Ok(now) => Poll::Pending(format!("{} of {before} are", now.len())),
                 Err(error) => Poll::Pending(CaUnread::from(error).to_string()),

@@ -29,6 +29,7 @@ use self::look::{Looked, look};
 use super::Step;
 use crate::fleet::{Member, Need, RequestError, missing};
 use crate::istio::NAMESPACE;
+use crate::istio::istiod::served_proxies;
 use crate::manifest::Deadline;
 use crate::mesh::duration_text;
 use crate::trust::svid::Certificate;
@@ -105,7 +106,7 @@ pub async fn rotate_ca(
     tell(&Step::ReadingCa);
     let before = look(own, next).await?;
     let rotation = Rotation { member: own, deadline, watch };
-    let connected = rotation.connected().await?.len();
+    let connected = served_proxies(own).await?.len();
     tell(&Step::ReadingProxies);
     let had = proxies(own).await?;
     if before.new_root().is_some() {
