@@ -27,10 +27,8 @@ pub(crate) async fn run(asked: &Asked, args: &RotateCaArgs) -> Result<Outcome, F
     for plan in &plans {
         asked.printer.note(&begins_with(plan));
     }
-    let done = |member: &Member| {
-        plans.iter().any(|plan| plan.cluster == member.name() && plan.next == NextCaStep::Nothing)
-    };
-    let chosen: Vec<Member> = chosen.into_iter().filter(|member| !done(member)).collect();
+    let to_do = chosen.into_iter().zip(&plans).filter(|(_, plan)| plan.next != NextCaStep::Nothing);
+    let chosen: Vec<Member> = to_do.map(|(member, _)| member).collect();
     if chosen.is_empty() {
         asked.printer.note("nothing was changed");
         return Ok(Outcome::Done);

@@ -191,7 +191,10 @@ async fn keeps_root(
     if present.is_none_or(|present| present.spec.issuer_ref.is_same(wanted)) {
         return Ok(());
     }
-    match issuer_root(member, wanted).await {
+    let root = issuer_root(member, wanted)
+        .await
+        .map_err(|source| CaError::Request { what: format!("the root of {wanted}"), source })?;
+    match root {
         Some(root) if !same(running, std::slice::from_ref(&root)) => Err(CaError::NewRoot {
             issuer: wanted.to_string(),
             root: format!("{} ({})", root.subject, root.serial),

@@ -5,7 +5,7 @@ use kube::api::{Api, DynamicObject};
 use kube::core::{ApiResource, GroupVersionKind};
 
 use super::{CertificateIssuer, certificates};
-use crate::fleet::Member;
+use crate::fleet::{Cause, Member, RequestError};
 use crate::istio::NAMESPACE;
 use crate::mesh::CertManagerIssuer;
 use crate::trust::svid::Certificate;
@@ -47,12 +47,18 @@ impl fmt::Display for CertificateIssuer {
 
 /// Reads with which root an issuer signs; `None` where that is known only once it has signed, or its Secret may not be read. Of a `CA` issuer it
 /// is the last certificate of the chain in the issuer's Secret (cert-manager 1.11, `pkg/issuer/ca` and `pkg/util/pki/parse.go`).
-pub async fn issuer_root(member: &Member, issuer: &CertificateIssuer) -> Option<Certificate> {
+///
+/// # Errors
+/// [`RequestError`] when the API server gives no answer.
+pub async fn issuer_root(
+    member: &Member,
+    issuer: &CertificateIssuer,
+) -> Result<Option<Certificate>, RequestError> {
     let (kind, plural, namespace) = match (issuer.group(), issuer.kind()) {
         (GROUP, "Issuer") => ("Issuer", "issuers", NAMESPACE),
         // Where cert-manager looks for the Secrets of issuers without a namespace, unless it is told otherwise.
         (GROUP, "ClusterIssuer") => ("ClusterIssuer", "clusterissuers", "cert-manager"),
-        _ => return None,
+        _ => return Ok(None),
     };
     let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(GROUP, "v1", kind), plural);
     let client = member.client().clone();
@@ -60,11 +66,21 @@ pub async fn issuer_root(member: &Member, issuer: &CertificateIssuer) -> Option<
         "Issuer" => Api::namespaced_with(client.clone(), namespace, &resource),
         _ => Api::all_with(client.clone(), &resource),
     };
-    let found = issuers.get_opt(&issuer.name).await.ok()??;
-    let name = found.data.pointer("/spec/ca/secretName")?.as_str()?;
+    let found = if_allowed(issuers.get_opt(&issuer.name).await)?;
+    let name = found.as_ref().and_then(|found| found.data.pointer("/spec/ca/secretName")?.as_str());
+    let Some(name) = name else { return Ok(None) };
     let secrets: Api<Secret> = Api::namespaced(client, namespace);
-    let data = secrets.get_opt(name).await.ok()??.data?;
-    certificates(&data.get("tls.crt")?.0).into_iter().next_back()
+    let data = if_allowed(secrets.get_opt(name).await)?.and_then(|secret| secret.data).unwrap_or_default();
+    let chain = data.get("tls.crt").map(|text| certificates(&text.0)).unwrap_or_default();
+    Ok(chain.into_iter().next_back())
+}
+
+/// Takes what may not be read, and kinds that are not known, for something that is not there.
+fn if_allowed<T>(read: kube::Result<Option<T>>) -> Result<Option<T>, RequestError> {
+    match read.map_err(RequestError::from) {
+        Err(error) if error.is_not_found() || error.cause() == Cause::Forbidden => Ok(None),
+        read => read,
+    }
 }
 
 #[cfg(test)]

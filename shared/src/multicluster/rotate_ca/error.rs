@@ -97,6 +97,14 @@ pub enum RotateCaError {
         /// Kubeconfig context of the cluster.
         context: String,
     },
+    /// cert-manager has issued a CA of the old root while proxies were given both.
+    #[error(
+        "cert-manager has renewed the CA meanwhile, and with it the old root alone is in Secret {CA_SECRET} again: the change begins anew"
+    )]
+    RenewedMeanwhile {
+        /// Name of the cluster.
+        cluster: String,
+    },
     /// istiod cannot use the new CA.
     #[error("pod {pod} does not take the new CA: {why}")]
     NotTaken {
@@ -185,7 +193,7 @@ impl Hint for RotateCaError {
             Self::OfIstiod { .. } => {
                 "see why they have no identity from SPIRE: kubectl mesh-install verify; or take the sidecars off them".to_owned()
             }
-            Self::BetweenRoots { cluster } => format!("kubectl mesh-install rotate-ca --root {cluster}"),
+            Self::BetweenRoots { cluster } | Self::RenewedMeanwhile { cluster } => format!("kubectl mesh-install rotate-ca --root {cluster}"),
             Self::NotIssued { context, .. } => {
                 format!("kubectl --context {context} -n {NAMESPACE} describe certificates.cert-manager.io {CA_SECRET}")
             }

@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::{Api, ListParams, Patch, PatchParams};
 use serde_json::json;
 
-use super::look::{Looked, NewRoot};
+use super::look::{Change, Looked, NewRoot};
 use super::report::NextCaStep;
 use super::{RotateCaError, request};
 use crate::fleet::{Cause, Member, RequestError};
@@ -83,7 +83,16 @@ impl Rotation<'_> {
                 Poll::Pending(format!("{} s are left", left.as_secs()))
             }
         });
-        Ok(passed.await?)
+        passed.await?;
+        // A renewal by the old issuer takes the new root out again. Signed now, the next CA would have a root that istiod does not take.
+        match read_secret(self.member).await? {
+            Some(now) if now.roots.contains(&new.root) => Ok(()),
+            _ => Err(self.renewed()),
+        }
+    }
+
+    fn renewed(&self) -> RotateCaError {
+        RotateCaError::RenewedMeanwhile { cluster: self.member.name().to_owned() }
     }
 
     /// Adds a root to those in the Secret. cert-manager leaves them alone until it issues the next certificate.
@@ -196,7 +205,10 @@ impl Rotation<'_> {
         if same(&now.roots, before.wanted_roots()) {
             return Ok(now);
         }
-        Err(RotateCaError::RootChanged { context: self.context() })
+        match before.change {
+            Change::NewRoot(_) if same(&now.roots, &before.roots_before()) => Err(self.renewed()),
+            _ => Err(RotateCaError::RootChanged { context: self.context() }),
+        }
     }
 
     /// Waits until every pod of istiod has said that it has the next CA, and presents a certificate of it.

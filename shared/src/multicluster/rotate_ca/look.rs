@@ -159,7 +159,7 @@ async fn same_root(
 ) -> Result<NextCaStep, RotateCaError> {
     let trusted = trusted(seen, secret);
     let issuer = &certificate.spec.issuer_ref;
-    let root = issuer_root(member, issuer).await;
+    let root = root_of(member, issuer).await?;
     let next = match seen.state() {
         _ if certificate.is_issuing() => NextCaStep::AwaitIssue,
         CaState::InForce if certificate.is_ready() => NextCaStep::Issue,
@@ -216,10 +216,14 @@ async fn mesh_file_root(member: &Member) -> Result<(CertificateIssuer, Certifica
     };
     issuer_is_ready(member, &wanted.issuer).await.map_err(Box::new)?;
     let issuer = CertificateIssuer::from(&wanted.issuer);
-    match issuer_root(member, &issuer).await {
+    match root_of(member, &issuer).await? {
         Some(root) => Ok((issuer, root)),
         None => Err(RotateCaError::UnknownRoot { issuer: issuer.to_string() }),
     }
+}
+
+async fn root_of(member: &Member, issuer: &CertificateIssuer) -> Result<Option<Certificate>, RotateCaError> {
+    issuer_root(member, issuer).await.map_err(|source| request(&format!("read the root of {issuer}"), source))
 }
 
 /// Makes sure that istiod takes other roots than the one that it started with.

@@ -37,6 +37,7 @@ fn every_refusal_has_a_reason_and_says_what_to_do() {
         RotateCaError::OfIstiod { proxies: vec!["shop/cart-1".to_owned()] },
         RotateCaError::OfIstiod { proxies: (1..8).map(|n| format!("shop/cart-{n}")).collect() },
         RotateCaError::BetweenRoots { cluster: "foo-eks-cluster".to_owned() },
+        RotateCaError::RenewedMeanwhile { cluster: "foo-eks-cluster".to_owned() },
         RotateCaError::NotIssued { why: "Issuing certificate".to_owned(), context: context() },
         RotateCaError::Unfit {
             state: CaState::StartedBefore { pod: "istiod-1".to_owned() },

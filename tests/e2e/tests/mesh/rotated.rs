@@ -56,6 +56,7 @@ fn nobody_noticed(rotated: &Value) {
     assert_ne!(rotated["before"]["serial"], rotated["after"]["serial"], "{rotated:#}");
     assert_eq!(rotated["svids"]["ofIstiod"], 0, "{rotated:#}");
     assert!(rotated["svids"]["unchanged"].as_u64() >= Some(4), "{rotated:#}");
+    assert!(rotated["proxies"]["before"].as_u64() >= Some(4), "{rotated:#}");
     assert_eq!(rotated["proxies"]["before"], rotated["proxies"]["after"], "{rotated:#}");
     for load in rotated["load"].as_array().expect("a load from each cluster") {
         assert!(load["sent"].as_u64() > Some(20), "{rotated:#}");
