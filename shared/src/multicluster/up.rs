@@ -149,9 +149,10 @@ impl Run<'_> {
         let secrets = remote_secrets(self.mesh, &member.cluster, self.servers, tokens);
         let secrets: Vec<Object> = secrets.into_iter().filter_map(Result::ok).collect();
         let mut applied = self.apply(member, &owner(self.mesh).stamped(secrets)).await?;
-        manifest::delete(member.client(), self.stale(member), self.deadline, &|_, _| {}).await?;
         self.step(member, &Step::WaitingFor("istiod"));
         workload_ready::<Deployment>(member.client(), NAMESPACE, ISTIOD, self.deadline).await?;
+        // Only now: an istiod that is replaced may need until then what the next one does without.
+        manifest::delete(member.client(), self.stale(member), self.deadline, &|_, _| {}).await?;
         let rules: Vec<Object> =
             self.objects(member).filter(|object| needs_istiod(object)).cloned().collect();
         let gateways = async {
