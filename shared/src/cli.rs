@@ -112,7 +112,7 @@ pub struct WatchArgs {
 #[derive(Args, Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WaitArgs {
     /// Longest time to wait until everything is ready, such as 90s or 10m
-    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = timeout)]
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = some_time)]
     pub timeout: Duration,
 }
 
@@ -133,7 +133,11 @@ pub struct ConfirmArgs {
     pub dry_run: bool,
 }
 
-fn timeout(text: &str) -> Result<Duration, String> {
+/// Parses a duration that is longer than nothing, such as 90s or 10m.
+///
+/// # Errors
+/// Says what is wrong with it.
+pub fn some_time(text: &str) -> Result<Duration, String> {
     let duration =
         humantime::parse_duration(text).map_err(|error| format!("{error}; write it as 90s or 10m"))?;
     if duration.is_zero() { Err("must be longer than nothing".to_owned()) } else { Ok(duration) }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueHint};
-use spire_mesh::cli::{ConfirmArgs, GlobalArgs, OutputArgs, VerbosityArgs, WaitArgs, WatchArgs};
+use spire_mesh::cli::{ConfirmArgs, GlobalArgs, OutputArgs, VerbosityArgs, WaitArgs, WatchArgs, some_time};
 use spire_mesh::completion::{Source, Takes};
 use spire_mesh::entry::CommandLine;
 use spire_mesh::istio::demo::Demo;
@@ -173,8 +173,8 @@ pub(crate) struct RotateCaArgs {
     /// Change the root, too, to that of the issuer in the mesh file
     #[arg(long, conflicts_with = "duration")]
     pub(crate) root: bool,
-    /// Longest time that a kubelet takes to pass a changed ConfigMap on to a pod, which follows from its syncFrequency
-    #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = humantime::parse_duration)]
+    /// With --root: longest time that a kubelet takes to pass a changed ConfigMap on to a pod; follows from its syncFrequency
+    #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = some_time, requires = "root")]
     pub(crate) kubelet_delay: Duration,
     #[command(flatten)]
     pub(crate) confirm: ConfirmArgs,

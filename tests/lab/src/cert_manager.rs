@@ -64,14 +64,19 @@ impl CertManager {
     }
 
     fn make(&self, manifests: &str) -> Result<()> {
+        let mut refused = None;
         // The webhook's certificate reaches the API server in a moment.
-        wait_until(
+        let made = wait_until(
             "an issuer to be taken by cert-manager's webhook",
             "kubectl -n cert-manager logs deployment/cert-manager-webhook",
             PATIENCE,
             Duration::from_millis(500),
-            || Ok(self.kubectl.apply(manifests).is_ok()),
-        )
+            || {
+                refused = self.kubectl.apply(manifests).err();
+                Ok(refused.is_none())
+            },
+        );
+        refused.map_or(made, Err)
     }
 
     fn is_ready(&self, namespace: &str, issuer: &str) -> Result<()> {
