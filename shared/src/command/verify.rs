@@ -29,11 +29,12 @@ pub fn conclude<R: Clone + fmt::Display>(
 ) -> Result<Outcome, Failure> {
     asked.printer.report(&VerifyReport::of(verification))?;
     let count = |status| verification.count(status);
+    let warnings = count(Status::Warn);
     asked.printer.note(&format!(
-        "{} passed, {} failed, {} warnings, {} skipped",
+        "{} passed, {} failed, {warnings} {}, {} skipped",
         count(Status::Pass),
         count(Status::Fail),
-        count(Status::Warn),
+        if warnings == 1 { "warning" } else { "warnings" },
         count(Status::Skip)
     ));
     if verification.is_healthy() {

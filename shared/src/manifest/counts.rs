@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::apply::{Applied, Change};
 
-/// How many objects were created, changed, or as they should be already.
+/// How many objects were created, changed, deleted, or as they should be already.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// They did not exist.
@@ -13,6 +13,8 @@ pub struct Counts {
     pub changed: usize,
     /// They were as they should be.
     pub unchanged: usize,
+    /// Nothing asks for them any more, and they are gone.
+    pub deleted: usize,
 }
 
 impl Counts {
@@ -21,19 +23,21 @@ impl Counts {
             created: applied.count(Change::Created),
             changed: applied.count(Change::Changed),
             unchanged: applied.count(Change::Unchanged) + applied.count(Change::Kept),
+            deleted: 0,
         }
     }
 
     /// Tells whether nothing was changed.
     #[must_use]
     pub fn is_unchanged(self) -> bool {
-        self.created + self.changed == 0
+        self.created + self.changed + self.deleted == 0
     }
 
     pub(crate) fn merge(&mut self, other: Self) {
         self.created += other.created;
         self.changed += other.changed;
         self.unchanged += other.unchanged;
+        self.deleted += other.deleted;
     }
 }
 
@@ -42,6 +46,22 @@ impl fmt::Display for Counts {
         if self.is_unchanged() {
             return write!(f, "nothing to change, {} objects are as they should be", self.unchanged);
         }
-        write!(f, "{} created, {} changed, {} unchanged", self.created, self.changed, self.unchanged)
+        write!(f, "{} created, {} changed, {} unchanged", self.created, self.changed, self.unchanged)?;
+        if self.deleted > 0 { write!(f, ", {} deleted", self.deleted) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_deleted_is_said_and_is_a_change() {
+        let counts = Counts { unchanged: 46, ..Counts::default() };
+        assert!(counts.is_unchanged());
+        insta::assert_snapshot!(counts, @"nothing to change, 46 objects are as they should be");
+        let deleted = Counts { deleted: 6, ..counts };
+        assert!(!deleted.is_unchanged());
+        insta::assert_snapshot!(deleted, @"0 created, 0 changed, 46 unchanged, 6 deleted");
     }
 }

@@ -180,7 +180,12 @@ fn goes_first(key: &ObjectKey) -> bool {
     }
 }
 
-async fn delete(member: &Member, keys: &[ObjectKey], deadline: Deadline<'_>) -> Result<usize, InstallError> {
+/// Deletes objects, and returns how many were there.
+pub(super) async fn delete(
+    member: &Member,
+    keys: &[ObjectKey],
+    deadline: Deadline<'_>,
+) -> Result<usize, InstallError> {
     let deleted = Mutex::new(0);
     let count = |_: &ObjectKey, deletion: Deletion| {
         if deletion == Deletion::Deleted {

@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::Service;
 use kube::api::Api;
 
 use super::plan::{current, owner, remote_secrets};
+use super::remove::delete;
 use super::{ApiServers, InstallError, Rendered, Step, ca, prove};
 use crate::fleet::{Member, Need, RequestError};
 use crate::istio::remote::{ReaderToken, Slot, reader_tokens};
@@ -152,7 +153,7 @@ impl Run<'_> {
         self.step(member, &Step::WaitingFor("istiod"));
         workload_ready::<Deployment>(member.client(), NAMESPACE, ISTIOD, self.deadline).await?;
         // Only now: an istiod that is replaced may need until then what the next one does without.
-        manifest::delete(member.client(), self.stale(member), self.deadline, &|_, _| {}).await?;
+        applied.deleted += delete(member, self.stale(member), self.deadline).await?;
         let rules: Vec<Object> =
             self.objects(member).filter(|object| needs_istiod(object)).cloned().collect();
         let gateways = async {

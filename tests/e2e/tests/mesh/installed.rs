@@ -170,7 +170,7 @@ fn what_the_mesh_file_asks_for_no_more_goes() {
             |key: &Value| key["name"].as_str().is_some_and(|name| name.starts_with("istio-ingressgateway"));
         assert!(stale.iter().all(is_of_ingress), "{plan:#}");
     }
-    mesh.up();
+    mesh.up().said(" deleted (");
     for context in [&mesh.first, &mesh.second] {
         let left = mesh.bench.kubectl(context, &ingress);
         assert!(left.is_empty(), "{left}");
