@@ -25,7 +25,14 @@ pub(crate) async fn run(asked: &Asked, args: &VerifyArgs) -> Result<Outcome, Fai
     }
     let failed = {
         let shown = Shown::of(&asked.printer, &reached.members);
-        Box::pin(multicluster::repair(&reached.members, verification.repairs(), deadline, &shown)).await
+        Box::pin(multicluster::repair(
+            &reached.mesh,
+            &reached.members,
+            verification.repairs(),
+            deadline,
+            &shown,
+        ))
+        .await
     };
     for (cluster, error) in &failed {
         asked.printer.warn(&format!("{cluster}: not repaired: {error}"));

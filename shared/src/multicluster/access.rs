@@ -9,9 +9,9 @@ use kube::ResourceExt;
 use kube::api::Api;
 use serde::Serialize;
 
+use super::identities::wrong_identity;
 use super::plan::owner;
-use super::prove::{MOST_RESTARTS, wrong_identity};
-use super::repair::restart_istiod;
+use super::restart::restart_istiod;
 use super::{ApiServers, InstallError, Step};
 use crate::fleet::{Member, RequestError};
 use crate::istio::NAMESPACE;
@@ -19,7 +19,7 @@ use crate::istio::istiod::{Istiod, IstiodError, ServiceIdentities};
 use crate::istio::remote::{ReaderToken, Slot, found_remote_secrets, reader_tokens, remote_secret};
 use crate::manifest::wait::until;
 use crate::manifest::{self, Deadline, Poll};
-use crate::mesh::Mesh;
+use crate::mesh::{Cluster, Mesh};
 use crate::watch::Watch;
 
 /// What the API server writes on a token's Secret when the token is used (Kubernetes, `LegacyServiceAccountTokenTracking`, 1.28).
@@ -129,10 +129,9 @@ pub async fn rotate_token(
     .await?;
     watch.step(member.name(), &Step::WaitingForReaders);
     let was_used = used(member, &token, deadline.at_most(SETTLES_WITHIN)).await.is_ok();
-    let read = peers
-        .iter()
-        .zip(&before)
-        .map(|(peer, before)| read_again(member, peer, before.as_ref().ok(), deadline));
+    let read = peers.iter().zip(&before).map(|(peer, before)| {
+        read_again(member, peer, before.as_ref().ok(), &mesh.clusters, (deadline, watch))
+    });
     let restarted = try_join_all(read).await?;
     if !was_used {
         // Only now: an istiod that has closed the cluster with its old secret (seen with 1.29.2) asks nothing before it is started again.
@@ -212,7 +211,8 @@ async fn read_again(
     member: &Member,
     peer: &Member,
     before: Option<&ServiceIdentities>,
-    deadline: Deadline<'_>,
+    clusters: &[Cluster],
+    (deadline, watch): (Deadline<'_>, &dyn Watch<Step>),
 ) -> Result<bool, InstallError> {
     let wait = |deadline| async move {
         let what = format!("{} to have read {}", peer.name(), member.name());
@@ -225,12 +225,10 @@ async fn read_again(
         })
         .await
     };
-    for restarts in 0..MOST_RESTARTS {
-        if wait(deadline.at_most(SETTLES_WITHIN)).await.is_ok() {
-            return Ok(restarts > 0);
-        }
-        restart_istiod(peer, deadline).await?;
+    if wait(deadline.at_most(SETTLES_WITHIN)).await.is_ok() {
+        return Ok(false);
     }
+    restart_istiod(peer, clusters, deadline, watch).await?;
     wait(deadline).await?;
     Ok(true)
 }

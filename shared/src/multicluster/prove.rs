@@ -6,9 +6,10 @@ use std::time::Duration;
 use futures::future::{join, join_all};
 
 use super::access::SETTLES_WITHIN;
+use super::identities::expected_wrongly;
 use super::probe::{Way, way};
 use super::proxies::proxy_secrets;
-use super::repair::restart_istiod;
+use super::restart::restart_istiod;
 use super::up::{Ready, Run};
 use super::{InstallError, Step};
 use crate::envoy::{Issuer, ProxySecrets};
@@ -17,14 +18,12 @@ use crate::fleet::Member;
 use crate::istio::istiod::{Istiod, IstiodError, KnownCluster};
 use crate::manifest::wait::until;
 use crate::manifest::{Poll, WaitError};
-use crate::mesh::{Cluster, Mesh};
+use crate::mesh::Mesh;
 use crate::trust::TrustDomain;
 use crate::workload::WorkloadPod;
 
 /// How long a new way through a load balancer may take to let something through.
 const WAY_WITHIN: Duration = Duration::from_mins(2);
-/// How often istiod is started again until it has read the other clusters' trust domains in time.
-pub(super) const MOST_RESTARTS: usize = 3;
 /// How long SPIRE may take to serve a new proxy: its agents look every five seconds.
 const PROXIES_WITHIN: Duration = Duration::from_secs(40);
 
@@ -126,8 +125,7 @@ async fn synced(run: &Run<'_>, own: &Ready<'_>, peers: &[&Ready<'_>]) -> Result<
         return Ok(());
     }
     if has_given_up(own, peers).await {
-        run.step(own.member, &Step::RestartingIstiod);
-        restart_istiod(own.member, run.deadline).await?;
+        restart_istiod(own.member, &run.mesh.clusters, run.deadline, run.watch).await?;
     }
     Ok(wait(run.deadline).await?)
 }
@@ -196,21 +194,14 @@ async fn reached(run: &Run<'_>, own: &Ready<'_>, peer: &Ready<'_>) -> Result<(),
 }
 
 /// Compares the identities that istiod expects with the trust domains of the clusters that the workloads are in.
-///
-/// istiod reads a cluster's trust domain from that cluster, and where the answer comes a moment too late, it takes the workloads for those
-/// of its own domain, for ever: seen after 3 of 37 starts. Istio's retries hide it as long as there are local pods.
 async fn identities(run: &Run<'_>, own: &Ready<'_>, peers: &[&Ready<'_>]) -> Result<(), InstallError> {
-    let mut wrong = wrong_in(run, own).await?;
-    for _ in 0..MOST_RESTARTS {
-        if wrong.is_none() {
-            break;
-        }
-        run.step(own.member, &Step::RestartingIstiod);
-        restart_istiod(own.member, run.deadline).await?;
-        synced(run, own, peers).await?;
-        wrong = wrong_in(run, own).await?;
+    let clusters = &run.mesh.clusters;
+    if expected_wrongly(own.member, clusters).await?.is_none() {
+        return Ok(());
     }
-    match wrong {
+    restart_istiod(own.member, clusters, run.deadline, run.watch).await?;
+    synced(run, own, peers).await?;
+    match expected_wrongly(own.member, clusters).await? {
         None => Ok(()),
         Some(wrong) => Err(InstallError::WrongIdentities {
             peer: wrong.cluster,
@@ -218,72 +209,5 @@ async fn identities(run: &Run<'_>, own: &Ready<'_>, peers: &[&Ready<'_>]) -> Res
             found: wrong.found,
             context: own.member.cluster.context.clone(),
         }),
-    }
-}
-
-async fn wrong_in(run: &Run<'_>, own: &Ready<'_>) -> Result<Option<WrongIdentity>, InstallError> {
-    for istiod in Istiod::find(own.member).await? {
-        if let Some(wrong) = wrong_identity(&run.mesh.clusters, &istiod.identities().await?) {
-            return Ok(Some(wrong));
-        }
-    }
-    Ok(None)
-}
-
-/// Identities that istiod expects, of another trust domain than that of the cluster.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct WrongIdentity {
-    pub(super) cluster: String,
-    pub(super) service: String,
-    pub(super) found: Vec<String>,
-}
-
-/// Finds the first service whose identities are not of the trust domain of their cluster.
-pub(super) fn wrong_identity(
-    clusters: &[Cluster],
-    expected: &crate::istio::istiod::ServiceIdentities,
-) -> Option<WrongIdentity> {
-    for cluster in clusters {
-        let prefix = format!("spiffe://{}/", cluster.trust_domain);
-        for (service, by_cluster) in expected {
-            let of_cluster = by_cluster.get(&cluster.name).into_iter().flatten();
-            let found: Vec<String> =
-                of_cluster.filter(|identity| !identity.starts_with(&prefix)).cloned().collect();
-            if !found.is_empty() {
-                return Some(WrongIdentity {
-                    cluster: cluster.name.clone(),
-                    service: service.clone(),
-                    found,
-                });
-            }
-        }
-    }
-    None
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::istio::istiod::ServiceIdentities;
-
-    #[test]
-    fn an_identity_of_another_trust_domain_than_its_clusters_is_found() {
-        let clusters = [Cluster::example("foo", "foo.com"), Cluster::example("bar", "bar.com")];
-        let expected = |of_bar: &str| -> ServiceIdentities {
-            let set = |text: &str| [text.to_owned()].into();
-            let by_cluster = [
-                ("foo".to_owned(), set("spiffe://foo.com/ns/a/sa/a")),
-                ("bar".to_owned(), set(of_bar)),
-                // Of a cluster that the mesh does not have, nothing is expected.
-                ("baz".to_owned(), set("spiffe://foo.com/ns/a/sa/a")),
-            ];
-            [("a.a.svc.cluster.local".to_owned(), by_cluster.into())].into()
-        };
-        assert_eq!(wrong_identity(&clusters, &expected("spiffe://bar.com/ns/a/sa/a")), None);
-        let wrong = wrong_identity(&clusters, &expected("spiffe://foo.com/ns/a/sa/a")).expect("it is wrong");
-        assert_eq!((wrong.cluster.as_str(), wrong.service.as_str()), ("bar", "a.a.svc.cluster.local"));
-        assert_eq!(wrong.found, ["spiffe://foo.com/ns/a/sa/a"]);
-        // A domain whose name begins like another's is another one.
-        assert!(wrong_identity(&clusters, &expected("spiffe://bar.com.evil/ns/a/sa/a")).is_some());
     }
 }

@@ -41,7 +41,7 @@ pub(super) struct Run<'r> {
     servers: &'r ApiServers,
     plan: &'r MeshPlan,
     pub(super) deadline: Deadline<'r>,
-    watch: &'r dyn Watch<Step>,
+    pub(super) watch: &'r dyn Watch<Step>,
 }
 
 /// Brings up Istio on every cluster at the same time, connects every pair of them, and proves it, until `deadline`.

@@ -224,7 +224,7 @@ pub(super) fn identities(examined: &Examined) -> Findings {
         of_istiods(own, peer, |istiod| {
             let expected = istiod.identities.as_ref().map_err(|unread| unread.why.clone())?;
             let clusters = std::slice::from_ref(peer);
-            Ok(crate::multicluster::prove::wrong_identity(clusters, expected).map(|wrong| {
+            Ok(crate::multicluster::identities::wrong_identity(clusters, expected).map(|wrong| {
                 let cause = format!(
                     "istiod takes the workloads of {} for those of another trust domain: calls to them fail, and retries hide it while there \
                      are local ones",
