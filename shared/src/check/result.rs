@@ -150,6 +150,18 @@ pub struct CheckResult {
     pub fix: Option<String>,
 }
 
+#[cfg(test)]
+impl CheckResult {
+    /// Says what is printed of a finding.
+    pub(crate) fn told(&self) -> String {
+        let line = |word: &str, text: &str| format!("{word}: {text}\n");
+        let cause = self.cause.as_deref().unwrap_or_default();
+        let seen: String = self.evidence.iter().map(|text| line("seen", text)).collect();
+        let next = self.hint.as_deref().map(|hint| line("next", hint)).unwrap_or_default();
+        format!("{}: {cause}\n{seen}{next}", self.status)
+    }
+}
+
 /// What all checks came to.
 #[derive(Clone, Debug)]
 pub struct Verification<R> {

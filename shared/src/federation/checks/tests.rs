@@ -170,15 +170,6 @@ fn asked(seen: &mut Seen) -> &mut SeenServer {
     seen.server.as_mut().unwrap()
 }
 
-/// What is printed of a finding.
-fn told(result: &CheckResult) -> String {
-    let line = |word: &str, text: &str| format!("{word}: {text}\n");
-    let cause = result.cause.as_deref().unwrap_or_default();
-    let seen: String = result.evidence.iter().map(|text| line("seen", text)).collect();
-    let hint = result.hint.as_deref().map(|hint| line("next", hint)).unwrap_or_default();
-    format!("{}: {cause}\n{seen}{hint}", result.status)
-}
-
 fn bar_to_foo() -> Scope {
     Scope::pair("bar", "foo")
 }
@@ -192,7 +183,7 @@ fn a_web_certificate_at_the_bundle_endpoint_is_named_as_such() {
     let web = |seen: &mut Seen, _: &mut Details| {
         found(seen).bundle_endpoint.as_mut().unwrap().https_web = true;
     };
-    insta::assert_snapshot!(told(&of_bar("bundle-endpoint", &Scope::cluster("bar"), web)));
+    insta::assert_snapshot!(of_bar("bundle-endpoint", &Scope::cluster("bar"), web).told());
 }
 
 #[test]
@@ -201,7 +192,7 @@ fn a_static_relationship_is_a_warning_whatever_else_there_is() {
         seen.relationship_objects = Ok(Vec::new());
         found(seen).static_federation = vec!["foo.com".to_owned()];
     };
-    insta::assert_snapshot!(told(&of_bar("relationship", &bar_to_foo(), is_static)));
+    insta::assert_snapshot!(of_bar("relationship", &bar_to_foo(), is_static).told());
 }
 
 #[test]
@@ -212,7 +203,7 @@ fn what_passes_no_relationship_on_is_named_where_one_is_missing() {
             asked(seen).relationships.clear();
             change(found(seen));
         };
-        told(&of_bar("relationship", &bar_to_foo(), missing))
+        of_bar("relationship", &bar_to_foo(), missing).told()
     };
     insta::assert_snapshot!("no_controller_manager", without(|found| found.controller_manager = None));
     insta::assert_snapshot!(
@@ -233,7 +224,7 @@ fn an_entry_that_lacks_a_peer_waits_for_the_bundle_of_that_peer() {
         asked(seen).stored.clear();
         lacks(seen, details);
     });
-    insta::assert_snapshot!(told(&unheld), @"skip: bundle-stored of bar→foo comes first");
+    insta::assert_snapshot!(unheld.told(), @"skip: bundle-stored of bar→foo comes first");
 }
 
 #[test]
@@ -242,7 +233,7 @@ fn a_rotation_that_was_not_finished_is_a_warning_with_the_command_that_goes_on()
         let rotation = BegunRotation { from: "0a".to_owned(), to: "0b".to_owned() };
         details.rotation = Ok(Some(rotation));
     };
-    insta::assert_snapshot!(told(&of_bar("rotation", &Scope::cluster("bar"), begun)), @r"
+    insta::assert_snapshot!(of_bar("rotation", &Scope::cluster("bar"), begun).told(), @r"
     warn: the rotation of its CA was begun and not finished, so that the old one is still trusted
     seen: CA 0b is to follow 0a
     next: kubectl spire-federate rotate bar

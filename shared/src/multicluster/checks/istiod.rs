@@ -47,7 +47,7 @@ pub(super) fn ready(examined: &Examined) -> Findings {
             Err(unread) => return vec![Finding::skip(own.scope(), &unread.why)],
         };
         let Some(istiod) = workloads.iter().find(|workload| workload.name == ISTIOD) else {
-            return vec![Finding::fail(own.scope(), Fault::new("there is no istiod", UP))];
+            return vec![missing(&own, ISTIOD)];
         };
         let describe = format!("{} -n {NAMESPACE} describe deployment {ISTIOD}", own.kubectl());
         let counted = format!("{} of {} pods ready", istiod.ready, istiod.wanted);
@@ -68,6 +68,11 @@ pub(super) fn ready(examined: &Examined) -> Findings {
             ),
         }]
     })
+}
+
+fn missing(own: &Reached<'_>, deployment: &str) -> Finding<super::Repair> {
+    let fault = Fault::new(format!("there is no {deployment}"), UP);
+    Finding::fail(own.scope(), fault.seen(format!("Deployment {NAMESPACE}/{deployment} does not exist")))
 }
 
 pub(super) fn versions(examined: &Examined) -> Findings {
@@ -135,9 +140,9 @@ pub(super) fn aliases(examined: &Examined) -> Findings {
             return None;
         }
         let cause = format!(
-            "{} count as aliases of {}: an AuthorizationPolicy for a workload of one admits that of the others",
-            aliases.join(", "),
-            own.cluster.trust_domain
+            "{} has aliases ({}): an AuthorizationPolicy for a workload of one admits that of the others",
+            own.cluster.trust_domain,
+            aliases.join(", ")
         );
         let hint = match istiod.version {
             Some(version) if !version.keeps_trust_domains_apart() => {
@@ -271,7 +276,7 @@ pub(super) fn gateways(examined: &Examined) -> Findings {
         let ingress = own.cluster.istio.ingress_gateway.as_ref().map(|_| INGRESS_GATEWAY);
         for name in ingress.into_iter().chain([EAST_WEST_GATEWAY]) {
             let Some(gateway) = workloads.iter().find(|workload| workload.name == name) else {
-                return vec![Finding::fail(own.scope(), Fault::new(format!("there is no {name}"), UP))];
+                return vec![missing(&own, name)];
             };
             if gateway.ready == 0 {
                 let cause = format!("no pod of {name} is ready");

@@ -8,6 +8,8 @@ mod istiod;
 mod pairs;
 mod proxies;
 mod rules;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 

@@ -141,11 +141,18 @@ pub(super) fn synced(examined: &Examined) -> Findings {
                 None => {
                     let cause =
                         format!("istiod does not know {name}, although there is a remote secret for it");
-                    Some(Fault::new(cause, logs).seen(format!("{}: /debug/clusterz", istiod.pod)))
+                    let known = names(known.iter().map(|known| known.id.as_str()));
+                    Some(Fault::new(cause, logs).seen(format!("{} knows {known}", istiod.pod)))
                 }
             })
         })
     })
+}
+
+/// Lists names for evidence.
+fn names<'n>(names: impl Iterator<Item = &'n str>) -> String {
+    let all: Vec<&str> = names.collect();
+    if all.is_empty() { "none".to_owned() } else { all.join(", ") }
 }
 
 /// Says where the remote secret for a cluster leads.
@@ -206,8 +213,8 @@ pub(super) fn network_known(examined: &Examined) -> Findings {
                     "istiod knows no way into network {}: calls to its workloads go nowhere",
                     peer.network
                 );
-                let known: Vec<&str> = known.iter().map(|gateway| gateway.network.as_str()).collect();
-                let seen = format!("{} knows gateways of {}", istiod.pod, known.join(", "));
+                let known = names(known.iter().map(|gateway| gateway.network.as_str()));
+                let seen = format!("networks whose gateways {} knows: {known}", istiod.pod);
                 let hint = format!(
                     "the service of {EAST_WEST_GATEWAY} there needs the label topology.istio.io/network={}: {UP}",
                     peer.network

@@ -65,13 +65,14 @@ fn one_identity(own: &Reached<'_>, proxy: &SeenProxy) -> Finding<Repair> {
     }
     let Some(bundle) = secrets.bundle(&own.cluster.trust_domain) else {
         let cause = format!("it has no bundle of its own trust domain {}", own.cluster.trust_domain);
-        return Finding::fail(scope, Fault::new(cause, restart));
+        return Finding::fail(scope, held(secrets).into_iter().fold(Fault::new(cause, restart), Fault::seen));
     };
     let verdict = verify(chain, bundle, own.all.spire.observed.at);
     match verdict.broken.first() {
         Some(broken) => {
             let cause = format!("its certificate is not accepted by its own trust domain: {}", broken.why);
-            Finding::fail(scope, Fault::new(cause, restart).seen(broken.to_string()))
+            let next = format!("see the check agents; where it passes, make the pod anew: {restart}");
+            Finding::fail(scope, Fault::new(cause, next).seen(broken.to_string()))
         }
         None => Finding::pass(scope, format!("{wanted}, until {}", chain.leaf.not_after)),
     }
@@ -80,6 +81,17 @@ fn one_identity(own: &Reached<'_>, proxy: &SeenProxy) -> Finding<Repair> {
 fn presented(secrets: &ProxySecrets) -> Option<String> {
     let leaf = &secrets.chain()?.leaf;
     Some(format!("it presents {}, issued by {}", leaf.uris.join(", "), leaf.issuer))
+}
+
+/// Says whose bundles a proxy has.
+fn held(secrets: &ProxySecrets) -> Option<String> {
+    match secrets.validation.as_ref()?.value.as_ref()? {
+        Validation::Spiffe(bundles) => {
+            let held: Vec<&str> = bundles.keys().map(TrustDomain::as_str).collect();
+            Some(format!("ROOTCA holds {}", held.join(", ")))
+        }
+        Validation::Pooled(_) => None,
+    }
 }
 
 pub(super) fn bundles(examined: &Examined) -> Findings {
@@ -99,12 +111,11 @@ pub(super) fn bundles(examined: &Examined) -> Findings {
             .map(TrustDomain::as_str)
             .collect();
         if !missing.is_empty() {
-            let held: Vec<&str> = found.keys().map(TrustDomain::as_str).collect();
             let cause =
                 format!("it has no bundle of {}: it refuses everybody from there", missing.join(", "));
             let hint = "see the checks entries, bundle-stored and agent-bundle-names; where they pass, the agent has not served it yet";
-            let fault = Fault::new(cause, hint).seen(format!("ROOTCA holds {}", held.join(", ")));
-            return Some(Finding::fail(scope, fault));
+            let held = proxy.secrets.as_ref().ok().and_then(held);
+            return Some(Finding::fail(scope, held.into_iter().fold(Fault::new(cause, hint), Fault::seen)));
         }
         for cluster in &own.mesh().clusters {
             let (Some(held), Some(live)) =

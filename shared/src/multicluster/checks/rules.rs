@@ -32,14 +32,14 @@ pub(super) fn mutual_tls(examined: &Examined) -> Findings {
             if weak.is_empty() {
                 continue;
             }
-            let whom = if rule.selects { "some workloads of namespace" } else { "namespace" };
+            let whom = if rule.selects { "by some workloads of namespace" } else { "in namespace" };
             let disabled = weak.iter().any(|weak| weak.ends_with("DISABLE"));
             let consequence = if disabled {
                 "; other clusters do not reach it, because the way between networks is mutual TLS"
             } else {
                 ""
             };
-            let cause = format!("plaintext is accepted in {whom} {}{consequence}", rule.namespace);
+            let cause = format!("plaintext is accepted {whom} {}{consequence}", rule.namespace);
             let object = format!("PeerAuthentication {}/{}", rule.namespace, rule.name);
             let hint = format!(
                 "{} -n {} delete peerauthentication {}, or set its mode to STRICT",

@@ -19,7 +19,7 @@ fn trust_domains_that_are_missing_or_merged_are_named() {
     mesh.repairs();
 
     mesh.edit_map(first, "istio", "mesh", |text| format!("{text}\ntrustDomainAliases: [bar.com]\n"));
-    let check = mesh.finds_one("trust-domains-apart", "count as aliases of foo.com");
+    let check = mesh.finds_one("trust-domains-apart", "foo.com has aliases");
     assert_eq!(check["status"], "warn");
     mesh.repairs();
 }
