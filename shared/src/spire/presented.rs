@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::Api;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -18,7 +19,7 @@ use x509_parser::prelude::{FromDer, GeneralName, ParsedExtension, X509Certificat
 
 use crate::fleet::{Connection, RequestError, ask};
 use crate::report::one_line;
-use crate::trust::svid::path;
+use crate::trust::svid::{self, Chain};
 use crate::trust::{Authority, SpiffeId, TrustBundle, hex};
 
 /// How long a handshake may take.
@@ -109,16 +110,13 @@ impl Presented {
         self.chain.iter().filter_map(signer).collect()
     }
 
-    /// Verifies the presented certificate with the bundle of its trust domain, at a time in seconds since 1970 (UTC).
-    ///
-    /// # Errors
-    /// In words, why it does not verify.
-    pub fn verify(&self, bundle: &TrustBundle, now: u64) -> Result<(), String> {
-        let Some((leaf, intermediates)) = self.chain.split_first() else {
-            return Err("no certificate".to_owned());
-        };
-        path::find(leaf, intermediates.iter().map(Vec::as_slice), bundle, now)
-            .map_err(|error| error.to_string())
+    /// Judges the presented certificate as an SVID, with the bundle of its trust domain, at a time. Returns in words what is wrong.
+    #[must_use]
+    pub fn broken(&self, bundle: &TrustBundle, at: Timestamp) -> Vec<String> {
+        match Chain::from_ders(self.chain.clone()) {
+            Ok(chain) => svid::verify(&chain, bundle, at).broken.iter().map(ToString::to_string).collect(),
+            Err(error) => vec![error.to_string()],
+        }
     }
 }
 

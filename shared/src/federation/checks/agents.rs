@@ -64,8 +64,14 @@ pub(super) fn on_nodes(examined: &Examined) -> Findings {
         let agents = match &reached.seen.agents {
             Ok(Some(agents)) => agents,
             Ok(None) => {
-                let fault = Fault::new("there are no SPIRE agents", UP);
-                return vec![Finding::fail(reached.scope(), fault)];
+                let hint = match &reached.cluster.cluster.spire {
+                    Spire::Managed(_) => UP.to_owned(),
+                    Spire::Existing(_) => format!(
+                        "run spire-agent in a DaemonSet; this shows what there is: {} get daemonsets -A",
+                        reached.kubectl()
+                    ),
+                };
+                return vec![Finding::fail(reached.scope(), Fault::new("there are no SPIRE agents", hint))];
             }
             Err(unread) => return vec![Finding::skip(reached.scope(), &unread.why)],
         };
@@ -120,7 +126,11 @@ impl OfNode<'_> {
         let known = format!("pod {}, SVID until {}", pod.name, text(end));
         if agent.banned {
             let cause = "its agent is banned from the server";
-            let hint = format!("delete the pod after `spire-server agent evict -spiffeID {}`", agent.id);
+            let hint = format!(
+                "{}, then: {}",
+                self.reached.spire_server(&format!("agent evict -spiffeID {}", agent.id)),
+                self.delete(pod)
+            );
             return Finding::fail(scope, Fault::new(cause, hint).seen(known));
         }
         if end <= self.now {
@@ -154,7 +164,12 @@ impl OfNode<'_> {
         } else {
             let hint = match &self.reached.cluster.cluster.spire {
                 Spire::Managed(_) => UP.to_owned(),
-                Spire::Existing(_) => format!("add a toleration of it to DaemonSet {set}"),
+                Spire::Existing(_) => format!(
+                    "add a toleration of it: {} -n {} edit daemonset {}",
+                    self.reached.kubectl(),
+                    self.agents.found.namespace,
+                    self.agents.found.name
+                ),
             };
             let cause = format!(
                 "the node has pods that need an identity, and no agent: DaemonSet {set} does not tolerate {}",
@@ -185,6 +200,10 @@ impl OfNode<'_> {
 
     fn describe(&self, pod: &SeenAgentPod) -> String {
         format!("{} -n {} describe pod {}", self.reached.kubectl(), self.agents.found.namespace, pod.name)
+    }
+
+    fn delete(&self, pod: &SeenAgentPod) -> String {
+        format!("{} -n {} delete pod {}", self.reached.kubectl(), self.agents.found.namespace, pod.name)
     }
 
     fn logs(&self, pod: &SeenAgentPod) -> String {

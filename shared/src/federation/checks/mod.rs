@@ -233,6 +233,21 @@ impl<'e> Reached<'e> {
     fn kubectl(&self) -> String {
         kubectl(self.cluster)
     }
+
+    /// Writes a command that asks the server itself.
+    fn spire_server(&self, arguments: &str) -> String {
+        let Some(found) = self.cluster.spire() else { return format!("spire-server {arguments}") };
+        let socket = found.socket_path.as_ref().map(|path| format!(" -socketPath {path}"));
+        format!(
+            "{} -n {} exec {} -c {} -- {} {arguments}{}",
+            self.kubectl(),
+            found.namespace,
+            found.pod.as_deref().unwrap_or("spire-server-0"),
+            found.container,
+            found.binary,
+            socket.unwrap_or_default()
+        )
+    }
 }
 
 /// Begins a command for a cluster.

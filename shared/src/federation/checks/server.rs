@@ -245,12 +245,16 @@ pub(super) fn trust_domain(examined: &Examined) -> Findings {
                 "set up one of the two with a trust domain of its own",
             )
         } else if let Some(domain) = manager {
-            Fault::new(
-                format!(
-                    "its controller-manager is configured for trust domain {domain}, its server for {own}"
+            let hint = match &reached.cluster.cluster.spire {
+                Spire::Managed(_) => UP.to_owned(),
+                Spire::Existing(_) => format!(
+                    "set trustDomain: {own} in the controller-manager's configuration, and start the server's pod again"
                 ),
-                UP,
-            )
+            };
+            let cause = format!(
+                "its controller-manager is configured for trust domain {domain}, its server for {own}"
+            );
+            Fault::new(cause, hint).seen(format!("trustDomain of the controller-manager is {domain}"))
         } else if let Some(domain) = istio {
             Fault::new(
                 format!("Istio is configured for trust domain {domain}, SPIRE for {own}"),
@@ -273,7 +277,8 @@ pub(super) fn ca_lifetime(examined: &Examined) -> Findings {
         };
         let logs = format!("{} -n {} logs {}", reached.kubectl(), namespace(server), pod(server));
         let Some(active) = &server.authorities.active else {
-            return vec![Finding::fail(scope, Fault::new("the server has no CA, so it signs nothing", logs))];
+            let fault = Fault::new("the server has no CA, so it signs nothing", logs);
+            return vec![Finding::fail(scope, fault.seen("`localauthority x509 show` names no active one"))];
         };
         let end = Timestamp::from_second(active.expires_at).unwrap_or(Timestamp::MAX);
         let expires = format!("CA {} ends at {}", active.id, text(end));
@@ -339,7 +344,7 @@ pub(super) fn webhook(examined: &Examined) -> Findings {
 }
 
 pub(super) fn bundle_endpoint(examined: &Examined) -> Findings {
-    let now = u64::try_from(examined.observed.at.as_second()).unwrap_or_default();
+    let now = examined.observed.at;
     of_each(examined, |reached| {
         let scope = reached.scope();
         match &reached.seen.endpoint {
@@ -368,16 +373,14 @@ pub(super) fn bundle_endpoint(examined: &Examined) -> Findings {
         };
         let wanted = server.bundle.trust_domain().server_id();
         let restart = format!("{} -n {} delete pod {}", reached.kubectl(), namespace(server), pod(server));
+        let broken = presented.broken(&server.bundle, now);
         let fault = if presented.id.as_ref() != Some(&wanted) {
             Fault::new(format!("its bundle endpoint does not present {wanted}"), restart)
-        } else if let Err(why) = presented.verify(&server.bundle, now) {
-            Fault::new(
-                "its bundle endpoint presents a certificate that its own bundle does not verify",
-                restart,
-            )
-            .seen(why)
-        } else {
+        } else if broken.is_empty() {
             return vec![Finding::pass(scope, format!("pod {} presents {wanted}", server.pod))];
+        } else {
+            let cause = "its bundle endpoint presents a certificate that its own bundle does not verify";
+            broken.into_iter().fold(Fault::new(cause, restart), Fault::seen)
         };
         vec![Finding::fail(scope, fault.seen(format!("pod {} presents: {}", server.pod, presented.names)))]
     })

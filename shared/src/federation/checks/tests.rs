@@ -1,5 +1,7 @@
 //! Checks on a mesh of two: foo is managed, the SPIRE of bar was installed by somebody else.
 
+mod causes;
+
 use std::collections::BTreeMap;
 
 use base64::Engine;
@@ -153,10 +155,19 @@ fn examined() -> Examined {
 
 /// What a check comes to about `scope`, where `bar` was changed.
 fn of_bar(id: &str, scope: &Scope, change: impl FnOnce(&mut Seen, &mut Details)) -> CheckResult {
+    changed("bar", id, scope, change)
+}
+
+/// What a check comes to about `scope`, where a cluster was changed.
+fn changed(name: &str, id: &str, scope: &Scope, change: impl FnOnce(&mut Seen, &mut Details)) -> CheckResult {
     let mut examined = examined();
-    let bar = examined.observed.clusters.iter_mut().find(|cluster| cluster.name() == "bar").unwrap();
-    change(bar.seen.as_mut().unwrap(), examined.details.get_mut("bar").unwrap());
-    let verification = verify(&examined);
+    let cluster = examined.observed.clusters.iter_mut().find(|cluster| cluster.name() == name).unwrap();
+    change(cluster.seen.as_mut().unwrap(), examined.details.get_mut(name).unwrap());
+    result(&examined, id, scope)
+}
+
+fn result(examined: &Examined, id: &str, scope: &Scope) -> CheckResult {
+    let verification = verify(examined);
     let results = verification.results();
     let result = results.iter().find(|result| result.id.0 == id && result.scope == *scope);
     result.unwrap_or_else(|| panic!("{id} of {scope} is not in {results:#?}")).clone()

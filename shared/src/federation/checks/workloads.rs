@@ -149,19 +149,34 @@ impl OfPod<'_> {
             [] => self.without_entry(),
             [entry] => self.with_entry(entry),
             entries => {
-                let ids: Vec<String> = entries.iter().map(|entry| entry.spiffe_id.to_string()).collect();
-                let cause = format!(
-                    "it has {} registration entries, so which identity it gets is a matter of chance: {} select it",
-                    entries.len(),
-                    list(self.selecting().map(|object| format!("ClusterSPIFFEID {}", object.name_any())))
-                );
-                let hint = format!(
-                    "let one of them exclude it: {} get clusterspiffeids -o yaml",
-                    self.reached.kubectl()
-                );
-                Finding::fail(scope, Fault::new(cause, hint).seen(format!("identities: {}", ids.join(", "))))
+                let fault = self.with_many(entries);
+                let seen = entries.iter().map(|entry| format!("entry {} of {}", entry.id, entry.spiffe_id));
+                Finding::fail(scope, seen.fold(fault, Fault::seen))
             }
         }
+    }
+
+    fn with_many(&self, entries: &[&Entry]) -> Fault<Repair> {
+        let chance = format!(
+            "it has {} registration entries, so which identity it gets is a matter of chance",
+            entries.len()
+        );
+        if self.selecting().count() > 1 {
+            let objects =
+                list(self.selecting().map(|object| format!("ClusterSPIFFEID {}", object.name_any())));
+            let hint = format!(
+                "let one of them exclude it: {} get clusterspiffeids -o yaml",
+                self.reached.kubectl()
+            );
+            return Fault::new(format!("{chance}: {objects} select it"), hint);
+        }
+        let hint = format!("see who made them: {}", self.entry_show());
+        Fault::new(format!("{chance}: they are not of several ClusterSPIFFEIDs"), hint)
+    }
+
+    /// Writes the command that shows the pod's entries.
+    fn entry_show(&self) -> String {
+        self.reached.spire_server(&format!("entry show -selector k8s:pod-uid:{}", self.workload.uid))
     }
 
     fn with_entry(&self, entry: &Entry) -> Finding<Repair> {
@@ -173,11 +188,15 @@ impl OfPod<'_> {
                 "its identity is not the one that Istio expects: {} instead of …{expected}",
                 entry.spiffe_id
             );
-            let hint = format!(
-                "set spiffeIDTemplate of {} as Istio expects it",
-                list(self.selecting().map(ResourceExt::name_any))
-            );
-            return Finding::fail(scope, Fault::new(cause, hint));
+            let hint = match self.selecting().next() {
+                Some(object) => format!(
+                    "set spiffeIDTemplate as Istio expects it: {} edit clusterspiffeid {}",
+                    self.reached.kubectl(),
+                    object.name_any()
+                ),
+                None => format!("see who made the entry: {}", self.entry_show()),
+            };
+            return Finding::fail(scope, Fault::new(cause, hint).seen(format!("entry {}", entry.id)));
         }
         let lacks = |peer: &&ObservedCluster| !entry.federates_with.contains(peer.trust_domain());
         // Without the bundle the server refuses an entry with that peer, whatever the object says.
@@ -195,23 +214,24 @@ impl OfPod<'_> {
             }
             (Some(_), _) => {}
         }
-        let objects = list(self.selecting().map(ResourceExt::name_any));
-        let cause = format!(
-            "its entry does not federate with {}, so it does not get that bundle: ClusterSPIFFEID {objects} lacks it in federatesWith",
-            lacking.join(", ")
-        );
+        let fault = self.without_peers(&lacking.join(", "));
+        Finding::fail(scope, fault.seen(format!("entry {} of {}", entry.id, entry.spiffe_id)))
+    }
+
+    fn without_peers(&self, lacking: &str) -> Fault<Repair> {
+        let cause = format!("its entry does not federate with {lacking}, so it does not get that bundle");
+        let Some(object) = self.selecting().next().map(ResourceExt::name_any) else {
+            let hint = format!("see who made the entry: {}", self.entry_show());
+            return Fault::new(format!("{cause}: it is not of a ClusterSPIFFEID"), hint);
+        };
         let hint = match &self.reached.cluster.cluster.spire {
             Spire::Managed(_) => UP.to_owned(),
             Spire::Existing(_) => format!(
-                "add {} to federatesWith: {} edit clusterspiffeid {objects}",
-                lacking.join(", "),
+                "add {lacking} to federatesWith: {} edit clusterspiffeid {object}",
                 self.reached.kubectl()
             ),
         };
-        Finding::fail(
-            scope,
-            Fault::new(cause, hint).seen(format!("entry {} of {}", entry.id, entry.spiffe_id)),
-        )
+        Fault::new(format!("{cause}: ClusterSPIFFEID {object} lacks it in federatesWith"), hint)
     }
 
     fn without_entry(&self) -> Finding<Repair> {
@@ -227,7 +247,10 @@ impl OfPod<'_> {
             let cause = format!(
                 "it waits for an identity: the controller-manager ignores its namespace (`{pattern}` in ignoreNamespaces)"
             );
-            return Finding::fail(scope, Fault::new(cause, "run it in another namespace"));
+            return Finding::fail(
+                scope,
+                Fault::new(cause, "run it in another namespace").seen(self.no_entry()),
+            );
         }
         let selecting: Vec<&ClusterSPIFFEID> = self.selecting().collect();
         if let Some(object) = selecting.iter().find(|object| !missing_bundles(self.server, object).is_empty())
@@ -245,7 +268,7 @@ impl OfPod<'_> {
                 "it waits for an identity: ClusterSPIFFEID {} selects it, and there is no entry",
                 object.name_any()
             );
-            return Finding::fail(scope, Fault::new(cause, hint));
+            return Finding::fail(scope, Fault::new(cause, hint).seen(self.no_entry()));
         }
         let mut fault =
             Fault::new("it waits for an identity: no ClusterSPIFFEID selects it", self.label_hint());
@@ -254,6 +277,10 @@ impl OfPod<'_> {
                 fault.seen(format!("ClusterSPIFFEID {}: {}", object.name_any(), self.excluded_by(object)));
         }
         Finding::fail(scope, fault)
+    }
+
+    fn no_entry(&self) -> String {
+        format!("`entry show` has none with the selector k8s:pod-uid:{}", self.workload.uid)
     }
 
     fn label_hint(&self) -> String {
@@ -330,7 +357,8 @@ pub(super) fn on_spire(examined: &Examined) -> Findings {
                         workload.namespace,
                         workload.name
                     );
-                    Some(Finding::fail(scope, Fault::new(cause, hint)))
+                    let seen = "it has a container istio-proxy, and no volume of csi.spiffe.io";
+                    Some(Finding::fail(scope, Fault::new(cause, hint).seen(seen)))
                 }
             }
         };

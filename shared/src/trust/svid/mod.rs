@@ -6,7 +6,7 @@
 mod certificate;
 mod chain;
 mod key;
-pub(crate) mod path;
+mod path;
 mod rule;
 #[cfg(test)]
 mod tests;

@@ -191,9 +191,32 @@ fn path_to_authority(chain: &Chain, bundle: &TrustBundle, at: Timestamp, verdict
         webpki::Error::UnknownIssuer | webpki::Error::InvalidSignatureForPublicKey => {
             missing_link(chain, bundle, at)
         }
-        error => (1, format!("no path to an authority of {}: {error}", bundle.trust_domain())),
+        error => (1, format!("no path to an authority of {}: {}", bundle.trust_domain(), in_words(&error))),
     };
     verdict.add(Rule::PathToAuthority, position, why);
+}
+
+/// Says what webpki has only names for.
+fn in_words(error: &webpki::Error) -> String {
+    use webpki::Error;
+    let words = match error {
+        Error::PathLenConstraintViolated => "a CA has more CAs below it than it may have",
+        Error::NameConstraintViolation => "a CA may not sign for this name",
+        Error::MaximumSignatureChecksExceeded
+        | Error::MaximumPathBuildCallsExceeded
+        | Error::MaximumPathDepthExceeded => "there are too many ways to look at",
+        Error::UnsupportedSignatureAlgorithmContext(_)
+        | Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => {
+            "a signature is of an algorithm that is not known"
+        }
+        Error::UnsupportedCriticalExtension => "a critical extension is not known",
+        other => {
+            let name = format!("{other:?}");
+            let name: String = name.chars().take_while(char::is_ascii_alphanumeric).collect();
+            return format!("it breaks a rule of X.509 ({name})");
+        }
+    };
+    words.to_owned()
 }
 
 /// Explains where the path ends, which webpki does not: follows the key identifiers from the leaf on.
