@@ -266,5 +266,6 @@ fn bundles_are_shown_compared_and_carried() {
     mesh.bench.plugin(&["bundle", "diff", &pair]).ended_with(3);
     mesh.bench.plugin(&["bundle", "exchange", &pair, "--yes"]).succeeded();
     mesh.bench.plugin(&["bundle", "diff", &pair]).succeeded();
-    mesh.is_healthy();
+    // Entries lost the peer with the bundle, and get it again when the controller-manager looks next.
+    mesh.bench.finds("spire-federate", &[]);
 }

@@ -70,18 +70,14 @@ fn identity_object(reached: &Reached<'_>, server: &SeenServer, object: &ClusterS
         );
         return Finding::fail(scope, Fault::new(cause, hint).seen(figures));
     }
-    let manager_log = || {
-        let (namespace, pod) = server.pod.split_once('/').unwrap_or_default();
-        format!("{} -n {namespace} logs {pod} -c spire-controller-manager", reached.kubectl())
-    };
     if stats.pod_entry_render_failures > 0 {
         let cause = "its spiffeIDTemplate gives no valid SPIFFE ID for some pods";
-        return Finding::fail(scope, Fault::new(cause, manager_log()).seen(figures));
+        return Finding::fail(scope, Fault::new(cause, manager_log(reached, server)).seen(figures));
     }
     if stats.entry_failures > 0 {
         return Finding::fail(
             scope,
-            Fault::new("the server refuses some of its entries", manager_log()).seen(figures),
+            Fault::new("the server refuses some of its entries", manager_log(reached, server)).seen(figures),
         );
     }
     if stats.entries_masked > 0 {
@@ -92,6 +88,11 @@ fn identity_object(reached: &Reached<'_>, server: &SeenServer, object: &ClusterS
         );
     }
     Finding::pass(scope, figures)
+}
+
+fn manager_log(reached: &Reached<'_>, server: &SeenServer) -> String {
+    let (namespace, pod) = server.pod.split_once('/').unwrap_or_default();
+    format!("{} -n {namespace} logs {pod} -c spire-controller-manager", reached.kubectl())
 }
 
 /// Lists the trust domains that an object federates with and whose bundles the server does not hold.
@@ -214,24 +215,39 @@ impl OfPod<'_> {
             }
             (Some(_), _) => {}
         }
-        let fault = self.without_peers(&lacking.join(", "));
+        let fault = self.without_peers(&lacking);
         Finding::fail(scope, fault.seen(format!("entry {} of {}", entry.id, entry.spiffe_id)))
     }
 
-    fn without_peers(&self, lacking: &str) -> Fault<Repair> {
-        let cause = format!("its entry does not federate with {lacking}, so it does not get that bundle");
-        let Some(object) = self.selecting().next().map(ResourceExt::name_any) else {
+    fn without_peers(&self, lacking: &[String]) -> Fault<Repair> {
+        let domains = lacking.join(", ");
+        let cause = format!("its entry does not federate with {domains}, so it does not get that bundle");
+        let Some(object) = self.selecting().next() else {
             let hint = format!("see who made the entry: {}", self.entry_show());
             return Fault::new(format!("{cause}: it is not of a ClusterSPIFFEID"), hint);
         };
+        let name = object.name_any();
+        if lacking.iter().all(|domain| object.spec.federates_with.contains(domain)) {
+            // So it is for some seconds where the bundle was away: the server took it out of its entries.
+            let cause = format!(
+                "{cause}: ClusterSPIFFEID {name} says so, and the controller-manager has not done it yet"
+            );
+            return Fault::new(cause, format!("look again in ten seconds, then: {}", self.manager_log()));
+        }
         let hint = match &self.reached.cluster.cluster.spire {
             Spire::Managed(_) => UP.to_owned(),
-            Spire::Existing(_) => format!(
-                "add {lacking} to federatesWith: {} edit clusterspiffeid {object}",
-                self.reached.kubectl()
-            ),
+            Spire::Existing(_) => {
+                format!(
+                    "add {domains} to federatesWith: {} edit clusterspiffeid {name}",
+                    self.reached.kubectl()
+                )
+            }
         };
-        Fault::new(format!("{cause}: ClusterSPIFFEID {object} lacks it in federatesWith"), hint)
+        Fault::new(format!("{cause}: ClusterSPIFFEID {name} lacks it in federatesWith"), hint)
+    }
+
+    fn manager_log(&self) -> String {
+        manager_log(&self.reached, self.server)
     }
 
     fn without_entry(&self) -> Finding<Repair> {
@@ -261,14 +277,11 @@ impl OfPod<'_> {
             );
         }
         if let Some(object) = selecting.first() {
-            let (namespace, pod) = self.server.pod.split_once('/').unwrap_or_default();
-            let hint =
-                format!("{} -n {namespace} logs {pod} -c spire-controller-manager", self.reached.kubectl());
             let cause = format!(
                 "it waits for an identity: ClusterSPIFFEID {} selects it, and there is no entry",
                 object.name_any()
             );
-            return Finding::fail(scope, Fault::new(cause, hint).seen(self.no_entry()));
+            return Finding::fail(scope, Fault::new(cause, self.manager_log()).seen(self.no_entry()));
         }
         let mut fault =
             Fault::new("it waits for an identity: no ClusterSPIFFEID selects it", self.label_hint());

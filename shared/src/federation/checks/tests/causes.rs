@@ -407,6 +407,12 @@ fn pods_without_an_entry_or_with_the_wrong_one() {
         details.identity_objects = Ok(both.into());
     });
     insta::assert_snapshot!("entry_of_two_objects", objects);
+    let not_yet = with(&|_, details| {
+        details.identity_objects =
+            Ok(vec![identity_object("web", &json!({"federatesWith": ["foo.com"]}), &json!({}))]);
+        details.entries = Ok(vec![entry("bar", &[])]);
+    });
+    insta::assert_snapshot!("entry_not_yet_with_peer", not_yet);
     let young = with(&|_, details| {
         no_entry(details);
         details.workloads =
