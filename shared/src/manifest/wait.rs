@@ -112,7 +112,9 @@ impl WaitError {
 impl Hint for WaitError {
     fn hint(&self) -> Option<String> {
         self.is_timeout().then(|| {
-            "if it only needs more time, run the same command again with a longer --timeout".to_owned()
+            "if it only needs more time, run the same command again with a longer --timeout; if not, this says what is wrong: \
+             kubectl spire-federate verify, kubectl mesh-install verify"
+                .to_owned()
         })
     }
 }

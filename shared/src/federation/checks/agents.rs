@@ -12,6 +12,7 @@ use crate::federation::lost::Lost;
 use crate::federation::observed::{SeenAgentPod, SeenAgents, SeenNode, SeenServer};
 use crate::federation::status::{is_on, text};
 use crate::mesh::Spire;
+use crate::spire::server::Agent;
 use crate::trust::AuthorityDigest;
 
 /// The name under which Istio's proxies ask for the bundles of all trust domains (Istio, `pkg/security/security.go`).
@@ -105,6 +106,16 @@ impl OfNode<'_> {
                 None => Finding::pass(scope, "no agent, and no pod that needs one"),
             };
         };
+        let attested = self
+            .server
+            .agents
+            .iter()
+            .filter(|agent| is_on(agent, self.node))
+            .max_by_key(|agent| agent.expires_at);
+        // Before anything else: a banned agent ends, and is started again and again.
+        if let Some(banned) = attested.filter(|agent| agent.banned) {
+            return Finding::fail(scope, self.banned(banned, pod));
+        }
         if let Some(trouble) = &pod.trouble {
             let fault = Fault::new("its agent is not ready", self.describe(pod));
             return Finding::fail(
@@ -112,32 +123,27 @@ impl OfNode<'_> {
                 self.lost(pod).unwrap_or(fault).seen(format!("pod {}: {trouble}", pod.name)),
             );
         }
-        let attested = self
-            .server
-            .agents
-            .iter()
-            .filter(|agent| is_on(agent, self.node))
-            .max_by_key(|agent| agent.expires_at);
         let Some(agent) = attested else {
             let fault = Fault::new("its agent is not known to the server", self.logs(pod));
             return Finding::fail(scope, self.lost(pod).unwrap_or(fault).seen(format!("pod {}", pod.name)));
         };
         let end = Timestamp::from_second(agent.expires_at).unwrap_or(Timestamp::MAX);
         let known = format!("pod {}, SVID until {}", pod.name, text(end));
-        if agent.banned {
-            let cause = "its agent is banned from the server";
-            let hint = format!(
-                "{}, then: {}",
-                self.reached.spire_server(&format!("agent evict -spiffeID {}", agent.id)),
-                self.delete(pod)
-            );
-            return Finding::fail(scope, Fault::new(cause, hint).seen(known));
-        }
         if end <= self.now {
             let fault = Fault::new("its agent's SVID has expired", self.logs(pod));
             return Finding::fail(scope, fault.seen(known));
         }
         Finding::pass(scope, known)
+    }
+
+    fn banned(&self, agent: &Agent, pod: &SeenAgentPod) -> Fault<Repair> {
+        let hint = format!(
+            "{}, then: {}",
+            self.reached.spire_server(&format!("agent evict -spiffeID {}", agent.id)),
+            self.delete(pod)
+        );
+        let state = pod.trouble.as_deref().unwrap_or("still ready");
+        Fault::new("its agent is banned from the server", hint).seen(format!("pod {}: {state}", pod.name))
     }
 
     /// Says why a node has no agent; `None` where no pod on it needs one.

@@ -226,6 +226,11 @@ fn a_node_without_a_working_agent_is_told_why() {
     insta::assert_snapshot!("agent_unknown", bar(&|seen, _| asked(seen).agents.clear()));
     let banned = bar(&|seen, _| asked(seen).agents = vec![attested("bar", |agent| agent.banned = true)]);
     insta::assert_snapshot!("agent_banned", banned);
+    let ended = bar(&|seen, _| {
+        asked(seen).agents = vec![attested("bar", |agent| agent.banned = true)];
+        set(seen, vec![agent_pod(Some("CrashLoopBackOff"))]);
+    });
+    insta::assert_snapshot!("agent_banned_and_ended", ended);
     let expired = bar(&|seen, _| asked(seen).agents = vec![attested("bar", |agent| agent.expires_at = -1)]);
     insta::assert_snapshot!("agent_expired", expired);
     let waits = |details: &mut Details| {
