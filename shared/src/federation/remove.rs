@@ -14,7 +14,7 @@ use crate::manifest::{self, Deadline, Deletion, Kind, MANAGED_BY_LABEL, ObjectKe
 use crate::manifest::{Poll, Tool};
 use crate::mesh::{Mesh, Spire};
 use crate::spire::desired::{CSI_DRIVER, DATA_CLAIM_NAME, relationship_name};
-use crate::spire::server::Server;
+use crate::spire::server::{Server, ServerError};
 use crate::trust::{TrustBundle, TrustDomain};
 use crate::watch::Watch;
 
@@ -156,11 +156,26 @@ pub(super) async fn forget(
         }
     })
     .await?;
+    // Looked at again after the deletion: what was found is what is said to be gone.
+    let gone = until(deadline, "the bundles to be gone from the SPIRE server", || async {
+        match forget_once(server, peers).await {
+            Ok(0) => Poll::Ready(Ok(())),
+            Ok(held) => Poll::Pending(format!("{held} were there and were deleted")),
+            Err(error) => Poll::Ready(Err(error)),
+        }
+    });
+    Ok(gone.await??)
+}
+
+/// Deletes the bundles of `peers` that a server holds, and returns how many it held.
+async fn forget_once(server: &Server<'_>, peers: &[TrustDomain]) -> Result<usize, ServerError> {
     let stored = server.stored_bundles().await?;
-    for peer in stored.iter().map(TrustBundle::trust_domain).filter(|domain| peers.contains(domain)) {
+    let held: Vec<&TrustDomain> =
+        stored.iter().map(TrustBundle::trust_domain).filter(|domain| peers.contains(domain)).collect();
+    for peer in &held {
         server.delete_bundle(peer).await?;
     }
-    Ok(())
+    Ok(held.len())
 }
 
 /// Lists the pods that mount the CSI driver, except the agents' own.

@@ -417,13 +417,16 @@ fn a_spire_of_the_public_chart_is_federated_as_it_is_and_left_as_it_was() {
         0 => Ok(()),
         count => Err(format!("{count} entries")),
     });
-    bench.plugin(&["down", "--yes", "--ca-volume", "delete"]).succeeded();
+    let down = bench.plugin(&["down", "--yes", "--ca-volume", "delete"]).succeeded();
     let changes = differences(&before, &foreign.objects());
     assert!(changes.is_empty(), "down has changed what is not ours:\n{}", changes.join("\n"));
+    let left = foreign.server(&["bundle", "list"]);
     assert_eq!(
-        foreign.server(&["bundle", "list"]).trim(),
+        left.trim(),
         "",
-        "a bundle that only this mesh brought is gone"
+        "a bundle that only this mesh brought is gone: {}{}",
+        down.stdout,
+        down.stderr
     );
     let relationships = foreign.server(&["federation", "list", "-output", "json"]);
     let relationships: Value = serde_json::from_str(&relationships).expect("JSON");
