@@ -8,6 +8,7 @@ mod escape;
 mod printer;
 mod progress;
 mod table;
+mod word;
 
 use serde::Serialize;
 
@@ -17,6 +18,7 @@ pub use escape::{escape, one_line};
 pub use printer::{Captured, Format, OutputError, Printer};
 pub use progress::{Line, Progress};
 pub use table::{Cell, Table};
+pub use word::word;
 
 /// The result of a command.
 ///

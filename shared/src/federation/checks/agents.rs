@@ -65,13 +65,10 @@ pub(super) fn on_nodes(examined: &Examined) -> Findings {
         let agents = match &reached.seen.agents {
             Ok(Some(agents)) => agents,
             Ok(None) => {
-                let hint = match &reached.cluster.cluster.spire {
-                    Spire::Managed(_) => UP.to_owned(),
-                    Spire::Existing(_) => format!(
-                        "run spire-agent in a DaemonSet; this shows what there is: {} get daemonsets -A",
-                        reached.kubectl()
-                    ),
-                };
+                let hint = reached.next(format!(
+                    "run spire-agent in a DaemonSet; this shows what there is: {} get daemonsets -A",
+                    reached.kubectl()
+                ));
                 return vec![Finding::fail(reached.scope(), Fault::new("there are no SPIRE agents", hint))];
             }
             Err(unread) => return vec![Finding::skip(reached.scope(), &unread.why)],
@@ -168,15 +165,12 @@ impl OfNode<'_> {
             );
             Fault::new("the node has pods that need an identity, and no agent", hint)
         } else {
-            let hint = match &self.reached.cluster.cluster.spire {
-                Spire::Managed(_) => UP.to_owned(),
-                Spire::Existing(_) => format!(
-                    "add a toleration of it: {} -n {} edit daemonset {}",
-                    self.reached.kubectl(),
-                    self.agents.found.namespace,
-                    self.agents.found.name
-                ),
-            };
+            let hint = self.reached.next(format!(
+                "add a toleration of it: {} -n {} edit daemonset {}",
+                self.reached.kubectl(),
+                self.agents.found.namespace,
+                self.agents.found.name
+            ));
             let cause = format!(
                 "the node has pods that need an identity, and no agent: DaemonSet {set} does not tolerate {}",
                 taints.join(", ")
@@ -256,12 +250,9 @@ pub(super) fn bundle_names(examined: &Examined) -> Findings {
                 "no pod has an Istio proxy, and only these ask under the names",
             )];
         }
-        let hint = match &reached.cluster.cluster.spire {
-            Spire::Managed(_) => UP.to_owned(),
-            Spire::Existing(_) => format!(
+        let hint = reached.next(format!(
                 "set sds {{default_bundle_name = \"null\", default_all_bundles_name = \"{ISTIO_BUNDLES}\"}} in agent.conf, and restart the agents"
-            ),
-        };
+            ));
         let cause = format!(
             "agents serve only their own trust domain's bundle as {ISTIO_BUNDLES}, so Istio's proxies trust no other domain"
         );

@@ -1,7 +1,7 @@
 //! The check that lets a server fetch its peer's bundle.
 
 use super::pairs::of_pairs;
-use super::{FIX, Findings, Reached, Repair, UP};
+use super::{FIX, Findings, Reached, Repair, UP, kubectl};
 use crate::check::{Fault, Finding};
 use crate::federation::examined::{Examined, FailedFetch};
 use crate::federation::observed::ObservedCluster;
@@ -35,7 +35,7 @@ fn fault(
         ),
         RefreshCause::Refused => (
             format!("nothing listens at {host}: the connection is refused"),
-            format!("kubectl --context {} -n {} get services,endpoints", peer.cluster.context, namespace(peer)),
+            format!("{} -n {} get services,endpoints", kubectl(peer), namespace(peer)),
         ),
         RefreshCause::TimedOut | RefreshCause::Unreachable => (
             format!("packets to {host} get no answer: a firewall or security group drops them, or there is no route"),

@@ -17,6 +17,8 @@ use std::fmt;
 use super::examined::{Details, Examined};
 use super::observed::{Observed, ObservedCluster, Seen};
 use crate::check::{Check, CheckId, Finding, Scope, Verification};
+use crate::mesh::Spire;
+use crate::report::word;
 
 /// The command that makes everything as the mesh file has it.
 const UP: &str = "kubectl spire-federate";
@@ -234,17 +236,25 @@ impl<'e> Reached<'e> {
         kubectl(self.cluster)
     }
 
+    /// Says what to do about something of SPIRE itself: where it is somebody else's, `theirs`.
+    fn next(&self, theirs: String) -> String {
+        match &self.cluster.cluster.spire {
+            Spire::Managed(_) => UP.to_owned(),
+            Spire::Existing(_) => theirs,
+        }
+    }
+
     /// Writes a command that asks the server itself.
     fn spire_server(&self, arguments: &str) -> String {
         let Some(found) = self.cluster.spire() else { return format!("spire-server {arguments}") };
-        let socket = found.socket_path.as_ref().map(|path| format!(" -socketPath {path}"));
+        let socket = found.socket_path.as_ref().map(|path| format!(" -socketPath {}", word(path)));
         format!(
             "{} -n {} exec {} -c {} -- {} {arguments}{}",
             self.kubectl(),
             found.namespace,
             found.pod.as_deref().unwrap_or("spire-server-0"),
             found.container,
-            found.binary,
+            word(&found.binary),
             socket.unwrap_or_default()
         )
     }
@@ -252,7 +262,7 @@ impl<'e> Reached<'e> {
 
 /// Begins a command for a cluster.
 fn kubectl(cluster: &ObservedCluster) -> String {
-    format!("kubectl --context {}", cluster.cluster.context)
+    format!("kubectl --context {}", word(&cluster.cluster.context))
 }
 
 /// Goes through the clusters that can be reached.

@@ -7,7 +7,6 @@ use crate::check::{Fault, Finding, Scope};
 use crate::federation::examined::Examined;
 use crate::federation::observed::{ObservedCluster, SeenServer};
 use crate::federation::status::{digests, text};
-use crate::mesh::Spire;
 use crate::spire::crd::ClusterFederatedTrustDomain;
 use crate::spire::endpoint::Endpoint;
 use crate::spire::schedule::anchor_id;
@@ -86,10 +85,7 @@ fn nobody_passes_on(own: &Reached<'_>, peer: &ObservedCluster) -> Option<Fault<R
             "set `reconcile: {clusterFederatedTrustDomains: true}` in the controller-manager's configuration, without staticManifestPath",
         ),
     };
-    let hint = match &own.cluster.cluster.spire {
-        Spire::Managed(_) => UP.to_owned(),
-        Spire::Existing(_) => format!("{hint}, then run: {UP}"),
-    };
+    let hint = own.next(format!("{hint}, then run: {UP}"));
     let fault = Fault::new(format!("{from} has no relationship with {to}: {why}"), hint);
     Some(fault.seen(format!("{} in namespace {}", found.workload, found.namespace)))
 }

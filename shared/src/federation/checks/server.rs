@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Findings, Reached, UP, kubectl, of_each, reached};
+use super::{Findings, Reached, kubectl, of_each, reached};
 use crate::check::{Fault, Finding, Scope};
 use crate::federation::BegunRotation;
 use crate::federation::examined::{Clock, Examined};
@@ -152,10 +152,7 @@ pub(super) fn found(examined: &Examined) -> Findings {
                 Finding::pass(scope, format!("{} in namespace {}", found.workload, found.namespace))
             }
             Ok(None) => {
-                let hint = match &reached.cluster.cluster.spire {
-                    Spire::Managed(_) => UP.to_owned(),
-                    Spire::Existing(_) => format!("{} get statefulsets,deployments -A", reached.kubectl()),
-                };
+                let hint = reached.next(format!("{} get statefulsets,deployments -A", reached.kubectl()));
                 Finding::fail(scope, Fault::new("there is no SPIRE server as the mesh file means it", hint))
             }
             Err(unread) => Finding::skip(scope, &unread.why),
@@ -245,12 +242,9 @@ pub(super) fn trust_domain(examined: &Examined) -> Findings {
                 "set up one of the two with a trust domain of its own",
             )
         } else if let Some(domain) = manager {
-            let hint = match &reached.cluster.cluster.spire {
-                Spire::Managed(_) => UP.to_owned(),
-                Spire::Existing(_) => format!(
+            let hint = reached.next(format!(
                     "set trustDomain: {own} in the controller-manager's configuration, and start the server's pod again"
-                ),
-            };
+                ));
             let cause = format!(
                 "its controller-manager is configured for trust domain {domain}, its server for {own}"
             );

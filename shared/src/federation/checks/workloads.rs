@@ -7,12 +7,14 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::ResourceExt;
 use kube::core::{Selector, SelectorExt};
 use regex_lite::Regex;
+use serde_json::json;
 
-use super::{Findings, Reached, Repair, UP, of_each};
+use super::{Findings, Reached, Repair, of_each};
 use crate::check::{Fault, Finding};
 use crate::federation::examined::{Examined, Parts, SeenWorkload};
 use crate::federation::observed::{ObservedCluster, SeenServer};
 use crate::mesh::Spire;
+use crate::report::word;
 use crate::spire::crd::ClusterSPIFFEID;
 use crate::spire::server::Entry;
 use crate::trust::TrustDomain;
@@ -38,10 +40,9 @@ fn identity_object(reached: &Reached<'_>, server: &SeenServer, object: &ClusterS
         let manager = reached.cluster.spire().and_then(|found| found.class_name()).unwrap_or("none");
         let cause =
             format!("it is ignored: its className is {class}, that of the controller-manager is {manager}");
-        let hint = format!(
-            "{} patch clusterspiffeid {name} --type merge -p '{{\"spec\":{{\"className\":\"{manager}\"}}}}'",
-            reached.kubectl()
-        );
+        let patch = json!({"spec": {"className": manager}}).to_string();
+        let hint =
+            format!("{} patch clusterspiffeid {name} --type merge -p {}", reached.kubectl(), word(&patch));
         return Finding::warn(scope, Fault::new(cause, hint));
     }
     let missing = missing_bundles(server, object);
@@ -234,15 +235,10 @@ impl OfPod<'_> {
             );
             return Fault::new(cause, format!("look again in ten seconds, then: {}", self.manager_log()));
         }
-        let hint = match &self.reached.cluster.cluster.spire {
-            Spire::Managed(_) => UP.to_owned(),
-            Spire::Existing(_) => {
-                format!(
-                    "add {domains} to federatesWith: {} edit clusterspiffeid {name}",
-                    self.reached.kubectl()
-                )
-            }
-        };
+        let hint = self.reached.next(format!(
+            "add {domains} to federatesWith: {} edit clusterspiffeid {name}",
+            self.reached.kubectl()
+        ));
         Fault::new(format!("{cause}: ClusterSPIFFEID {name} lacks it in federatesWith"), hint)
     }
 

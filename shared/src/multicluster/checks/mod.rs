@@ -17,6 +17,7 @@ use super::examined::{Examined, Seen};
 use crate::check::{Check, CheckId, Finding, Scope, Verification};
 use crate::federation::{self};
 use crate::mesh::{Cluster, Mesh};
+use crate::report::word;
 
 /// The command that makes everything as the mesh file has it.
 const UP: &str = "kubectl mesh-install";
@@ -223,7 +224,7 @@ impl<'e> Reached<'e> {
 
     /// Begins a command for this cluster.
     fn kubectl(&self) -> String {
-        format!("kubectl --context {}", self.cluster.context)
+        format!("kubectl --context {}", word(&self.cluster.context))
     }
 }
 

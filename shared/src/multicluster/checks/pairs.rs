@@ -8,6 +8,7 @@ use crate::istio::{EAST_WEST_GATEWAY, NAMESPACE};
 use crate::mesh::Cluster;
 use crate::multicluster::examined::{Examined, SeenIstiod};
 use crate::multicluster::probe::Way;
+use crate::report::word;
 use crate::spire::endpoint::Endpoint;
 
 /// Asks something of every pair of a cluster with another.
@@ -180,7 +181,7 @@ pub(super) fn way_open(examined: &Examined) -> Findings {
                     let hint = format!(
                         "let port 15443 through between the networks (on EKS: route tables and security groups), and see: kubectl --context {} -n \
                          {NAMESPACE} describe service {EAST_WEST_GATEWAY}",
-                        peer.context
+                        word(&peer.context)
                     );
                     Finding::fail(
                         scope,

@@ -253,3 +253,17 @@ fn missing_link(chain: &Chain, bundle: &TrustBundle, at: Timestamp) -> (usize, S
 fn name_of(certificate: &Certificate) -> &str {
     if certificate.subject.is_empty() { "it" } else { &certificate.subject }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_verifier_has_names_for_is_said_without_their_fields() {
+        let path_length = webpki::Error::PathLenConstraintViolated;
+        assert_eq!(in_words(&path_length), "a CA has more CAs below it than it may have");
+        let time = rustls::pki_types::UnixTime::since_unix_epoch(std::time::Duration::ZERO);
+        let expired = webpki::Error::CertExpired { time, not_after: time };
+        assert_eq!(in_words(&expired), "it breaks a rule of X.509 (CertExpired)");
+    }
+}

@@ -231,6 +231,11 @@ fn a_node_without_a_working_agent_is_told_why() {
         set(seen, vec![agent_pod(Some("CrashLoopBackOff"))]);
     });
     insta::assert_snapshot!("agent_banned_and_ended", ended);
+    let hostile = bar(&|seen, _| {
+        asked(seen).agents = vec![attested("bar", |agent| agent.banned = true)];
+        found(seen).socket_path = Some("/tmp/$(id).sock".to_owned());
+    });
+    assert!(hostile.contains("-socketPath '/tmp/$(id).sock'"), "{hostile}");
     let expired = bar(&|seen, _| asked(seen).agents = vec![attested("bar", |agent| agent.expires_at = -1)]);
     insta::assert_snapshot!("agent_expired", expired);
     let waits = |details: &mut Details| {
