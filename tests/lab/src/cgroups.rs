@@ -6,19 +6,28 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
+use crate::state::StateDir;
 
 const ROOT: &str = "/sys/fs/cgroup";
 
 /// Controllers without which a kubelet does not start.
 const NEEDED: [&str; 4] = ["cpu", "cpuset", "memory", "pids"];
 
-/// The group of everything that belongs to the lab; one below for each node.
-pub const LAB: &str = "/spire-mesh-lab";
+/// The group of everything that belongs to a lab; one below for each node. Labs with different states never share one.
+#[must_use]
+pub fn of_lab(state: &StateDir) -> String {
+    const LAB: &str = "/spire-mesh-lab";
+    if *state == StateDir::default() {
+        return LAB.to_owned();
+    }
+    let place = state.path().to_string_lossy().replace('/', "-");
+    format!("{LAB}{place}")
+}
 
 /// The group of a node; its pods are in `kubepods` below, its own services in `system`.
 #[must_use]
-pub fn of_node(name: &str) -> String {
-    format!("{LAB}/{name}")
+pub fn of_node(state: &StateDir, name: &str) -> String {
+    format!("{}/{name}", of_lab(state))
 }
 
 /// How this machine has its control groups mounted.
@@ -206,6 +215,12 @@ fn remove_tree(dir: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn labs_with_different_states_have_different_groups() {
+        assert_eq!(of_node(&StateDir::default(), "foo-node-1"), "/spire-mesh-lab/foo-node-1");
+        assert_eq!(of_lab(&StateDir::new("/srv/second")), "/spire-mesh-lab-srv-second");
+    }
 
     #[test]
     fn version_1_is_one_tree_per_controller() {

@@ -8,6 +8,7 @@ mod fault;
 mod fuzz;
 mod hidden;
 mod kubeconfig;
+mod lanes;
 mod logs;
 mod package;
 mod shell;

@@ -105,15 +105,15 @@ impl Plugins {
         let folder = target.join(profile.links());
         fs::create_dir_all(&folder).map_err(Error::io("make", &folder))?;
         for plugin in Plugin::all() {
-            let link = folder.join(plugin.program);
-            match fs::remove_file(&link) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(Error::io("replace", &link)(error));
-                }
-                _ => {}
+            let (link, to) =
+                (folder.join(plugin.program), target.join(profile.folder()).join(plugin.package));
+            // Other tests may be running through it.
+            if fs::read_link(&link).is_ok_and(|there| there == to) {
+                continue;
             }
-            std::os::unix::fs::symlink(target.join(profile.folder()).join(plugin.package), &link)
-                .map_err(Error::io("make", &link))?;
+            let draft = folder.join(format!("{}.{}", plugin.program, std::process::id()));
+            std::os::unix::fs::symlink(&to, &draft).map_err(Error::io("make", &draft))?;
+            fs::rename(&draft, &link).map_err(Error::io("replace", &link))?;
         }
         Ok(Self { folder })
     }

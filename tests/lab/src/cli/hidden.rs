@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::Subcommand;
 
+use super::lanes::{LANE, Lane};
 use crate::error::Result;
 use crate::{bench, faults, node};
 
@@ -31,6 +32,9 @@ pub(super) enum Hidden {
         /// For how long
         milliseconds: u64,
     },
+    /// One of the labs in which the end-to-end tests run at the same time
+    #[command(name = LANE, hide = true)]
+    TestLane(Lane),
     /// Runs a program, and prints the peak memory of its largest process in KiB
     #[command(name = bench::MEASURE, hide = true)]
     PeakMemory {
@@ -48,6 +52,7 @@ impl Hidden {
             Self::FaultDelay { queue, milliseconds } => {
                 faults::run_delay(queue, Duration::from_millis(milliseconds))
             }
+            Self::TestLane(lane) => lane.run(),
             Self::PeakMemory { words } => super::say(&bench::run_measured(&words)?.to_string()),
         }
     }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use super::{build, down, progress, say, up};
+use super::{build, down, lanes, progress, say, up};
 use crate::build::Options;
 use crate::error::Result;
 use crate::plugins::{Plugins, Profile, cargo, run};
@@ -14,7 +14,7 @@ use crate::steps::{Steps, seconds};
 use crate::target::{CONTEXTS, Target};
 
 /// Clusters of the lab that the end-to-end tests run in. Most of them use the first two.
-const CLUSTERS: u8 = 3;
+pub(super) const CLUSTERS: u8 = 3;
 /// The module of the end-to-end tests that need all of them.
 const LARGE: &str = "three_clusters::";
 
@@ -30,6 +30,9 @@ pub(super) struct Test {
     /// Leave the lab running afterwards
     #[arg(long)]
     keep: bool,
+    /// Labs at the same time, which share the end-to-end tests; with --only, --keep and --contexts there is one
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=6))]
+    lanes: u8,
     /// Only the end-to-end tests whose name holds this
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
@@ -54,11 +57,25 @@ impl Test {
         if let Some(contexts) = &self.contexts {
             self.emulated_aws(&mut times)?;
             times.time("end-to-end tests", || self.end_to_end(Some(contexts)))?;
-        } else {
+        } else if self.keep || self.only.is_some() {
             self.in_the_lab(&mut times)?;
+        } else {
+            self.in_lanes(&mut times)?;
         }
         times.print()?;
         say(&format!("all tests passed in {}", seconds(steps.total())))
+    }
+
+    /// Runs the end-to-end tests in fresh labs that end with them.
+    fn in_lanes(&self, times: &mut Times) -> Result<()> {
+        times.time("components built", || build::all(&Options::from_env()?))?;
+        self.emulated_aws(times)?;
+        // Once, and where the network is; in the lanes cargo finds it done.
+        let tests = ["test", "--locked", "--no-run", "--package", "spire-mesh-e2e"];
+        times.time("end-to-end tests built", || run(cargo().args(tests)))?;
+        let groups = times.time("end-to-end tests", || lanes::run_all(self.lanes.into()))?;
+        times.0.extend(groups);
+        Ok(())
     }
 
     fn in_the_lab(&self, times: &mut Times) -> Result<()> {
@@ -108,7 +125,7 @@ impl Test {
 }
 
 /// Shows the clusters as a failed test left them, before they are taken down: what nobody can ask any more afterwards.
-fn as_it_was_left() -> Result<()> {
+pub(super) fn as_it_was_left() -> Result<()> {
     const QUESTIONS: [&str; 3] = [
         "get nodes -o custom-columns=NODE:.metadata.name,TAINTS:.spec.taints[*].key,READY:.status.conditions[?(@.type==\"Ready\")].status",
         "get pods -A -o wide",
@@ -131,14 +148,14 @@ fn as_it_was_left() -> Result<()> {
 
 /// Where the time went.
 #[derive(Default)]
-struct Times(Vec<(&'static str, Duration)>);
+struct Times(Vec<(String, Duration)>);
 
 impl Times {
-    fn time<T>(&mut self, what: &'static str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    fn time<T>(&mut self, what: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
         say(&format!("\n== {what}"))?;
         let since = Instant::now();
         let result = work();
-        self.0.push((what, since.elapsed()));
+        self.0.push((what.to_owned(), since.elapsed()));
         result
     }
 

@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::{build, progress, say};
 use crate::build::Options;
-use crate::cgroups::{Cgroups, LAB};
+use crate::cgroups::{Cgroups, of_lab};
 use crate::cluster::up::{Inputs, Outcome, up};
 use crate::error::Result;
 use crate::preflight;
@@ -58,8 +58,9 @@ impl Up {
 }
 
 fn report(state: &StateDir, steps: &Steps<'_>, done: &str, shape: Shape) -> Result<()> {
-    let memory =
-        Cgroups::detect()?.memory(LAB).map_or_else(String::new, |m| format!(", {} used", mebibytes(m)));
+    let memory = Cgroups::detect()?
+        .memory(&of_lab(state))
+        .map_or_else(String::new, |m| format!(", {} used", mebibytes(m)));
     say(&format!("{done} {shape} in {}{memory}", seconds(steps.total())))?;
     say(&format!("export KUBECONFIG={}", state.kubeconfig().display()))
 }

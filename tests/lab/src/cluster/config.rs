@@ -99,7 +99,7 @@ pub(super) fn kubelet(state: &StateDir, node: Node) -> Value {
         "clusterDNS": [node.cluster().dns_service().to_string()],
         "resolvConf": "/etc/resolv.conf",
         "cgroupDriver": "cgroupfs",
-        "cgroupRoot": cgroups::of_node(&node.name()),
+        "cgroupRoot": cgroups::of_node(state, &node.name()),
         "failCgroupV1": false,
         "failSwapOn": false,
         "maxPods": 200,

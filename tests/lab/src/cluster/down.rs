@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::cgroups::{Cgroups, LAB};
+use crate::cgroups::{Cgroups, of_lab};
 use crate::error::{Error, Result};
 use crate::network::{firewall, host, sysctl};
 use crate::node::process::{self, Process};
@@ -46,7 +46,7 @@ pub(super) fn remove(state: &StateDir, steps: &Steps<'_>) -> Result<()> {
         process::hidden(state, process::INIT)?.iter().try_for_each(Process::kill)?;
         process::all(state)?.iter().try_for_each(Process::kill)
     })?;
-    steps.time("control groups removed", || Cgroups::detect()?.remove(LAB))?;
+    steps.time("control groups removed", || Cgroups::detect()?.remove(&of_lab(state)))?;
     steps.time("network removed", || {
         firewall::remove()?;
         host::remove_all()
@@ -83,8 +83,10 @@ fn anything(state: &StateDir) -> Result<bool> {
 /// What is there of a lab outside of its files.
 pub fn leftovers(state: &StateDir) -> Result<Vec<String>> {
     let processes = process::all(state)?.into_iter().map(|p| p.to_string());
-    let groups =
-        Cgroups::detect()?.existing(LAB).into_iter().map(|dir| format!("control group {}", dir.display()));
+    let groups = Cgroups::detect()?
+        .existing(&of_lab(state))
+        .into_iter()
+        .map(|dir| format!("control group {}", dir.display()));
     let interfaces = host::leftovers().into_iter().map(|name| format!("network interface {name}"));
     let chains = firewall::leftovers().into_iter().map(|name| format!("firewall chain {name}"));
     let mounts = mounted_below(state.path())?.into_iter().map(|path| format!("mount {}", path.display()));

@@ -149,7 +149,7 @@ fn spec(state: &StateDir, programs: &Programs, shape: Shape, node: Node) -> Node
     binds.push(Bind { from: dir.config("resolv.conf"), to: "/etc/resolv.conf".into() });
     NodeSpec {
         name: node.name(),
-        cgroup: cgroups::of_node(&node.name()),
+        cgroup: cgroups::of_node(state, &node.name()),
         stash: dir.stash(),
         binds,
         network: NodeNetwork {

@@ -77,7 +77,7 @@ pub fn status(state: &StateDir) -> Result<Status> {
     Ok(Status {
         phase: record.phase,
         kubeconfig: state.kubeconfig().display().to_string(),
-        memory: cgroups.memory(cgroups::LAB),
+        memory: cgroups.memory(&cgroups::of_lab(state)),
         clusters,
         faults: Faults::new(state.clone()).list()?.iter().map(ToString::to_string).collect(),
     })
@@ -93,7 +93,7 @@ fn of_cluster(state: &StateDir, cgroups: &Cgroups, cluster: Cluster) -> Result<C
         Ok(NodeStatus {
             running: process::init(state, &state.node(node).spec())?.is_some(),
             ready: ready(&node.name()),
-            memory: cgroups.memory(&cgroups::of_node(&node.name())),
+            memory: cgroups.memory(&cgroups::of_node(state, &node.name())),
             address: node.address().to_string(),
             name: node.name(),
         })

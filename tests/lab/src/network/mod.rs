@@ -5,6 +5,7 @@ pub mod dns;
 pub mod firewall;
 pub mod host;
 pub mod https;
+pub mod own;
 pub mod sysctl;
 pub mod taken;
 

@@ -26,7 +26,7 @@ pub fn start(state: &StateDir, node: Node) -> Result<bool> {
         return Ok(false);
     }
     let cgroups = Cgroups::detect()?;
-    let group = cgroups::of_node(&node.name());
+    let group = cgroups::of_node(state, &node.name());
     cgroups.remove(&group)?;
     cgroups.create(&format!("{group}/system"))?;
     create(&dir.logs())?;

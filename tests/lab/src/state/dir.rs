@@ -11,11 +11,17 @@ use crate::error::{Error, Result};
 use crate::topology::{Cluster, Node};
 
 /// Variable that names the state directory.
-pub(super) const VARIABLE: &str = "SPIRE_MESH_LAB_STATE";
+pub const VARIABLE: &str = "SPIRE_MESH_LAB_STATE";
 
 /// Where a lab keeps everything that it forgets on `down`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StateDir(PathBuf);
+
+impl Default for StateDir {
+    fn default() -> Self {
+        Self::new("/var/lib/spire-mesh-lab")
+    }
+}
 
 impl StateDir {
     /// A lab's state in this directory.
@@ -27,7 +33,15 @@ impl StateDir {
     /// `$SPIRE_MESH_LAB_STATE`, else `/var/lib/spire-mesh-lab`.
     #[must_use]
     pub fn from_env() -> Self {
-        Self::new(env::var_os(VARIABLE).unwrap_or_else(|| "/var/lib/spire-mesh-lab".into()))
+        env::var_os(VARIABLE).map_or_else(Self::default, Self::new)
+    }
+
+    /// The state of another lab beside this one, known by a number: `/var/lib/spire-mesh-lab-2`.
+    #[must_use]
+    pub fn beside(&self, number: usize) -> Self {
+        let mut path = self.0.clone().into_os_string();
+        path.push(format!("-{number}"));
+        Self::new(path)
     }
 
     /// The directory itself.

@@ -42,6 +42,11 @@ pub(crate) fn unshare_network() -> io::Result<()> {
     Ok(nix::sched::unshare(CloneFlags::CLONE_NEWNET)?)
 }
 
+/// Leaves the host's network and its mounts for new ones; so do the programs that are started from here on.
+pub(crate) fn unshare_network_and_mounts() -> io::Result<()> {
+    Ok(nix::sched::unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS)?)
+}
+
 /// Puts this thread into the network namespace of a process.
 pub(crate) fn enter_network(pid: u32) -> io::Result<()> {
     let file = File::open(format!("/proc/{pid}/ns/net"))?;

@@ -25,6 +25,10 @@ pub(crate) fn unshare_network() -> io::Result<()> {
     unsupported()
 }
 
+pub(crate) fn unshare_network_and_mounts() -> io::Result<()> {
+    unsupported()
+}
+
 pub(crate) fn enter_network(_pid: u32) -> io::Result<()> {
     unsupported()
 }

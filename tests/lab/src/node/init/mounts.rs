@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::error::{Error, Result};
+use crate::network::own;
 use crate::node::NodeSpec;
 use crate::sys;
 
@@ -12,13 +13,9 @@ use crate::sys;
 /// `/sys` is mounted anew for the node's network, with the control groups bound back into it; `/run` is empty, so that
 /// sockets and locks are the node's. At the end `/` is shared: CSI drivers pass mounts on from their pods.
 pub(super) fn arrange(spec: &NodeSpec) -> Result<()> {
-    let (sys_dir, cgroup_dir) = (Path::new("/sys"), Path::new("/sys/fs/cgroup"));
     sys::make_private("/").map_err(Error::io("make private", "/"))?;
     mount("proc", Path::new("/proc"), "")?;
-    sys::bind(cgroup_dir, &spec.stash).map_err(Error::io("bind the control groups to", &spec.stash))?;
-    mount("sysfs", sys_dir, "")?;
-    sys::bind(&spec.stash, cgroup_dir).map_err(Error::io("bind the control groups to", cgroup_dir))?;
-    sys::unmount(&spec.stash).map_err(Error::io("unmount", &spec.stash))?;
+    own::remount_sys(&spec.stash)?;
     mount("tmpfs", Path::new("/run"), "mode=755")?;
     for dir in ["/run/lock", "/run/netns"] {
         fs::create_dir_all(dir).map_err(Error::io("create", dir))?;
