@@ -1,6 +1,6 @@
 //! `up`, and the bare command: Istio on every cluster, connected and proven.
 
-use spire_mesh::command::{Asked, Reasons, Shown, summary};
+use spire_mesh::command::{Asked, Reasons, Shown, summary, tell};
 use spire_mesh::entry::{Failure, Outcome};
 use spire_mesh::manifest::Deadline;
 use spire_mesh::multicluster::{self, InstallError};
@@ -29,20 +29,20 @@ pub(crate) async fn run(asked: &Asked, args: UpArgs) -> Result<Outcome, Failure>
         let shown = Shown::of(&asked.printer, members);
         multicluster::up(mesh, members, (rendered, servers, plan), deadline, &shown).await
     };
-    let failed: Vec<(String, Failure)> = installed
-        .clusters
+    let multicluster::Installed { clusters, verification, status } = installed;
+    let failed: Vec<(String, Failure)> = clusters
         .into_iter()
         .flat_map(|(cluster, _, errors)| {
             errors.into_iter().map(move |error| (cluster.clone(), failure(error)))
         })
         .collect();
-    let status = multicluster::status(mesh, members, &Reasons::new()).await;
     asked.printer.report(&StatusReport(&status))?;
     if !failed.is_empty() {
         return Err(Failure::clusters(members.len(), failed));
     }
     problems(&asked.printer, &status, &Reasons::new());
-    Ok(if status.is_healthy() { Outcome::Done } else { Outcome::Findings })
+    let found = tell(asked, &verification);
+    Ok(if status.is_healthy() { found } else { Outcome::Findings })
 }
 
 /// Gives time that ran out its own exit code.

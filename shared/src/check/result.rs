@@ -57,6 +57,17 @@ impl Scope {
         Self::Object { cluster: cluster.into(), object: object.into() }
     }
 
+    /// Tells whether this is a cluster, something in it, or its trust in another one.
+    #[must_use]
+    pub fn begins_in(&self, name: &str) -> bool {
+        match self {
+            Self::Mesh => false,
+            Self::Cluster { cluster } | Self::Object { cluster, .. } | Self::Pair { from: cluster, .. } => {
+                cluster == name
+            }
+        }
+    }
+
     /// Tells whether what is wrong with this is wrong with `other` too: a cluster covers its pairs and what is in it.
     fn covers(&self, other: &Self) -> bool {
         match (self, other) {
@@ -196,6 +207,13 @@ impl<R: Clone + fmt::Display> Verification<R> {
     #[must_use]
     pub fn is_healthy(&self) -> bool {
         !self.results.iter().any(|result| matches!(result.status, Status::Fail | Status::Warn))
+    }
+
+    /// Returns what failed about a cluster, about something in it, and about its trust in another one, in the order of the catalogue.
+    #[must_use]
+    pub fn failed_in(&self, cluster: &str) -> Vec<&CheckResult> {
+        let failed = |result: &&CheckResult| result.status == Status::Fail && result.scope.begins_in(cluster);
+        self.results.iter().filter(failed).collect()
     }
 
     /// Counts the results of a status.

@@ -13,4 +13,4 @@ pub use plan::{each_cluster, refuse_foreign, summary};
 pub use render::write_manifests;
 pub use shown::Shown;
 pub use status::{Reasons, Status};
-pub use verify::{Repairs, VerifyReport, conclude};
+pub use verify::{Repairs, VerifyReport, conclude, tell};

@@ -46,6 +46,27 @@ pub fn conclude<R: Clone + fmt::Display>(
     Ok(Outcome::Findings)
 }
 
+/// Says what a verification found, as messages: for verbs whose result is something else.
+#[must_use]
+pub fn tell<R: Clone + fmt::Display>(asked: &Asked, verification: &Verification<R>) -> Outcome {
+    for result in verification.results() {
+        let text =
+            format!("{} of {}: {}", result.id, result.scope, result.cause.as_deref().unwrap_or(result.title));
+        match result.status {
+            Status::Pass | Status::Skip => continue,
+            Status::Warn => asked.printer.warn(&text),
+            Status::Fail => asked.printer.error(&text),
+        }
+        for line in &result.evidence {
+            asked.printer.note(&format!("seen: {line}"));
+        }
+        if let Some(hint) = &result.hint {
+            asked.printer.hint(hint);
+        }
+    }
+    if verification.count(Status::Fail) == 0 { Outcome::Done } else { Outcome::Findings }
+}
+
 /// What `verify` prints. The shape of its JSON is a promise.
 #[derive(Serialize)]
 pub struct VerifyReport<'v> {

@@ -59,42 +59,6 @@ pub enum InstallError {
         /// The other cluster.
         peer: String,
     },
-    /// Another network's gateway cannot be reached from this cluster.
-    #[error("the gateway of {peer} at {address} cannot be reached from here: {reason}")]
-    NoWay {
-        /// The cluster that the gateway is in.
-        peer: String,
-        /// Address and port.
-        address: String,
-        /// What happened.
-        reason: String,
-        /// Kubeconfig context of that cluster.
-        context: String,
-    },
-    /// istiod expects the identities of the wrong trust domain.
-    #[error(
-        "istiod takes the workloads of {peer} for those of another trust domain: it expects {} for {service}", found.join(", ")
-    )]
-    WrongIdentities {
-        /// The cluster whose workloads they are.
-        peer: String,
-        /// One of the services.
-        service: String,
-        /// What istiod expects.
-        found: Vec<String>,
-        /// Kubeconfig context of istiod's cluster.
-        context: String,
-    },
-    /// A gateway has not the certificates and bundles that it has to have.
-    #[error("{pod}: {problem}")]
-    Proxy {
-        /// Namespace and name of the pod.
-        pod: String,
-        /// What is wrong.
-        problem: String,
-        /// Kubeconfig context of its cluster.
-        context: String,
-    },
 }
 
 impl InstallError {
@@ -123,17 +87,6 @@ impl Hint for InstallError {
             Self::NoIstio { .. } => Some("kubectl mesh-install".to_owned()),
             Self::PeerMissing { .. } => {
                 Some("see to that cluster first, then run the same command again".to_owned())
-            }
-            Self::NoWay { context, .. } => Some(format!(
-                "let port 15443 through between the clusters' networks (on EKS: route tables, security groups, and the load balancer's \
-                 subnets), and see the gateway: kubectl --context {context} -n {NAMESPACE} describe service {EAST_WEST_GATEWAY}"
-            )),
-            Self::WrongIdentities { context, .. } => {
-                Some(format!("kubectl --context {context} -n {NAMESPACE} rollout restart deployment/istiod"))
-            }
-            Self::Proxy { context, pod, .. } => {
-                let (namespace, name) = pod.split_once('/').unwrap_or((NAMESPACE, pod));
-                Some(format!("kubectl --context {context} -n {namespace} logs {name} -c istio-proxy"))
             }
         }
     }

@@ -14,7 +14,7 @@ use super::examined::{
 };
 use super::probe::way;
 use super::proxies::{meshed_pods, outbound, proxies};
-use super::status::{Counted, Looked};
+use super::status::{Counted, Looked, NO_ISTIOD};
 use super::up::{east_west_endpoint, host_and_port};
 use crate::federation::observed::{Read, Unread};
 use crate::federation::{self};
@@ -112,7 +112,7 @@ pub(super) async fn look(member: &Member) -> Looked {
 
 async fn first_istiod(member: &Member) -> Read<(Option<String>, Vec<KnownCluster>)> {
     let found = Istiod::find(member).await.map_err(|error| Unread::error(&error))?;
-    let first = found.first().ok_or_else(|| Unread::because("no pod of istiod is ready"))?;
+    let first = found.first().ok_or_else(|| Unread::because(NO_ISTIOD))?;
     let (clusters, version) = join(first.clusters(), first.version()).await;
     let clusters = clusters.map_err(|error| Unread::error(&error))?;
     Ok((version.ok().flatten().map(|version| version.to_string()), clusters))

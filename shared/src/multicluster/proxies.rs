@@ -4,7 +4,7 @@ use futures::future::join;
 use futures::stream::{self, StreamExt};
 
 use super::examined::SeenProxy;
-use crate::envoy::{OutboundRules, Proxy, ProxySecrets};
+use crate::envoy::{OutboundRules, Proxy};
 use crate::federation::observed::{Read, Unread};
 use crate::fleet::{Connection, Need};
 use crate::workload::{self, ProxyState, Scope, WorkloadPod};
@@ -19,18 +19,6 @@ pub(super) async fn meshed_pods(connection: &Connection) -> Read<Vec<WorkloadPod
     let mut pods = listed.map_err(|error| Unread::request(&need, &error))?;
     pods.retain(|pod| pod.proxy != ProxyState::Absent);
     Ok(pods)
-}
-
-/// Reads the certificates and bundles of all proxies.
-pub(super) async fn proxy_secrets(connection: &Connection) -> Read<Vec<(WorkloadPod, Read<ProxySecrets>)>> {
-    let read = meshed_pods(connection).await?.into_iter().map(|pod| async {
-        let secrets = match proxy(connection, &pod) {
-            Ok(proxy) => proxy.secrets().await.map_err(|error| Unread::error(&error)),
-            Err(unread) => Err(unread),
-        };
-        (pod, secrets)
-    });
-    Ok(stream::iter(read).buffered(PROXIES_AT_ONCE).collect().await)
 }
 
 fn proxy<'c>(connection: &'c Connection, pod: &WorkloadPod) -> Read<Proxy<'c>> {

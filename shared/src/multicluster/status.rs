@@ -6,9 +6,9 @@ use futures::future::join_all;
 use serde::Serialize;
 
 use super::examine;
-use super::examined::SeenWorkload;
+use super::examined::{Examined, Seen, SeenProxy, SeenRemoteSecret, SeenWorkload};
 use super::up::host_and_port;
-use crate::federation::observed::Read;
+use crate::federation::observed::{Read, Unread};
 use crate::fleet::Member;
 use crate::istio::ISTIOD;
 use crate::istio::istiod::KnownCluster;
@@ -139,6 +139,9 @@ impl MeshStatus {
     }
 }
 
+/// Why nothing is known of istiod where it has no pod that could be asked.
+pub(super) const NO_ISTIOD: &str = "no pod of istiod is ready";
+
 /// What is read of one cluster for a status.
 pub(super) struct Looked {
     pub(super) workloads: Read<Vec<SeenWorkload>>,
@@ -149,12 +152,53 @@ pub(super) struct Looked {
     pub(super) proxies: Read<Counted>,
 }
 
+impl Looked {
+    /// Takes from what was read for checks what a status shows.
+    fn of(seen: &Seen) -> Self {
+        let first = match &seen.istiods {
+            Ok(istiods) => istiods.first().ok_or_else(|| Unread::because(NO_ISTIOD)),
+            Err(unread) => Err(unread.clone()),
+        };
+        let (version, known) = match first {
+            Ok(istiod) => (istiod.version, istiod.clusters.clone()),
+            Err(unread) => (None, Err(unread)),
+        };
+        let found =
+            |secrets: &Vec<SeenRemoteSecret>| secrets.iter().map(|secret| secret.found.clone()).collect();
+        let counted = |proxies: &Vec<SeenProxy>| Counted {
+            ready: proxies.iter().filter(|proxy| proxy.trouble.is_none()).count(),
+            total: proxies.len(),
+        };
+        Self {
+            workloads: seen.workloads.clone(),
+            version: version.map(|version| version.to_string()),
+            known,
+            gateway: seen.gateway.clone(),
+            remote_secrets: seen.remote_secrets.as_ref().map(found).map_err(Clone::clone),
+            proxies: seen.proxies.as_ref().map(counted).map_err(Clone::clone),
+        }
+    }
+}
+
 /// Reads how the mesh is, from all clusters at the same time. `unreachable` are the clusters of the mesh that have no member, with the
 /// reason.
 pub async fn status(mesh: &Mesh, members: &[Member], unreachable: &BTreeMap<String, String>) -> MeshStatus {
     let looked =
         join_all(members.iter().map(|member| async { (member.name(), examine::look(member).await) })).await;
-    let looked: BTreeMap<&str, Looked> = looked.into_iter().collect();
+    of_looked(mesh, &looked.into_iter().collect(), unreachable)
+}
+
+/// Tells how the mesh was when it was examined.
+pub(super) fn status_of(mesh: &Mesh, examined: &Examined) -> MeshStatus {
+    let looked = examined.clusters.iter().map(|(name, seen)| (name.as_str(), Looked::of(seen)));
+    of_looked(mesh, &looked.collect(), &BTreeMap::new())
+}
+
+fn of_looked(
+    mesh: &Mesh,
+    looked: &BTreeMap<&str, Looked>,
+    unreachable: &BTreeMap<String, String>,
+) -> MeshStatus {
     let clusters = mesh.clusters.iter().map(|cluster| {
         if let Some(looked) = looked.get(cluster.name.as_str()) {
             return cluster_status(cluster, looked);

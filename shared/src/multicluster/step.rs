@@ -25,12 +25,8 @@ pub enum Step {
     WaitingFor(&'static str),
     /// Waiting for the address of the east-west gateway.
     WaitingForAddress,
-    /// Waiting until istiod has read another cluster.
-    WaitingForSync,
-    /// Trying whether another network's gateway is reached from this cluster.
-    TryingWay(String),
-    /// Comparing the identities that istiod expects with the trust domains of the clusters.
-    ComparingIdentities,
+    /// Taking the checks that `verify` takes; with the cause of the first one that does not pass yet.
+    Verifying(Option<String>),
     /// Making a new token for those who read the cluster.
     MakingToken,
     /// Waiting until the other clusters read the cluster with the new token.
@@ -92,9 +88,8 @@ impl fmt::Display for Step {
             Self::GivingAccess => f.write_str("writing remote secrets"),
             Self::WaitingFor(workload) => write!(f, "waiting for {workload}"),
             Self::WaitingForAddress => f.write_str("waiting for the east-west gateway's address"),
-            Self::WaitingForSync => f.write_str("waiting until istiod has read the other clusters"),
-            Self::TryingWay(network) => write!(f, "trying the way to network {network}"),
-            Self::ComparingIdentities => f.write_str("comparing the identities that istiod expects"),
+            Self::Verifying(None) => f.write_str("verifying"),
+            Self::Verifying(Some(cause)) => write!(f, "verifying; not yet: {cause}"),
             Self::MakingToken => f.write_str("making a new token"),
             Self::WaitingForReaders => {
                 f.write_str("waiting until the other clusters read it with the new token")

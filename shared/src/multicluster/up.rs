@@ -9,7 +9,10 @@ use kube::api::Api;
 
 use super::plan::{current, owner, remote_secrets};
 use super::remove::delete;
-use super::{ApiServers, InstallError, Rendered, Step, ca, prove};
+use super::settle::{Patience, settle};
+use super::status::status_of;
+use super::{ApiServers, InstallError, MeshStatus, Rendered, Repair, Step, ca};
+use crate::check::Verification;
 use crate::fleet::{Member, Need, RequestError};
 use crate::istio::remote::{ReaderToken, Slot, reader_tokens};
 use crate::istio::{EAST_WEST_GATEWAY, EAST_WEST_PORT, INGRESS_GATEWAY, ISTIOD, NAMESPACE};
@@ -25,13 +28,10 @@ use crate::watch::Watch;
 pub struct Installed {
     /// What was created, changed or left as it was, and why a cluster got no further, by cluster in the order of the mesh.
     pub clusters: Vec<(String, Counts, Vec<InstallError>)>,
-}
-
-/// A cluster whose Istio is at work.
-pub(super) struct Ready<'m> {
-    pub(super) member: &'m Member,
-    /// Host and port at which other networks come in.
-    pub(super) gateway: String,
+    /// What the checks of the catalogue came to afterwards.
+    pub verification: Verification<Repair>,
+    /// How the mesh was when they were taken the last time.
+    pub status: MeshStatus,
 }
 
 /// What all clusters of one run share.
@@ -72,34 +72,30 @@ pub async fn up(
     }
     let based: Vec<&Member> = members.iter().filter(|member| tokens.contains_key(member.name())).collect();
     let connected = join_all(based.iter().map(|member| run.connect(member, &tokens))).await;
-    let mut ready = Vec::new();
     for (member, result) in based.iter().zip(connected) {
         match result {
-            Ok((applied, own)) => {
-                counts.entry(member.name()).or_default().merge(applied);
-                ready.push(own);
-            }
+            Ok(applied) => counts.entry(member.name()).or_default().merge(applied),
             Err(error) => errors.entry(member.name()).or_default().push(error),
         }
     }
-    let proven = join_all(ready.iter().map(|own| prove::prove(&run, own, &ready))).await;
-    for (own, found) in ready.iter().zip(proven) {
-        errors.entry(own.member.name()).or_default().extend(found);
-    }
+    let patience = if errors.is_empty() { Patience::Some } else { Patience::None };
+    let (examined, verification) = settle(&run, members, patience).await;
     let clusters = members
         .iter()
         .map(|member| {
             let counts = counts.get(member.name()).copied().unwrap_or_default();
             let errors = errors.remove(member.name()).unwrap_or_default();
-            let outcome = match errors.first() {
-                Some(error) => Step::Failed(error.to_string()),
-                None => Step::Done(counts.to_string()),
+            let found = verification.failed_in(member.name());
+            let outcome = match (errors.first(), found.first()) {
+                (Some(error), _) => Step::Failed(error.to_string()),
+                (None, Some(found)) => Step::Failed(format!("{counts}; but {} fails", found.id)),
+                (None, None) => Step::Done(counts.to_string()),
             };
             watch.step(member.name(), &outcome);
             (member.name().to_owned(), counts, errors)
         })
         .collect();
-    Installed { clusters }
+    Installed { clusters, verification, status: status_of(mesh, &examined) }
 }
 
 impl Run<'_> {
@@ -141,11 +137,11 @@ impl Run<'_> {
     }
 
     /// Gives istiod access to the other clusters, applies what it has to accept, and waits for everything to be ready.
-    async fn connect<'m>(
+    async fn connect(
         &self,
-        member: &'m Member,
+        member: &Member,
         tokens: &BTreeMap<String, Vec<ReaderToken>>,
-    ) -> Result<(Counts, Ready<'m>), InstallError> {
+    ) -> Result<Counts, InstallError> {
         self.step(member, &Step::GivingAccess);
         let secrets = remote_secrets(self.mesh, &member.cluster, self.servers, tokens);
         let secrets: Vec<Object> = secrets.into_iter().filter_map(Result::ok).collect();
@@ -166,10 +162,10 @@ impl Run<'_> {
             self.step(member, &Step::WaitingForAddress);
             self.gateway(member).await
         };
-        let (counts, gateway) = try_join(self.apply(member, &rules), gateways).await?;
+        let (counts, ()) = try_join(self.apply(member, &rules), gateways).await?;
         applied.merge(counts);
         self.step(member, &Step::WaitingForPeers);
-        Ok((applied, Ready { member, gateway }))
+        Ok(applied)
     }
 
     fn stale(&self, member: &Member) -> &[ObjectKey] {
@@ -183,10 +179,10 @@ impl Run<'_> {
     }
 
     /// Waits for the address of the gateway through which other networks come in.
-    async fn gateway(&self, member: &Member) -> Result<String, InstallError> {
+    async fn gateway(&self, member: &Member) -> Result<(), InstallError> {
         let found = until(self.deadline, "the east-west gateway's address", || async {
             match east_west_endpoint(member).await {
-                Ok(Endpoint::Ready(url)) => Poll::Ready(Ok(host_and_port(url.as_str()))),
+                Ok(Endpoint::Ready(_)) => Poll::Ready(Ok(())),
                 Ok(Endpoint::Pending(reason)) => Poll::Pending(reason),
                 Ok(Endpoint::Unexposed(reason)) => Poll::Ready(Err(InstallError::Unexposed { reason })),
                 Err(error) if error.source.is_transient() => Poll::Pending(error.to_string()),

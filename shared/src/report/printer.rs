@@ -175,7 +175,7 @@ impl Printer {
     }
 
     /// Prints an error; further lines are indented.
-    pub(crate) fn error(&self, message: &str) {
+    pub fn error(&self, message: &str) {
         self.message(&format!("{} {}", "error:".red().bold(), indented(message, "  ")));
     }
 

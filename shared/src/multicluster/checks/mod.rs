@@ -32,21 +32,27 @@ const MESH_CONFIG: CheckId = CheckId("mesh-trust-domains");
 const NETWORK_LABEL: CheckId = CheckId("network-label");
 const GATEWAY_ADDRESS: CheckId = CheckId("gateway-address");
 const REMOTE_SECRET: CheckId = CheckId("remote-secret");
-const ISTIOD_SYNCED: CheckId = CheckId("istiod-synced");
-const ENDPOINT_IDENTITIES: CheckId = CheckId("endpoint-identities");
+pub(super) const ISTIOD_SYNCED: CheckId = CheckId("istiod-synced");
+pub(super) const WAY_OPEN: CheckId = CheckId("way-open");
+pub(super) const ENDPOINT_IDENTITIES: CheckId = CheckId("endpoint-identities");
 const PROXY_IDENTITY: CheckId = CheckId("proxy-identity");
+const RIGHTS: CheckId = CheckId("istio-rights");
+const VERSIONS: CheckId = CheckId("istio-versions");
+const TRUST_DOMAINS_APART: CheckId = CheckId("trust-domains-apart");
+const INJECTION_FORM: CheckId = CheckId("injection-form");
+pub(super) const MUTUAL_TLS: CheckId = CheckId("mutual-tls");
 
 /// Every check on Istio.
 pub const CATALOGUE: [Check<Examined, Repair>; 19] = [
     Check {
-        id: CheckId("istio-rights"),
+        id: RIGHTS,
         title: "you may read what is checked of Istio",
         needs: &[REACHABLE],
         run: istiod::rights,
     },
     Check { id: ISTIOD_READY, title: "istiod answers", needs: &[REACHABLE], run: istiod::ready },
     Check {
-        id: CheckId("istio-versions"),
+        id: VERSIONS,
         title: "the versions of Istio work together",
         needs: &[ISTIOD_READY],
         run: istiod::versions,
@@ -64,13 +70,13 @@ pub const CATALOGUE: [Check<Examined, Repair>; 19] = [
         run: istiod::trust_domains,
     },
     Check {
-        id: CheckId("trust-domains-apart"),
+        id: TRUST_DOMAINS_APART,
         title: "the trust domains keep their rights apart",
         needs: &[ISTIOD_READY],
         run: istiod::aliases,
     },
     Check {
-        id: CheckId("injection-form"),
+        id: INJECTION_FORM,
         title: "sidecars are given SPIRE's socket, in the form that istiod gives them",
         needs: &[REACHABLE],
         run: istiod::injection,
@@ -100,7 +106,7 @@ pub const CATALOGUE: [Check<Examined, Repair>; 19] = [
         run: pairs::synced,
     },
     Check {
-        id: CheckId("way-open"),
+        id: WAY_OPEN,
         title: "the other network's gateway is reached",
         needs: &[GATEWAY_ADDRESS],
         run: pairs::way_open,
@@ -142,12 +148,17 @@ pub const CATALOGUE: [Check<Examined, Repair>; 19] = [
         run: proxies::admits,
     },
     Check {
-        id: CheckId("mutual-tls"),
+        id: MUTUAL_TLS,
         title: "workloads take mutual TLS only",
         needs: &[REACHABLE],
         run: rules::mutual_tls,
     },
 ];
+
+/// Tells whether something that fails may pass without anybody's doing, because what was applied takes effect in a moment.
+pub(super) fn settles_by_itself(id: CheckId) -> bool {
+    ![RIGHTS, VERSIONS, TRUST_DOMAINS_APART, INJECTION_FORM, MUTUAL_TLS].contains(&id)
+}
 
 /// Something that can be repaired without asking anybody what he wants.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
