@@ -3,6 +3,7 @@
 //! Everything that is applied carries the labels of its [`Owner`]; nothing without them is ever changed or deleted. All writes
 //! are server-side apply by one field manager, so that a second run changes nothing and says so.
 
+mod address;
 mod apply;
 mod counts;
 mod diff;
@@ -17,6 +18,8 @@ mod ready;
 pub mod wait;
 mod yaml;
 
+pub(crate) use address::port_to;
+pub use address::{HostPort, ServiceAddress, service_address};
 pub use apply::{Applied, ApplyError, Change, apply};
 pub use counts::Counts;
 pub use diff::FieldChange;

@@ -46,6 +46,9 @@ use tree::Node;
 /// The mesh file that is read when none is named.
 pub const DEFAULT_FILE: &str = "spire-mesh.yaml";
 
+/// The namespace of istiod, and of everything else of Istio.
+pub const ISTIO_NAMESPACE: &str = "istio-system";
+
 /// The most problems of a file that are shown.
 const MOST_PROBLEMS: usize = 20;
 

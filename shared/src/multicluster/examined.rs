@@ -8,12 +8,12 @@ use serde_json::Value;
 use super::probe::Way;
 use crate::envoy::{InboundRules, OutboundRules, ProxySecrets};
 use crate::federation::examined as spire;
-use crate::federation::observed::Read;
+use crate::fleet::Read;
 use crate::istio::ca::SeenCa;
 use crate::istio::istiod::{KnownCluster, NetworkGateway, ServiceIdentities};
 use crate::istio::remote::FoundRemoteSecret;
 use crate::istio::version::IstioVersion;
-use crate::spire::endpoint::Endpoint;
+use crate::manifest::ServiceAddress;
 
 /// A mesh as it was found, in all detail.
 #[derive(Clone, Debug)]
@@ -36,7 +36,7 @@ pub struct Seen {
     /// The network that the label of istio-system says.
     pub network: Read<Option<String>>,
     /// Where other networks come in.
-    pub gateway: Read<Endpoint>,
+    pub gateway: Read<ServiceAddress>,
     /// The remote secrets.
     pub remote_secrets: Read<Vec<SeenRemoteSecret>>,
     /// When the token was made that other clusters read this one with; `None` where there is none.

@@ -7,14 +7,12 @@ use serde::Serialize;
 
 use super::examine;
 use super::examined::SeenWorkload;
-use super::up::host_and_port;
-use crate::federation::observed::Read;
-use crate::fleet::Member;
+use crate::fleet::{Member, Read};
 use crate::istio::ISTIOD;
 use crate::istio::istiod::KnownCluster;
 use crate::istio::remote::FoundRemoteSecret;
+use crate::manifest::ServiceAddress;
 use crate::mesh::{Cluster, Mesh};
-use crate::spire::endpoint::Endpoint;
 use crate::trust::TrustDomain;
 
 /// How a mesh is. The shape of its JSON is a promise.
@@ -144,7 +142,7 @@ pub(super) struct Looked {
     pub(super) workloads: Read<Vec<SeenWorkload>>,
     pub(super) version: Option<String>,
     pub(super) known: Read<Vec<KnownCluster>>,
-    pub(super) gateway: Read<Endpoint>,
+    pub(super) gateway: Read<ServiceAddress>,
     pub(super) remote_secrets: Read<Vec<FoundRemoteSecret>>,
     pub(super) proxies: Read<Counted>,
 }
@@ -202,8 +200,8 @@ fn cluster_status(cluster: &Cluster, looked: &Looked) -> ClusterStatus {
         }
     }
     let east_west_address = match &looked.gateway {
-        Ok(Endpoint::Ready(url)) => Some(host_and_port(url.as_str())),
-        Ok(Endpoint::Pending(reason) | Endpoint::Unexposed(reason)) => {
+        Ok(ServiceAddress::Ready(address)) => Some(address.to_string()),
+        Ok(ServiceAddress::Pending(reason) | ServiceAddress::Unreachable(reason)) => {
             problems.push(reason.clone());
             None
         }
