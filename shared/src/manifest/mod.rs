@@ -15,6 +15,7 @@ mod owner;
 mod plan;
 mod pods;
 mod ready;
+mod tool;
 pub mod wait;
 mod yaml;
 
@@ -27,10 +28,12 @@ pub use inventory::{DeleteError, Deletion, delete, owned, owned_with, owned_with
 pub use kind::Kind;
 pub use mesh_plan::{ClusterPlan, Later, MeshPlan};
 pub use object::{Object, ObjectError, ObjectKey};
-pub use owner::{MANAGED_BY_LABEL, MESH_LABEL, Owner, Tool};
+pub use owner::{MANAGED_BY_LABEL, MESH_LABEL, Owner};
 pub use plan::{Plan, PlanError, Planned, Verdict, plan};
+pub(crate) use pods::pod_is_ready;
 pub use pods::{newest_event, pod_trouble, trouble};
 pub use ready::{Workload, custom_resource_established, workload_ready};
+pub use tool::Tool;
 pub use wait::{Deadline, Poll, WaitError};
 pub use yaml::{YamlError, parse_yaml, to_yaml};
 

@@ -6,8 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::istio::Layer;
-use super::resolve::checked;
-use super::shape::Findings;
+use super::shape::{Findings, checked};
 use super::{CertManagerIssuer, ISTIO_NAMESPACE, IssuerKind, defaults, values};
 
 /// The shortest that cert-manager takes (cert-manager 1.11, `pkg/apis/certmanager/v1/const.go`).

@@ -10,11 +10,11 @@ use kube::api::{Api, ListParams};
 use serde_json::Value;
 
 use super::examined::{
-    Examined, Seen, SeenInjection, SeenIstiod, SeenPeerAuthentication, SeenRemoteSecret, SeenWorkload,
+    Counted, Examined, Looked, Seen, SeenInjection, SeenIstiod, SeenPeerAuthentication, SeenRemoteSecret,
+    SeenWorkload,
 };
 use super::probe::way;
 use super::proxies::{meshed_pods, outbound, proxies};
-use super::status::{Counted, Looked};
 use super::up::east_west_address;
 use crate::federation::{self};
 use crate::fleet::{Member, Need, Read, RequestError, Unread};

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use serde::Serialize;
 use serde_json::Value;
 
 use super::probe::Way;
@@ -147,4 +148,37 @@ impl SeenProxy {
     pub fn object(&self) -> String {
         format!("Pod {}/{}", self.namespace, self.pod)
     }
+}
+
+/// How many of how many.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counted {
+    /// How many are ready.
+    pub ready: usize,
+    /// How many there are, or have to be.
+    pub total: usize,
+}
+
+impl Counted {
+    /// Tells whether all are ready.
+    #[must_use]
+    pub fn is_complete(self) -> bool {
+        self.ready >= self.total
+    }
+}
+
+impl std::fmt::Display for Counted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.ready, self.total)
+    }
+}
+
+/// What is read of one cluster for a status.
+pub(super) struct Looked {
+    pub(super) workloads: Read<Vec<SeenWorkload>>,
+    pub(super) version: Option<String>,
+    pub(super) known: Read<Vec<KnownCluster>>,
+    pub(super) gateway: Read<ServiceAddress>,
+    pub(super) remote_secrets: Read<Vec<FoundRemoteSecret>>,
+    pub(super) proxies: Read<Counted>,
 }

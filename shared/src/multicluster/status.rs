@@ -6,11 +6,9 @@ use futures::future::join_all;
 use serde::Serialize;
 
 use super::examine;
-use super::examined::SeenWorkload;
-use crate::fleet::{Member, Read};
+use super::examined::{Counted, Looked, SeenWorkload};
+use crate::fleet::Member;
 use crate::istio::ISTIOD;
-use crate::istio::istiod::KnownCluster;
-use crate::istio::remote::FoundRemoteSecret;
 use crate::manifest::ServiceAddress;
 use crate::mesh::{Cluster, Mesh};
 use crate::trust::TrustDomain;
@@ -59,29 +57,6 @@ pub struct IstioStatus {
     pub east_west_address: Option<String>,
     /// Pods with a proxy, gateways among them.
     pub proxies: Counted,
-}
-
-/// How many of how many.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Counted {
-    /// How many are ready.
-    pub ready: usize,
-    /// How many there are, or have to be.
-    pub total: usize,
-}
-
-impl Counted {
-    /// Tells whether all are ready.
-    #[must_use]
-    pub fn is_complete(self) -> bool {
-        self.ready >= self.total
-    }
-}
-
-impl std::fmt::Display for Counted {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/{}", self.ready, self.total)
-    }
 }
 
 /// What one cluster's istiod knows of another cluster.
@@ -135,16 +110,6 @@ impl MeshStatus {
         self.clusters.iter().all(|cluster| cluster.istio.is_some() && cluster.problems.is_empty())
             && self.pairs.iter().all(|pair| pair.state == PairState::Synced)
     }
-}
-
-/// What is read of one cluster for a status.
-pub(super) struct Looked {
-    pub(super) workloads: Read<Vec<SeenWorkload>>,
-    pub(super) version: Option<String>,
-    pub(super) known: Read<Vec<KnownCluster>>,
-    pub(super) gateway: Read<ServiceAddress>,
-    pub(super) remote_secrets: Read<Vec<FoundRemoteSecret>>,
-    pub(super) proxies: Read<Counted>,
 }
 
 /// Reads how the mesh is, from all clusters at the same time. `unreachable` are the clusters of the mesh that have no member, with the

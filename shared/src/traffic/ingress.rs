@@ -4,11 +4,10 @@ use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 
-use super::client::is_ready;
 use super::error::TrafficError;
 use crate::fleet::{Member, Need};
 use crate::istio::{INGRESS_GATEWAY, NAMESPACE};
-use crate::manifest::{ServiceAddress, service_address};
+use crate::manifest::{ServiceAddress, pod_is_ready, service_address};
 
 /// The port of the service at which it takes plain requests.
 const PORT: i32 = 80;
@@ -48,7 +47,7 @@ pub async fn ingress(member: &Member) -> Result<Ingress<'_>, TrafficError> {
     let pods: Api<Pod> = Api::namespaced(member.client().clone(), NAMESPACE);
     let params = ListParams::default().labels(&format!("app={INGRESS_GATEWAY}"));
     let list = pods.list(&params).await.map_err(|error| request("list", "pods", error))?;
-    let pod = list.items.iter().find(|pod| is_ready(pod)).map(ResourceExt::name_any);
+    let pod = list.items.iter().find(|pod| pod_is_ready(pod)).map(ResourceExt::name_any);
     let pod = pod.ok_or_else(|| without("no pod of it is ready".to_owned()))?;
     Ok(Ingress { member, pod, host: address.host().to_ascii_lowercase(), port: address.port() })
 }
