@@ -1,8 +1,8 @@
 //! `up`, and the bare command: SPIRE on every cluster, federated and proven.
 
-use spire_mesh::command::{Asked, Reasons, Shown, summary};
+use spire_mesh::command::{Asked, Reasons, Shown, summary, tell};
 use spire_mesh::entry::{Failure, Outcome};
-use spire_mesh::federation::{self, FederationError, MeshStatus};
+use spire_mesh::federation::{self, FederationError};
 use spire_mesh::fleet::Member;
 use spire_mesh::manifest::{Deadline, MeshPlan};
 use spire_mesh::mesh::Mesh;
@@ -42,20 +42,20 @@ pub(crate) async fn federate(
         let shown = Shown::of(&asked.printer, members);
         federation::up(mesh, members, plan, deadline, &shown).await
     };
-    let failed: Vec<(String, Failure)> = federated
-        .clusters
+    let federation::Federated { clusters, verification, status } = federated;
+    let failed: Vec<(String, Failure)> = clusters
         .into_iter()
         .flat_map(|(cluster, _, errors)| {
             errors.into_iter().map(move |error| (cluster.clone(), failure(error)))
         })
         .collect();
-    let status = MeshStatus::of(&federation::observe(mesh, members, &Reasons::new()).await);
     asked.printer.report(&StatusReport(&status))?;
     if !failed.is_empty() {
         return Err(Failure::clusters(members.len(), failed));
     }
     problems(&asked.printer, &status, &Reasons::new());
-    Ok(if status.is_healthy() { Outcome::Done } else { Outcome::Findings })
+    let found = tell(asked, &verification);
+    Ok(if status.is_healthy() { found } else { Outcome::Findings })
 }
 
 /// Gives time that ran out its own exit code.

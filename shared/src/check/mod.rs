@@ -5,10 +5,12 @@
 //! cause is reported alone.
 
 mod result;
+mod settle;
 
 use std::fmt;
 
 pub use result::{CheckId, CheckResult, Scope, Status, Verification};
+pub(crate) use settle::Settling;
 
 /// One check of a catalogue: about `W`, what was read; with repairs of type `R`.
 pub struct Check<W, R> {

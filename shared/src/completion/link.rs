@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 use clap::builder::ValueParser;
 use clap::{Arg, ValueHint};
 
-use super::COMPLETER;
 use crate::hint::Hint;
 use crate::report::escape;
 
+/// How a completer's name begins; the rest is the plugin's.
+pub(super) const COMPLETER: &str = "kubectl_complete-";
 const FLAG: &str = "install-completion";
 
 /// Why there is no link.

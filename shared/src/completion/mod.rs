@@ -23,8 +23,6 @@ pub use link::LinkError;
 pub(crate) use link::{Place, asked, flag, link};
 pub use takes::{Source, Takes};
 
-/// How a completer's name begins; the rest is the plugin's.
-const COMPLETER: &str = "kubectl_complete-";
 /// The word that asks for completion, too: what programs with completion by cobra call it, and scripts know.
 const VERB: &str = "__complete";
 
@@ -32,7 +30,7 @@ const VERB: &str = "__complete";
 pub(crate) fn words(arguments: &[OsString]) -> Option<&[OsString]> {
     let (program, words) = arguments.split_first()?;
     let file = Path::new(program).file_name().and_then(OsStr::to_str);
-    if file.is_some_and(|file| file.starts_with(COMPLETER)) {
+    if file.is_some_and(|file| file.starts_with(link::COMPLETER)) {
         return Some(words);
     }
     words.split_first().filter(|(first, _)| *first == VERB).map(|(_, words)| words)

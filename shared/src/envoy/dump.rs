@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::rules::NameRule;
+use super::name::NameRule;
 use crate::report::escape;
 
 #[derive(Deserialize)]

@@ -8,6 +8,7 @@ mod dump;
 mod error;
 mod hosts;
 mod json;
+mod name;
 mod rules;
 mod secrets;
 mod source;
@@ -23,9 +24,9 @@ pub use error::ProxyError;
 pub use hosts::{ClusterName, Counters, Host, HostAddress, ProxyHosts, parse_hosts};
 pub use json::AnswerError;
 pub(crate) use json::AtMost;
+pub use name::NameRule;
 pub use rules::{
-    InboundChain, InboundRules, NameRule, OutboundRule, OutboundRules, Protection, parse_inbound,
-    parse_outbound,
+    InboundChain, InboundRules, OutboundRule, OutboundRules, Protection, parse_inbound, parse_outbound,
 };
 pub(crate) use secrets::WholeDump;
 pub use secrets::{Issuer, ProxySecrets, Received, State, Validation, parse_secrets};

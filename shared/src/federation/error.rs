@@ -1,7 +1,6 @@
-use crate::fleet::RequestError;
+use crate::fleet::{ReadError, RequestError};
 use crate::hint::Hint;
 use crate::manifest::{ApplyError, DeleteError, ObjectKey, PlanError, WaitError};
-use crate::spire::ReadError;
 use crate::spire::discovery::DiscoveryError;
 use crate::spire::server::{RefreshError, ServerError};
 use crate::trust::TrustDomain;

@@ -13,9 +13,9 @@ use kube::client::Body;
 
 use super::examined::{Clock, Details, Examined, FailedFetch, Parts, SeenUpstream, SeenWorkload};
 use super::observe::{list, observe};
-use super::observed::{Observed, Read, Seen, Unread};
+use super::observed::{Observed, Seen, server_unread};
 use super::rotate::{BegunRotation, begun_rotation};
-use crate::fleet::{Member, Need, RequestError};
+use crate::fleet::{Member, Need, Read, RequestError, Unread};
 use crate::mesh::{Mesh, Spire};
 use crate::spire::crd::{ClusterSPIFFEID, ClusterSpiffeIdSpec};
 use crate::spire::desired::CSI_DRIVER;
@@ -60,7 +60,7 @@ async fn fetch(server: &Server<'_>, peer: &TrustDomain) -> Read<Result<(), Faile
     match server.refresh(peer).await {
         Ok(()) => Ok(Ok(())),
         Err(RefreshError::Failed { cause, message, .. }) => Ok(Err(FailedFetch { cause, message })),
-        Err(RefreshError::Server(error)) => Err(Unread::server(&server.target.namespace, &error)),
+        Err(RefreshError::Server(error)) => Err(server_unread(&server.target.namespace, &error)),
     }
 }
 
@@ -142,7 +142,7 @@ async fn entries(member: &Member, found: &FoundSpire) -> Read<Vec<Entry>> {
     let Some(server) = found.server(member) else {
         return Err(Unread::because("no pod of the SPIRE server runs"));
     };
-    server.entries().await.map_err(|error| Unread::server(&found.namespace, &error))
+    server.entries().await.map_err(|error| server_unread(&found.namespace, &error))
 }
 
 /// Looks at what the bundle endpoint presents in the server's own pod, without anything in between.

@@ -6,7 +6,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::BegunRotation;
-use super::observed::{Observed, Read};
+use super::observed::Observed;
+use crate::fleet::Read;
 use crate::spire::crd::ClusterSPIFFEID;
 use crate::spire::presented::Presented;
 use crate::spire::server::{Entry, RefreshCause};

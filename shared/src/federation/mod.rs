@@ -26,6 +26,7 @@ mod preflight;
 mod remove;
 mod repair;
 mod rotate;
+mod settle;
 mod status;
 mod step;
 mod up;
@@ -45,6 +46,7 @@ pub use repair::{merged, repair};
 pub use rotate::{
     Before, BegunRotation, NextStep, RotateError, Rotated, RotationPlan, Wanted, rotate, rotation_plan,
 };
+pub use settle::Patience;
 pub use status::{
     CaStatus, ClusterStatus, Counted, MeshStatus, NodeStatus, Refresh, RefreshState, RelationshipState,
     RelationshipStatus, SpireStatus,

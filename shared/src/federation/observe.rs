@@ -12,9 +12,9 @@ use kube::{Resource, ResourceExt};
 
 use super::locate::meant;
 use super::observed::{
-    Observed, ObservedCluster, Read, Seen, SeenAgentPod, SeenAgents, SeenNode, SeenServer, Trouble, Unread,
+    Observed, ObservedCluster, Seen, SeenAgentPod, SeenAgents, SeenNode, SeenServer, Trouble, server_unread,
 };
-use crate::fleet::{Member, Need, RequestError};
+use crate::fleet::{Member, Need, Read, RequestError, Unread};
 use crate::manifest;
 use crate::mesh::{ExistingSpire, Mesh, Spire};
 use crate::spire::crd::ClusterFederatedTrustDomain;
@@ -132,7 +132,7 @@ async fn server(member: &Member, found: &FoundSpire) -> Read<SeenServer> {
         )));
     };
     let ask = Box::pin(ask(&server, found.version.as_deref())).await;
-    ask.map_err(|error| Unread::server(&found.namespace, &error))
+    ask.map_err(|error| server_unread(&found.namespace, &error))
 }
 
 async fn ask(server: &Server<'_>, version: Option<&str>) -> Result<SeenServer, ServerError> {

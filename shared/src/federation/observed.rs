@@ -7,10 +7,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Taint;
 
-use crate::fleet::{Cause, ExecProblem, Need, RequestError};
-use crate::hint::Hint;
+use crate::fleet::{Cause, ExecProblem, Need, Read, Unread};
 use crate::mesh::{Cluster, Mesh};
-use crate::spire::ReadError;
 use crate::spire::crd::ClusterFederatedTrustDomain;
 use crate::spire::discovery::{FoundAgents, FoundSpire};
 use crate::spire::endpoint::Endpoint;
@@ -18,73 +16,15 @@ use crate::spire::polls::Polls;
 use crate::spire::server::{Agent, LocalAuthorities, Relationship, ServerError};
 use crate::trust::{TrustBundle, TrustDomain};
 
-/// Something that was read, or why it could not be.
-pub type Read<T> = Result<T, Unread>;
-
-/// Why something could not be read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unread {
-    /// What came instead, in one line.
-    pub why: String,
-    /// The right that is missing, where that is why.
-    pub need: Option<Box<Need>>,
-    /// What to do about it: a sentence, or a command that can be pasted.
-    pub hint: Option<String>,
-}
-
-impl Unread {
-    /// Says why something cannot be read that stands on something else.
-    pub(crate) fn because(why: impl Into<String>) -> Self {
-        Self { why: why.into(), need: None, hint: None }
+/// Takes what asking a server in `namespace` ended with.
+pub(super) fn server_unread(namespace: &str, error: &ServerError) -> Unread {
+    if let ServerError::Exec { source, .. } = error
+        && let ExecProblem::Request(request) = &source.problem
+        && request.cause() == Cause::Forbidden
+    {
+        return Unread::request(&Need::new("create", "", "pods/exec", Some(namespace)), request);
     }
-
-    /// Takes the answer of an API server to a request that needs `need`.
-    pub(crate) fn request(need: &Need, error: &RequestError) -> Self {
-        match error.cause() {
-            Cause::Forbidden => {
-                Self { why: format!("you may not {need}"), need: Some(Box::new(need.clone())), hint: None }
-            }
-            _ => Self::because(format!("cannot {need}: {error}")),
-        }
-    }
-
-    /// Takes what reading an object ended with.
-    pub(crate) fn read(error: &ReadError) -> Self {
-        match error.source.cause() {
-            Cause::Forbidden => Self::request(&error.need, &error.source),
-            _ => Self::error(error),
-        }
-    }
-
-    /// Takes any other error, with its causes and its hint.
-    pub(crate) fn error<E: std::error::Error + Hint>(error: &E) -> Self {
-        Self { why: with_causes(error), need: None, hint: error.hint() }
-    }
-
-    /// Takes what asking a server in `namespace` ended with.
-    pub(super) fn server(namespace: &str, error: &ServerError) -> Self {
-        if let ServerError::Exec { source, .. } = error
-            && let ExecProblem::Request(request) = &source.problem
-            && request.cause() == Cause::Forbidden
-        {
-            return Self::request(&Need::new("create", "", "pods/exec", Some(namespace)), request);
-        }
-        Self::error(error)
-    }
-}
-
-/// Returns an error's text with those of its causes that say something new.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        next = cause.source();
-    }
-    text
+    Unread::error(error)
 }
 
 /// A mesh as it was found.

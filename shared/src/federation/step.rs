@@ -10,6 +10,8 @@ use crate::watch::{Ended, Stage};
 pub enum Step {
     /// Applying SPIRE's objects.
     Applying,
+    /// Taking the checks that `verify` takes; with the cause of the first one that does not pass yet.
+    Verifying(Option<String>),
     /// Waiting for the SPIRE server to answer.
     WaitingForServer,
     /// Waiting for the bundle endpoint's address.
@@ -72,6 +74,8 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Applying => f.write_str("applying SPIRE"),
+            Self::Verifying(None) => f.write_str("verifying"),
+            Self::Verifying(Some(cause)) => write!(f, "verifying; not yet: {cause}"),
             Self::WaitingForServer => f.write_str("waiting for the SPIRE server"),
             Self::WaitingForAddress => f.write_str("waiting for the bundle endpoint's address"),
             Self::WaitingForPeers => f.write_str("waiting for the other clusters' servers"),

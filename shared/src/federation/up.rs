@@ -6,7 +6,9 @@ use super::lost::Lost;
 use super::observe;
 use super::plan::owner;
 use super::repair::restart;
-use super::{FederationError, Step};
+use super::settle::{Patience, settle};
+use super::{FederationError, MeshStatus, Repair, Step};
+use crate::check::Verification;
 use crate::fleet::Member;
 use crate::manifest::wait::until;
 use crate::manifest::{self, Counts, Deadline, MeshPlan, Object, Owner, Poll};
@@ -25,6 +27,10 @@ use crate::watch::Watch;
 pub struct Federated {
     /// What was created, changed or left as it was, and why a cluster got no further, by cluster in the order of the mesh.
     pub clusters: Vec<(String, Counts, Vec<FederationError>)>,
+    /// What the checks of the catalogue came to afterwards.
+    pub verification: Verification<Repair>,
+    /// How the mesh was when they were taken the last time.
+    pub status: MeshStatus,
 }
 
 /// A server that answers, with what its peers need to trust it.
@@ -57,24 +63,28 @@ pub async fn up(
         }
     }))
     .await;
-    let clusters = started
-        .into_iter()
-        .zip(finished)
-        .zip(members)
+    let results = started.into_iter().zip(finished).zip(members);
+    let clusters: Vec<(String, Counts, Vec<FederationError>)> = results
         .map(|(((mut applied, start), (later, mut errors)), member)| {
             applied.merge(later);
             if let Err(error) = start {
                 errors.insert(0, error);
             }
-            let outcome = match errors.first() {
-                Some(error) => Step::Failed(error.to_string()),
-                None => Step::Done(applied.to_string()),
-            };
-            watch.step(member.name(), &outcome);
             (member.name().to_owned(), applied, errors)
         })
         .collect();
-    Federated { clusters }
+    let came_up = clusters.iter().all(|(_, _, errors)| errors.is_empty());
+    let patience = if came_up { Patience::Some } else { Patience::None };
+    let (examined, verification) = settle(mesh, members, patience, deadline, watch).await;
+    for (cluster, applied, errors) in &clusters {
+        let outcome = match (errors.first(), verification.failed_in(cluster).first()) {
+            (Some(error), _) => Step::Failed(error.to_string()),
+            (None, Some(found)) => Step::Failed(format!("{applied}; but {} fails", found.id)),
+            (None, None) => Step::Done(applied.to_string()),
+        };
+        watch.step(cluster, &outcome);
+    }
+    Federated { clusters, verification, status: MeshStatus::examined(&examined) }
 }
 
 /// What all clusters of one run share.

@@ -11,6 +11,7 @@ mod gather;
 mod kubeconfig;
 mod member;
 mod proxy;
+mod read;
 mod request;
 mod retry;
 
@@ -23,4 +24,5 @@ pub use forward::{Answer, ForwardError, ForwardProblem, PodPort, Session};
 pub use gather::{ClusterErrors, PerCluster, each};
 pub use kubeconfig::{KubeSettings, Kubeconfig, KubeconfigError};
 pub use member::{Connection, Member};
+pub use read::{Read, ReadError, Unread};
 pub use request::{Cause, RequestError};

@@ -14,6 +14,7 @@ use super::version::IstioVersion;
 use super::{ISTIOD, NAMESPACE};
 use crate::fleet::{Connection, ForwardError, PodPort, RequestError};
 use crate::hint::Hint;
+use crate::manifest::pod_is_ready;
 use crate::report::{cut, one_line};
 
 /// How long one question may take.
@@ -157,7 +158,7 @@ impl<'m> Istiod<'m> {
             .list(&ListParams::default().labels(&format!("app={ISTIOD}")))
             .await
             .map_err(|error| IstiodError::List(error.into()))?;
-        let ready = list.items.into_iter().filter(is_ready);
+        let ready = list.items.into_iter().filter(pod_is_ready);
         let found: Vec<Self> = ready
             .map(|pod| Self {
                 connection,
@@ -310,14 +311,6 @@ pub fn parse_identities(answer: &[u8]) -> serde_json::Result<ServiceIdentities> 
         }
     }
     Ok(found)
-}
-
-fn is_ready(pod: &Pod) -> bool {
-    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    pod.metadata.deletion_timestamp.is_none()
-        && conditions
-            .filter(|condition| condition.type_ == "Ready")
-            .any(|condition| condition.status == "True")
 }
 
 fn started(pod: &Pod) -> Option<Timestamp> {

@@ -13,7 +13,7 @@ pub mod remote;
 pub mod version;
 
 /// Namespace of istiod, the gateways and everything else of Istio.
-pub const NAMESPACE: &str = "istio-system";
+pub const NAMESPACE: &str = crate::mesh::ISTIO_NAMESPACE;
 /// Name of istiod's `Deployment` and service.
 pub const ISTIOD: &str = "istiod";
 /// Name of the gateway through which other networks come in.

@@ -6,7 +6,7 @@ use kube::api::{Api, DynamicObject};
 use kube::core::{ApiResource, GroupVersionKind};
 use serde::{Serialize, Serializer};
 
-use super::owner::Tool;
+use super::tool::Tool;
 
 /// When a kind is applied; deleting goes the other way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

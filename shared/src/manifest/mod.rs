@@ -3,6 +3,7 @@
 //! Everything that is applied carries the labels of its [`Owner`]; nothing without them is ever changed or deleted. All writes
 //! are server-side apply by one field manager, so that a second run changes nothing and says so.
 
+mod address;
 mod apply;
 mod counts;
 mod diff;
@@ -14,9 +15,12 @@ mod owner;
 mod plan;
 mod pods;
 mod ready;
+mod tool;
 pub mod wait;
 mod yaml;
 
+pub(crate) use address::port_to;
+pub use address::{HostPort, ServiceAddress, service_address};
 pub use apply::{Applied, ApplyError, Change, apply};
 pub use counts::Counts;
 pub use diff::FieldChange;
@@ -24,10 +28,12 @@ pub use inventory::{DeleteError, Deletion, delete, owned, owned_with, owned_with
 pub use kind::Kind;
 pub use mesh_plan::{ClusterPlan, Later, MeshPlan};
 pub use object::{Object, ObjectError, ObjectKey};
-pub use owner::{MANAGED_BY_LABEL, MESH_LABEL, Owner, Tool};
+pub use owner::{MANAGED_BY_LABEL, MESH_LABEL, Owner};
 pub use plan::{Plan, PlanError, Planned, Verdict, plan};
+pub(crate) use pods::pod_is_ready;
 pub use pods::{newest_event, pod_trouble, trouble};
 pub use ready::{Workload, custom_resource_established, workload_ready};
+pub use tool::Tool;
 pub use wait::{Deadline, Poll, WaitError};
 pub use yaml::{YamlError, parse_yaml, to_yaml};
 

@@ -4,37 +4,14 @@ use kube::api::DynamicObject;
 
 use super::kind::Kind;
 use super::object::{Object, label};
+use super::tool::Tool;
 
 /// The label that tells what looks after an object; its value is [`Tool::name`].
 pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
 /// The label that tells which mesh an object belongs to.
 pub const MESH_LABEL: &str = "spire-mesh.dev/mesh";
 
-/// A plugin that makes objects.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tool {
-    /// `kubectl spire-federate`.
-    SpireFederate,
-    /// `kubectl mesh-install`.
-    MeshInstall,
-}
-
 impl Tool {
-    const ALL: [Self; 2] = [Self::SpireFederate, Self::MeshInstall];
-
-    /// Returns the plugin's name, which is the field manager of everything that it applies.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::SpireFederate => "spire-federate",
-            Self::MeshInstall => "mesh-install",
-        }
-    }
-
-    fn find(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|tool| tool.name() == name)
-    }
-
     /// Goes through the kinds of objects that the plugin may have made.
     pub fn kinds(self) -> impl Iterator<Item = Kind> {
         Kind::all().filter(move |kind| kind.only_of().is_none_or(|tool| tool == self))

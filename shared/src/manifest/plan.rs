@@ -7,7 +7,8 @@ use serde::Serialize;
 use super::diff::{self, FieldChange};
 use super::kind::Kind;
 use super::object::{Object, ObjectKey};
-use super::owner::{Tool, stranger};
+use super::owner::stranger;
+use super::tool::Tool;
 use crate::fleet::{Cause, RequestError};
 use crate::hint::Hint;
 

@@ -243,5 +243,14 @@ fn time(event: &Event) -> Option<Timestamp> {
     series.max(single).max(first).or_else(|| event.metadata.creation_timestamp.as_ref().map(|time| time.0))
 }
 
+/// Tells whether a pod is ready, and not about to end.
+pub(crate) fn pod_is_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    pod.metadata.deletion_timestamp.is_none()
+        && conditions
+            .filter(|condition| condition.type_ == "Ready")
+            .any(|condition| condition.status == "True")
+}
+
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,11 @@
 //! What holds where a mesh file says nothing. They work on EKS without a line of configuration.
 
+/// The mesh file that is read when none is named.
+pub const DEFAULT_FILE: &str = "spire-mesh.yaml";
+
+/// The namespace of istiod, and of everything else of Istio.
+pub const ISTIO_NAMESPACE: &str = "istio-system";
+
 pub(super) const SERVER_NAMESPACE: &str = "spire-server";
 pub(super) const AGENT_NAMESPACE: &str = "spire-system";
 

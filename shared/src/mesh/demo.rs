@@ -3,8 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::resolve::{checked, keys};
-use super::shape::Findings;
+use super::shape::{Findings, checked, keys};
 use super::values;
 
 const HELLOWORLD_V1: &str = "docker.io/istio/examples-helloworld-v1:1.0";

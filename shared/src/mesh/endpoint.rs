@@ -4,9 +4,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::EndpointUrl;
-use super::resolve::{Unique, checked};
-use super::shape::{Findings, Where};
-use super::spire::{parse_url, transposed};
+use super::shape::{Findings, Unique, Where, checked, parse_url, transposed};
 use super::tree::{Path, Step};
 use super::values;
 use crate::report::escape;

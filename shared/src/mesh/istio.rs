@@ -8,8 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::istio_ca::{self, IstioCaFile};
-use super::resolve::checked;
-use super::shape::{Findings, Where};
+use super::shape::{Findings, Where, checked};
 use super::tree::{Path, Step};
 use super::{IstioCa, defaults, values};
 

@@ -6,10 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::istio::Layer;
-use super::resolve::checked;
-use super::shape::Findings;
-use super::{CertManagerIssuer, IssuerKind, defaults, values};
-use crate::istio::NAMESPACE;
+use super::shape::{Findings, checked};
+use super::{CertManagerIssuer, ISTIO_NAMESPACE, IssuerKind, defaults, values};
 
 /// The shortest that cert-manager takes (cert-manager 1.11, `pkg/apis/certmanager/v1/const.go`).
 const SHORTEST: Duration = Duration::from_hours(1);
@@ -95,7 +93,7 @@ pub(super) fn resolve(own: &Layer<'_>, defaults: &Layer<'_>, findings: &mut Find
             name: name??,
             kind: kind.unwrap_or_default(),
             group: group?,
-            namespace: NAMESPACE.to_owned(),
+            namespace: ISTIO_NAMESPACE.to_owned(),
         },
         duration,
         renew_before,

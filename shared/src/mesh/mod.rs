@@ -23,6 +23,7 @@ mod values;
 
 use std::path::{Path, PathBuf};
 
+pub use defaults::{DEFAULT_FILE, ISTIO_NAMESPACE};
 pub use demo::DemoImages;
 pub use edit::{EditError, with_cluster, without_cluster};
 pub use endpoint::{ApiEndpoint, EksCluster};
@@ -33,18 +34,15 @@ pub(crate) use istio::lay;
 pub use istio::{GatewayService, Istio};
 pub use istio_ca::{CaCertificate, IstioCa};
 pub use model::{
-    BundleEndpoint, CertManagerIssuer, Cluster, EndpointUrl, ExistingSpire, Exposure, IssuerKind, KeyType,
-    ManagedSpire, Mesh, Spire, SpireImages, Storage, UpstreamAuthority,
+    BundleEndpoint, CertManagerIssuer, Cluster, ExistingSpire, Exposure, IssuerKind, KeyType, ManagedSpire,
+    Mesh, Spire, SpireImages, Storage, UpstreamAuthority,
 };
 pub use text::{MeshText, ReplaceError};
-pub use values::EndpointUrlError;
 pub(crate) use values::short as duration_text;
+pub use values::{EndpointUrl, EndpointUrlError};
 
 use crate::report::one_line;
 use tree::Node;
-
-/// The mesh file that is read when none is named.
-pub const DEFAULT_FILE: &str = "spire-mesh.yaml";
 
 /// The most problems of a file that are shown.
 const MOST_PROBLEMS: usize = 20;

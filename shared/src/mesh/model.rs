@@ -1,7 +1,6 @@
 //! The mesh as the rest of the library sees it: validated, with every default filled in.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -9,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ApiEndpoint;
 use super::DemoImages;
+use super::EndpointUrl;
 use super::Istio;
 use crate::trust::TrustDomain;
 
@@ -144,24 +144,6 @@ pub enum Exposure {
     },
     /// An address that is looked after elsewhere; the service is of type `ClusterIP`.
     Url(EndpointUrl),
-}
-
-/// An `https://host:port` address without user, query and fragment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EndpointUrl(pub(super) String);
-
-impl EndpointUrl {
-    /// Returns the address as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for EndpointUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
 }
 
 /// Where the server keeps its data store and keys.

@@ -1,12 +1,9 @@
 //! From the file to the mesh: the clusters, each checked on its own and against the others.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-
 use super::endpoint::{self, SeenEndpoints};
 use super::file::{ClusterFile, MeshFile, Spec};
 use super::istio;
-use super::shape::{Findings, Where};
+use super::shape::{Findings, Unique, checked, keys};
 use super::spire::{self, Layer};
 use super::tree::{Path, Step};
 use super::{Cluster, Mesh, Spire, UpstreamAuthority, demo, values};
@@ -124,37 +121,6 @@ struct Seen {
     trust_domains: Unique,
     urls: Unique,
     endpoints: SeenEndpoints,
-}
-
-/// What was seen: its first place, and whether it was there again.
-#[derive(Default)]
-pub(super) struct Unique(HashMap<String, (Path, bool)>);
-
-impl Unique {
-    pub(super) fn add(&mut self, what: &str, value: &str, path: Path, findings: &mut Findings) {
-        match self.0.entry(value.to_owned()) {
-            Entry::Vacant(free) => drop(free.insert((path, false))),
-            Entry::Occupied(mut taken) => {
-                let (first, is_repeated) = taken.get_mut();
-                let message = format!("{what} `{value}` belongs to two clusters");
-                findings.add_with(message, Where::Value(path), Some(Where::Value(first.clone())));
-                *is_repeated = true;
-            }
-        }
-    }
-
-    fn is_repeated(&self, value: &str) -> bool {
-        self.0.get(value).is_some_and(|(_, is_repeated)| *is_repeated)
-    }
-}
-
-/// Returns a value that passed its check, or adds what the check said.
-pub(super) fn checked<T>(result: Result<T, String>, path: Path, findings: &mut Findings) -> Option<T> {
-    result.map_err(|message| findings.add(message, path)).ok()
-}
-
-pub(super) fn keys(keys: &[&str]) -> Path {
-    keys.iter().map(|&key| Step::Key(key.to_owned())).collect()
 }
 
 fn below(index: usize) -> Path {

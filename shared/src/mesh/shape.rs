@@ -3,12 +3,12 @@
 //! serde stops at the first thing it does not like, and does not know the place of a key that nobody asked for. This goes
 //! on, and leaves out what it has reported.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map};
 
 use serde_json::{Map, Value as Json, json};
 
 use super::tree::{Entry, Node, Path, Position, Step, Value};
-use super::{Place, Problem};
+use super::{EndpointUrl, Place, Problem};
 use crate::report::{cut, escape};
 
 /// The most characters of a message: a value that it repeats may be as long as the file.
@@ -262,4 +262,52 @@ fn dotted(path: &[Step]) -> String {
         }
     }
     text
+}
+
+/// What was seen: its first place, and whether it was there again.
+#[derive(Default)]
+pub(super) struct Unique(HashMap<String, (Path, bool)>);
+
+impl Unique {
+    pub(super) fn add(&mut self, what: &str, value: &str, path: Path, findings: &mut Findings) {
+        match self.0.entry(value.to_owned()) {
+            hash_map::Entry::Vacant(free) => drop(free.insert((path, false))),
+            hash_map::Entry::Occupied(mut taken) => {
+                let (first, is_repeated) = taken.get_mut();
+                let message = format!("{what} `{value}` belongs to two clusters");
+                findings.add_with(message, Where::Value(path), Some(Where::Value(first.clone())));
+                *is_repeated = true;
+            }
+        }
+    }
+
+    pub(super) fn is_repeated(&self, value: &str) -> bool {
+        self.0.get(value).is_some_and(|(_, is_repeated)| *is_repeated)
+    }
+}
+
+/// Returns a value that passed its check, or adds what the check said.
+pub(super) fn checked<T>(result: Result<T, String>, path: Path, findings: &mut Findings) -> Option<T> {
+    result.map_err(|message| findings.add(message, path)).ok()
+}
+
+pub(super) fn keys(keys: &[&str]) -> Path {
+    keys.iter().map(|&key| Step::Key(key.to_owned())).collect()
+}
+
+/// Turns "given, and wrong" into `None`, and keeps "not given" apart from it.
+#[expect(
+    clippy::option_option,
+    reason = "the outer option says whether the key is there, the inner whether it is right"
+)]
+pub(super) fn transposed<T>(value: Option<Option<T>>) -> Option<Option<T>> {
+    match value {
+        None => Some(None),
+        Some(None) => None,
+        Some(Some(value)) => Some(Some(value)),
+    }
+}
+
+pub(super) fn parse_url(text: &str, path: Path, findings: &mut Findings) -> Option<EndpointUrl> {
+    checked(text.parse::<EndpointUrl>().map_err(|error| error.to_string()), path, findings)
 }

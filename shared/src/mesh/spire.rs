@@ -4,12 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::file::{BundleEndpointFile, CertManagerFile, Expose, ImagesFile, SpireFile, StorageFile};
-use super::resolve::checked;
-use super::shape::{Findings, Where};
+use super::shape::{Findings, Where, checked, parse_url, transposed};
 use super::tree::{Path, Step};
 use super::{
-    BundleEndpoint, CertManagerIssuer, EndpointUrl, ExistingSpire, Exposure, ManagedSpire, Spire,
-    SpireImages, Storage, UpstreamAuthority, defaults, values,
+    BundleEndpoint, CertManagerIssuer, ExistingSpire, Exposure, ManagedSpire, Spire, SpireImages, Storage,
+    UpstreamAuthority, defaults, values,
 };
 
 const HOUR: Duration = Duration::from_hours(1);
@@ -358,10 +357,6 @@ fn default_annotations() -> BTreeMap<String, String> {
     defaults::LOAD_BALANCER_ANNOTATIONS.map(|(key, value)| (key.to_owned(), value.to_owned())).into()
 }
 
-pub(super) fn parse_url(text: &str, path: Path, findings: &mut Findings) -> Option<EndpointUrl> {
-    checked(text.parse::<EndpointUrl>().map_err(|error| error.to_string()), path, findings)
-}
-
 fn namespace(text: &str) -> Result<String, String> {
     if NOT_OURS.contains(&text) {
         return Err(format!("namespace `{text}` belongs to Kubernetes; SPIRE needs one of its own"));
@@ -413,17 +408,4 @@ fn layered<'a, T>(
     theirs: Option<T>,
 ) -> (&'a Layer<'a>, Option<T>) {
     if mine.is_some() { (own, mine) } else { (defaults, theirs) }
-}
-
-/// Turns "given, and wrong" into `None`, and keeps "not given" apart from it.
-#[expect(
-    clippy::option_option,
-    reason = "the outer option says whether the key is there, the inner whether it is right"
-)]
-pub(super) fn transposed<T>(value: Option<Option<T>>) -> Option<Option<T>> {
-    match value {
-        None => Some(None),
-        Some(None) => None,
-        Some(Some(value)) => Some(Some(value)),
-    }
 }

@@ -1,10 +1,10 @@
 //! The values of single keys. What is wrong with one is said in one line; the place is added by the caller.
 
+use std::fmt;
 use std::net::Ipv6Addr;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::EndpointUrl;
 use crate::report::escape;
 
 /// The longest duration that is taken: ten years. SPIRE counts in nanoseconds and overflows at 292.
@@ -123,6 +123,24 @@ pub(super) fn bytes(text: &str) -> Result<String, String> {
         return Ok(text.to_owned());
     }
     Err(format!("`{}` is not a size such as 1Gi", escape(text)))
+}
+
+/// An `https://host:port` address without user, query and fragment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointUrl(String);
+
+impl EndpointUrl {
+    /// Returns the address as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for EndpointUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
 }
 
 /// Why a text is not the address of a bundle endpoint.

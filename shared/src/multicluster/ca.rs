@@ -4,7 +4,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::Api;
 
-use crate::fleet::{Member, Need, RequestError};
+use crate::fleet::{Member, Need, ReadError, RequestError};
 use crate::hint::Hint;
 use crate::istio::ca::{
     CA_SECRET, CertificateIssuer, CertificateV1, ROOT_CONFIG_MAP, SecretError, issuer_root, published_roots,
@@ -14,7 +14,6 @@ use crate::istio::{ISTIOD, NAMESPACE};
 use crate::manifest::wait::until;
 use crate::manifest::{Deadline, Poll, WaitError};
 use crate::mesh::{CaCertificate, CertManagerIssuer, IstioCa};
-use crate::spire::ReadError;
 use crate::spire::upstream::{IssuerRef, IssuerState, issuer};
 use crate::trust::svid::Certificate;
 

@@ -1,10 +1,9 @@
 use super::preflight::PreflightError;
-use crate::fleet::{ExecError, RequestError};
+use crate::fleet::{ExecError, ReadError, RequestError};
 use crate::hint::Hint;
 use crate::istio::istiod::IstiodError;
 use crate::istio::{EAST_WEST_GATEWAY, NAMESPACE};
 use crate::manifest::{ApplyError, DeleteError, PlanError, WaitError};
-use crate::spire::ReadError;
 
 /// Why a cluster got no further on its way into, or out of, the mesh.
 #[derive(Debug, thiserror::Error)]

@@ -10,22 +10,20 @@ use kube::api::{Api, ListParams};
 use serde_json::Value;
 
 use super::examined::{
-    Examined, Seen, SeenInjection, SeenIstiod, SeenPeerAuthentication, SeenRemoteSecret, SeenWorkload,
+    Counted, Examined, Looked, NO_ISTIOD, Seen, SeenInjection, SeenIstiod, SeenPeerAuthentication,
+    SeenRemoteSecret, SeenWorkload,
 };
 use super::probe::way;
 use super::proxies::{meshed_pods, outbound, proxies};
-use super::status::{Counted, Looked, NO_ISTIOD};
-use super::up::{east_west_endpoint, host_and_port};
-use crate::federation::observed::{Read, Unread};
+use super::up::east_west_address;
 use crate::federation::{self};
-use crate::fleet::{Member, Need, RequestError};
+use crate::fleet::{Member, Need, Read, RequestError, Unread};
 use crate::istio::ca::SeenCa;
 use crate::istio::istiod::{Istiod, KnownCluster, image_version};
 use crate::istio::remote::{FoundRemoteSecret, found_remote_secrets, reader_tokens};
 use crate::istio::{EAST_WEST_GATEWAY, INGRESS_GATEWAY, ISTIOD, NAMESPACE, NETWORK_LABEL};
-use crate::manifest::{Kind, trouble};
+use crate::manifest::{Kind, ServiceAddress, trouble};
 use crate::mesh::Mesh;
-use crate::spire::endpoint::Endpoint;
 
 /// The first minor version of Kubernetes whose kubelets make istiod use native sidecars (`DetectNativeSidecar` in Istio's
 /// `pkg/kube/inject/webhook.go`).
@@ -186,8 +184,8 @@ async fn network(member: &Member) -> Read<Option<String>> {
     Ok(namespace.and_then(|namespace| namespace.labels().get(NETWORK_LABEL).cloned()))
 }
 
-async fn gateway(member: &Member) -> Read<Endpoint> {
-    east_west_endpoint(member).await.map_err(|error| Unread::read(&error))
+async fn gateway(member: &Member) -> Read<ServiceAddress> {
+    east_west_address(member).await.map_err(|error| Unread::read(&error))
 }
 
 async fn token_made(member: &Member) -> Read<Option<jiff::Timestamp>> {
@@ -324,8 +322,8 @@ async fn ways(
     let pairs = members.iter().flat_map(|from| members.iter().map(move |to| (from, to)));
     let pairs = pairs.filter(|(from, to)| from.cluster.network != to.cluster.network);
     let tried = pairs.filter_map(|(from, to)| {
-        let Ok(Endpoint::Ready(url)) = &clusters.get(to.name())?.gateway else { return None };
-        let address = host_and_port(url.as_str());
+        let Ok(ServiceAddress::Ready(address)) = &clusters.get(to.name())?.gateway else { return None };
+        let address = address.to_string();
         Some(async move {
             let way = way(from, &address).await.map_err(|error| Unread::error(&error));
             ((from.name().to_owned(), to.name().to_owned()), way)

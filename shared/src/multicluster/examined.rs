@@ -3,17 +3,18 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use serde::Serialize;
 use serde_json::Value;
 
 use super::probe::Way;
 use crate::envoy::{InboundRules, OutboundRules, ProxySecrets};
 use crate::federation::examined as spire;
-use crate::federation::observed::Read;
+use crate::fleet::{Read, Unread};
 use crate::istio::ca::SeenCa;
 use crate::istio::istiod::{KnownCluster, NetworkGateway, ServiceIdentities};
 use crate::istio::remote::FoundRemoteSecret;
 use crate::istio::version::IstioVersion;
-use crate::spire::endpoint::Endpoint;
+use crate::manifest::ServiceAddress;
 
 /// A mesh as it was found, in all detail.
 #[derive(Clone, Debug)]
@@ -36,7 +37,7 @@ pub struct Seen {
     /// The network that the label of istio-system says.
     pub network: Read<Option<String>>,
     /// Where other networks come in.
-    pub gateway: Read<Endpoint>,
+    pub gateway: Read<ServiceAddress>,
     /// The remote secrets.
     pub remote_secrets: Read<Vec<SeenRemoteSecret>>,
     /// When the token was made that other clusters read this one with; `None` where there is none.
@@ -146,5 +147,69 @@ impl SeenProxy {
     #[must_use]
     pub fn object(&self) -> String {
         format!("Pod {}/{}", self.namespace, self.pod)
+    }
+}
+
+/// How many of how many.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counted {
+    /// How many are ready.
+    pub ready: usize,
+    /// How many there are, or have to be.
+    pub total: usize,
+}
+
+impl Counted {
+    /// Tells whether all are ready.
+    #[must_use]
+    pub fn is_complete(self) -> bool {
+        self.ready >= self.total
+    }
+}
+
+impl std::fmt::Display for Counted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.ready, self.total)
+    }
+}
+
+/// What is read of one cluster for a status.
+pub(super) struct Looked {
+    pub(super) workloads: Read<Vec<SeenWorkload>>,
+    pub(super) version: Option<String>,
+    pub(super) known: Read<Vec<KnownCluster>>,
+    pub(super) gateway: Read<ServiceAddress>,
+    pub(super) remote_secrets: Read<Vec<FoundRemoteSecret>>,
+    pub(super) proxies: Read<Counted>,
+}
+
+/// Why nothing is known of istiod where it has no pod that could be asked.
+pub(super) const NO_ISTIOD: &str = "no pod of istiod is ready";
+
+impl Looked {
+    /// Takes from what was read for checks what a status shows.
+    pub(super) fn of(seen: &Seen) -> Self {
+        let first = match &seen.istiods {
+            Ok(istiods) => istiods.first().ok_or_else(|| Unread::because(NO_ISTIOD)),
+            Err(unread) => Err(unread.clone()),
+        };
+        let (version, known) = match first {
+            Ok(istiod) => (istiod.version, istiod.clusters.clone()),
+            Err(unread) => (None, Err(unread)),
+        };
+        let found =
+            |secrets: &Vec<SeenRemoteSecret>| secrets.iter().map(|secret| secret.found.clone()).collect();
+        let counted = |proxies: &Vec<SeenProxy>| Counted {
+            ready: proxies.iter().filter(|proxy| proxy.trouble.is_none()).count(),
+            total: proxies.len(),
+        };
+        Self {
+            workloads: seen.workloads.clone(),
+            version: version.map(|version| version.to_string()),
+            known,
+            gateway: seen.gateway.clone(),
+            remote_secrets: seen.remote_secrets.as_ref().map(found).map_err(Clone::clone),
+            proxies: seen.proxies.as_ref().map(counted).map_err(Clone::clone),
+        }
     }
 }

@@ -37,6 +37,7 @@ pub use checks::{Repair, verify};
 pub use demo::{install_demo, installed_demo, plan_demo, remove_demo};
 pub use error::InstallError;
 pub use examine::examine;
+pub use examined::Counted;
 pub use plan::{ApiServers, RenderError, Rendered, plan, render};
 pub use preflight::{PreflightError, preflight};
 pub use probe::Way;
@@ -46,6 +47,6 @@ pub use rotate_ca::{
     CaIssue, CaRotationPlan, Connected, Load, NextCa, NextCaStep, RotateCaError, RotatedCa, Svids,
     ca_rotation_plan, rotate_ca,
 };
-pub use status::{ClusterStatus, Counted, IstioStatus, MeshStatus, PairState, PairStatus, status};
+pub use status::{ClusterStatus, IstioStatus, MeshStatus, PairState, PairStatus, status};
 pub use step::Step;
 pub use up::{Installed, up};

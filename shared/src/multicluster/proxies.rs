@@ -5,8 +5,7 @@ use futures::stream::{self, StreamExt};
 
 use super::examined::SeenProxy;
 use crate::envoy::{OutboundRules, Proxy};
-use crate::federation::observed::{Read, Unread};
-use crate::fleet::{Connection, Need};
+use crate::fleet::{Connection, Need, Read, Unread};
 use crate::workload::{self, ProxyState, Scope, WorkloadPod};
 
 /// How many proxies of a cluster are asked at the same time.

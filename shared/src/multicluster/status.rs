@@ -6,15 +6,11 @@ use futures::future::join_all;
 use serde::Serialize;
 
 use super::examine;
-use super::examined::{Examined, Seen, SeenProxy, SeenRemoteSecret, SeenWorkload};
-use super::up::host_and_port;
-use crate::federation::observed::{Read, Unread};
+use super::examined::{Counted, Examined, Looked, SeenWorkload};
 use crate::fleet::Member;
 use crate::istio::ISTIOD;
-use crate::istio::istiod::KnownCluster;
-use crate::istio::remote::FoundRemoteSecret;
+use crate::manifest::ServiceAddress;
 use crate::mesh::{Cluster, Mesh};
-use crate::spire::endpoint::Endpoint;
 use crate::trust::TrustDomain;
 
 /// How a mesh is. The shape of its JSON is a promise.
@@ -61,29 +57,6 @@ pub struct IstioStatus {
     pub east_west_address: Option<String>,
     /// Pods with a proxy, gateways among them.
     pub proxies: Counted,
-}
-
-/// How many of how many.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Counted {
-    /// How many are ready.
-    pub ready: usize,
-    /// How many there are, or have to be.
-    pub total: usize,
-}
-
-impl Counted {
-    /// Tells whether all are ready.
-    #[must_use]
-    pub fn is_complete(self) -> bool {
-        self.ready >= self.total
-    }
-}
-
-impl std::fmt::Display for Counted {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/{}", self.ready, self.total)
-    }
 }
 
 /// What one cluster's istiod knows of another cluster.
@@ -136,47 +109,6 @@ impl MeshStatus {
     pub fn is_healthy(&self) -> bool {
         self.clusters.iter().all(|cluster| cluster.istio.is_some() && cluster.problems.is_empty())
             && self.pairs.iter().all(|pair| pair.state == PairState::Synced)
-    }
-}
-
-/// Why nothing is known of istiod where it has no pod that could be asked.
-pub(super) const NO_ISTIOD: &str = "no pod of istiod is ready";
-
-/// What is read of one cluster for a status.
-pub(super) struct Looked {
-    pub(super) workloads: Read<Vec<SeenWorkload>>,
-    pub(super) version: Option<String>,
-    pub(super) known: Read<Vec<KnownCluster>>,
-    pub(super) gateway: Read<Endpoint>,
-    pub(super) remote_secrets: Read<Vec<FoundRemoteSecret>>,
-    pub(super) proxies: Read<Counted>,
-}
-
-impl Looked {
-    /// Takes from what was read for checks what a status shows.
-    fn of(seen: &Seen) -> Self {
-        let first = match &seen.istiods {
-            Ok(istiods) => istiods.first().ok_or_else(|| Unread::because(NO_ISTIOD)),
-            Err(unread) => Err(unread.clone()),
-        };
-        let (version, known) = match first {
-            Ok(istiod) => (istiod.version, istiod.clusters.clone()),
-            Err(unread) => (None, Err(unread)),
-        };
-        let found =
-            |secrets: &Vec<SeenRemoteSecret>| secrets.iter().map(|secret| secret.found.clone()).collect();
-        let counted = |proxies: &Vec<SeenProxy>| Counted {
-            ready: proxies.iter().filter(|proxy| proxy.trouble.is_none()).count(),
-            total: proxies.len(),
-        };
-        Self {
-            workloads: seen.workloads.clone(),
-            version: version.map(|version| version.to_string()),
-            known,
-            gateway: seen.gateway.clone(),
-            remote_secrets: seen.remote_secrets.as_ref().map(found).map_err(Clone::clone),
-            proxies: seen.proxies.as_ref().map(counted).map_err(Clone::clone),
-        }
     }
 }
 
@@ -246,8 +178,8 @@ fn cluster_status(cluster: &Cluster, looked: &Looked) -> ClusterStatus {
         }
     }
     let east_west_address = match &looked.gateway {
-        Ok(Endpoint::Ready(url)) => Some(host_and_port(url.as_str())),
-        Ok(Endpoint::Pending(reason) | Endpoint::Unexposed(reason)) => {
+        Ok(ServiceAddress::Ready(address)) => Some(address.to_string()),
+        Ok(ServiceAddress::Pending(reason) | ServiceAddress::Unreachable(reason)) => {
             problems.push(reason.clone());
             None
         }

@@ -9,18 +9,20 @@ use kube::api::Api;
 
 use super::plan::{current, owner, remote_secrets};
 use super::remove::delete;
-use super::settle::{Patience, settle};
+use super::settle::settle;
 use super::status::status_of;
 use super::{ApiServers, InstallError, MeshStatus, Rendered, Repair, Step, ca};
 use crate::check::Verification;
-use crate::fleet::{Member, Need, RequestError};
+use crate::federation::Patience;
+use crate::fleet::{Member, Need, ReadError, RequestError};
 use crate::istio::remote::{ReaderToken, Slot, reader_tokens};
 use crate::istio::{EAST_WEST_GATEWAY, EAST_WEST_PORT, INGRESS_GATEWAY, ISTIOD, NAMESPACE};
 use crate::manifest::wait::until;
-use crate::manifest::{self, Counts, Deadline, Kind, MeshPlan, Object, ObjectKey, Poll, workload_ready};
+use crate::manifest::{
+    self, Counts, Deadline, Kind, MeshPlan, Object, ObjectKey, Poll, ServiceAddress, service_address,
+    workload_ready,
+};
 use crate::mesh::Mesh;
-use crate::spire::ReadError;
-use crate::spire::endpoint::{Endpoint, service_endpoint};
 use crate::watch::Watch;
 
 /// What bringing a mesh up came to.
@@ -79,7 +81,7 @@ pub async fn up(
         }
     }
     let patience = if errors.is_empty() { Patience::Some } else { Patience::None };
-    let (examined, verification) = settle(&run, members, patience).await;
+    let (examined, verification) = settle(mesh, members, patience, deadline, watch).await;
     let clusters = members
         .iter()
         .map(|member| {
@@ -181,10 +183,12 @@ impl Run<'_> {
     /// Waits for the address of the gateway through which other networks come in.
     async fn gateway(&self, member: &Member) -> Result<(), InstallError> {
         let found = until(self.deadline, "the east-west gateway's address", || async {
-            match east_west_endpoint(member).await {
-                Ok(Endpoint::Ready(_)) => Poll::Ready(Ok(())),
-                Ok(Endpoint::Pending(reason)) => Poll::Pending(reason),
-                Ok(Endpoint::Unexposed(reason)) => Poll::Ready(Err(InstallError::Unexposed { reason })),
+            match east_west_address(member).await {
+                Ok(ServiceAddress::Ready(_)) => Poll::Ready(Ok(())),
+                Ok(ServiceAddress::Pending(reason)) => Poll::Pending(reason),
+                Ok(ServiceAddress::Unreachable(reason)) => {
+                    Poll::Ready(Err(InstallError::Unexposed { reason }))
+                }
                 Err(error) if error.source.is_transient() => Poll::Pending(error.to_string()),
                 Err(error) => Poll::Ready(Err(error.into())),
             }
@@ -212,20 +216,18 @@ fn needs_istiod(object: &Object) -> bool {
 }
 
 /// Reads at which address other networks come in.
-pub(super) async fn east_west_endpoint(member: &Member) -> Result<Endpoint, ReadError> {
+pub(super) async fn east_west_address(member: &Member) -> Result<ServiceAddress, ReadError> {
     let services: Api<Service> = Api::namespaced(member.client().clone(), NAMESPACE);
     let service = services.get_opt(EAST_WEST_GATEWAY).await.map_err(|error| {
         let need = Need::new("get", "", "services", Some(NAMESPACE));
         ReadError::new(member.name(), format!("Service {NAMESPACE}/{EAST_WEST_GATEWAY}"), need, &error)
     })?;
     match service {
-        Some(service) => service_endpoint(member, &service, Some(EAST_WEST_PORT)).await,
-        None => Ok(Endpoint::Pending(format!("Service {NAMESPACE}/{EAST_WEST_GATEWAY} does not exist yet"))),
+        Some(service) => service_address(member, &service, Some(EAST_WEST_PORT)).await,
+        None => {
+            Ok(ServiceAddress::Pending(format!("Service {NAMESPACE}/{EAST_WEST_GATEWAY} does not exist yet")))
+        }
     }
-}
-
-pub(super) fn host_and_port(url: &str) -> String {
-    url.trim_start_matches("https://").trim_end_matches('/').to_owned()
 }
 
 pub(super) fn request(what: &str, error: &kube::Error) -> InstallError {

@@ -13,7 +13,3 @@ pub mod schedule;
 pub mod server;
 pub mod upstream;
 pub mod workload_api;
-
-mod error;
-
-pub use error::ReadError;

@@ -14,6 +14,7 @@ use crate::envoy::{CONTAINER, Proxy};
 use crate::fleet::{ExecTarget, Member, Need};
 use crate::istio::NAMESPACE;
 use crate::istio::demo::Demo;
+use crate::manifest::pod_is_ready;
 use crate::report::one_line;
 
 /// The annotation that names the container that kubectl takes, too.
@@ -122,7 +123,7 @@ impl<'m> Client<'m> {
             TrafficError::request(member.name(), Need::new("list", "", "pods", Some(namespace)), error)
         })?;
         let mut pods: Vec<&Pod> =
-            list.items.iter().filter(|pod| is_ready(pod) && is_of(pod, workload)).collect();
+            list.items.iter().filter(|pod| pod_is_ready(pod) && is_of(pod, workload)).collect();
         pods.sort_by_key(|pod| pod.name_any());
         let pod = pods.first().ok_or_else(|| TrafficError::NoClient {
             cluster: member.name().to_owned(),
@@ -181,15 +182,6 @@ impl fmt::Display for Client<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.sender().fmt(f)
     }
-}
-
-/// Tells whether a pod is ready, and not about to end.
-pub(super) fn is_ready(pod: &Pod) -> bool {
-    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    pod.metadata.deletion_timestamp.is_none()
-        && conditions
-            .filter(|condition| condition.type_ == "Ready")
-            .any(|condition| condition.status == "True")
 }
 
 fn has_sidecar(pod: &Pod) -> bool {

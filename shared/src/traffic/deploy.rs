@@ -7,11 +7,11 @@ use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
-use super::client::{Client, is_ready};
+use super::client::Client;
 use super::error::TrafficError;
 use super::script::Mark;
 use crate::fleet::{ExecProblem, ExecTarget, Member, Need, RequestError};
-use crate::manifest::pod_trouble;
+use crate::manifest::{pod_is_ready, pod_trouble};
 
 /// Name of the container that is put into a pod, and of that of our own pods; the beginning of their names.
 const NAME: &str = "xcluster-curl";
@@ -38,7 +38,7 @@ pub async fn deploy<'m>(
     api.create(&PostParams::default(), &pod).await.map_err(|error| {
         TrafficError::request(member.name(), Need::new("create", "", "pods", Some(namespace)), error)
     })?;
-    let ready = wait(&api, &name, is_ready, |pod| {
+    let ready = wait(&api, &name, pod_is_ready, |pod| {
         let why = pod_trouble(pod).unwrap_or_else(|| "it is still starting".to_owned());
         format!("pod {namespace}/{name} in {} does not get ready: {why}", member.name())
     });

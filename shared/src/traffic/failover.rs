@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::report::milliseconds;
+use super::latency::time_text;
 use super::tally::Moment;
 use crate::report::{Cell, Table};
 
@@ -79,20 +79,20 @@ impl Failover {
 
     pub(super) fn table(&self) -> Table {
         let mut table = Table::new(["FAILOVER", "FIRST ANSWER AFTER", "FAILED", "FOR"]);
-        let away = self.first_remote_answer_ms.map(milliseconds);
+        let away = self.first_remote_answer_ms.map(time_text);
         table.row([
             Cell::from(format!("{} to 0", self.workload)),
             away.map_or_else(|| Cell::bad("never"), Cell::from),
             self.failed.to_string().into(),
-            milliseconds(self.failed_for_ms).into(),
+            time_text(self.failed_for_ms).into(),
         ]);
         table.note("the first answer of another cluster");
-        let back = self.first_answer_back_ms.map(milliseconds);
+        let back = self.first_answer_back_ms.map(time_text);
         table.row([
             Cell::from(format!("back to {}", self.replicas)),
             back.map_or_else(|| Cell::bad("never"), Cell::from),
             self.failed_on_return.to_string().into(),
-            milliseconds(self.failed_on_return_for_ms).into(),
+            time_text(self.failed_on_return_for_ms).into(),
         ]);
         table.note(if self.restored { "its pods are ready again" } else { "its pods are not ready yet" });
         table

@@ -4,12 +4,10 @@ use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 
-use super::client::is_ready;
 use super::error::TrafficError;
-use super::request::Url;
 use crate::fleet::{Member, Need};
 use crate::istio::{INGRESS_GATEWAY, NAMESPACE};
-use crate::spire::endpoint::{Endpoint, service_endpoint};
+use crate::manifest::{ServiceAddress, pod_is_ready, service_address};
 
 /// The port of the service at which it takes plain requests.
 const PORT: i32 = 80;
@@ -41,16 +39,15 @@ pub async fn ingress(member: &Member) -> Result<Ingress<'_>, TrafficError> {
         services.get_opt(INGRESS_GATEWAY).await.map_err(|error| request("get", "services", error))?;
     let service =
         service.ok_or_else(|| without(format!("there is no Service {NAMESPACE}/{INGRESS_GATEWAY}")))?;
-    let endpoint = service_endpoint(member, &service, Some(PORT)).await;
-    let url = match endpoint.map_err(|error| without(error.to_string()))? {
-        Endpoint::Ready(url) => url.as_str().to_owned(),
-        Endpoint::Pending(why) | Endpoint::Unexposed(why) => return Err(without(why)),
+    let address = service_address(member, &service, Some(PORT)).await;
+    let address = match address.map_err(|error| without(error.to_string()))? {
+        ServiceAddress::Ready(address) => address,
+        ServiceAddress::Pending(why) | ServiceAddress::Unreachable(why) => return Err(without(why)),
     };
-    let url: Url = url.parse()?;
     let pods: Api<Pod> = Api::namespaced(member.client().clone(), NAMESPACE);
     let params = ListParams::default().labels(&format!("app={INGRESS_GATEWAY}"));
     let list = pods.list(&params).await.map_err(|error| request("list", "pods", error))?;
-    let pod = list.items.iter().find(|pod| is_ready(pod)).map(ResourceExt::name_any);
+    let pod = list.items.iter().find(|pod| pod_is_ready(pod)).map(ResourceExt::name_any);
     let pod = pod.ok_or_else(|| without("no pod of it is ready".to_owned()))?;
-    Ok(Ingress { member, pod, host: url.host().to_owned(), port: url.port() })
+    Ok(Ingress { member, pod, host: address.host().to_ascii_lowercase(), port: address.port() })
 }

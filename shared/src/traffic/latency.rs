@@ -122,6 +122,11 @@ fn microseconds(milliseconds: f64) -> u64 {
     (milliseconds * 1000.0) as u64
 }
 
+/// Writes milliseconds for people.
+pub(super) fn time_text(time: f64) -> String {
+    if time < 1000.0 { format!("{time:.1}ms") } else { format!("{:.2}s", time / 1000.0) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,7 +10,7 @@ use super::expectation::{Expectation, Facts, Judged, percent};
 use super::explain::Explanation;
 use super::failover::Failover;
 use super::failure::FailureKind;
-use super::latency::Latency;
+use super::latency::{Latency, time_text};
 use super::tally::Tally;
 use crate::check::CheckId;
 use crate::report::{Cell, Report, Table};
@@ -328,8 +328,8 @@ impl Report for MatrixReport {
                     cluster.into(),
                     count.to_string().into(),
                     share(count, all),
-                    latency.map(|latency| milliseconds(latency.p50)).into(),
-                    latency.map(|latency| milliseconds(latency.p99)).into(),
+                    latency.map(|latency| time_text(latency.p50)).into(),
+                    latency.map(|latency| time_text(latency.p99)).into(),
                     report.bars.get(cluster).into(),
                 ]);
             }
@@ -380,13 +380,8 @@ fn share(count: u64, all: u64) -> Cell {
 }
 
 fn times(latency: Option<&Latency>) -> [Cell; 5] {
-    let of = |get: fn(&Latency) -> f64| Cell::from(latency.map(get).map(milliseconds));
+    let of = |get: fn(&Latency) -> f64| Cell::from(latency.map(get).map(time_text));
     [of(|l| l.min), of(|l| l.p50), of(|l| l.p90), of(|l| l.p99), of(|l| l.max)]
-}
-
-/// Writes milliseconds for people.
-pub(super) fn milliseconds(time: f64) -> String {
-    if time < 1000.0 { format!("{time:.1}ms") } else { format!("{:.2}s", time / 1000.0) }
 }
 
 #[cfg(test)]

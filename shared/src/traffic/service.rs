@@ -9,9 +9,9 @@ use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 
 use super::attribution::{Gateways, Place};
-use super::client::is_ready;
 use crate::fleet::{Member, RequestError};
 use crate::istio::istiod::Istiod;
+use crate::manifest::pod_is_ready;
 
 /// A service of the mesh, by its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,7 +74,7 @@ pub async fn behind(members: &[Member], service: &ServiceName, network: &str) ->
             }
         };
         for pod in &pods {
-            if is_ready(pod) {
+            if pod_is_ready(pod) {
                 *behind.ready.entry(member.name().to_owned()).or_default() += 1;
                 behind.sample.entry(member.name().to_owned()).or_insert_with(|| pod.name_any());
             }

@@ -17,8 +17,7 @@ use serde::Serialize;
 
 use self::policy::{Outcome, Policy, decide};
 use crate::envoy::{InboundRules, NameRule, OutboundRules, Proxy, ProxySecrets};
-use crate::federation::observed::{Read, Unread};
-use crate::fleet::{Connection, Need, RequestError};
+use crate::fleet::{Connection, Need, Read, RequestError, Unread};
 use crate::trust::{SpiffeId, svid};
 use crate::workload::{ProxyState, WorkloadPod};
 

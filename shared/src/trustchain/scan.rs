@@ -4,8 +4,7 @@ use jiff::Timestamp;
 use super::inspected::{Inspected, Subject};
 use super::judge::{Evidence, Expected, judge};
 use crate::envoy::Proxy;
-use crate::federation::observed::Unread;
-use crate::fleet::Connection;
+use crate::fleet::{Connection, Unread};
 use crate::trust::TrustDomain;
 use crate::workload::{ProxyState, WorkloadPod};
 

@@ -467,7 +467,7 @@ fn a_spire_that_cannot_be_federated_is_refused_before_anything_is_changed() {
 
     with("type: LoadBalancer", "type: ClusterIP");
     foreign.is_refused(&[
-        "Service spire-server/spire-server of type ClusterIP cannot be reached from other clusters",
+        "Service spire-server/spire-server of type ClusterIP cannot be reached from outside its cluster",
         "spire.bundleEndpoint.url",
     ]);
 

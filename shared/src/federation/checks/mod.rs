@@ -33,6 +33,13 @@ pub(super) const TRUST_DOMAIN: CheckId = CheckId("trust-domain");
 pub(super) const BUNDLE_ENDPOINT: CheckId = CheckId("bundle-endpoint");
 pub(super) const RELATIONSHIP: CheckId = CheckId("relationship");
 pub(super) const BUNDLE_STORED: CheckId = CheckId("bundle-stored");
+const UPSTREAM_REQUEST: CheckId = CheckId("upstream-request");
+const WEBHOOK: CheckId = CheckId("webhook");
+const ENTRIES: CheckId = CheckId("entries");
+const BUNDLE_FETCHED: CheckId = CheckId("bundle-fetched");
+const CSI_DRIVER: CheckId = CheckId("csi-driver");
+const AGENTS: CheckId = CheckId("agents");
+const BOOTSTRAP_BUNDLE: CheckId = CheckId("bootstrap-bundle");
 
 /// Every check on SPIRE and its federation.
 pub const CATALOGUE: [Check<Examined, Repair>; 23] = [
@@ -57,7 +64,7 @@ pub const CATALOGUE: [Check<Examined, Repair>; 23] = [
         run: upstream::issuer,
     },
     Check {
-        id: CheckId("upstream-request"),
+        id: UPSTREAM_REQUEST,
         title: "the issuer signs what the server requests",
         needs: &[UPSTREAM_ISSUER],
         run: upstream::request,
@@ -88,19 +95,19 @@ pub const CATALOGUE: [Check<Examined, Repair>; 23] = [
         run: server::rotation,
     },
     Check {
-        id: CheckId("webhook"),
+        id: WEBHOOK,
         title: "the controller-manager's webhook accepts objects",
         needs: &[SERVER_READY],
         run: server::webhook,
     },
     Check {
-        id: CheckId("bootstrap-bundle"),
+        id: BOOTSTRAP_BUNDLE,
         title: "agents start from the server's bundle",
         needs: &[SERVER_READY],
         run: agents::bootstrap_bundle,
     },
     Check {
-        id: CheckId("agents"),
+        id: AGENTS,
         title: "every node's agent has attested",
         needs: &[SERVER_READY],
         run: agents::on_nodes,
@@ -112,7 +119,7 @@ pub const CATALOGUE: [Check<Examined, Repair>; 23] = [
         run: agents::bundle_names,
     },
     Check {
-        id: CheckId("csi-driver"),
+        id: CSI_DRIVER,
         title: "every node's kubelet knows the CSI driver",
         needs: &[REACHABLE],
         run: agents::csi_driver,
@@ -136,7 +143,7 @@ pub const CATALOGUE: [Check<Examined, Repair>; 23] = [
         run: pairs::bundle_stored,
     },
     Check {
-        id: CheckId("bundle-fetched"),
+        id: BUNDLE_FETCHED,
         title: "the server fetches the peer's bundle from its endpoint",
         needs: &[RELATIONSHIP, BUNDLE_STORED, BUNDLE_ENDPOINT],
         run: fetch::fetched,
@@ -148,7 +155,7 @@ pub const CATALOGUE: [Check<Examined, Repair>; 23] = [
         run: workloads::identity_objects,
     },
     Check {
-        id: CheckId("entries"),
+        id: ENTRIES,
         title: "every workload has one registration entry, with all peers",
         needs: &[SERVER_READY],
         run: workloads::entries,
@@ -160,6 +167,24 @@ pub const CATALOGUE: [Check<Examined, Repair>; 23] = [
         run: workloads::on_spire,
     },
 ];
+
+/// Tells whether something that fails may pass without anybody's doing, because what was applied takes effect in a moment.
+pub(crate) fn settles_by_itself(id: CheckId) -> bool {
+    const SETTLING: [CheckId; 11] = [
+        UPSTREAM_REQUEST,
+        SERVER_READY,
+        WEBHOOK,
+        BOOTSTRAP_BUNDLE,
+        AGENTS,
+        CSI_DRIVER,
+        BUNDLE_ENDPOINT,
+        RELATIONSHIP,
+        BUNDLE_STORED,
+        BUNDLE_FETCHED,
+        ENTRIES,
+    ];
+    SETTLING.contains(&id)
+}
 
 /// Something that can be repaired without asking anybody what he wants.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

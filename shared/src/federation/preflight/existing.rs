@@ -1,9 +1,8 @@
 //! Whether a SPIRE that somebody else installed can be federated as it is.
 
 use super::PreflightError;
-use crate::fleet::{Cause, Member};
+use crate::fleet::{Cause, Member, ReadError};
 use crate::mesh::{Cluster, ExistingSpire, Mesh};
-use crate::spire::ReadError;
 use crate::spire::discovery::{DiscoveryError, FoundSpire};
 use crate::spire::endpoint::Endpoint;
 use crate::trust::TrustDomain;

@@ -73,7 +73,8 @@ fn static_relationships_are_refused_where_they_are_with_the_mesh() {
 
 #[test]
 fn a_bundle_endpoint_that_nobody_reaches_is_refused() {
-    let reason = "Service spire-server/spire-server of type ClusterIP cannot be reached from other clusters";
+    let reason =
+        "Service spire-server/spire-server of type ClusterIP cannot be reached from outside its cluster";
     insta::assert_snapshot!(told(&PreflightError::Unexposed { reason: reason.to_owned() }));
 }
 

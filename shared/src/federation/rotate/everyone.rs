@@ -1,7 +1,6 @@
 //! What everybody who uses a trust domain's bundle has of it: asked of every peer's server and of every agent.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -9,6 +8,7 @@ use futures::future::join_all;
 use futures::stream::{self, StreamExt};
 use kube::api::Api;
 
+use super::wanted::Wanted;
 use crate::federation::locate::locate;
 use crate::federation::observed::SeenAgents;
 use crate::federation::{FederationError, Step, observe};
@@ -19,8 +19,8 @@ use crate::mesh::Spire;
 use crate::spire::crd::ClusterSPIFFEID;
 use crate::spire::desired::AGENT_IDS_NAME;
 use crate::spire::server::Server;
-use crate::spire::workload_api::{Answer, Served, ask};
-use crate::trust::{TrustBundle, TrustDomain};
+use crate::spire::workload_api::{Answer, ask};
+use crate::trust::TrustDomain;
 use crate::watch::Watch;
 
 /// How many agents of a cluster are asked at the same time: each starts a program on its node.
@@ -28,52 +28,6 @@ const AT_A_TIME: usize = 16;
 /// How long agents are given that cannot be asked. They ask their server every five seconds unless they are told otherwise
 /// (`sync_interval`; SPIRE 1.15.3, `doc/spire_agent.md`).
 const UNASKED: Duration = Duration::from_secs(30);
-
-/// What has to be so before a rotation goes on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Wanted {
-    /// The bundle of the trust domain holds the CA with this ID.
-    Holds(TrustDomain, String),
-    /// It no longer does.
-    Lacks(TrustDomain, String),
-    /// SVIDs are signed by the CA with this ID.
-    SignedBy(String),
-}
-
-impl Wanted {
-    /// Tells whether a stored bundle is so. `None` stands for none at all.
-    fn is_stored(&self, bundle: Option<&TrustBundle>) -> bool {
-        match self {
-            Self::Holds(_, id) => bundle.is_some_and(|bundle| bundle.with_key_id(id).is_some()),
-            Self::Lacks(_, id) => bundle.is_some_and(|bundle| bundle.with_key_id(id).is_none()),
-            Self::SignedBy(_) => false,
-        }
-    }
-
-    /// Tells whether what an agent serves is so.
-    fn is_served(&self, served: &Served) -> bool {
-        match self {
-            Self::Holds(domain, _) | Self::Lacks(domain, _) => self.is_stored(served.bundle(domain)),
-            Self::SignedBy(id) => served.issuer.as_ref() == Some(id),
-        }
-    }
-}
-
-impl fmt::Display for Wanted {
-    /// Goes on from `2 of 3 agents`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Holds(domain, id) => write!(f, "serve CA {} of {domain}", short(id)),
-            Self::Lacks(domain, id) => write!(f, "no longer serve CA {} of {domain}", short(id)),
-            Self::SignedBy(id) => write!(f, "serve SVIDs of CA {}", short(id)),
-        }
-    }
-}
-
-/// Returns as much of an ID as tells CAs apart.
-pub(super) fn short(id: &str) -> &str {
-    id.get(..8).unwrap_or(id)
-}
 
 /// Everybody who uses the bundle of one cluster.
 pub(super) struct Everyone<'e> {

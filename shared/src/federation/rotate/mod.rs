@@ -15,6 +15,7 @@ mod error;
 mod everyone;
 mod record;
 mod stage;
+mod wanted;
 
 use std::time::Duration;
 
@@ -26,10 +27,10 @@ use kube::api::{Api, DeleteParams};
 use serde::Serialize;
 
 pub use error::{Before, RotateError};
-pub use everyone::Wanted;
 pub use record::BegunRotation;
 pub(super) use record::begun_rotation;
 pub use stage::NextStep;
+pub use wanted::Wanted;
 
 use self::everyone::Everyone;
 use self::record::{Book, Record, Tainted};
@@ -158,10 +159,8 @@ pub async fn rotate(
     let everyone = Everyone { own, members, deadline, watch };
     let mut rotation = Rotation { own, located, book, everyone, deadline, watch };
     let (from, to) = Box::pin(rotation.run()).await?;
-    watch.step(
-        own.name(),
-        &Step::Done(format!("CA {} follows {}", everyone::short(&to), everyone::short(&from))),
-    );
+    watch
+        .step(own.name(), &Step::Done(format!("CA {} follows {}", wanted::short(&to), wanted::short(&from))));
     for peer in members.iter().filter(|peer| peer.name() != own.name()) {
         watch.step(peer.name(), &Step::Done(format!("trusts the new CA of {}", own.cluster.trust_domain)));
     }

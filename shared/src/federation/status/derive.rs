@@ -8,6 +8,7 @@ use super::{
     CaStatus, ClusterStatus, Counted, MeshStatus, NodeStatus, Refresh, RefreshState, RelationshipState,
     RelationshipStatus, SpireStatus,
 };
+use crate::federation::examined::Examined;
 use crate::federation::observed::{Observed, ObservedCluster, Seen, SeenAgents, SeenNode, SeenServer};
 use crate::mesh::Spire;
 use crate::spire::endpoint::Endpoint;
@@ -17,6 +18,22 @@ use crate::spire::server::Agent;
 use crate::trust::{AuthorityDigest, TrustBundle};
 
 impl MeshStatus {
+    /// Derives the status of a mesh whose servers were made to fetch each other's bundles: what came of that is newer than their logs.
+    #[must_use]
+    pub fn examined(examined: &Examined) -> Self {
+        let mut status = Self::of(&examined.observed);
+        for pair in &mut status.relationships {
+            if let Some(Ok(Ok(()))) = examined.fetched.get(&(pair.from.clone(), pair.to.clone())) {
+                pair.refresh = Refresh {
+                    state: RefreshState::Works,
+                    not_before: Some(text(examined.observed.at)),
+                    known_from: "the server was made to fetch it just now".to_owned(),
+                };
+            }
+        }
+        status
+    }
+
     /// Derives the status of a mesh from what was read of it.
     #[must_use]
     pub fn of(observed: &Observed) -> Self {

@@ -5,12 +5,12 @@ use serde_json::Value;
 use super::{Findings, Reached, UP, of_each};
 use crate::check::{Fault, Finding};
 use crate::federation::checks::missing_rights;
-use crate::federation::observed::Unread;
+use crate::fleet::Unread;
 use crate::istio::ca::CaState;
 use crate::istio::version::IstioVersion;
 use crate::istio::{EAST_WEST_GATEWAY, INGRESS_GATEWAY, ISTIOD, NAMESPACE, NETWORK_LABEL};
+use crate::manifest::ServiceAddress;
 use crate::multicluster::examined::{Examined, SeenIstiod};
-use crate::spire::endpoint::Endpoint;
 use crate::trust::TrustDomain;
 
 /// The template that gives sidecars SPIRE's socket.
@@ -293,10 +293,8 @@ pub(super) fn gateways(examined: &Examined) -> Findings {
         let describe = format!("{} -n {NAMESPACE} describe service {EAST_WEST_GATEWAY}", own.kubectl());
         vec![match &own.seen.gateway {
             Err(unread) => Finding::skip(own.scope(), &unread.why),
-            Ok(Endpoint::Ready(url)) => {
-                Finding::pass(own.scope(), url.as_str().trim_start_matches("https://"))
-            }
-            Ok(Endpoint::Pending(reason) | Endpoint::Unexposed(reason)) => {
+            Ok(ServiceAddress::Ready(address)) => Finding::pass(own.scope(), address.to_string()),
+            Ok(ServiceAddress::Pending(reason) | ServiceAddress::Unreachable(reason)) => {
                 let cause = "other networks have no address at which they could come in";
                 Finding::fail(own.scope(), Fault::new(cause, describe).seen(reason.as_str()))
             }

@@ -36,29 +36,30 @@ pub(super) const ISTIOD_SYNCED: CheckId = CheckId("istiod-synced");
 pub(super) const WAY_OPEN: CheckId = CheckId("way-open");
 pub(super) const ENDPOINT_IDENTITIES: CheckId = CheckId("endpoint-identities");
 const PROXY_IDENTITY: CheckId = CheckId("proxy-identity");
-const RIGHTS: CheckId = CheckId("istio-rights");
-const VERSIONS: CheckId = CheckId("istio-versions");
-const TRUST_DOMAINS_APART: CheckId = CheckId("trust-domains-apart");
-const INJECTION_FORM: CheckId = CheckId("injection-form");
+const ISTIOD_CA: CheckId = CheckId("istiod-ca");
+const NETWORK_KNOWN: CheckId = CheckId("network-known");
+const PROXY_EXPECTS: CheckId = CheckId("proxy-expects");
+const PROXY_BUNDLES: CheckId = CheckId("proxy-bundles");
+const PROXY_ADMITS: CheckId = CheckId("proxy-admits");
 pub(super) const MUTUAL_TLS: CheckId = CheckId("mutual-tls");
 
 /// Every check on Istio.
 pub const CATALOGUE: [Check<Examined, Repair>; 19] = [
     Check {
-        id: RIGHTS,
+        id: CheckId("istio-rights"),
         title: "you may read what is checked of Istio",
         needs: &[REACHABLE],
         run: istiod::rights,
     },
     Check { id: ISTIOD_READY, title: "istiod answers", needs: &[REACHABLE], run: istiod::ready },
     Check {
-        id: VERSIONS,
+        id: CheckId("istio-versions"),
         title: "the versions of Istio work together",
         needs: &[ISTIOD_READY],
         run: istiod::versions,
     },
     Check {
-        id: CheckId("istiod-ca"),
+        id: ISTIOD_CA,
         title: "istiod signs with the CA that it is to have",
         needs: &[ISTIOD_READY],
         run: istiod::authority,
@@ -70,13 +71,13 @@ pub const CATALOGUE: [Check<Examined, Repair>; 19] = [
         run: istiod::trust_domains,
     },
     Check {
-        id: TRUST_DOMAINS_APART,
+        id: CheckId("trust-domains-apart"),
         title: "the trust domains keep their rights apart",
         needs: &[ISTIOD_READY],
         run: istiod::aliases,
     },
     Check {
-        id: INJECTION_FORM,
+        id: CheckId("injection-form"),
         title: "sidecars are given SPIRE's socket, in the form that istiod gives them",
         needs: &[REACHABLE],
         run: istiod::injection,
@@ -112,7 +113,7 @@ pub const CATALOGUE: [Check<Examined, Repair>; 19] = [
         run: pairs::way_open,
     },
     Check {
-        id: CheckId("network-known"),
+        id: NETWORK_KNOWN,
         title: "istiod knows the way into the other network",
         needs: &[ISTIOD_SYNCED, GATEWAY_ADDRESS, NETWORK_LABEL],
         run: pairs::network_known,
@@ -124,7 +125,7 @@ pub const CATALOGUE: [Check<Examined, Repair>; 19] = [
         run: pairs::identities,
     },
     Check {
-        id: CheckId("proxy-expects"),
+        id: PROXY_EXPECTS,
         title: "sidecars accept the other cluster's identities as servers",
         needs: &[ENDPOINT_IDENTITIES],
         run: pairs::expects,
@@ -136,13 +137,13 @@ pub const CATALOGUE: [Check<Examined, Repair>; 19] = [
         run: proxies::identity,
     },
     Check {
-        id: CheckId("proxy-bundles"),
+        id: PROXY_BUNDLES,
         title: "every proxy has the bundle of every trust domain",
         needs: &[PROXY_IDENTITY, BUNDLE_STORED],
         run: proxies::bundles,
     },
     Check {
-        id: CheckId("proxy-admits"),
+        id: PROXY_ADMITS,
         title: "every sidecar admits all trust domains of the mesh, and no other",
         needs: &[MESH_CONFIG],
         run: proxies::admits,
@@ -157,7 +158,23 @@ pub const CATALOGUE: [Check<Examined, Repair>; 19] = [
 
 /// Tells whether something that fails may pass without anybody's doing, because what was applied takes effect in a moment.
 pub(super) fn settles_by_itself(id: CheckId) -> bool {
-    ![RIGHTS, VERSIONS, TRUST_DOMAINS_APART, INJECTION_FORM, MUTUAL_TLS].contains(&id)
+    const SETTLING: [CheckId; 14] = [
+        ISTIOD_READY,
+        ISTIOD_CA,
+        MESH_CONFIG,
+        NETWORK_LABEL,
+        GATEWAY_ADDRESS,
+        REMOTE_SECRET,
+        ISTIOD_SYNCED,
+        WAY_OPEN,
+        NETWORK_KNOWN,
+        ENDPOINT_IDENTITIES,
+        PROXY_EXPECTS,
+        PROXY_IDENTITY,
+        PROXY_BUNDLES,
+        PROXY_ADMITS,
+    ];
+    SETTLING.contains(&id) || federation::checks::settles_by_itself(id)
 }
 
 /// Something that can be repaired without asking anybody what he wants.

@@ -5,11 +5,11 @@ use crate::check::{Fault, Finding};
 use crate::envoy::ClusterName;
 use crate::istio::remote::remote_secret_key;
 use crate::istio::{EAST_WEST_GATEWAY, NAMESPACE};
+use crate::manifest::ServiceAddress;
 use crate::mesh::Cluster;
 use crate::multicluster::examined::{Examined, SeenIstiod};
 use crate::multicluster::probe::Way;
 use crate::report::word;
-use crate::spire::endpoint::Endpoint;
 
 /// Asks something of every pair of a cluster with another.
 fn of_pairs(examined: &Examined, check: impl Fn(&Reached<'_>, &Cluster) -> Finding<Repair>) -> Findings {
@@ -197,7 +197,7 @@ pub(super) fn way_open(examined: &Examined) -> Findings {
 
 fn address(examined: &Examined, peer: &Cluster) -> Option<String> {
     match &examined.clusters.get(&peer.name)?.gateway {
-        Ok(Endpoint::Ready(url)) => Some(url.as_str().trim_start_matches("https://").to_owned()),
+        Ok(ServiceAddress::Ready(address)) => Some(address.to_string()),
         _ => None,
     }
 }

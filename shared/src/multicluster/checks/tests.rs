@@ -8,15 +8,16 @@ use super::*;
 use crate::check::{CheckResult, Status};
 use crate::envoy::{self, InboundRules, NameRule, OutboundRules, Protection, ProxySecrets};
 use crate::federation::examined as spire;
-use crate::federation::observed::{Observed, Unread};
+use crate::federation::observed::Observed;
+use crate::fleet::Unread;
 use crate::istio::ca::SeenCa;
 use crate::istio::istiod::{KnownCluster, NetworkGateway};
 use crate::istio::remote::{Access, AccessProblem, FoundRemoteSecret};
+use crate::manifest::{HostPort, ServiceAddress};
 use crate::multicluster::examined::{
     SeenInjection, SeenIstiod, SeenPeerAuthentication, SeenProxy, SeenRemoteSecret, SeenWorkload,
 };
 use crate::multicluster::probe::Way;
-use crate::spire::endpoint::Endpoint;
 
 const MESH: &str = "\
 apiVersion: spire-mesh/v1alpha1
@@ -122,7 +123,7 @@ fn seen(own: &str) -> Seen {
         workloads: Ok(["istiod", "istio-eastwestgateway", "istio-ingressgateway"].map(workload).into()),
         istiods: Ok(vec![istiod(own)]),
         network: Ok(Some(own.to_owned())),
-        gateway: Ok(Endpoint::Ready(format!("https://{own}.example:15443").parse().unwrap())),
+        gateway: Ok(ServiceAddress::Ready(HostPort::new(&format!("{own}.example"), 15443).unwrap())),
         remote_secrets: Ok(vec![remote_secret(peer_of(own), &[peer_of(own)])]),
         token_made: Ok(None),
         peer_authentications: Ok(vec![rule("istio-system", "STRICT")]),
@@ -290,7 +291,7 @@ fn a_network_needs_its_label_and_a_gateway_with_an_address() {
     };
     insta::assert_snapshot!("gateway_scaled_to_none", wrong(scaled));
     let pending = "Service istio-system/istio-eastwestgateway waits for its load balancer";
-    let pending = wrong(|seen| seen.gateway = Ok(Endpoint::Pending(pending.to_owned())));
+    let pending = wrong(|seen| seen.gateway = Ok(ServiceAddress::Pending(pending.to_owned())));
     insta::assert_snapshot!("gateway_without_address", pending);
     let way = |way: Way| {
         told(&verified(|examined| drop(examined.ways.insert(("foo".to_owned(), "bar".to_owned()), Ok(way)))))

@@ -9,9 +9,8 @@ use kube::ResourceExt;
 use super::settings::Settings;
 use super::workload::{files, is_program, runs};
 use super::{config_maps, list};
-use crate::fleet::Member;
+use crate::fleet::{Member, ReadError};
 use crate::manifest::{MANAGED_BY_LABEL, Tool};
-use crate::spire::ReadError;
 
 const AGENT: &str = "spire-agent";
 /// Path of the binary in SPIRE's own image (`Dockerfile`, stage `spire-agent`).

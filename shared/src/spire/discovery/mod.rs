@@ -19,12 +19,12 @@ use serde::Serialize;
 pub use agents::{FoundAgents, SdsNames, find_agents};
 pub use settings::Settings;
 
-use super::ReadError;
-use super::endpoint::{Endpoint, service_endpoint};
+use super::endpoint::Endpoint;
 use super::server::Server;
 use super::upstream::IssuerRef;
-use crate::fleet::{ExecTarget, Member, Need};
+use crate::fleet::{ExecTarget, Member, Need, ReadError};
 use crate::hint::Hint;
+use crate::manifest::service_address;
 use crate::trust::TrustDomain;
 use workload::Workload;
 
@@ -201,7 +201,7 @@ impl FoundSpire {
             let need = Need::new("get", "", "services", Some(&self.namespace));
             ReadError::new(member.name(), format!("Service {}/{name}", self.namespace), need, &error)
         })?;
-        service_endpoint(member, &service, Some(*port)).await
+        Ok(service_address(member, &service, Some(*port)).await?.into())
     }
 }
 

@@ -7,8 +7,7 @@ use serde::Deserialize;
 
 use super::settings::Settings;
 use super::{FoundControllerManager, FoundEndpoint, FoundSpire, FoundUpstream};
-use crate::manifest::{MANAGED_BY_LABEL, MESH_LABEL, Tool};
-use crate::spire::endpoint::port_to;
+use crate::manifest::{MANAGED_BY_LABEL, MESH_LABEL, Tool, port_to};
 use crate::spire::server::BINARY;
 use crate::spire::upstream::{CERT_MANAGER_PLUGIN, IssuerRef};
 

@@ -5,8 +5,7 @@ use kube::error::DiscoveryError;
 use serde_json::Value;
 
 use super::IssuerRef;
-use crate::fleet::Member;
-use crate::spire::ReadError;
+use crate::fleet::{Member, ReadError};
 
 /// An issuer as it was found.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,8 +4,7 @@ use kube::api::{Api, ListParams};
 use serde::{Deserialize, Serialize};
 
 use super::IssuerRef;
-use crate::fleet::{Member, Need};
-use crate::spire::ReadError;
+use crate::fleet::{Member, Need, ReadError};
 use crate::trust::TrustDomain;
 
 /// The label that SPIRE puts on its requests, with the trust domain.

@@ -6,8 +6,7 @@ use kube::api::{Api, DynamicObject, ListParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use serde::Deserialize;
 
-use crate::federation::observed::{Read, Unread};
-use crate::fleet::{Connection, Need, RequestError};
+use crate::fleet::{Connection, Need, Read, RequestError, Unread};
 use crate::istio::NAMESPACE;
 use crate::trust::SpiffeId;
 use crate::workload::WorkloadPod;

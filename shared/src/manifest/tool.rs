@@ -1,0 +1,27 @@
+//! The plugins that make objects.
+
+/// A plugin that makes objects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tool {
+    /// `kubectl spire-federate`.
+    SpireFederate,
+    /// `kubectl mesh-install`.
+    MeshInstall,
+}
+
+impl Tool {
+    const ALL: [Self; 2] = [Self::SpireFederate, Self::MeshInstall];
+
+    /// Returns the plugin's name, which is the field manager of everything that it applies.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::SpireFederate => "spire-federate",
+            Self::MeshInstall => "mesh-install",
+        }
+    }
+
+    pub(super) fn find(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|tool| tool.name() == name)
+    }
+}
