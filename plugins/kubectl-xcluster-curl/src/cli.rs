@@ -116,7 +116,7 @@ pub(crate) struct RestoreArgs {
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(crate) struct AskArgs {
     /// What to ask for, http or https
-    #[arg(required = true, value_name = "URL")]
+    #[arg(required_unless_present = "via", value_name = "URL")]
     pub(crate) url: Option<Url>,
     /// Who asks: CLUSTER, CLUSTER/NAMESPACE/WORKLOAD, all, or here [default: sleep in the first cluster]
     #[arg(long, value_name = "FROM", add = Takes::Each(SENDERS))]
