@@ -243,6 +243,16 @@ mod tests {
     }
 
     #[test]
+    fn time_is_longer_than_nothing_and_no_limit_is_a_year() {
+        assert_eq!(some_time("1ns"), Ok(Duration::from_nanos(1)));
+        assert!(some_time("0s").is_err() && some_time("").is_err());
+        let year = Duration::from_hours(365 * 24);
+        for (text, time) in [("0", year), ("0s", year), ("1", Duration::from_secs(1)), ("20000h", year)] {
+            assert_eq!(request_timeout(text), Ok(time), "{text}");
+        }
+    }
+
+    #[test]
     fn nothing_given_is_the_default() {
         let example = parse("").unwrap();
         assert_eq!(example.wait, WaitArgs::default());

@@ -208,20 +208,24 @@ fn is_closed_output(failure: &Failure) -> bool {
 
 /// Starts the log. What clusters are asked is logged at `-vvv` only; bodies, headers and keys never are.
 fn log(verbose: u8, no_color: bool) {
-    let directives = match verbose {
+    let colour = !no_color && anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never;
+    tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::new(directives(verbose)))
+        .with_writer(io::stderr)
+        .with_ansi(colour)
+        .with_target(verbose >= 3)
+        .init();
+}
+
+/// Returns what is logged of which crate.
+fn directives(verbose: u8) -> &'static str {
+    match verbose {
         0 => "off,spire_mesh=warn",
         1 => "off,spire_mesh=info",
         2 => "off,spire_mesh=debug",
         // The client's other modules log what the server answered, which may hold secrets.
         _ => "off,spire_mesh=trace,kube_client::client::builder=debug",
-    };
-    let colour = !no_color && anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never;
-    tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new(directives))
-        .with_writer(io::stderr)
-        .with_ansi(colour)
-        .with_target(verbose >= 3)
-        .init();
+    }
 }
 
 /// Waits for Ctrl-C or a request to end.
@@ -306,5 +310,20 @@ mod tests {
         let (exit, message) = concluded(Err(Failure::interrupted()));
         assert_eq!(exit, Exit::Interrupted);
         insta::assert_snapshot!(message, @"interrupted; run the same command again to go on");
+    }
+
+    #[test]
+    fn a_closed_standard_output_of_one_cluster_is_no_failure_either() {
+        let closed = || Failure::from(OutputError::Write(io::ErrorKind::BrokenPipe.into()));
+        let failed = vec![("foo".to_owned(), closed()), ("bar".to_owned(), closed())];
+        assert_eq!(concluded(Err(Failure::clusters(3, failed))), (Exit::Done, String::new()));
+    }
+
+    #[test]
+    fn more_is_logged_the_more_often_it_is_asked_for_and_never_what_servers_answer() {
+        let levels = [0, 1, 2, 3, 9].map(directives);
+        assert_eq!(levels[..3], ["off,spire_mesh=warn", "off,spire_mesh=info", "off,spire_mesh=debug"]);
+        assert_eq!(levels[3], "off,spire_mesh=trace,kube_client::client::builder=debug");
+        assert_eq!(levels[3], levels[4]);
     }
 }

@@ -23,3 +23,7 @@ pub mod trust;
 pub mod trustchain;
 pub mod watch;
 pub mod workload;
+
+#[cfg(test)]
+#[path = "../../tests/left_out.rs"]
+mod left_out;

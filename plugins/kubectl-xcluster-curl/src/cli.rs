@@ -116,7 +116,7 @@ pub(crate) struct RestoreArgs {
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(crate) struct AskArgs {
     /// What to ask for, http or https
-    #[arg(required = true, value_name = "URL")]
+    #[arg(required_unless_present = "via", value_name = "URL")]
     pub(crate) url: Option<Url>,
     /// Who asks: CLUSTER, CLUSTER/NAMESPACE/WORKLOAD, all, or here [default: sleep in the first cluster]
     #[arg(long, value_name = "FROM", add = Takes::Each(SENDERS))]
@@ -181,4 +181,93 @@ fn duration(text: &str) -> Result<Duration, String> {
         return Err("must be longer than nothing".to_owned());
     }
     if duration > Duration::from_hours(24) { Err("is longer than a day".to_owned()) } else { Ok(duration) }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use spire_mesh::report::Format;
+
+    use super::*;
+
+    pub(crate) const URL: &str = "http://helloworld.helloworld:5000/hello";
+
+    fn read(words: &[&str]) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(["kubectl-xcluster_curl"].iter().chain(words))
+    }
+
+    /// Reads the arguments of a request.
+    pub(crate) fn parsed(words: &[&str]) -> AskArgs {
+        read(words).unwrap().ask
+    }
+
+    #[test]
+    fn a_request_and_everything_together_end_after_some_time_where_nothing_is_said() {
+        let args = parsed(&[URL]);
+        assert_eq!(args.request_max_time, Duration::from_secs(5));
+        assert_eq!(args.timeout, Duration::from_mins(5));
+        assert_eq!((args.concurrency, args.from, args.requests, args.duration), (1, None, None, None));
+    }
+
+    #[test]
+    fn a_duration_is_longer_than_nothing_and_no_longer_than_a_day() {
+        assert_eq!(duration("1ms"), Ok(Duration::from_millis(1)));
+        assert_eq!(duration("24h"), Ok(Duration::from_hours(24)));
+        for wrong in ["0s", "999us", "24h 1ms", "5", "soon", ""] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_go_together_is_refused() {
+        let together = [
+            &["-n", "5", "--for", "5s"][..],
+            &["-n", "5", "--failover"],
+            &["--for", "5s", "--failover"],
+            &["--via", "ingress", "bar", "--failover"],
+            &["--via", "ingress", "bar", "--plaintext"],
+            &["--failover=x", "--plaintext"],
+            &["--deploy-client", "--ephemeral"],
+            &["--plaintext", "--ephemeral"],
+            &["--force"],
+            &["-c", "0"],
+            &["-c", "65"],
+            &["-n", "0"],
+            &["-n", "1000001"],
+        ];
+        for words in together {
+            assert!(read(&[&[URL], words].concat()).is_err(), "{words:?}");
+        }
+        assert!(read(&[URL, "--failover", "--force", "-c", "64"]).is_ok());
+        assert!(read(&[URL, "-n", "1000000", "--deploy-client"]).is_ok());
+    }
+
+    #[test]
+    fn a_failover_is_of_the_nearest_workload_where_none_is_named() {
+        assert_eq!(parsed(&[URL]).failover, None);
+        assert_eq!(parsed(&[URL, "--failover"]).failover, Some(Victim::Nearest));
+        let named = parsed(&[URL, "--failover", "helloworld-v2"]).failover;
+        assert_eq!(named, Some(Victim::Named("helloworld-v2".to_owned())));
+    }
+
+    #[test]
+    fn xml_is_a_format_beside_those_of_the_other_plugins() {
+        let output = |words: &[&str]| {
+            let output = read(&[&[URL], words].concat()).unwrap().output;
+            (output.common.output, output.junit, output.common.no_color)
+        };
+        assert_eq!(output(&[]), (Format::Table, false, false));
+        assert_eq!(output(&["-o", "table", "--no-color"]), (Format::Table, false, true));
+        assert_eq!(output(&["-o", "wide"]), (Format::Wide, false, false));
+        assert_eq!(output(&["-o", "json"]), (Format::Json, false, false));
+        assert_eq!(output(&["-o", "yaml"]), (Format::Yaml, false, false));
+        assert_eq!(output(&["-o", "junit"]), (Format::Json, true, false));
+        assert!(read(&[URL, "-o", "xml"]).is_err());
+    }
+
+    #[test]
+    fn restoring_needs_no_url() {
+        let Some(Verb::Restore(args)) = read(&["restore", "--dry-run"]).unwrap().verb else { panic!() };
+        assert!(args.dry_run && !args.yes);
+        assert!(read(&[]).is_err());
+    }
 }

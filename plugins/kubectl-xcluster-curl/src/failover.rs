@@ -3,7 +3,8 @@
 use spire_mesh::command::{Asked, Shown};
 use spire_mesh::entry::{Context, Failure, Outcome};
 use spire_mesh::fleet::Member;
-use spire_mesh::traffic::{self, Amount, Client, Known, Load, Prepared, Victim};
+use spire_mesh::report::Printer;
+use spire_mesh::traffic::{self, Amount, Client, Failover, Judged, Known, Load, Prepared, Victim};
 
 use crate::wanted::{Wanted, failure, late, print};
 
@@ -23,7 +24,11 @@ pub(crate) async fn run(
     };
     let known = Known::look(client, &wanted.request, members).await;
     let prepared = traffic::prepare(client, &known, members, victim).await.map_err(failure)?;
-    refuse(asked, &prepared, wanted.args.force)?;
+    for warning in &prepared.warnings {
+        asked.printer.warn(warning);
+    }
+    let Prepared { refusals, obstacles, .. } = &prepared;
+    refuse(&asked.printer, &prepared.workload(), refusals, obstacles, wanted.args.force)?;
     let question = format!(
         "Scale {} from {} to 0 while requests are sent to {}, and back afterwards?",
         prepared.workload(),
@@ -34,13 +39,7 @@ pub(crate) async fn run(
         asked.printer.note("nothing was changed");
         return Ok(Outcome::Done);
     }
-    let load = Load {
-        amount: Amount::For(wanted.args.timeout),
-        // Two streams that begin their curls at different times leave no gap between them.
-        streams: wanted.load.streams.max(2),
-        rate: wanted.load.rate.or_else(|| RATE.parse().ok()),
-        patience: wanted.load.patience,
-    };
+    let load = load(wanted);
     let promise = context.at_interrupt.promise(undo(asked, &prepared));
     let result = {
         let shown = Shown::of(&asked.printer, std::slice::from_ref(client.member));
@@ -51,12 +50,7 @@ pub(crate) async fn run(
     let (report, timed_out) = result.map_err(|error| {
         failure(error).with_hint("see whether its pods are back: kubectl xcluster-curl restore --dry-run")
     })?;
-    let took_over = report
-        .failover
-        .as_ref()
-        .is_some_and(|failover| failover.first_remote_answer_ms.is_some() && failover.restored);
-    // Requests that fail while pods go away are what is measured; how many may is for expectations to say.
-    let fine = report.expectations.iter().all(|judged| judged.met) && took_over;
+    let fine = is_fine(&report.expectations, report.failover.as_ref());
     print(asked, members, vec![report], false, wanted)?;
     if timed_out {
         return Err(late(wanted));
@@ -82,27 +76,135 @@ fn undo(asked: &Asked, prepared: &Prepared<'_>) -> impl Future<Output = ()> + us
     }
 }
 
-/// Says why it may not or cannot work, and refuses unless told otherwise.
-fn refuse(asked: &Asked, prepared: &Prepared<'_>, force: bool) -> Result<(), Failure> {
-    for warning in &prepared.warnings {
-        asked.printer.warn(warning);
+/// Returns what is sent while pods go away and come back: for as long as that may take.
+fn load(wanted: &Wanted) -> Load {
+    Load {
+        amount: Amount::For(wanted.args.timeout),
+        // Two streams that begin their curls at different times leave no gap between them.
+        streams: wanted.load.streams.max(2),
+        rate: wanted.load.rate.or_else(|| RATE.parse().ok()),
+        patience: wanted.load.patience,
     }
-    let reasons: Vec<&str> =
-        prepared.refusals.iter().chain(&prepared.obstacles).map(String::as_str).collect();
+}
+
+/// Tells whether another cluster took over, the pods are back, and all is as expected. Requests that fail while pods go
+/// away are what is measured; how many may is for expectations to say.
+fn is_fine(expectations: &[Judged], failover: Option<&Failover>) -> bool {
+    let took_over =
+        failover.is_some_and(|failover| failover.first_remote_answer_ms.is_some() && failover.restored);
+    expectations.iter().all(|judged| judged.met) && took_over
+}
+
+/// Says why it may not (refusals) or cannot (obstacles) work, and refuses unless told otherwise.
+fn refuse(
+    printer: &Printer,
+    workload: &str,
+    refusals: &[String],
+    obstacles: &[String],
+    force: bool,
+) -> Result<(), Failure> {
+    let reasons: Vec<&str> = refusals.iter().chain(obstacles).map(String::as_str).collect();
     if reasons.is_empty() {
         return Ok(());
     }
     if force {
         for reason in &reasons {
-            asked.printer.warn(reason);
+            printer.warn(reason);
         }
         return Ok(());
     }
-    let error = anyhow::anyhow!("{} is left as it is: {}", prepared.workload(), reasons.join("; "));
-    let hint = if prepared.obstacles.is_empty() {
+    let error = anyhow::anyhow!("{workload} is left as it is: {}", reasons.join("; "));
+    let hint = if obstacles.is_empty() {
         "if it may be scaled all the same, add --force"
     } else {
         "find out why with: kubectl mesh-install verify; to try all the same, add --force"
     };
     Err(Failure::from(error).with_hint(hint))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use spire_mesh::report::Format;
+
+    use super::*;
+    use crate::cli::tests::{URL, parsed};
+
+    fn wanted(words: &[&str]) -> Wanted {
+        let args = parsed(&[&[URL, "--failover"], words].concat());
+        let load = Load { streams: args.concurrency, rate: args.rate, ..Load::of(20) };
+        let request = spire_mesh::traffic::Request::get(URL.parse().unwrap());
+        Wanted { request, load, args, lenient: false, junit: false }
+    }
+
+    #[test]
+    fn requests_go_on_for_as_long_as_a_failover_may_take_and_leave_no_gap() {
+        let plain = load(&wanted(&["--timeout", "90s"]));
+        let expected = Load {
+            amount: Amount::For(Duration::from_secs(90)),
+            streams: 2,
+            rate: Some(RATE.parse().unwrap()),
+            patience: Duration::from_secs(5),
+        };
+        assert_eq!(plain, expected);
+        let given = load(&wanted(&["--rate", "7/s", "-c", "5"]));
+        assert_eq!((given.streams, given.rate), (5, Some("7/s".parse().unwrap())));
+    }
+
+    #[test]
+    fn it_is_fine_when_another_cluster_took_over_the_pods_are_back_and_all_is_as_expected() {
+        let judged = |met| Judged { text: "bar>=1%".to_owned(), met, actual: String::new() };
+        let fine = Failover {
+            workload: "foo/helloworld/helloworld-v1".to_owned(),
+            replicas: 2,
+            first_remote_answer_ms: Some(80.0),
+            failed: 3,
+            failed_for_ms: 20.0,
+            first_answer_back_ms: Some(900.0),
+            failed_on_return: 0,
+            failed_on_return_for_ms: 0.0,
+            restored: true,
+        };
+        assert!(is_fine(&[], Some(&fine)));
+        assert!(is_fine(&[judged(true), judged(true)], Some(&fine)));
+        assert!(!is_fine(&[judged(true), judged(false)], Some(&fine)));
+        assert!(!is_fine(&[], None));
+        assert!(!is_fine(&[], Some(&Failover { first_remote_answer_ms: None, ..fine.clone() })));
+        assert!(!is_fine(&[], Some(&Failover { restored: false, ..fine })));
+    }
+
+    /// What is said, and whether pods are taken away.
+    fn refused(refusals: &[&str], obstacles: &[&str], force: bool) -> (bool, String) {
+        let (printer, captured) = Printer::captured(Format::Table);
+        let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        let result = refuse(&printer, "foo/shop/cart", &texts(refusals), &texts(obstacles), force);
+        if let Err(failure) = &result {
+            failure.print(&printer);
+        }
+        (result.is_ok(), captured.stderr())
+    }
+
+    #[test]
+    fn what_somebody_else_looks_after_or_cannot_work_is_left_unless_that_is_forced() {
+        assert_eq!(refused(&[], &[], false), (true, String::new()));
+        let (goes_on, said) = refused(&["an autoscaler looks after it"], &[], false);
+        assert!(!goes_on);
+        insta::assert_snapshot!(said, @r"
+        error: foo/shop/cart is left as it is: an autoscaler looks after it
+        hint: if it may be scaled all the same, add --force
+        ");
+        let (goes_on, said) = refused(&["an autoscaler looks after it"], &["nobody else has it"], false);
+        assert!(!goes_on);
+        insta::assert_snapshot!(said, @r"
+        error: foo/shop/cart is left as it is: an autoscaler looks after it; nobody else has it
+        hint: find out why with: kubectl mesh-install verify; to try all the same, add --force
+        ");
+        let (goes_on, said) = refused(&["an autoscaler looks after it"], &["nobody else has it"], true);
+        assert!(goes_on);
+        insta::assert_snapshot!(said, @r"
+        warning: an autoscaler looks after it
+        warning: nobody else has it
+        ");
+    }
 }

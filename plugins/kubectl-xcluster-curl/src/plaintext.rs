@@ -36,11 +36,7 @@ pub(crate) async fn run(
         return Ok(Outcome::Done);
     }
     let (plain, promise) = make(asked, context, mesh, member, namespace, false).await?;
-    let amount = match (wanted.args.requests, wanted.load.amount) {
-        (None, Amount::Requests(_)) => Amount::Requests(REQUESTS),
-        (_, amount) => amount,
-    };
-    let load = Load { amount, ..wanted.load };
+    let load = Load { amount: amount(wanted.args.requests, wanted.load.amount), ..wanted.load };
     let question = Question { load: &load, ..wanted.question(&[]) };
     let asked_both = async {
         let shown = Shown::of(&asked.printer, std::slice::from_ref(*member));
@@ -59,4 +55,27 @@ pub(crate) async fn run(
         asked.printer.report(&report)?;
     }
     Ok(if refused { Outcome::Done } else { Outcome::Findings })
+}
+
+/// Returns how much is sent: what was asked for, and fewer requests than otherwise where no number was.
+fn amount(requests: Option<u32>, amount: Amount) -> Amount {
+    match (requests, amount) {
+        (None, Amount::Requests(_)) => Amount::Requests(REQUESTS),
+        (_, amount) => amount,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn five_plain_requests_are_enough_where_nothing_is_said() {
+        assert_eq!(amount(None, Amount::Requests(20)), Amount::Requests(5));
+        assert_eq!(amount(Some(20), Amount::Requests(20)), Amount::Requests(20));
+        let time = Amount::For(Duration::from_secs(3));
+        assert_eq!(amount(None, time), time);
+    }
 }

@@ -31,18 +31,22 @@ pub(crate) async fn run(asked: &Asked, args: RestoreArgs) -> Result<Outcome, Fai
                 asked.printer.note(&format!("{cluster}/{namespace}/{name}: scaled to {replicas}"));
             }
             Ok(None) => {
-                let error = anyhow::anyhow!("{namespace}/{name} has no record of how many pods it had");
-                let hint = format!(
-                    "kubectl --context {} -n {namespace} scale deployment {name} --replicas=1, then take the annotation {} away",
-                    member.cluster.context,
-                    traffic::RECORD
-                );
-                failed.push((cluster.clone(), Failure::from(error).with_hint(hint)));
+                failed.push((cluster.clone(), without_record(&member.cluster.context, namespace, name)));
             }
             Err(error) => failed.push((cluster.clone(), error.into())),
         }
     }
     if failed.is_empty() { Ok(Outcome::Done) } else { Err(Failure::clusters(members.len(), failed)) }
+}
+
+/// Says what to do about a workload of which nobody knows how many pods it had.
+fn without_record(context: &str, namespace: &str, name: &str) -> Failure {
+    let error = anyhow::anyhow!("{namespace}/{name} has no record of how many pods it had");
+    let hint = format!(
+        "kubectl --context {context} -n {namespace} scale deployment {name} --replicas=1, then take the annotation {} away",
+        traffic::RECORD
+    );
+    Failure::from(error).with_hint(hint)
 }
 
 /// What there is to bring back. The shape of its JSON is a promise.
@@ -64,5 +68,57 @@ impl Report for RestoreReport {
             ]);
         }
         table
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use spire_mesh::report::{Format, Printer};
+
+    use super::*;
+
+    fn printed(format: Format, workloads: &[(&str, &str, &str, Option<i32>)]) -> String {
+        let (printer, captured) = Printer::captured(format);
+        let workloads = workloads.iter().map(|(cluster, namespace, name, replicas)| TakenAway {
+            cluster: (*cluster).to_owned(),
+            namespace: (*namespace).to_owned(),
+            name: (*name).to_owned(),
+            replicas: *replicas,
+        });
+        printer.report(&RestoreReport { workloads: workloads.collect() }).unwrap();
+        captured.stdout() + &captured.stderr()
+    }
+
+    #[test]
+    fn what_is_without_pods_is_listed_with_how_many_it_had() {
+        let workloads = [("foo", "shop", "cart", Some(3)), ("bar", "helloworld", "helloworld-v2", None)];
+        insta::assert_snapshot!(printed(Format::Table, &workloads), @r"
+        CLUSTER   NAMESPACE    NAME            PODS
+        foo       shop         cart            3
+        bar       helloworld   helloworld-v2   <none>
+        ");
+        insta::assert_snapshot!(printed(Format::Json, &workloads[1..]), @r#"
+        {
+          "workloads": [
+            {
+              "cluster": "bar",
+              "namespace": "helloworld",
+              "name": "helloworld-v2",
+              "replicas": null
+            }
+          ]
+        }
+        "#);
+        assert_eq!(printed(Format::Table, &[]), "no failover left anything without pods\n");
+    }
+
+    #[test]
+    fn a_workload_without_a_record_is_brought_back_by_hand() {
+        let (printer, captured) = Printer::captured(Format::Table);
+        without_record("foo-context", "shop", "cart").print(&printer);
+        insta::assert_snapshot!(captured.stderr(), @r"
+        error: shop/cart has no record of how many pods it had
+        hint: kubectl --context foo-context -n shop scale deployment cart --replicas=1, then take the annotation spire-mesh.dev/replicas-before-failover away
+        ");
     }
 }

@@ -65,3 +65,28 @@ pub(crate) fn failure(error: TrafficError) -> Failure {
 pub(crate) fn usage(error: impl Into<TrafficError>) -> Failure {
     failure(error.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use spire_mesh::entry::Exit;
+
+    use super::*;
+    use crate::cli::tests::{URL, parsed};
+
+    #[test]
+    fn time_that_is_over_has_an_exit_code_of_its_own_and_names_the_limit() {
+        let request = Request::get(URL.parse().unwrap());
+        let args = parsed(&[URL, "--timeout", "90s"]);
+        let failure = late(&Wanted { request, load: Load::of(1), args, lenient: false, junit: false });
+        assert_eq!(failure.exit(), Exit::TimedOut);
+        assert_eq!(failure.one_line(), "not everything was sent within 1m 30s");
+    }
+
+    #[test]
+    fn wrong_usage_is_told_from_what_failed() {
+        let wrong = "foo/bar".parse::<traffic::Senders>().unwrap_err();
+        assert_eq!(failure(wrong).exit(), Exit::Usage);
+        let curl = TrafficError::Here(std::io::ErrorKind::NotFound.into());
+        assert_eq!(failure(curl).exit(), Exit::Failed);
+    }
+}

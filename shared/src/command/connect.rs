@@ -112,3 +112,88 @@ pub fn named<'m>(members: &'m [Member], name: &str) -> Result<&'m Member, Failur
         Failure::usage(error)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{KubeArgs, MeshArgs};
+    use crate::entry::Exit;
+    use crate::fleet::Connection;
+    use crate::mesh::Cluster;
+    use crate::report::Format;
+
+    const MESH: &str = "apiVersion: spire-mesh/v1alpha1\nkind: Mesh\nmetadata: {name: m}\nspec:\n  clusters:\n  \
+                        - {name: foo, trustDomain: foo.com}\n  - {name: bar, trustDomain: bar.com}\n  \
+                        - {name: baz, trustDomain: baz.com}\n";
+
+    fn member(name: &str) -> Member {
+        let service = tower::service_fn(|_: http::Request<kube::client::Body>| async {
+            Err::<http::Response<kube::client::Body>, _>("nobody is asked")
+        });
+        let connection = Connection::of(name, kube::Client::new(service, "default"));
+        Member::new(Cluster::example(name, &format!("{name}.com")), connection)
+    }
+
+    fn asked(mesh: Option<&str>) -> Asked {
+        let kubeconfig = Some("/k".into());
+        let global = GlobalArgs {
+            mesh: MeshArgs { mesh: mesh.map(Into::into) },
+            kube: KubeArgs { kubeconfig, ..KubeArgs::default() },
+            ..GlobalArgs::default()
+        };
+        Asked::new("kubectl an-example", global, Context::new(Printer::captured(Format::Table).0))
+    }
+
+    #[test]
+    fn a_command_that_is_told_names_the_mesh_file_that_was_named() {
+        assert_eq!(asked(None).command("verify"), "kubectl an-example verify");
+        assert_eq!(asked(Some("prod.yaml")).command("verify"), "kubectl an-example verify --mesh prod.yaml");
+        assert_eq!(asked(Some("prod.yaml")).command(""), "kubectl an-example --mesh prod.yaml");
+        assert_eq!(asked(None).kube.kubeconfig, Some("/k".into()));
+        let refused = asked(None).refuse_flags_before_a_verb();
+        assert_eq!(refused.exit(), Exit::Usage);
+        let (printer, captured) = Printer::captured(Format::Table);
+        refused.print(&printer);
+        insta::assert_snapshot!(captured.stderr(), @r"
+        error: --yes, --dry-run and --timeout belong behind the verb
+        hint: kubectl an-example up --yes
+        ");
+    }
+
+    #[tokio::test]
+    async fn a_mesh_is_whole_only_when_every_cluster_was_reached() {
+        let mesh = Mesh::parse(MESH, "m").unwrap();
+        let failure = || Failure::from(anyhow::anyhow!("nobody listens"));
+        let members = || vec![member("foo"), member("bar")];
+        let reached = |unreachable: Vec<(String, Failure)>| Reached {
+            mesh: mesh.clone(),
+            members: members(),
+            unreachable,
+        };
+        let (printer, captured) = Printer::captured(Format::Table);
+        assert_eq!(reached(Vec::new()).all(&printer).unwrap().1.len(), 2);
+        assert_eq!(captured.stderr(), "");
+        let lost = reached(vec![("baz".to_owned(), failure())]);
+        let reasons: Vec<_> = lost.reasons().into_iter().collect();
+        assert_eq!(reasons, [("baz".to_owned(), "nobody listens".to_owned())]);
+        lost.all(&printer).err().unwrap().print(&printer);
+        let said = captured.stderr().replace("Kubernetes \n", "Kubernetes [version]\n");
+        insta::assert_snapshot!(said, @r"
+        foo: reachable, Kubernetes [version]
+        bar: reachable, Kubernetes [version]
+        error: 1 of 3 clusters failed
+          baz: nobody listens
+        hint: nothing was changed: every cluster has to be reachable
+        ");
+    }
+
+    #[tokio::test]
+    async fn a_cluster_is_found_by_its_name_and_the_others_are_named_where_it_is_not() {
+        let members = ["foo", "bar", "baz"].map(member);
+        assert_eq!(named(&members, "baz").unwrap().name(), "baz");
+        let failure = named(&members, "ba").unwrap_err();
+        assert_eq!(failure.exit(), Exit::Usage);
+        let told = failure.one_line();
+        assert_eq!(told, "cluster `ba` is not in the mesh file; there is foo, bar, baz");
+    }
+}

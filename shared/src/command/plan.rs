@@ -182,4 +182,59 @@ mod tests {
     fn a_plan_is_summed_up_over_all_clusters() {
         assert_eq!(summary(&mesh()), "1 clusters: 2 to create, 1 to change, 1 to delete, 2 unchanged");
     }
+
+    fn cluster(name: &str, verdicts: &[Verdict]) -> ClusterPlan {
+        let planned = |(index, verdict): (usize, &Verdict)| Planned {
+            key: ObjectKey::new(Kind::Secret, Some("spire"), &format!("s{index}")),
+            verdict: verdict.clone(),
+        };
+        let objects = verdicts.iter().enumerate().map(planned).collect();
+        let (later, stale) = (Vec::new(), Vec::new());
+        ClusterPlan { cluster: name.to_owned(), plan: Plan { objects }, later, stale }
+    }
+
+    #[test]
+    fn what_every_cluster_adds_counts_and_nothing_to_delete_is_not_said() {
+        let later = Later { key: ObjectKey::new(Kind::Secret, Some("a"), "b"), reason: String::new() };
+        let change = Verdict::Change { fields: Vec::new() };
+        let foreign = Verdict::Foreign { owner: "Helm".to_owned() };
+        let third = cluster("baz", &[Verdict::Create, change.clone(), change, foreign, Verdict::Unchanged]);
+        let plan = MeshPlan {
+            mesh: "m".to_owned(),
+            clusters: vec![
+                cluster("foo", &[Verdict::Create, Verdict::Unchanged]),
+                cluster("bar", &[Verdict::Kept, Verdict::Unchanged]),
+                ClusterPlan { later: vec![later], ..third },
+            ],
+        };
+        assert_eq!(summary(&plan), "3 clusters: 3 to create, 2 to change, 4 unchanged");
+    }
+
+    #[test]
+    fn what_is_in_the_way_in_any_cluster_stops_all_and_is_named_with_its_owner() {
+        let foreign = |owner: &str| Verdict::Foreign { owner: owner.to_owned() };
+        let plan = |third: &[Verdict]| MeshPlan {
+            mesh: "m".to_owned(),
+            clusters: vec![cluster("foo", &[Verdict::Create]), cluster("bar", &[]), cluster("baz", third)],
+        };
+        let free = plan(&[Verdict::Kept]);
+        assert_eq!(refuse_foreign(free.clone()).unwrap(), free);
+        let refused = plan(&[Verdict::Create, foreign("Helm"), foreign("kubectl")]);
+        let (printer, captured) = Printer::captured(Format::Table);
+        refuse_foreign(refused.clone()).unwrap_err().print(&printer);
+        insta::assert_snapshot!(captured.stderr(), @r"
+        error: 1 of 3 clusters failed
+          baz: objects that this tool did not make are in the way: Secret/s1 in namespace spire (of Helm), Secret/s2 in namespace spire (of kubectl)
+        hint: nothing was changed; remove these objects, or rename them
+        ");
+        let (printer, captured) = Printer::captured(Format::Table);
+        printer.report(&PlanReport(&refused)).unwrap();
+        insta::assert_snapshot!(captured.stdout(), @r"
+        CLUSTER   ACTION   OBJECT      NAMESPACE   DETAIL
+        foo       create   Secret/s0   spire       <none>
+        baz       create   Secret/s0   spire       <none>
+        baz       refuse   Secret/s1   spire       belongs to Helm
+        baz       refuse   Secret/s2   spire       belongs to kubectl
+        ");
+    }
 }

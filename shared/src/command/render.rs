@@ -32,3 +32,34 @@ fn save(folder: &Path, file: &Path, text: &str) -> std::io::Result<()> {
     std::fs::create_dir_all(folder)?;
     std::fs::write(file, text)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fleet::KubeSettings;
+    use crate::report::{Format, Printer};
+
+    #[test]
+    fn manifests_are_printed_with_whose_they_are_or_written_to_a_file_of_each_cluster() {
+        let (printer, captured) = Printer::captured(Format::Table);
+        let (mesh, kube) = (None, KubeSettings::default());
+        let asked = Asked { mesh, kube, printer, plugin: "kubectl an-example" };
+        let cluster = Cluster { context: "me@foo".to_owned(), ..Cluster::example("foo", "foo.com") };
+        write_manifests(&asked, None, &cluster, "a: b\n").unwrap();
+        assert_eq!(
+            (captured.stdout().as_str(), captured.stderr().as_str()),
+            ("# foo (context me@foo)\na: b\n", "")
+        );
+
+        let folder = tempfile::tempdir().unwrap();
+        let below = folder.path().join("x/y");
+        write_manifests(&asked, Some(&below), &cluster, "a: c\n").unwrap();
+        assert_eq!(std::fs::read_to_string(below.join("foo.yaml")).unwrap(), "a: c\n");
+        assert_eq!(captured.stderr(), format!("wrote {}\n", below.join("foo.yaml").display()));
+        assert_eq!(captured.stdout(), "# foo (context me@foo)\na: b\n");
+
+        let file = below.join("foo.yaml");
+        let failure = write_manifests(&asked, Some(&file), &cluster, "a: d\n").unwrap_err();
+        assert!(failure.one_line().starts_with("cannot write "), "{}", failure.one_line());
+    }
+}

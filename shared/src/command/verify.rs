@@ -193,4 +193,34 @@ mod tests {
     fn the_json_of_a_verification_is_a_promise() {
         insta::assert_snapshot!(printed(Format::Json));
     }
+
+    /// Prints a verification and what it came to.
+    fn concluded(catalogue: &[Check<(), Repair>], repairs: Repairs) -> (Outcome, String) {
+        let (printer, captured) = Printer::captured(Format::Table);
+        let kube = crate::fleet::KubeSettings::default();
+        let asked = Asked { mesh: None, kube, printer, plugin: "kubectl an-example" };
+        let outcome = conclude(&asked, &check::run(catalogue, &()), repairs).unwrap();
+        (outcome, captured.stderr())
+    }
+
+    #[test]
+    fn what_a_verification_came_to_is_counted_and_a_repair_is_hinted_at_unless_it_was_asked_for() {
+        let count = "4 passed, 1 failed, 0 warnings, 1 skipped\n";
+        let hint = "hint: some of it can be repaired safely: kubectl an-example verify --fix\n";
+        let (outcome, said) = concluded(&CATALOGUE, Repairs::NotAsked);
+        assert_eq!((outcome, said), (Outcome::Findings, format!("{count}{hint}")));
+        let (outcome, said) = concluded(&CATALOGUE, Repairs::Asked);
+        assert_eq!((outcome, said.as_str()), (Outcome::Findings, count));
+        let (outcome, said) = concluded(&CATALOGUE[..1], Repairs::NotAsked);
+        assert_eq!((outcome, said.as_str()), (Outcome::Done, "2 passed, 0 failed, 0 warnings, 0 skipped\n"));
+        let warns = [Check {
+            run: |()| vec![Finding::warn(Scope::cluster("foo"), Fault::new("it ends", "renew it"))],
+            ..CATALOGUE[0]
+        }];
+        let (outcome, said) = concluded(&warns, Repairs::NotAsked);
+        assert_eq!(
+            (outcome, said.as_str()),
+            (Outcome::Findings, "0 passed, 0 failed, 1 warning, 0 skipped\n")
+        );
+    }
 }

@@ -56,3 +56,85 @@ fn man_pages(command: &Command, folder: &Path, printer: &Printer) -> Result<(), 
     printer.note(&format!("man pages written to {}: {}", folder.display(), written.len()));
     Ok(())
 }
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::fs;
+
+    use clap::{Arg, Args};
+
+    use super::*;
+    use crate::cli::KubeArgs;
+    use crate::report::Format;
+
+    fn command() -> Command {
+        KubeArgs::augment_args(Command::new("kubectl-an_example"))
+            .bin_name("kubectl an-example")
+            .about("Do something")
+            .arg(Arg::new("yes").long("yes").num_args(0).help("Do not ask"))
+            .subcommand(Command::new("up").about("Do it"))
+    }
+
+    /// What is printed; `None` where the command itself was asked for.
+    fn ran(arguments: &[&str]) -> Option<(String, String)> {
+        let (printer, captured) = Printer::captured(Format::Table);
+        let arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
+        run(&command(), &arguments, &printer)?.unwrap();
+        Some((captured.stdout(), captured.stderr()))
+    }
+
+    #[test]
+    fn only_what_is_beside_the_command_is_done_here() {
+        for arguments in [
+            &["kubectl-an_example"][..],
+            &["kubectl-an_example", "up"],
+            &["kubectl-an_example", "up", "--yes"],
+            &["kubectl-an_example", "man", "folder"],
+            &["kubectl-an_example", "__man"],
+        ] {
+            assert_eq!(ran(arguments), None, "{arguments:?}");
+        }
+        let completed = ran(&["kubectl-an_example", "__complete", "u"]).unwrap();
+        assert_eq!(completed, ("up\tDo it\n:4\n".to_owned(), String::new()));
+    }
+
+    #[test]
+    fn man_pages_are_written_and_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let below = folder.path().join("man1");
+        let (stdout, stderr) = ran(&["kubectl-an_example", "__man", below.to_str().unwrap()]).unwrap();
+        assert_eq!(stdout, "");
+        assert_eq!(stderr, format!("man pages written to {}: 2\n", below.display()));
+        let mut names: Vec<_> = fs::read_dir(&below)
+            .unwrap()
+            .map(|file| file.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        assert_eq!(names, ["kubectl-an-example-up.1", "kubectl-an-example.1"]);
+        let page = fs::read_to_string(below.join("kubectl-an-example-up.1")).unwrap();
+        assert!(page.contains("Do it") && page.contains("kubectl\\-an\\-example(1)"), "{page}");
+        let (printer, _) = Printer::captured(Format::Table);
+        let file = below.join("kubectl-an-example.1");
+        let failure = man_pages(&command(), &file, &printer).unwrap_err().one_line();
+        assert!(failure.starts_with(&format!("cannot write to {}: ", file.display())), "{failure}");
+    }
+
+    #[test]
+    fn a_link_in_a_folder_in_which_nobody_looks_is_warned_of() {
+        let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let program = folder.path().join("kubectl-an_example");
+        fs::write(&program, "a plugin").unwrap();
+        let flag = format!("--install-completion={}", elsewhere.path().display());
+        let link = elsewhere.path().join("kubectl_complete-an_example");
+        let said = |first: &str| {
+            format!(
+                "{first}\nwarning: its folder is not on the PATH: kubectl does not find it there\n\
+                 hint: kubectl's own completion has to be on: kubectl completion --help\n"
+            )
+        };
+        let install = || ran(&[program.to_str().unwrap(), &flag]).unwrap();
+        assert_eq!(install(), (String::new(), said(&format!("made {}", link.display()))));
+        assert_eq!(fs::read_link(&link).unwrap(), program);
+        assert_eq!(install(), (String::new(), said(&format!("{} is there already", link.display()))));
+    }
+}

@@ -288,4 +288,33 @@ mod tests {
             .context("cannot ask");
         assert_eq!(Failure::from(error).exit(), Exit::Usage);
     }
+
+    #[test]
+    fn exit_codes_are_a_promise() {
+        let all = [Exit::Done, Exit::Failed, Exit::Usage, Exit::Findings, Exit::TimedOut, Exit::Interrupted];
+        assert_eq!(all.map(Exit::code), [0, 1, 2, 3, 124, 130]);
+        for exit in all {
+            assert_eq!(format!("{:?}", ExitCode::from(exit)), format!("{:?}", ExitCode::from(exit.code())));
+        }
+    }
+
+    #[test]
+    fn a_mesh_file_that_is_wrong_is_wrong_usage_and_other_errors_are_not() {
+        let missing = || MeshFileError::Missing { path: "spire-mesh.yaml".into() };
+        assert_eq!(Failure::from(missing()).exit(), Exit::Usage);
+        assert_eq!(Failure::from(anyhow::Error::from(missing()).context("x")).exit(), Exit::Usage);
+        assert_eq!(Failure::from(anyhow::anyhow!("x")).exit(), Exit::Failed);
+        assert_eq!(Failure::interrupted().exit(), Exit::Interrupted);
+    }
+
+    #[test]
+    fn a_failure_is_one_line_where_there_is_room_for_one() {
+        assert_eq!(Failure::from(chain(&["a\nb", "", "b", "c"])).one_line(), "a b: c");
+        let failed = ["foo", "b\nar"].map(|name| (name.to_owned(), Failure::from(chain(&["x", "y"]))));
+        let clusters = Failure::clusters(3, failed.into()).with_hint("h");
+        assert_eq!(clusters.one_line(), "foo: x: y; b ar: x: y");
+        assert_eq!(clusters.causes().count(), 4);
+        assert_eq!(Failure::interrupted().one_line(), "interrupted");
+        assert_eq!(Failure::clusters(3, Vec::new()).exit(), Exit::Failed);
+    }
 }

@@ -115,4 +115,19 @@ mod tests {
         let text = text.concat().replace(env!("CARGO_PKG_VERSION"), "[version]");
         insta::assert_snapshot!(text);
     }
+
+    #[test]
+    fn a_first_line_is_a_heading_only_where_it_stands_at_the_margin_and_ends_as_one() {
+        let roff = |text: &str| {
+            let mut roff = Roff::default();
+            examples(text, &mut roff);
+            roff.render()
+        };
+        assert!(roff("Exit codes:\n  0 done").contains(".SH \"EXIT STATUS\"\n"));
+        for text in ["  Exit codes:\n  0 done", "Exit codes\n  0 done", "Exit codes:"] {
+            let page = roff(text);
+            assert!(page.contains(".PP\n") && !page.contains(".SH"), "{page}");
+            assert!(page.contains("Exit codes"), "{page}");
+        }
+    }
 }

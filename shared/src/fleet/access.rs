@@ -130,4 +130,48 @@ mod tests {
         assert_eq!(attributes.resource.as_deref(), Some("pods"));
         assert_eq!(attributes.subresource.as_deref(), Some("exec"));
     }
+
+    #[test]
+    fn the_rest_of_a_right_is_asked_for_as_it_is() {
+        let need = Need::new("list", "apps", "deployments", Some("shop"));
+        let asked = need.review().spec.resource_attributes.unwrap();
+        let expected = ResourceAttributes {
+            verb: Some("list".to_owned()),
+            group: Some("apps".to_owned()),
+            resource: Some("deployments".to_owned()),
+            namespace: Some("shop".to_owned()),
+            ..ResourceAttributes::default()
+        };
+        assert_eq!(asked, expected);
+    }
+
+    #[test]
+    fn rights_to_one_resource_are_listed_together_and_others_apart() {
+        let needs = [
+            Need::new("get", "", "secrets", Some("spire")),
+            Need::new("list", "", "secrets", Some("spire")),
+            Need::new("list", "", "secrets", Some("shop")),
+            Need::new("list", "apps", "secrets", Some("shop")),
+            Need::new("list", "apps", "deployments", Some("shop")),
+            Need::new("create", "apps", "deployments", None),
+        ];
+        assert_eq!(
+            listed(&needs),
+            "get/list secrets in namespace spire, list secrets in namespace shop, list secrets.apps in namespace shop, \
+             list deployments.apps in namespace shop, create deployments.apps"
+        );
+        assert_eq!(listed(&[]), "");
+    }
+
+    #[test]
+    fn the_first_right_is_the_one_to_check() {
+        let hint = |need: Need| ask_for(&[need, Need::new("x", "y", "z", None)]).unwrap();
+        let check = "ask for these rights; check with: kubectl auth can-i";
+        assert_eq!(hint(Need::new("get", "", "pods", None)), format!("{check} get pods"));
+        assert_eq!(
+            hint(Need::new("list", "apps", "deployments", Some("shop"))),
+            format!("{check} list deployments.apps -n shop")
+        );
+        assert_eq!(ask_for(&[]), None);
+    }
 }

@@ -317,13 +317,16 @@ mod tests {
     }
 
     async fn refusal(kubeconfig: &Kubeconfig, context: &str) -> ConnectError {
+        refusal_within(Duration::from_secs(2), kubeconfig, context).await
+    }
+
+    async fn refusal_within(patience: Duration, kubeconfig: &Kubeconfig, context: &str) -> ConnectError {
         let cluster = Cluster {
             context: context.to_owned(),
             spire: Spire::Existing(ExistingSpire::default()),
             ..Cluster::example("foo", "foo.com")
         };
-        let settings =
-            KubeSettings { request_timeout: Some(Duration::from_secs(2)), ..KubeSettings::default() };
+        let settings = KubeSettings { request_timeout: Some(patience), ..KubeSettings::default() };
         kubeconfig.connect(&cluster, &settings).await.err().unwrap()
     }
 
@@ -353,7 +356,8 @@ mod tests {
     async fn a_server_that_does_not_answer_times_out() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let server = format!("http://{}", listener.local_addr().unwrap());
-        let error = refusal(&kubeconfig(&server, "{}"), "foo-eks").await;
+        let kubeconfig = kubeconfig(&server, "{}");
+        let error = refusal_within(Duration::from_millis(50), &kubeconfig, "foo-eks").await;
         let ConnectError::Unreachable { source, .. } = error else { panic!("{error:?}") };
         assert_eq!(source.cause(), Cause::Timeout);
     }
@@ -370,5 +374,119 @@ mod tests {
         let user = "{exec: {apiVersion: client.authentication.k8s.io/v1beta1, command: no-such-aws, interactiveMode: Never}}";
         let error = refusal(&kubeconfig("https://127.0.0.1:1", user), "foo-eks").await;
         insta::assert_snapshot!(error.to_string(), @"context `foo-eks` gets its credentials from `no-such-aws`, which is not on the PATH");
+    }
+
+    /// Three contexts; the cluster of the last has a proxy, and its user a command.
+    fn three() -> Kubeconfig {
+        let text = "clusters:\n\
+            - {name: one, cluster: {server: 'https://one.example'}}\n\
+            - {name: two, cluster: {server: 'https://two.example', proxy-url: ''}}\n\
+            - {name: three, cluster: {server: 'https://localhost:1', proxy-url: 'http://proxy.example:3128'}}\n\
+            users:\n\
+            - {name: u1, user: {token: t}}\n\
+            - {name: u2, user: {exec: {apiVersion: client.authentication.k8s.io/v1, command: gcloud, interactiveMode: Never}}}\n\
+            - {name: u3, user: {exec: {apiVersion: client.authentication.k8s.io/v1, command: aws, args: [eks, get-token], \
+              installHint: ' see the manual ', interactiveMode: Never}}}\n\
+            contexts:\n\
+            - {name: foo, context: {cluster: one, user: u1}}\n\
+            - {name: bar, context: {cluster: two, user: u2}}\n\
+            - {name: baz, context: {cluster: three, user: u3}}\n";
+        Kubeconfig { file: kube::config::Kubeconfig::from_yaml(text).unwrap() }
+    }
+
+    #[tokio::test]
+    async fn settings_reach_the_client_and_patience_is_cut_for_connecting() {
+        let config = async |settings: &KubeSettings| three().config("baz", settings).await.unwrap();
+        let plain = config(&KubeSettings::default()).await;
+        assert_eq!(plain.connect_timeout, Some(CONNECT_TIMEOUT));
+        assert!(!plain.default_retry && !plain.accept_invalid_certs);
+        assert_eq!((plain.auth_info.impersonate, plain.auth_info.impersonate_groups), (None, None));
+        let given = KubeSettings {
+            impersonate_user: Some("me".to_owned()),
+            impersonate_groups: vec!["a".to_owned(), "b".to_owned()],
+            request_timeout: Some(Duration::from_secs(2)),
+            insecure_skip_tls_verify: true,
+            ..KubeSettings::default()
+        };
+        let all = config(&given).await;
+        assert_eq!(all.connect_timeout, Some(Duration::from_secs(2)));
+        assert!(all.accept_invalid_certs && all.root_cert.is_none());
+        assert_eq!(all.auth_info.impersonate.as_deref(), Some("me"));
+        assert_eq!(all.auth_info.impersonate_groups.unwrap(), ["a", "b"]);
+        for patience in [Duration::ZERO, Duration::from_mins(1)] {
+            let patient = KubeSettings { request_timeout: Some(patience), ..KubeSettings::default() };
+            assert_eq!(config(&patient).await.connect_timeout, Some(CONNECT_TIMEOUT), "{patience:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_proxy_that_the_kubeconfig_names_is_used_whatever_the_host() {
+        let kubeconfig = three();
+        let names = ["foo", "bar", "baz", "qux"].map(|context| kubeconfig.names_proxy(context));
+        assert_eq!(names, [false, false, true, false]);
+        let config = kubeconfig.config("baz", &KubeSettings::default()).await.unwrap();
+        assert_eq!(config.proxy_url.unwrap().to_string(), "http://proxy.example:3128/");
+    }
+
+    #[test]
+    fn credentials_come_from_the_command_of_the_contexts_own_user() {
+        let kubeconfig = three();
+        let command = |context: &str| kubeconfig.credential_command(context)?.command.clone();
+        assert_eq!(command("foo"), None);
+        assert_eq!(command("bar").as_deref(), Some("gcloud"));
+        assert_eq!(command("baz").as_deref(), Some("aws"));
+        let hint = |context: &str| kubeconfig.no_credentials(context, "expired".to_owned()).hint().unwrap();
+        assert_eq!(hint("baz"), "run it by hand: aws eks get-token >/dev/null");
+        assert_eq!(hint("bar"), "run it by hand: gcloud >/dev/null");
+        assert_eq!(hint("foo"), "kubectl auth whoami --context foo");
+    }
+
+    #[test]
+    fn a_client_that_cannot_be_made_is_told_by_what_is_missing() {
+        let kubeconfig = three();
+        let start = |kind: std::io::ErrorKind| kube::Error::Auth(AuthError::AuthExecStart(kind.into()));
+        let told = |context: &str, error: &kube::Error| {
+            let error = kubeconfig.no_client(context, error);
+            format!("{error}; {}", error.hint().unwrap())
+        };
+        insta::assert_snapshot!(told("baz", &start(std::io::ErrorKind::NotFound)), @"context `baz` gets its credentials from `aws`, which is not on the PATH; see the manual");
+        insta::assert_snapshot!(told("bar", &start(std::io::ErrorKind::NotFound)), @"context `bar` gets its credentials from `gcloud`, which is not on the PATH; install `gcloud`, or add it to the PATH");
+        insta::assert_snapshot!(told("bar", &start(std::io::ErrorKind::PermissionDenied)), @"context `bar` has no credentials: the credential command did not start: permission denied; run it by hand: gcloud >/dev/null");
+        let other = kube::Error::Api(kube::core::Status::failure("odd", "").boxed());
+        let told = told("foo", &other);
+        assert!(told.starts_with("context `foo` of the kubeconfig is not usable: "), "{told}");
+        assert!(told.ends_with("; kubectl config view --minify --context foo"), "{told}");
+    }
+
+    #[test]
+    fn every_refusal_has_a_next_step() {
+        let source = || RequestError::new(Cause::Other, "why");
+        let (context, server) = (|| "foo".to_owned(), || "https://foo".to_owned());
+        let missing = |known: &[&str]| ConnectError::MissingContext {
+            context: context(),
+            known: known.iter().map(|name| (*name).to_owned()).collect(),
+            nearest: None,
+        };
+        let told = |error: ConnectError| format!("{error}; {}", error.hint().unwrap());
+        insta::assert_snapshot!(told(missing(&[])), @"there is no context `foo`: no kubeconfig file was found, or it has no contexts; aws eks update-kubeconfig --name CLUSTER --alias CONTEXT, or set KUBECONFIG");
+        insta::assert_snapshot!(told(missing(&["one", "two"])), @"there is no context `foo` in the kubeconfig, only one, two; kubectl config get-contexts");
+        let unauthorized =
+            ConnectError::Unauthorized { context: context(), server: server(), source: source() };
+        insta::assert_snapshot!(told(unauthorized), @"https://foo does not accept the credentials of context `foo`; kubectl auth whoami --context foo");
+        let unreachable =
+            ConnectError::Unreachable { context: context(), server: server(), source: source() };
+        insta::assert_snapshot!(told(unreachable), @"cannot reach https://foo of context `foo`; kubectl version --context foo");
+        let broken = ConnectError::BrokenContext { context: context(), reason: "no user".to_owned() };
+        insta::assert_snapshot!(told(broken), @"context `foo` of the kubeconfig is not usable: no user; kubectl config view --minify --context foo");
+    }
+
+    #[test]
+    fn the_nearest_context_is_the_most_similar_one_and_similar_enough() {
+        let known = ["prod-eu", "foo-eks-clusters", "foo-eks-cluster2x", "staging"];
+        assert_eq!(nearest("foo-eks-cluster", &known).as_deref(), Some("foo-eks-clusters"));
+        assert_eq!(nearest("bar", &["me@bar", "bar2"]).as_deref(), Some("me@bar"));
+        assert_eq!(nearest("bar", &["gke:bar"]).as_deref(), Some("gke:bar"));
+        assert_eq!(nearest("zzz", &known), None);
+        assert_eq!(nearest("zzz", &[]), None);
     }
 }

@@ -381,4 +381,64 @@ mod tests {
         let output = ExecOutput { stdout: b"secret".to_vec(), stderr: Vec::new(), exit: 0 };
         assert_eq!(format!("{output:?}"), "ExecOutput { exit: 0, stdout: 6 bytes, stderr: 0 bytes }");
     }
+
+    #[test]
+    fn the_exit_code_is_told_from_other_causes_and_a_success_needs_none() {
+        let causes = serde_json::json!([
+            {"reason": "Other", "message": "5"}, {"reason": "ExitCode", "message": "x"},
+            {"reason": "ExitCode", "message": "126"},
+        ]);
+        let failed = |details| serde_json::json!({"status": "Failure", "message": "why", "details": details});
+        assert_eq!(exit_code(&status(failed(serde_json::json!({"causes": causes})))).unwrap(), 126);
+        let other = failed(serde_json::json!({"causes": [{"reason": "Other", "message": "5"}]}));
+        assert_eq!(exit_code(&status(other)).unwrap_err().to_string(), "why");
+        let nothing = exit_code(&status(serde_json::json!({"status": "Failure"}))).unwrap_err();
+        assert_eq!(nothing.to_string(), "no reason was given");
+    }
+
+    fn error(problem: ExecProblem) -> ExecError {
+        let at = ExecTarget {
+            namespace: "spire".to_owned(),
+            pod: "spire-server-0".to_owned(),
+            container: "server".to_owned(),
+        };
+        ExecError { at, program: "spire-server".to_owned(), context: "foo".to_owned(), problem }
+    }
+
+    #[test]
+    fn what_passes_by_itself_is_told_from_what_does_not() {
+        let request = |cause| ExecProblem::Request(RequestError::new(cause, "why"));
+        assert!(request(super::super::Cause::Transient).is_transient());
+        assert!(!request(super::super::Cause::Forbidden).is_transient());
+        assert!(ExecProblem::Broken(String::new()).is_transient());
+        assert!(ExecProblem::Timeout(DRAIN).is_transient());
+        assert!(!ExecProblem::NotStarted(String::new()).is_transient());
+        assert!(!ExecProblem::TooMuch.is_transient());
+    }
+
+    #[test]
+    fn a_command_that_did_not_run_is_named_with_the_next_step() {
+        let late = error(ExecProblem::Timeout(DRAIN));
+        insta::assert_snapshot!(late.to_string(), @"cannot run `spire-server` in container server of pod spire-server-0 in namespace spire");
+        insta::assert_snapshot!(late.problem.to_string(), @"it did not end within 1s");
+        insta::assert_snapshot!(late.hint().unwrap(), @"kubectl --context foo -n spire describe pod spire-server-0");
+        let forbidden = error(RequestError::new(super::super::Cause::Forbidden, "no").into());
+        insta::assert_snapshot!(forbidden.hint().unwrap(), @"kubectl --context foo -n spire auth can-i create pods/exec");
+        let gone = error(RequestError::new(super::super::Cause::NotFound, "no").into());
+        assert_eq!(gone.hint(), late.hint());
+        let much = error(ExecProblem::TooMuch);
+        assert_eq!((much.hint(), much.problem.to_string()), (None, "it wrote more than 64 MiB".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_is_not_there_ends_at_once() {
+        let mut seen = Vec::new();
+        let mut take = |stream, bytes: &[u8]| {
+            seen.push((stream, bytes.to_vec()));
+            ControlFlow::Continue(())
+        };
+        let ended = hand_on(None::<&[u8]>, Some(&b"complaint"[..]), &mut take).await.unwrap();
+        assert_eq!(ended, ControlFlow::Continue(()));
+        assert_eq!(seen, [(Stream::Err, b"complaint".to_vec())], "and its end is nothing to hand on");
+    }
 }

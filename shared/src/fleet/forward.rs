@@ -250,4 +250,46 @@ mod tests {
         let problem = answered(b"").await.unwrap_err();
         assert!(problem.is_transient(), "{problem:?}");
     }
+
+    fn error(problem: ForwardProblem) -> ForwardError {
+        let at = PodPort { namespace: "shop".to_owned(), pod: "cart-1".to_owned(), port: 15000 };
+        ForwardError { at, context: "foo".to_owned(), problem }
+    }
+
+    #[test]
+    fn a_port_that_was_not_asked_is_named_with_the_next_step() {
+        let late = error(ForwardProblem::Timeout(REASON_WITHIN));
+        insta::assert_snapshot!(late.to_string(), @"cannot ask port 15000 of pod shop/cart-1");
+        insta::assert_snapshot!(late.problem.to_string(), @"it did not answer within 200ms");
+        insta::assert_snapshot!(late.hint().unwrap(), @"kubectl --context foo -n shop describe pod cart-1");
+        let forbidden = error(RequestError::new(Cause::Forbidden, "no").into());
+        insta::assert_snapshot!(forbidden.hint().unwrap(), @"kubectl --context foo -n shop auth can-i create pods/portforward");
+        assert_eq!(error(RequestError::new(Cause::NotFound, "no").into()).hint(), late.hint());
+        let much = error(ForwardProblem::TooMuch);
+        let told = (much.hint(), much.problem.to_string());
+        assert_eq!(told, (None, "it answered with more than 64 MiB".to_owned()));
+    }
+
+    #[test]
+    fn what_passes_by_itself_is_told_from_what_does_not() {
+        let request = |cause| ForwardProblem::Request(RequestError::new(cause, "why"));
+        assert!(request(Cause::Timeout).is_transient());
+        assert!(!request(Cause::NotFound).is_transient());
+        assert!(ForwardProblem::Timeout(REASON_WITHIN).is_transient());
+        assert!(!ForwardProblem::TooMuch.is_transient());
+    }
+
+    #[tokio::test]
+    async fn the_host_is_the_one_that_was_named() {
+        let (near, mut far) = duplex(1 << 16);
+        let seen = tokio::spawn(async move {
+            let mut request = [0; 1024];
+            let length = far.read(&mut request).await.expect("a request");
+            far.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.expect("it can be written");
+            String::from_utf8_lossy(&request[..length]).into_owned()
+        });
+        assert_eq!(ask(near, "istiod.example", "/x").await.unwrap().status, 204);
+        let request = seen.await.unwrap();
+        assert!(request.contains("host: istiod.example\r\n"), "{request}");
+    }
 }

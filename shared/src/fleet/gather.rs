@@ -169,4 +169,48 @@ mod tests {
         ");
         assert_eq!(errors.hint().as_deref(), Some("count again"));
     }
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("x")]
+    struct Hinted(Option<&'static str>);
+    impl Hint for Hinted {
+        fn hint(&self) -> Option<String> {
+            self.0.map(str::to_owned)
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_failed_is_gone_through_by_cluster_and_hints_are_said_once_each() {
+        let gathered = gather(tasks(vec![("foo", 1, false), ("bar", 2, true), ("baz", 3, false)])).await;
+        let told: Vec<_> = gathered.iter().map(|(cluster, result)| (cluster, result.ok().copied())).collect();
+        assert_eq!(told, [("foo", None), ("bar", Some(2)), ("baz", None)]);
+        let names: Vec<String> = gathered.into_iter().map(|(cluster, _)| cluster).collect();
+        assert_eq!(names, ["foo", "bar", "baz"]);
+
+        let errors = |hints: [Option<&'static str>; 3]| ClusterErrors {
+            errors: ["foo", "bar", "baz"].map(str::to_owned).into_iter().zip(hints.map(Hinted)).collect(),
+        };
+        assert_eq!(errors([Some("b"), Some("a"), Some("b")]).hint().as_deref(), Some("b\na"));
+        assert_eq!(errors([None, Some("a"), None]).hint().as_deref(), Some("a"));
+        assert_eq!(errors([None; 3]).hint(), None);
+        let both = errors([None; 3]);
+        assert_eq!(both.iter().map(|(cluster, _)| cluster).collect::<Vec<_>>(), ["foo", "bar", "baz"]);
+        assert_eq!(both.into_iter().map(|(cluster, _)| cluster).collect::<Vec<_>>(), ["foo", "bar", "baz"]);
+    }
+
+    #[test]
+    fn a_cause_that_says_what_was_said_is_left_out_and_the_one_behind_it_is_not() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("{0}")]
+        struct Chain(&'static str, #[source] Option<Box<Chain>>);
+        let chain = |texts: &[&'static str]| {
+            let next = |next, text: &&'static str| Some(Box::new(Chain(text, next)));
+            *texts.iter().rev().fold(None, next).unwrap()
+        };
+        let told = |texts: &[&'static str]| {
+            ClusterErrors { errors: vec![("foo".to_owned(), chain(texts))] }.to_string()
+        };
+        assert_eq!(told(&["a: b", "b", "c"]), "foo: a: b: c");
+        assert_eq!(told(&["a", "b"]), "foo: a: b");
+    }
 }

@@ -210,6 +210,29 @@ mod tests {
     }
 
     #[test]
+    fn a_context_has_the_server_of_its_own_cluster_and_a_namespace_where_it_names_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let text = "clusters:\n\
+                    - {name: one, cluster: {server: 'https://one'}}\n\
+                    - {name: two, cluster: {server: 'https://two'}}\n\
+                    - {name: three, cluster: {server: 'https://three'}}\n\
+                    contexts:\n\
+                    - {name: foo, context: {cluster: three, user: u, namespace: shop}}\n\
+                    - {name: bar, context: {cluster: one, user: u, namespace: ''}}\n\
+                    - {name: baz, context: {cluster: two, user: u}}\n\
+                    - {name: qux, context: {cluster: four, user: u}}\n";
+        let read = Kubeconfig::merge(&[file(&directory, "config", text)]).unwrap();
+        let servers = ["foo", "bar", "baz", "qux", "quux"].map(|context| read.server(context));
+        assert_eq!(servers, [Some("https://three"), Some("https://one"), Some("https://two"), None, None]);
+        let namespaces = ["foo", "bar", "baz", "quux"].map(|context| read.namespace(context));
+        assert_eq!(namespaces, [Some("shop"), None, None, None]);
+        assert_eq!(read.contexts(), ["foo", "bar", "baz", "qux"]);
+        assert_eq!(read.current_context(), None);
+        let empty = file(&directory, "empty", "current-context: ''\n");
+        assert_eq!(Kubeconfig::merge(&[empty]).unwrap().current_context(), None);
+    }
+
+    #[test]
     fn credential_commands_ask_nothing_where_nobody_would_see_it() {
         let directory = tempfile::tempdir().unwrap();
         let users = ["", ", interactiveMode: Always", ", interactiveMode: IfAvailable"]
@@ -220,10 +243,9 @@ mod tests {
             &format!("users:\n- {{name: t, user: {{token: t}}}}\n{}", users.concat()),
         );
         let read = Kubeconfig::merge(&[path]).unwrap().unattended();
-        let modes = read.file.auth_infos.iter().filter_map(|user| user.auth_info.as_ref()?.exec.as_ref());
-        for command in modes {
-            assert_eq!(command.interactive_mode, Some(ExecInteractiveMode::Never));
-        }
+        let commands = read.file.auth_infos.iter().filter_map(|user| user.auth_info.as_ref()?.exec.as_ref());
+        let modes: Vec<_> = commands.map(|command| command.interactive_mode.clone()).collect();
+        assert_eq!(modes, [const { Some(ExecInteractiveMode::Never) }; 3]);
     }
 
     #[test]
@@ -265,5 +287,26 @@ mod tests {
     fn the_file_of_the_flag_has_to_exist() {
         let settings = KubeSettings { kubeconfig: Some("/nowhere/config".into()), ..KubeSettings::default() };
         assert!(matches!(Kubeconfig::read(&settings), Err(KubeconfigError::Missing { .. })));
+    }
+
+    #[test]
+    fn each_error_has_a_next_step() {
+        let path = PathBuf::from("/k");
+        let hint = |error: KubeconfigError| error.hint().unwrap();
+        let missing = hint(KubeconfigError::Missing { path: path.clone() });
+        assert_eq!(missing, "name an existing file, or leave --kubeconfig out");
+        let source = io::ErrorKind::PermissionDenied.into();
+        assert_eq!(hint(KubeconfigError::Unreadable { path: path.clone(), source }), "ls -l /k");
+        let invalid = hint(KubeconfigError::Invalid { path, place: String::new() });
+        assert_eq!(invalid, "kubectl config view --kubeconfig /k");
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_told_from_what_is_not_there() {
+        let directory = tempfile::tempdir().unwrap();
+        let unreadable = Kubeconfig::merge(&[directory.path().to_owned()]).err().unwrap();
+        assert!(matches!(unreadable, KubeconfigError::Unreadable { .. }), "{unreadable:?}");
+        let gone = Kubeconfig::merge(&[directory.path().join("gone")]).unwrap();
+        assert_eq!(gone.contexts(), [""; 0]);
     }
 }

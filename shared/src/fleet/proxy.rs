@@ -75,4 +75,42 @@ mod tests {
         }
         assert!(is_direct("anything.example", Some("*")));
     }
+
+    #[test]
+    fn names_are_compared_label_by_label() {
+        let direct = |host: &str, list: &str| is_direct(host, Some(list));
+        for list in ["foo.com", "FOO.com", ".foo.com", "*.foo.com", "foo.com:443", "x, foo.com ,"] {
+            assert!(direct("api.foo.com", list), "{list}");
+            assert!(direct("API.foo.com.", list), "{list}");
+            assert!(!direct("apifoo.com", list), "{list}");
+        }
+        assert!(
+            direct("foo.com", "foo.com") && !direct("foo.com", ".foo.com") && !direct("foo.com", "*.foo.com")
+        );
+        assert!(!direct(".foo.com", "foo.com"), "an empty label is no host");
+        assert!(!direct("foo.com", "") && !direct("foo.com", " , ") && !direct("foo.com", "bar.com"));
+        assert!(direct("LOCALHOST.", ""));
+        assert!(direct("10.0.0.1", "x,*"));
+    }
+
+    #[test]
+    fn networks_cover_their_addresses_and_no_others() {
+        let covers = |entry: &str, address: &str| covers(entry, address.parse().unwrap());
+        assert!(covers("10.0.0.0/8", "10.255.0.1") && !covers("10.0.0.0/8", "11.0.0.1"));
+        assert!(covers("10.1.2.3/32", "10.1.2.3") && !covers("10.1.2.3/32", "10.1.2.2"));
+        assert!(covers("10.9.9.9/8", "10.1.2.3"), "bits behind the prefix do not count");
+        assert!(covers("0.0.0.0/0", "203.0.113.1") && covers("::/0", "fd00::1"));
+        assert!(covers("fd00::/64", "fd00::1") && !covers("fd00::/64", "fd00:0:0:1::1"));
+        assert!(covers("fd00::1/128", "fd00::1") && !covers("fd00::1/128", "fd00::2"));
+        assert!(
+            covers("[fd00::1]", "fd00::1")
+                && covers("10.0.0.1", "10.0.0.1")
+                && !covers("10.0.0.1", "10.0.0.2")
+        );
+        for wrong in ["10.0.0.0/33", "10.0.0.0/x", "x/8", "::/0", ""] {
+            assert!(!covers(wrong, "10.0.0.1"), "{wrong}");
+        }
+        assert!(!covers("fd00::/129", "fd00::1") && !covers("0.0.0.0/0", "fd00::1"));
+        assert!(is_direct("[fd00::1]", Some("fd00::/8")) && !is_direct("10.0.0.1", Some("0.0.0.1")));
+    }
 }

@@ -258,4 +258,126 @@ mod tests {
         let error = RequestError::from(kube::Error::Service(Box::new(error)));
         assert_eq!(error.cause(), Cause::Tls);
     }
+
+    #[test]
+    fn every_status_has_its_cause() {
+        let causes = [
+            (Cause::Unauthorized, &[401][..]),
+            (Cause::Forbidden, &[403]),
+            (Cause::NotFound, &[404]),
+            (Cause::Conflict, &[409]),
+            (Cause::Invalid, &[400, 413, 415, 422]),
+            (Cause::Transient, &[429, 500, 503, 599]),
+            (Cause::Other, &[402, 405, 410, 600]),
+        ];
+        for (cause, codes) in causes {
+            for code in codes {
+                assert_eq!(api(*code, "x").cause(), cause, "{code}");
+            }
+        }
+        assert!(api(404, "x").is_not_found() && !api(403, "x").is_not_found());
+    }
+
+    #[test]
+    fn a_namespace_that_is_going_away_passes_and_a_missing_right_does_not() {
+        let forbidden = |reason: &str| {
+            let cause = serde_json::json!({"reason": reason, "message": "m"});
+            let status = serde_json::json!({"code": 403, "message": "no", "details": {"causes": [{"reason": "x"}, cause]}});
+            let status: kube::core::Status = serde_json::from_value(status).unwrap();
+            RequestError::from(kube::Error::Api(Box::new(status)))
+        };
+        assert_eq!(forbidden("NamespaceTerminating").cause(), Cause::Terminating);
+        assert_eq!(forbidden("FieldValueForbidden").cause(), Cause::Forbidden);
+        assert!(forbidden("NamespaceTerminating").is_transient());
+    }
+
+    #[test]
+    fn what_may_work_in_a_moment_is_tried_again_and_nothing_else() {
+        let transient = [Cause::Transient, Cause::Timeout, Cause::Refused, Cause::Terminating];
+        let lasting = [
+            Cause::NameResolution,
+            Cause::Tls,
+            Cause::Unauthorized,
+            Cause::Forbidden,
+            Cause::NotFound,
+            Cause::Conflict,
+            Cause::Invalid,
+            Cause::Credentials,
+            Cause::Other,
+        ];
+        assert!(transient.iter().all(|cause| RequestError::new(*cause, "").is_transient()));
+        assert!(!lasting.iter().any(|cause| RequestError::new(*cause, "").is_transient()));
+    }
+
+    #[test]
+    fn an_answer_without_a_message_is_told_by_its_reason() {
+        let told = |message: &str, reason: &str| {
+            let status = kube::core::Status::failure(message, reason).with_code(409).boxed();
+            RequestError::from(kube::Error::Api(status)).to_string()
+        };
+        assert_eq!(told(" ", "AlreadyExists"), "AlreadyExists (409)");
+        assert_eq!(told("it is there", "AlreadyExists"), "it is there");
+        assert_eq!(told("", ""), "the server answered with status 409");
+    }
+
+    #[test]
+    fn connections_that_fail_are_told_apart() {
+        let of =
+            |kind: io::ErrorKind| RequestError::from(kube::Error::Service(Box::new(io::Error::from(kind))));
+        assert_eq!(of(io::ErrorKind::ConnectionRefused).cause(), Cause::Refused);
+        assert_eq!(of(io::ErrorKind::TimedOut).cause(), Cause::Timeout);
+        for kind in [
+            io::ErrorKind::ConnectionReset,
+            io::ErrorKind::ConnectionAborted,
+            io::ErrorKind::BrokenPipe,
+            io::ErrorKind::UnexpectedEof,
+        ] {
+            assert_eq!(of(kind).cause(), Cause::Transient, "{kind}");
+            assert!(of(kind).to_string().starts_with("the connection broke: "));
+        }
+        assert_eq!(of(io::ErrorKind::AddrInUse).cause(), Cause::Other);
+        let elapsed = tower::timeout::error::Elapsed::new();
+        assert_eq!(RequestError::from(kube::Error::Service(Box::new(elapsed))).cause(), Cause::Timeout);
+        let dns = io::Error::other("dns error: no such host");
+        let dns = RequestError::from(kube::Error::Service(Box::new(dns)));
+        assert_eq!(dns.cause(), Cause::NameResolution);
+        let auth = AuthError::ParseTokenKey(serde_json::from_str::<()>("x").unwrap_err());
+        let auth = RequestError::from(kube::Error::Service(Box::new(auth)));
+        assert_eq!(auth.cause(), Cause::Credentials);
+        assert_eq!(auth.to_string(), "the credential command's output is not JSON");
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_servers_certificate_is_said_in_words() {
+        use rustls::CertificateError as Certificate;
+        let told = |certificate| tls_text(&rustls::Error::InvalidCertificate(certificate));
+        assert!(told(Certificate::UnknownIssuer).contains("an authority that the kubeconfig does not name"));
+        assert_eq!(told(Certificate::Expired), "the server's certificate has expired");
+        assert_eq!(told(Certificate::NotValidForName), "the server's certificate is not for this host name");
+        assert!(told(Certificate::Revoked).starts_with("the server's certificate is not accepted: "));
+        assert!(tls_text(&rustls::Error::DecryptError).starts_with("TLS handshake failed: "));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_credential_command_that_says_nothing_is_told_by_how_it_ended() {
+        use std::os::unix::process::ExitStatusExt;
+        let ended = |stderr: &[u8]| {
+            let (status, stdout) = (std::process::ExitStatus::from_raw(256), b"token".to_vec());
+            let out = Box::new(std::process::Output { status, stdout, stderr: stderr.to_vec() });
+            auth_text(&AuthError::AuthExecRun { cmd: "\"aws\" \"eks\"".to_owned(), out })
+        };
+        assert_eq!(ended(b" \n"), "credential command `aws` failed (exit status: 1)");
+        assert_eq!(ended(b"expired\n"), "credential command `aws` failed (exit status: 1): expired");
+        let start = AuthError::AuthExecStart(io::Error::other("no such file"));
+        assert_eq!(auth_text(&start), "the credential command did not start: no such file");
+    }
+
+    #[test]
+    fn the_answer_that_is_not_what_was_asked_for_is_not_quoted() {
+        let error = serde_json::from_str::<u8>("\"secret\"").unwrap_err();
+        let error = RequestError::from(kube::Error::SerdeError(error));
+        insta::assert_snapshot!(error.to_string(), @"the answer is not what was asked for (column 8: Data)");
+        assert_eq!(error.cause(), Cause::Other);
+    }
 }

@@ -103,4 +103,49 @@ mod tests {
         assert_eq!(delay(&Repeat { attempts: REPEATS }, &Method::GET, 503, ""), None);
         assert_eq!(delay(&Repeat::default(), &Method::GET, 429, "86400"), Some(LONGEST_DELAY));
     }
+
+    #[test]
+    fn each_repeat_waits_twice_as_long_and_the_server_may_ask_for_more() {
+        let waits = (0..REPEATS).map(|attempts| delay(&Repeat { attempts }, &Method::GET, 503, ""));
+        let expected = [100, 200, 400, 800, 1600].map(|millis| Some(Duration::from_millis(millis)));
+        assert_eq!(waits.collect::<Vec<_>>(), expected);
+        let asked = |attempts, seconds| delay(&Repeat { attempts }, &Method::GET, 503, seconds);
+        assert_eq!(asked(0, "2"), Some(Duration::from_secs(2)));
+        assert_eq!(asked(4, "1"), Some(Duration::from_millis(1600)), "not sooner than by itself");
+        assert_eq!(asked(0, "5"), Some(LONGEST_DELAY));
+        assert_eq!(asked(0, "6"), Some(LONGEST_DELAY));
+        assert_eq!(asked(0, "soon"), Some(FIRST_DELAY));
+    }
+
+    #[test]
+    fn every_method_that_sets_what_it_sets_again_is_repeated() {
+        let repeat = Repeat::default();
+        for method in [Method::GET, Method::HEAD, Method::PUT, Method::PATCH, Method::DELETE] {
+            assert_eq!(delay(&repeat, &method, 599, ""), Some(FIRST_DELAY), "{method}");
+        }
+        for status in [200, 301, 400, 404, 409, 422] {
+            assert_eq!(delay(&repeat, &Method::GET, status, ""), None, "{status}");
+        }
+        let refused: Result<Response<()>, BoxError> = Err("refused".into());
+        assert_eq!(repeat.delay(&Method::GET, &refused), None);
+    }
+
+    #[tokio::test]
+    async fn a_repeat_is_counted_and_the_same_request() {
+        let mut repeat = Repeat::default();
+        let request = Request::builder().method(Method::PATCH).uri("/api?x=1").header("x-a", "b");
+        let mut request = request.body(Body::from(b"text".to_vec())).unwrap();
+        let clone = Policy::<_, Response<()>, _>::clone_request(&mut repeat, &request).unwrap();
+        assert_eq!(
+            (clone.method(), clone.uri(), clone.headers()),
+            (request.method(), request.uri(), request.headers())
+        );
+        assert_eq!(clone.into_body().collect_bytes().await.unwrap(), "text");
+        let mut busy = Ok(Response::builder().status(503).body(()).unwrap());
+        for attempts in 1..=REPEATS {
+            assert!(repeat.retry(&mut request, &mut busy).is_some());
+            assert_eq!(repeat.attempts, attempts);
+        }
+        assert!(repeat.retry(&mut request, &mut busy).is_none());
+    }
 }

@@ -53,7 +53,33 @@ impl fmt::Display for Counts {
 
 #[cfg(test)]
 mod tests {
+    use super::super::kind::Kind;
+    use super::super::object::ObjectKey;
     use super::*;
+
+    #[test]
+    fn what_was_kept_counts_as_unchanged_and_counts_add_up() {
+        let objects = [(Change::Created, 1), (Change::Changed, 2), (Change::Unchanged, 3), (Change::Kept, 4)];
+        let key = |index| ObjectKey::new(Kind::Namespace, None, &format!("n{index}"));
+        let objects = objects.into_iter().flat_map(|(change, count)| (0..count).map(move |_| change));
+        let applied =
+            Applied { objects: objects.enumerate().map(|(index, change)| (key(index), change)).collect() };
+        let counts = Counts::of(&applied);
+        assert_eq!(counts, Counts { created: 1, changed: 2, unchanged: 7, deleted: 0 });
+        let mut sum = Counts { created: 10, changed: 20, unchanged: 30, deleted: 40 };
+        sum.merge(counts);
+        sum.merge(Counts { deleted: 5, ..Counts::default() });
+        assert_eq!(sum, Counts { created: 11, changed: 22, unchanged: 37, deleted: 45 });
+    }
+
+    #[test]
+    fn anything_that_was_done_is_a_change() {
+        let none = Counts { unchanged: 3, ..Counts::default() };
+        assert!(!Counts { created: 1, ..none }.is_unchanged());
+        assert!(!Counts { changed: 1, ..none }.is_unchanged());
+        let changed = Counts { created: 1, changed: 2, ..none };
+        insta::assert_snapshot!(changed, @"1 created, 2 changed, 3 unchanged");
+    }
 
     #[test]
     fn what_was_deleted_is_said_and_is_a_change() {

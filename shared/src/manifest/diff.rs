@@ -168,4 +168,58 @@ mod tests {
             "spec.replicas"
         );
     }
+
+    /// Returns what is missing as `path: before -> after`.
+    fn told(wanted: &Value, live: &Value) -> Vec<String> {
+        let shown = |value: Option<Value>| value.map_or_else(|| "none".to_owned(), |value| value.to_string());
+        let changes = missing(Kind::Deployment, wanted, live).into_iter();
+        changes
+            .map(|change| format!("{}: {} -> {}", change.path, shown(change.before), shown(change.after)))
+            .collect()
+    }
+
+    #[test]
+    fn lists_are_compared_item_by_item_and_differ_as_a_whole_when_one_is_longer() {
+        let live = json!({"args": ["a", {"b": 1, "default": true}]});
+        assert_eq!(told(&json!({"args": ["a", {"b": 1}]}), &live), [""; 0]);
+        assert_eq!(told(&json!({"args": ["a", {"b": 2}]}), &live), ["args[1].b: 1 -> 2"]);
+        let whole = r#"["a",{"b":1,"default":true}]"#;
+        assert_eq!(told(&json!({"args": ["a"]}), &live), [format!(r#"args: {whole} -> ["a"]"#)]);
+        assert_eq!(
+            told(&json!({"args": ["a", {"b": 1}, "c"]}), &live),
+            [format!(r#"args: {whole} -> ["a",{{"b":1}},"c"]"#)]
+        );
+    }
+
+    #[test]
+    fn what_is_wanted_and_not_there_at_all_is_missing_leaf_by_leaf() {
+        let wanted = json!({"spec": {"replicas": 1, "args": ["a"], "template": {"name": "x"}}});
+        let all =
+            ["spec.replicas: none -> 1", "spec.args: none -> [\"a\"]", "spec.template.name: none -> \"x\""];
+        assert_eq!(told(&wanted, &json!({})), all);
+        assert_eq!(told(&json!({"a": {"b": 1}}), &json!({"a": "text"})), ["a.b: none -> 1"]);
+        assert_eq!(told(&json!({"a": {}}), &json!({"a": "text"})), [""; 0], "nothing of it is wanted");
+    }
+
+    #[test]
+    fn lists_of_one_length_are_compared_item_by_item() {
+        let of = |args: Value| json!({"args": args});
+        let paths = |before: Value, after: Value| -> Vec<String> {
+            let changes = compare(Kind::Deployment, &of(before), &of(after));
+            changes.into_iter().map(|change| change.path).collect()
+        };
+        assert_eq!(paths(json!(["a", "b"]), json!(["a", "c"])), ["args[1]"]);
+        assert_eq!(paths(json!(["a", "b"]), json!(["a"])), ["args"]);
+        assert_eq!(paths(json!(["a"]), json!(["a", "b"])), ["args"]);
+        assert_eq!(paths(json!(["a"]), json!("a")), ["args"]);
+    }
+
+    #[test]
+    fn keys_that_would_be_read_as_a_path_are_quoted() {
+        assert_eq!(join("", "a"), "a");
+        assert_eq!(join("a", "b"), "a.b");
+        for odd in ["b.c", "b/c", "b[0]"] {
+            assert_eq!(join("a", odd), format!("a[\"{odd}\"]"));
+        }
+    }
 }

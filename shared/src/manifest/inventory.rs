@@ -222,5 +222,13 @@ mod tests {
         assert_eq!(what_holds(&live(namespace)), "x.io/f in 1 resource instances");
         let other = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "a", "finalizers": ["x.io/f"]}});
         assert_eq!(what_holds(&live(other)), "being deleted, held by finalizers x.io/f");
+        let free = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "a", "finalizers": []}});
+        assert_eq!(what_holds(&live(free)), "being deleted");
+        let condition = json!({"conditions": [{"type": "a", "status": "True", "message": "of its own"}]});
+        let talks =
+            json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "a"}, "status": condition});
+        assert_eq!(what_holds(&live(talks)), "being deleted", "only a namespace says what is left in it");
+        let empty = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "a", "finalizers": ["f"]}, "status": {}});
+        assert_eq!(what_holds(&live(empty)), "being deleted, held by finalizers f");
     }
 }

@@ -205,6 +205,47 @@ mod tests {
     }
 
     #[test]
+    fn a_kind_that_one_plugin_alone_makes_is_looked_for_by_no_other() {
+        let only = |tool: Tool| -> Vec<&str> {
+            Kind::all().filter(|kind| kind.only_of() == Some(tool)).map(Kind::name).collect()
+        };
+        assert_eq!(
+            only(Tool::SpireFederate),
+            ["ClusterFederatedTrustDomain", "ClusterSPIFFEID", "ClusterStaticEntry"]
+        );
+        assert_eq!(
+            only(Tool::MeshInstall),
+            [
+                "Certificate",
+                "HorizontalPodAutoscaler",
+                "MutatingWebhookConfiguration",
+                "PeerAuthentication",
+                "DestinationRule",
+                "EnvoyFilter",
+                "Gateway",
+                "VirtualService",
+                "Telemetry"
+            ]
+        );
+        let count = |tool: Tool| tool.kinds().count();
+        assert_eq!((count(Tool::SpireFederate), count(Tool::MeshInstall)), (ROWS.len() - 9, ROWS.len() - 3));
+        assert!(Tool::SpireFederate.kinds().any(|kind| kind == Kind::ClusterSPIFFEID));
+        assert!(Tool::MeshInstall.kinds().all(|kind| kind != Kind::ClusterSPIFFEID));
+    }
+
+    #[test]
+    fn a_kind_has_the_group_version_and_plural_of_its_row() {
+        let resource = Kind::EnvoyFilter.api_resource();
+        let told = (resource.group.as_str(), resource.version.as_str(), resource.plural.as_str());
+        assert_eq!(told, ("networking.istio.io", "v1alpha3", "envoyfilters"));
+        assert_eq!(resource.api_version, "networking.istio.io/v1alpha3");
+        let core = Kind::ConfigMap.api_resource();
+        assert_eq!((core.group.as_str(), core.version.as_str()), ("", "v1"));
+        assert!(Kind::ConfigMap.is_namespaced() && !Kind::Namespace.is_namespaced());
+        assert_eq!(serde_json::to_value(Kind::ConfigMap).unwrap(), "ConfigMap");
+    }
+
+    #[test]
     fn kinds_are_listed_in_the_order_of_their_waves() {
         let waves: Vec<_> = Kind::all().map(Kind::wave).collect();
         assert!(waves.is_sorted());

@@ -73,3 +73,57 @@ impl ClusterPlan {
         self.plan.objects.iter().filter(|planned| is(&planned.verdict)).count()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::kind::Kind;
+    use super::super::plan::Planned;
+    use super::*;
+
+    fn key(name: &str) -> ObjectKey {
+        ObjectKey::new(Kind::Namespace, None, name)
+    }
+
+    fn planned(cluster: &str, verdicts: Vec<Verdict>) -> ClusterPlan {
+        let objects = verdicts.into_iter().map(|verdict| Planned { key: key("n"), verdict }).collect();
+        let (later, stale) = (Vec::new(), Vec::new());
+        ClusterPlan { cluster: cluster.to_owned(), plan: Plan { objects }, later, stale }
+    }
+
+    fn unchanged(cluster: &str) -> ClusterPlan {
+        planned(cluster, vec![Verdict::Unchanged, Verdict::Kept])
+    }
+
+    #[test]
+    fn a_cluster_is_unchanged_when_nothing_is_made_changed_deleted_or_yet_to_come() {
+        assert!(unchanged("foo").is_unchanged());
+        assert!(planned("foo", Vec::new()).is_unchanged());
+        let of = |verdict| planned("foo", vec![Verdict::Unchanged, verdict]);
+        assert!(!of(Verdict::Create).is_unchanged());
+        assert!(!of(Verdict::Change { fields: Vec::new() }).is_unchanged());
+        assert!(!of(Verdict::Foreign { owner: "Helm".to_owned() }).is_unchanged());
+        let later = Later { key: key("l"), reason: "an address".to_owned() };
+        assert!(!ClusterPlan { later: vec![later], ..unchanged("foo") }.is_unchanged());
+        assert!(!ClusterPlan { stale: vec![key("s")], ..unchanged("foo") }.is_unchanged());
+    }
+
+    #[test]
+    fn a_mesh_is_unchanged_when_every_cluster_is_and_each_is_asked_by_its_name() {
+        let third = planned("baz", vec![Verdict::Unchanged, Verdict::Create, Verdict::Create]);
+        assert_eq!(third.count(|verdict| *verdict == Verdict::Create), 2);
+        let mesh = |clusters| MeshPlan { mesh: "shop".to_owned(), clusters };
+        assert!(mesh(vec![unchanged("foo"), unchanged("bar"), unchanged("baz")]).is_unchanged());
+        let changed = mesh(vec![unchanged("foo"), unchanged("bar"), third]);
+        assert!(!changed.is_unchanged());
+        assert!(changed.leaves_alone("foo") && changed.leaves_alone("bar"));
+        assert!(!changed.leaves_alone("baz") && !changed.leaves_alone("qux"));
+    }
+
+    #[test]
+    fn what_is_in_the_way_is_named_with_whose_it_is() {
+        let foreign = |owner: &str| Verdict::Foreign { owner: owner.to_owned() };
+        let plan = planned("foo", vec![Verdict::Create, foreign("Helm"), Verdict::Kept, foreign("kubectl")]);
+        let owners: Vec<&str> = plan.foreign().into_iter().map(|(_, owner)| owner).collect();
+        assert_eq!(owners, ["Helm", "kubectl"]);
+    }
+}

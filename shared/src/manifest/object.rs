@@ -229,10 +229,60 @@ mod tests {
     fn what_only_the_server_writes_is_dropped() {
         let object = Object::from_value(json!({
             "apiVersion": "v1", "kind": "Namespace", "status": {"phase": "Active"},
-            "metadata": {"name": "a", "uid": "1", "resourceVersion": "2", "creationTimestamp": null},
+            "metadata": {"name": "a", "uid": "1", "resourceVersion": "2", "generation": 3, "managedFields": [{}],
+                "creationTimestamp": "2026-01-01T00:00:00Z"},
         }));
         let expected = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "a"}});
         assert_eq!(object.unwrap().to_value(), expected);
+    }
+
+    #[test]
+    fn each_thing_that_an_object_lacks_is_named() {
+        let object = |kind: &str, metadata: Value| {
+            Object::from_value(json!({"apiVersion": "v1", "kind": kind, "metadata": metadata}))
+        };
+        let refused = |kind: &str, metadata: Value| object(kind, metadata).unwrap_err().to_string();
+        assert_eq!(
+            Object::from_value(json!({"apiVersion": "v1"})).unwrap_err().to_string(),
+            "not a Kubernetes object: it has no kind"
+        );
+        assert_eq!(refused("ConfigMap", json!({"namespace": "b"})), "a ConfigMap has no metadata.name");
+        assert_eq!(
+            refused("ConfigMap", json!({"name": "", "namespace": "b"})),
+            "a ConfigMap has no metadata.name"
+        );
+        assert_eq!(
+            refused("ConfigMap", json!({"name": "a", "namespace": ""})),
+            "ConfigMap/a has no metadata.namespace"
+        );
+        assert_eq!(
+            refused("ConfigMap", json!({"name": 1})),
+            "not a Kubernetes object: its metadata does not have the right types"
+        );
+        let namespace = object("Namespace", json!({"name": "a", "namespace": "b"})).unwrap();
+        assert_eq!(namespace.key(), &ObjectKey::new(Kind::Namespace, None, "a"));
+        assert_eq!(namespace.to_value()["metadata"], json!({"name": "a"}), "it is in no namespace");
+        let map = object("ConfigMap", json!({"name": "a", "namespace": "b"})).unwrap();
+        assert_eq!(map.key(), &ObjectKey::new(Kind::ConfigMap, Some("b"), "a"));
+    }
+
+    #[test]
+    fn an_object_is_read_as_its_type_and_only_where_it_has_the_form() {
+        use k8s_openapi::api::core::v1::ConfigMap;
+        let of = |data: Value| {
+            let metadata = json!({"name": "a", "namespace": "b", "labels": {"c": "d"}});
+            Object::from_value(
+                json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}),
+            )
+            .unwrap()
+        };
+        let map = of(json!({"k": "v"}));
+        let typed = map.to_typed::<ConfigMap>().unwrap();
+        assert_eq!(typed.data.as_ref().unwrap()["k"], "v");
+        assert_eq!(Object::of(&typed).unwrap(), map);
+        assert!(of(json!(["k"])).to_typed::<ConfigMap>().is_none());
+        assert_eq!((map.label("c"), map.label("e")), (Some("d"), None));
+        assert_eq!(serde_json::to_value(&map).unwrap(), map.to_value());
     }
 
     #[test]

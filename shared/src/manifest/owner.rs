@@ -85,3 +85,51 @@ pub(super) fn stranger(wanted: &Object, live: &DynamicObject) -> Option<String> 
         _ => Some("somebody else".to_owned()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn wanted(owner: &Owner) -> Object {
+        let metadata = json!({"name": "a", "namespace": "b"});
+        let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata});
+        owner.stamped(vec![Object::from_value(object).unwrap()]).remove(0)
+    }
+
+    fn live(labels: serde_json::Value) -> DynamicObject {
+        serde_json::from_value(json!({"metadata": {"name": "a", "labels": labels}})).unwrap()
+    }
+
+    fn labels(manager: &str, mesh: &str) -> DynamicObject {
+        live(json!({MANAGED_BY_LABEL: manager, MESH_LABEL: mesh}))
+    }
+
+    #[test]
+    fn only_what_carries_both_labels_of_an_owner_is_its_own() {
+        let owner = Owner::new(Tool::MeshInstall, "shop");
+        assert!(owner.owns(&labels("mesh-install", "shop")));
+        assert!(!owner.owns(&labels("mesh-install", "other")));
+        assert!(!owner.owns(&labels("spire-federate", "shop")));
+        assert!(!owner.owns(&live(json!({MANAGED_BY_LABEL: "mesh-install"}))));
+        assert!(!owner.owns(&live(json!({MESH_LABEL: "shop"}))));
+        assert_eq!(owner.selector(), "app.kubernetes.io/managed-by=mesh-install,spire-mesh.dev/mesh=shop");
+        assert_eq!(Owner::of(&wanted(&owner)), Some(owner));
+    }
+
+    #[test]
+    fn a_stranger_is_named_as_well_as_the_labels_allow() {
+        let wanted = wanted(&Owner::new(Tool::MeshInstall, "shop"));
+        let stranger = |live: DynamicObject| stranger(&wanted, &live);
+        let named = |name: &str| Some(name.to_owned());
+        assert_eq!(stranger(labels("mesh-install", "shop")), None);
+        assert_eq!(stranger(labels("mesh-install", "other")), named("mesh other"));
+        assert_eq!(stranger(labels("spire-federate", "shop")), named("spire-federate of mesh shop"));
+        assert_eq!(stranger(labels("Helm", "shop")), named("Helm"));
+        assert_eq!(stranger(live(json!({MANAGED_BY_LABEL: "Helm"}))), named("Helm"));
+        assert_eq!(stranger(live(json!({MANAGED_BY_LABEL: "mesh-install"}))), named("somebody else"));
+        assert_eq!(stranger(live(json!({MESH_LABEL: "shop"}))), named("somebody else"));
+        assert_eq!(stranger(live(json!({}))), named("somebody else"));
+    }
+}

@@ -15,7 +15,7 @@ use super::wait::{self, Deadline, Poll, WaitError};
 use crate::fleet::RequestError;
 
 /// How far a workload is.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct Rollout {
     /// The controller has seen the newest version of the object.
     observed: bool,
@@ -186,5 +186,95 @@ where
         Ok(Some(object)) => Ok(object),
         Ok(None) => Err(Poll::Pending("it does not exist yet".to_owned())),
         Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn rollout<W: Workload>(spec: &Value, status: &Value) -> Result<Rollout, &'static str> {
+        let mut object = json!({"metadata": {"name": "w", "generation": 3}, "status": status});
+        if !spec.is_null() {
+            let common =
+                json!({"serviceName": "s", "selector": {"matchLabels": {"app": "w"}}, "template": {}});
+            object["spec"] = common;
+            for (key, value) in spec.as_object().unwrap() {
+                object["spec"][key] = value.clone();
+            }
+        }
+        serde_json::from_value::<W>(object).unwrap().rollout()
+    }
+
+    /// What is told of a workload; `done` where its rollout is.
+    fn told<W: Workload>(spec: &Value, status: &Value) -> String {
+        match rollout::<W>(spec, status) {
+            Ok(rollout) if rollout.is_done() => "done".to_owned(),
+            Ok(rollout) => rollout.text(),
+            Err(reason) => reason.to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_deployment_is_done_when_only_new_pods_run_and_are_available() {
+        let told = |replicas: i32, status: Value| told::<Deployment>(&json!({"replicas": replicas}), &status);
+        let status = |observed: i32, all: i32, updated: i32, available: i32| json!({"observedGeneration": observed, "replicas": all, "updatedReplicas": updated, "availableReplicas": available});
+        assert_eq!(told(3, status(3, 3, 3, 3)), "done");
+        assert_eq!(told(0, status(4, 0, 0, 0)), "done");
+        assert_eq!(told(3, status(2, 3, 3, 3)), "its controller has not seen it yet");
+        assert_eq!(told(3, status(3, 3, 2, 3)), "2 of 3 pods updated, 3 ready");
+        assert_eq!(told(3, status(3, 5, 3, 3)), "2 pods of the version before still run");
+        assert_eq!(told(3, status(3, 3, 3, 2)), "2 of 3 pods ready");
+        assert_eq!(told(3, json!({})), "its controller has not seen it yet");
+        assert_eq!(told(2, json!({"observedGeneration": 3})), "0 of 2 pods updated, 0 ready");
+        let one = json!({"observedGeneration": 3, "replicas": 1, "updatedReplicas": 1});
+        assert_eq!(super::tests::told::<Deployment>(&json!({}), &one), "0 of 1 pods ready");
+        assert_eq!(super::tests::told::<Deployment>(&Value::Null, &one), NO_SPEC);
+    }
+
+    #[test]
+    fn a_stateful_set_is_done_when_its_pods_are_of_the_newest_revision_and_ready() {
+        let status = |current: &str, updated: i32, ready: i32| {
+            json!({"observedGeneration": 3, "replicas": 2, "currentRevision": current, "updateRevision": "b",
+                "updatedReplicas": updated, "readyReplicas": ready})
+        };
+        let two = json!({"replicas": 2});
+        let told = |status: &Value| told::<StatefulSet>(&two, status);
+        assert_eq!(told(&status("b", 0, 2)), "done");
+        assert_eq!(told(&status("a", 2, 2)), "done");
+        assert_eq!(told(&status("a", 1, 2)), "1 of 2 pods updated, 2 ready");
+        assert_eq!(told(&status("b", 0, 1)), "1 of 2 pods ready");
+        let mut unseen = status("b", 0, 2);
+        unseen["observedGeneration"] = json!(2);
+        assert_eq!(told(&unseen), "its controller has not seen it yet");
+        let by_hand = json!({"replicas": 2, "updateStrategy": {"type": "OnDelete"}});
+        assert_eq!(super::tests::told::<StatefulSet>(&by_hand, &status("a", 0, 2)), "done");
+        let rolling = json!({"replicas": 2, "updateStrategy": {"type": "RollingUpdate"}});
+        assert_eq!(
+            super::tests::told::<StatefulSet>(&rolling, &status("a", 0, 2)),
+            "0 of 2 pods updated, 2 ready"
+        );
+        let one = rollout::<StatefulSet>(&json!({}), &status("b", 0, 0)).unwrap();
+        assert_eq!((one.wanted, one.outdated), (1, 0));
+        let labels = one.selector.match_labels.unwrap();
+        assert_eq!(labels.into_iter().collect::<Vec<_>>(), [("app".to_owned(), "w".to_owned())]);
+    }
+
+    #[test]
+    fn a_daemon_set_is_done_when_it_is_on_some_node_and_ready_on_all() {
+        let told = |observed: i32, wanted: i32, updated: i32, ready: i32| {
+            let status = json!({"observedGeneration": observed, "desiredNumberScheduled": wanted,
+                "currentNumberScheduled": 0, "numberMisscheduled": 0, "updatedNumberScheduled": updated,
+                "numberReady": ready});
+            told::<DaemonSet>(&json!({}), &status)
+        };
+        assert_eq!(told(3, 2, 2, 2), "done");
+        assert_eq!(told(3, 2, 1, 2), "1 of 2 pods updated, 2 ready");
+        assert_eq!(told(3, 2, 2, 1), "1 of 2 pods ready");
+        assert_eq!(told(2, 2, 2, 2), "its controller has not seen it yet");
+        assert_eq!(told(3, 0, 0, 0), "no node matches its node selector and tolerations");
+        assert_eq!(told(2, 0, 0, 0), "its controller has not seen it yet");
     }
 }

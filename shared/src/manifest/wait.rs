@@ -197,6 +197,52 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_deadline_is_cut_and_never_extended() {
+        let minute = Deadline::after(Duration::from_mins(1));
+        assert_eq!(minute.left(), Duration::from_mins(1));
+        assert_eq!(minute.at_most(Duration::from_secs(5)).left(), Duration::from_secs(5));
+        assert_eq!(minute.at_most(Duration::from_hours(1)).left(), Duration::from_mins(1));
+        assert_eq!(minute.at_most(Duration::MAX).left(), Duration::from_mins(1));
+        assert_eq!(format!("{minute:?}"), "Deadline(60s left)");
+        tokio::time::advance(Duration::from_secs(20)).await;
+        assert_eq!(minute.left(), Duration::from_secs(40));
+        tokio::time::advance(Duration::from_mins(1)).await;
+        assert_eq!(minute.left(), Duration::ZERO);
+        assert!(Deadline::after(Duration::MAX).left() > Duration::from_hours(24 * 365 * 99));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn looks_become_rarer_until_there_is_one_a_second() {
+        let start = Instant::now();
+        let mut looks = Vec::new();
+        let waited = until::<(), _, _>(Deadline::after(Duration::from_secs(5)), "it", || {
+            looks.push(start.elapsed().as_millis());
+            async { Poll::Pending("not yet".to_owned()) }
+        });
+        waited.await.unwrap_err();
+        assert_eq!(looks, [0, 100, 250, 475, 813, 1320, 2080, 3080, 4080]);
+        assert_eq!(start.elapsed(), Duration::from_secs(5));
+    }
+
+    #[test]
+    fn times_are_told_in_whole_seconds_from_one_on() {
+        let told = |millis| rounded(Duration::from_millis(millis)).to_string();
+        assert_eq!(
+            ["0s", "250ms", "999ms", "1s", "1s", "1m 1s"],
+            [0, 250, 999, 1000, 1999, 61_500].map(told)
+        );
+    }
+
+    #[test]
+    fn only_time_that_ran_out_is_given_more_of_it() {
+        let never = WaitError::Never { what: "it".to_owned(), reason: "gone".to_owned() };
+        assert!(!never.is_timeout() && never.hint().is_none());
+        let (what, last_seen) = ("it".to_owned(), "nothing".to_owned());
+        let late = WaitError::TimedOut { what, last_seen, waited: Duration::from_secs(1) };
+        assert!(late.is_timeout() && late.hint().unwrap().contains("--timeout"));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn every_new_state_is_reported_once() {
         let seen = Mutex::new(Vec::new());
         let observer = |what: &str, state: &str| seen.lock().unwrap().push(format!("{what}: {state}"));

@@ -157,3 +157,55 @@ fn aws_profile(text: &str) -> Result<String, String> {
         Ok(text.to_owned())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_eks_clusters_are_what_aws_takes() {
+        for fine in ["a", "Prod_1", "1-a", &"a".repeat(100)] {
+            assert_eq!(eks_name(fine).as_deref(), Ok(fine));
+        }
+        for wrong in ["", "-a", "_a", "a.b", "a b", &"a".repeat(101), "arn:aws:eks"] {
+            assert!(eks_name(wrong).unwrap_err().contains("is not the name"), "{wrong}");
+        }
+        let arn = eks_name("arn:aws:eks:eu-west-1:1:cluster/foo").unwrap_err();
+        assert_eq!(arn, "`arn:aws:eks:eu-west-1:1:cluster/foo` is an ARN; its cluster is called `foo`");
+        assert!(eks_name("x:cluster/foo").unwrap_err().contains("is not the name"));
+    }
+
+    #[test]
+    fn regions_are_told_from_their_zones() {
+        for fine in ["eu-west-1", "us-gov-west-1", "mx-central-12"] {
+            assert_eq!(eks_region(fine).as_deref(), Ok(fine));
+        }
+        let zone = eks_region("eu-west-1a").unwrap_err();
+        assert_eq!(zone, "`eu-west-1a` is an availability zone; its region is `eu-west-1`");
+        for wrong in ["", "eu", "1", "eu-west", "eu-west-1ab", "EU-west-1", "eu west-1", "-1", "eu1", "eu1a"]
+        {
+            assert!(eks_region(wrong).unwrap_err().contains("is not an AWS region"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn profiles_hold_what_an_ini_file_can() {
+        for fine in ["default", "my admin", "a/b"] {
+            assert_eq!(aws_profile(fine).as_deref(), Ok(fine));
+        }
+        for wrong in ["", " ", "a]", "[a", "a\u{1b}", "a\nb"] {
+            assert!(aws_profile(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn an_eks_cluster_is_told_by_what_is_known_of_it() {
+        let told = |region: Option<&str>, profile: Option<&str>| {
+            let (region, profile) = (region.map(str::to_owned), profile.map(str::to_owned));
+            identity(&EksCluster { name: "foo".to_owned(), region, profile })
+        };
+        assert_eq!(told(None, None), "foo");
+        assert_eq!(told(Some("eu-west-1"), None), "foo (eu-west-1)");
+        assert_eq!(told(Some("eu-west-1"), Some("admin")), "foo (eu-west-1, profile admin)");
+    }
+}

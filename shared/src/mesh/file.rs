@@ -4,6 +4,7 @@
 //! still worth checking.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use schemars::transform::{Transform, transform_subschemas};
 use schemars::{JsonSchema, Schema, generate::SchemaSettings};
@@ -213,7 +214,8 @@ pub(super) struct CertManagerFile {
 impl MeshFile {
     /// Takes from a tree what has the right shape, and reports the rest.
     pub(super) fn read(root: &Node, findings: &mut Findings) -> Self {
-        let value = shape::check(root, &schema(), findings);
+        static SCHEMA: LazyLock<serde_json::Value> = LazyLock::new(schema);
+        let value = shape::check(root, &SCHEMA, findings);
         serde_json::from_value(value).unwrap_or_else(|error| {
             findings.add(format!("not a mesh: {error}"), Vec::new());
             Self::default()

@@ -269,4 +269,42 @@ mod tests {
         insta::assert_snapshot!(refused(&["foo=foo.com", "foo=bar.com"]), @"context `foo` is given twice");
         insta::assert_snapshot!(refused(&["foo=foo.com", "bar=foo.com"]), @"trust domain `foo.com` is given twice: each cluster has one of its own");
     }
+
+    #[test]
+    fn a_number_makes_a_name_unique_and_keeps_it_a_label() {
+        let taken = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        assert_eq!(unique("foo", &[]), "foo");
+        assert_eq!(unique("foo", &taken(&["foo", "foo-3"])), "foo-2");
+        assert_eq!(unique("foo", &taken(&["foo", "foo-2", "foo-3"])), "foo-4");
+        let long = "a".repeat(63);
+        assert_eq!(unique(&long, &taken(&[&long])), format!("{}-2", "a".repeat(LONGEST_NAME)));
+        let dash = format!("{}-{}", "a".repeat(LONGEST_NAME - 1), "b".repeat(4));
+        assert_eq!(unique(&dash, &taken(&[&dash])), format!("{}-2", "a".repeat(LONGEST_NAME - 1)));
+        let cut = name_from(&format!("{}_{}", "a".repeat(LONGEST_NAME - 1), "b".repeat(9)));
+        assert_eq!(cut, "a".repeat(LONGEST_NAME - 1), "no dash is left at the end");
+    }
+
+    #[test]
+    fn texts_that_yaml_takes_for_something_else_are_quoted() {
+        for plain in ["foo", "a.b/c@d:e-f_1", "trueish", "A"] {
+            assert_eq!(scalar(plain), plain);
+        }
+        for quoted in
+            ["", "1a", "-a", "a:", "a b", "a#", "true", "FALSE", "Null", "yes", "no", "on", "Off", "y", "N"]
+        {
+            assert_eq!(scalar(quoted), format!("{quoted:?}"));
+        }
+    }
+
+    #[test]
+    fn the_third_cluster_is_compared_with_all_before_it() {
+        let refused = |third: &str| {
+            let pairs = ["foo=foo.com", "bar=bar.com", third];
+            new_file(&clusters(&pairs)).map_err(|error| error.hint().map(|_| error.to_string()))
+        };
+        assert_eq!(refused("foo=baz.com"), Err(Some("context `foo` is given twice".to_owned())));
+        let twice = "trust domain `bar.com` is given twice: each cluster has one of its own".to_owned();
+        assert_eq!(refused("baz=bar.com"), Err(Some(twice)));
+        assert!(refused("baz=baz.com").unwrap().ends_with("    - name: baz\n      trustDomain: baz.com\n"));
+    }
 }

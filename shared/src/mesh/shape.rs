@@ -311,3 +311,93 @@ pub(super) fn transposed<T>(value: Option<Option<T>>) -> Option<Option<T>> {
 pub(super) fn parse_url(text: &str, path: Path, findings: &mut Findings) -> Option<EndpointUrl> {
     checked(text.parse::<EndpointUrl>().map_err(|error| error.to_string()), path, findings)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_meant_when_a_third_of_it_or_less_is_different() {
+        let known = json!({"keyType": {}, "images": {"properties": {"server": {}}}, "id": {}});
+        let told = |key: &str| unknown_key(key, " in `spec`", known.as_object().unwrap());
+        assert_eq!(told("KEYTIPO"), "unknown key `KEYTIPO` in `spec`; did you mean `keyType`?");
+        assert_eq!(told("ix"), "unknown key `ix` in `spec`; did you mean `id`?");
+        assert_eq!(told("keyTiqx"), "unknown key `keyTiqx` in `spec`; known keys are keyType, images, id");
+        assert_eq!(told("xy"), "unknown key `xy` in `spec`; known keys are keyType, images, id");
+        assert_eq!(told("server"), "unknown key `server` in `spec`; it belongs below `images`");
+    }
+
+    #[test]
+    fn numbers_are_taken_from_the_least_to_the_most() {
+        let schema = json!({"type": "integer", "minimum": -1, "maximum": 2});
+        let taken = |value: i64, schema: &Json| {
+            let mut findings = Findings::default();
+            let taken = Checker { findings: &mut findings }.integer(value, schema, &Vec::new());
+            assert_eq!(taken.is_none(), !findings.is_empty());
+            taken
+        };
+        let all = [-2, -1, 0, 2, 3].map(|value| taken(value, &schema));
+        assert_eq!(all, [None, Some(json!(-1)), Some(json!(0)), Some(json!(2)), None]);
+        assert_eq!(taken(i64::MIN, &json!({})), Some(json!(i64::MIN)));
+    }
+
+    #[test]
+    fn texts_are_those_that_the_schema_lists() {
+        assert_eq!(choices(&json!({"enum": ["a", "b"]})), ["a", "b"]);
+        assert_eq!(
+            choices(&json!({"oneOf": [{"const": "a"}, {"type": "string"}, {"const": "c"}]})),
+            ["a", "c"]
+        );
+        assert_eq!(choices(&json!({"type": "string"})), [""; 0]);
+        let refused = |schema: &Json| {
+            let mut findings = Findings::default();
+            assert_eq!(
+                Checker { findings: &mut findings }.text("x", schema, &vec![Step::Key("k".to_owned())]),
+                None
+            );
+            findings.0[0].message.clone()
+        };
+        assert_eq!(refused(&json!({"enum": ["a"]})), "`k` must be `a`, not `x`");
+        assert_eq!(refused(&json!({"enum": ["a", "b"]})), "`k` must be one of `a`, `b`, not `x`");
+    }
+
+    #[test]
+    fn places_are_written_as_people_write_them() {
+        let path = [Step::Key("spec".to_owned()), Step::Key("clusters".to_owned()), Step::Index(1)];
+        assert_eq!(dotted(&path), "spec.clusters[1]");
+        assert_eq!(
+            (label(&path), label(&path[..2]), label(&[])),
+            ("`spec.clusters[1]`".to_owned(), "`clusters`".to_owned(), "the file".to_owned())
+        );
+        assert_eq!((place(&path[..1]), place(&[])), (" in `spec`".to_owned(), String::new()));
+    }
+
+    #[test]
+    fn what_is_found_is_told_once_in_the_order_of_the_text_and_up_to_a_number() {
+        let text = "a: 1\nb: [2, 3]\n";
+        let root = Node::parse(text).unwrap();
+        let at = |key: &str| vec![Step::Key(key.to_owned())];
+        let found = |most: usize| {
+            let mut findings = Findings::default();
+            findings.add("second", [at("b"), vec![Step::Index(1)]].concat());
+            findings.add("first", at("a"));
+            findings.add("second", [at("b"), vec![Step::Index(1)]].concat());
+            findings.add_with("key", Where::Key(at("b")), Some(Where::Key(at("a"))));
+            findings.add("beyond", [at("b"), vec![Step::Index(9)]].concat());
+            let (problems, more) = findings.into_problems(&root, text, most);
+            let told = problems.into_iter().map(|problem| {
+                let other = problem.other.map(|place| (place.line, place.column));
+                (problem.message, (problem.place.line, problem.place.column), other)
+            });
+            (told.collect::<Vec<_>>(), more)
+        };
+        let expected = [
+            ("first".to_owned(), (1, 4), None),
+            ("key".to_owned(), (2, 1), Some((1, 1))),
+            ("beyond".to_owned(), (2, 4), None),
+            ("second".to_owned(), (2, 8), None),
+        ];
+        assert_eq!(found(9), (expected.to_vec(), 0));
+        assert_eq!(found(3), (expected[..3].to_vec(), 1));
+    }
+}

@@ -9,8 +9,7 @@ mod values;
 use super::*;
 
 const HEAD: &str = "apiVersion: spire-mesh/v1alpha1\nkind: Mesh\nmetadata: {name: devup-mesh}\nspec:\n";
-const TWO: &str =
-    "  clusters:\n    - {name: foo, trustDomain: foo.com}\n    - {name: bar, trustDomain: bar.com}\n";
+const THREE: &str = "  clusters:\n    - {name: foo, trustDomain: foo.com}\n    - {name: bar, trustDomain: bar.com}\n    - {name: baz, trustDomain: baz.com}\n";
 
 fn parse(text: &str) -> Mesh {
     Mesh::parse(text, "spire-mesh.yaml").unwrap()
@@ -22,7 +21,7 @@ fn refused(text: &str) -> String {
 
 /// A file with these `spire` keys for all clusters.
 fn refused_defaults(spire: &str) -> String {
-    refused(&format!("{HEAD}  spire: {spire}\n{TWO}"))
+    refused(&format!("{HEAD}  spire: {spire}\n{THREE}"))
 }
 
 /// A file whose first cluster has these `spire` keys.

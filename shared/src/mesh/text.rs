@@ -262,4 +262,51 @@ mod tests {
         let error = before.can_be_replaced().unwrap_err();
         assert!(matches!(error, ReplaceError::Write { .. }), "a file that may only be read: {error:?}");
     }
+
+    /// The text of a mesh file that is this long, with a comment.
+    fn long(length: u64) -> String {
+        let rest = usize::try_from(length).unwrap() - TEXT.len();
+        format!("{TEXT}#{}\n", "x".repeat(rest - 2))
+    }
+
+    #[test]
+    fn a_file_may_be_as_large_as_the_limit_and_not_larger() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mesh.yaml");
+        fs::write(&path, long(LARGEST_FILE)).unwrap();
+        let largest = MeshText::read(Some(&path)).unwrap();
+        assert_eq!(largest.path(), path);
+        let error = largest.with_cluster(&"baz=baz.com".parse().unwrap()).unwrap_err();
+        assert!(
+            matches!(error, EditError::File(MeshFileError::TooLarge { limit: LARGEST_FILE, .. })),
+            "{error:?}"
+        );
+        let added = with_baz(&MeshText { path: path.clone(), text: TEXT.to_owned() }).text.len() - TEXT.len();
+        let room = MeshText { path: path.clone(), text: long(LARGEST_FILE - added as u64) };
+        assert_eq!(with_baz(&room).text.len() as u64, LARGEST_FILE);
+        fs::write(&path, long(LARGEST_FILE + 1)).unwrap();
+        assert!(matches!(MeshText::read(Some(&path)), Err(MeshFileError::TooLarge { .. })));
+    }
+
+    #[test]
+    fn what_was_not_replaced_says_what_to_do() {
+        let path = || PathBuf::from("mesh.yaml");
+        let hint = |error: ReplaceError| error.hint();
+        assert_eq!(hint(ReplaceError::Write { path: path(), source: io::ErrorKind::Other.into() }), None);
+        assert_eq!(hint(ReplaceError::NoFile { path: path() }).unwrap(), "name a file: --mesh FILE");
+        let changed = hint(ReplaceError::Changed { path: path() }).unwrap();
+        assert_eq!(changed, "look at the file, then run the same command again");
+    }
+
+    #[test]
+    fn the_line_that_is_no_text_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mesh.yaml");
+        for (bytes, expected) in [(&b"\xff"[..], 1), (b"a\nb\n\xff", 3), (b"a\nb\xff\n", 2)] {
+            fs::write(&path, bytes).unwrap();
+            let Err(MeshFileError::NotUtf8 { line, file }) = MeshText::read(Some(&path)) else { panic!() };
+            assert_eq!(line, expected);
+            assert_eq!(Path::new(&file), path);
+        }
+    }
 }

@@ -271,6 +271,61 @@ mod tests {
     }
 
     #[test]
+    fn values_are_taken_up_to_their_longest_and_not_longer() {
+        let name = |length: usize| format!("{}{}", "a.".repeat((length - 1) / 2), "a".repeat(2 - length % 2));
+        assert_eq!((name(253).len(), name(254).len()), (253, 254));
+        assert!(dns_name(&name(253)).is_ok() && dns_name(&name(254)).is_err());
+        let key = |length: usize| format!("example.com/{}", "a".repeat(length));
+        assert!(qualified_name(&key(63)).is_ok() && qualified_name(&key(64)).is_err());
+        assert!(label_value(&"a".repeat(63)).is_ok() && label_value(&"a".repeat(64)).is_err());
+        assert!(bytes("123456789012345").is_ok() && bytes("1234567890123456").is_err());
+        assert_eq!(duration("3650d"), Ok(LONGEST));
+        assert_eq!(duration("3650d1s"), Err("`3650d1s` is longer than ten years".to_owned()));
+        assert_eq!(duration("1M"), Err("`1M` is not a duration such as 30s, 5m, 4h or 7d".to_owned()));
+    }
+
+    #[test]
+    fn ends_and_every_character_count() {
+        for wrong in ["_a", "a.", ".a", "a_", "-a", "a-"] {
+            assert!(label_value(wrong).is_err(), "{wrong}");
+            assert!(qualified_name(wrong).is_err(), "{wrong}");
+            assert!(qualified_name(&format!("example.com/{wrong}")).is_err(), "{wrong}");
+        }
+        assert!(label_value("A-1.b_2").is_ok() && qualified_name("A-1.b_2").is_ok());
+        assert!(qualified_name("Example/a").is_err() && qualified_name("a/ b").is_err());
+        for wrong in ["", " ", "\t", "a\u{1b}[2J", "a\nb"] {
+            assert!(context(wrong).is_err(), "{wrong:?}");
+        }
+        for fine in ["me@foo", "arn:aws:eks:eu-west-1:1:cluster/foo", "größer 1"] {
+            assert_eq!(context(fine).as_deref(), Ok(fine));
+        }
+        for unit in ["", "Ki", "Mi", "Gi", "Ti", "k", "M", "G", "T"] {
+            let size = format!("10{unit}");
+            assert_eq!(bytes(&size), Ok(size.clone()));
+        }
+        assert!(bytes("1Pi").is_err() && bytes("0.0Gi").is_err() && bytes("0.5Gi").is_ok());
+    }
+
+    #[test]
+    fn ports_are_numbers_from_one_to_the_last() {
+        let accepted = |text: &str| text.parse::<EndpointUrl>().is_ok();
+        assert!(accepted("https://foo.com:1") && accepted("https://foo.com:65535/a"));
+        assert!(accepted("https://FOO.com") && accepted("https://[fd00::1]:8443/x~y"));
+        for wrong in ["https://foo.com:65536", "https://foo.com:+1", "https://foo.com:1a", "https://a:b:1"] {
+            assert!(!accepted(wrong), "{wrong}");
+        }
+        for wrong in ["https://[foo.com]", "https://[::1]x", "https://foo_.com", "https://foo..com"] {
+            assert!(!accepted(wrong), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_duration_leaves_out_what_is_none() {
+        let told = [60, 61, 3600, 3601, 3661, 86_400].map(|seconds| short(Duration::from_secs(seconds)));
+        assert_eq!(told, ["1m", "1m1s", "1h", "1h1s", "1h1m1s", "24h"]);
+    }
+
+    #[test]
     fn names_follow_kubernetes() {
         assert!(["a", "foo-1", &"a".repeat(63)].iter().all(|text| dns_label(text).is_ok()));
         assert!(

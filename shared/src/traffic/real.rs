@@ -1,5 +1,5 @@
 //! The configuration and the parser together with a real curl, against servers that behave badly. Where there is no curl on the PATH
-//! nothing is tried: the lab has one in its pods.
+//! nothing is tried, which they say: the lab has one in its pods.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -18,7 +18,10 @@ use super::request::Request;
 use super::script::{COMMAND, Mark, script};
 use super::send::{Course, Sent, send};
 use crate::fleet::{Connection, Member, Stream};
+use crate::left_out::left_out;
 use crate::mesh::Cluster;
+
+const NO_CURL: &str = "there is no curl on the PATH";
 
 /// Answers each connection as its path says.
 fn serve(mut stream: TcpStream) {
@@ -87,7 +90,10 @@ fn run(
     let config = script(request, count, rate.map(|rate| rate.parse().unwrap()), patience, &mark);
     let mut command = Command::new(COMMAND[0]);
     command.args(&COMMAND[1..]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut curl = command.spawn().ok()?;
+    let Ok(mut curl) = command.spawn() else {
+        left_out(NO_CURL);
+        return None;
+    };
     let started = Instant::now();
     let mut stdin = curl.stdin.take().unwrap();
     stdin.write_all(config.as_bytes()).unwrap();
@@ -143,7 +149,7 @@ fn two_hundred_requests_are_one_command_with_curls_own_times() {
 fn servers_that_hang_or_drip_cost_no_more_than_the_patience() {
     let port = server();
     for path in ["/hang", "/drip"] {
-        let Some((answers, took, _)) = run(&get(port, path), 2, Duration::from_millis(300), None) else {
+        let Some((answers, took, _)) = run(&get(port, path), 2, Duration::from_millis(100), None) else {
             return;
         };
         let exits: Vec<u8> = answers.iter().map(|answer| answer.exit).collect();
@@ -199,13 +205,13 @@ fn headers_method_and_body_arrive_as_they_were_given() {
 
 #[test]
 fn a_rate_is_kept() {
-    let Some((answers, took, _)) = run(&get(server(), "/hello"), 11, Duration::from_secs(5), Some("20/s"))
+    let Some((answers, took, _)) = run(&get(server(), "/hello"), 6, Duration::from_secs(5), Some("20/s"))
     else {
         return;
     };
-    assert_eq!(answers.len(), 11);
-    assert!(took >= Duration::from_millis(480), "{took:?}");
-    assert!(answers[10].at > answers[0].at, "answers come while curl runs");
+    assert_eq!(answers.len(), 6);
+    assert!(took >= Duration::from_millis(240), "{took:?}");
+    assert!(answers[5].at > answers[0].at, "answers come while curl runs");
 }
 
 /// Sends a load with the curl of this machine; `None` where there is none. `most` answers are enough.
@@ -225,7 +231,10 @@ async fn sent(port: u16, path: &str, load: Load, timeout: Duration, most: usize)
         tell: &|recorder| seen.set(recorder.len()),
     };
     match send(&client, &get(port, path), &load, &places(), course).await {
-        Err(TrafficError::Here(_)) => None,
+        Err(TrafficError::Here(_)) => {
+            left_out(NO_CURL);
+            None
+        }
         result => Some(result.unwrap()),
     }
 }
@@ -262,22 +271,25 @@ async fn bodies_without_end_cost_their_requests_and_no_others() {
 async fn where_the_time_counts_sending_ends_with_it() {
     let begin = Instant::now();
     let load = Load {
-        amount: Amount::For(Duration::from_secs(1)),
+        amount: Amount::For(Duration::from_millis(300)),
         rate: Some("20/s".parse().unwrap()),
         ..Load::of(1)
     };
     let Some(sent) = sent(server(), "/hello", load, Duration::from_mins(1), usize::MAX).await else { return };
-    assert!((1..=21).contains(&sent.recorder.len()), "{}", sent.recorder.len());
+    assert!((1..=7).contains(&sent.recorder.len()), "{}", sent.recorder.len());
     assert!(begin.elapsed() < Duration::from_secs(15), "{:?}", begin.elapsed());
 }
 
 #[tokio::test]
 async fn a_server_that_hangs_does_not_hang_us() {
     let begin = Instant::now();
-    let load = Load { patience: Duration::from_millis(300), ..Load::of(1000) };
-    let Some(sent) = sent(server(), "/hang", load, Duration::from_secs(1), usize::MAX).await else { return };
+    let load = Load { patience: Duration::from_millis(50), ..Load::of(1000) };
+    let Some(sent) = sent(server(), "/hang", load, Duration::from_millis(300), usize::MAX).await else {
+        return;
+    };
     assert!(sent.timed_out);
-    assert!(failures(&sent).iter().all(|(kind, _)| *kind == FailureKind::TimedOut), "{:?}", failures(&sent));
+    let kinds: Vec<FailureKind> = failures(&sent).into_iter().map(|(kind, _)| kind).collect();
+    assert_eq!(kinds, [FailureKind::TimedOut]);
     assert!(begin.elapsed() < Duration::from_secs(15), "{:?}", begin.elapsed());
 }
 

@@ -12,6 +12,9 @@
 pub mod documented;
 pub mod krew;
 
+#[path = "../../left_out.rs"]
+mod left_out_note;
+
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -24,8 +27,24 @@ use serde_json::Value;
 use spire_mesh_lab::cert_manager::CertManager;
 use spire_mesh_lab::plugins::{Plugins, Profile};
 use spire_mesh_lab::proof::{self, Member, ServerPod};
-use spire_mesh_lab::{Target, with_mesh_keys};
+use spire_mesh_lab::{Lab, Target, with_mesh_keys};
 use tempfile::TempDir;
+
+/// Says that the test that runs here is left out, and why.
+pub fn left_out(why: &str) {
+    left_out_note::left_out(why);
+}
+
+/// Returns the elements of a list: what is said of each of none would be said of nothing.
+///
+/// # Panics
+/// When it has none, or is no list.
+#[track_caller]
+pub fn each(list: &Value) -> &[Value] {
+    let list = list.as_array().expect("a list");
+    assert!(!list.is_empty(), "the list is empty");
+    list
+}
 
 /// The plugins of this checkout, built once for all tests of a program.
 pub fn built() -> Plugins {
@@ -126,12 +145,23 @@ impl Bench {
         fs::write(self.mesh_file(), text.replacen(from, to, 1)).expect("the mesh file can be written");
     }
 
+    /// Returns the lab. Where the clusters are somebody else's there is none, and the test that asks is left out and says so.
+    pub fn lab(&self) -> Option<&Lab> {
+        match &self.target {
+            Target::Lab(lab) => Some(lab),
+            Target::Contexts(_) => {
+                left_out("it needs the lab");
+                None
+            }
+        }
+    }
+
     /// Has cert-manager at work in a cluster. `None` where the clusters are somebody else's.
     ///
     /// # Panics
     /// When it does not come up.
     pub fn cert_manager(&self, context: &str) -> Option<CertManager> {
-        let Target::Lab(_) = self.target else { return None };
+        self.lab()?;
         Some(CertManager::install(&self.target, context).unwrap_or_else(|error| panic!("{error}")))
     }
 

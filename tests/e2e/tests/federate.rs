@@ -4,8 +4,7 @@ use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use spire_mesh_e2e::{Bench, TheirSpire};
-use spire_mesh_lab::Target;
+use spire_mesh_e2e::{Bench, TheirSpire, each};
 use spire_mesh_lab::faults::Fault;
 
 #[test]
@@ -38,10 +37,8 @@ fn up_federates_and_a_second_run_changes_nothing() {
     let bench = Bench::new();
     bench.clean();
     let plan = bench.plugin(&["plan", "-o", "json"]).succeeded().json();
-    for cluster in plan["clusters"].as_array().expect("clusters") {
-        assert!(
-            cluster["objects"].as_array().expect("objects").iter().all(|object| object["action"] == "create")
-        );
+    for cluster in each(&plan["clusters"]) {
+        assert!(each(&cluster["objects"]).iter().all(|object| object["action"] == "create"));
     }
 
     bench.plugin(&["up"]).ended_with(2).said("needs --yes");
@@ -102,7 +99,7 @@ fn a_run_that_is_killed_anywhere_converges_when_it_is_run_again() {
 fn a_cluster_that_cannot_be_reached_is_named_and_nothing_is_changed() {
     let bench = Bench::new();
     bench.clean();
-    let Target::Lab(lab) = &bench.target else { return };
+    let Some(lab) = bench.lab() else { return };
     let last = lab.clusters().nth(1).expect("a second cluster");
     let stopped = bench
         .target
@@ -126,7 +123,7 @@ fn a_cluster_that_cannot_be_reached_is_named_and_nothing_is_changed() {
 #[test]
 fn a_server_that_lost_its_volume_is_named_and_federated_again() {
     let bench = Bench::new();
-    let Target::Lab(lab) = &bench.target else { return };
+    let Some(lab) = bench.lab() else { return };
     bench.up();
     let first = lab.clusters().next().expect("a cluster");
     let claim = "spire-server/data-spire-server-0".parse().expect("a claim");
@@ -145,11 +142,9 @@ fn a_server_that_lost_its_volume_is_named_and_federated_again() {
     }
     let status = bench.plugin(&["status", "-o", "json"]).ended_with(3).json();
     let relationships = status["relationships"].as_array().expect("relationships");
-    let to_first = |pair: &&serde_json::Value| pair["to"] == first.context();
-    assert!(
-        relationships.iter().filter(to_first).all(|pair| pair["state"] == "locked-out"),
-        "{relationships:?}"
-    );
+    let to_first = relationships.iter().filter(|pair| pair["to"] == first.context());
+    let states: Vec<_> = to_first.map(|pair| &pair["state"]).collect();
+    assert_eq!(states, ["locked-out"], "{relationships:?}");
     bench.up();
     bench.plugin(&["status"]).succeeded();
 }
@@ -226,7 +221,7 @@ fn a_spire_that_somebody_else_installed_is_named_and_federated_as_it_is() {
     federated.succeeded();
     assert!(still.contains("statefulset.apps/spire-server"), "{still}");
     assert_eq!(held, "", "a bundle that only this mesh brought is gone");
-    for relationship in status["relationships"].as_array().expect("relationships") {
+    for relationship in each(&status["relationships"]) {
         assert_eq!(relationship["state"], "current", "{relationship}");
     }
 }

@@ -8,8 +8,7 @@ mod three_clusters {
     use std::time::{Duration, Instant};
 
     use serde_json::Value;
-    use spire_mesh_e2e::{Bench, TheirSpire};
-    use spire_mesh_lab::Target;
+    use spire_mesh_e2e::{Bench, TheirSpire, each};
     use spire_mesh_lab::faults::Fault;
     use spire_mesh_lab::proof::{self, Member};
 
@@ -230,7 +229,7 @@ mod three_clusters {
         mesh.bench.plugin(&["leave", &baz.context]).ended_with(2).said("needs --yes");
         mesh.bench.plugin(&["leave", &baz.trust_domain]).ended_with(2).said(&baz.context);
         let plan = mesh.bench.plugin(&["leave", "--dry-run", "-o", "json", &baz.context]).succeeded().json();
-        for staying in plan["staying"].as_array().expect("those that stay") {
+        for staying in each(&plan["staying"]) {
             assert_eq!(staying["forgetBundlesOf"], serde_json::json!(["baz.com"]), "{plan:#}");
             assert_eq!(staying["blockedBy"], serde_json::json!([]), "{plan:#}");
         }
@@ -291,7 +290,7 @@ mod three_clusters {
     #[test]
     fn a_leaver_that_cannot_be_reached_is_left_alone_when_that_is_forced() {
         let mesh = Mesh::of_three();
-        let Target::Lab(lab) = &mesh.bench.target else { return mesh.bench.clean() };
+        let Some(lab) = mesh.bench.lab() else { return mesh.bench.clean() };
         let third = &mesh.third().context;
         let cluster = lab.clusters().find(|cluster| cluster.context() == *third).expect("the third cluster");
         let stopped = Fault::ApiStopped { cluster: cluster.name().to_owned() };

@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use spire_mesh_e2e::Bench;
-use spire_mesh_lab::Target;
 use spire_mesh_lab::faults::{Action, Fault, Guard, Traffic};
 
 const LOAD: &str = include_str!("../../lab/manifests/mtls.yaml");
@@ -158,7 +157,7 @@ impl<'m> Load<'m> {
 #[test]
 fn both_clusters_get_a_new_ca_and_not_one_handshake_fails() {
     let mesh = Mesh::healthy();
-    let Target::Lab(_) = &mesh.bench.target else { return };
+    let Some(_) = mesh.bench.lab() else { return };
     let load = Load::start(&mesh);
     let before = [0, 1].map(|index| load.counted(index).expect("counted"));
     let old = [0, 1].map(|index| mesh.authority(index, "active").expect("a CA"));
@@ -187,7 +186,7 @@ fn both_clusters_get_a_new_ca_and_not_one_handshake_fails() {
 #[test]
 fn a_rotation_stops_before_a_step_that_would_lock_somebody_out_and_goes_on_later() {
     let mesh = Mesh::healthy();
-    let Target::Lab(_) = &mesh.bench.target else { return };
+    let Some(_) = mesh.bench.lab() else { return };
     let first = mesh.context(0).to_owned();
     let rotate = ["rotate", &first, "--yes", "--timeout", "20s"];
 

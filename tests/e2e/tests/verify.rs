@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use serde_json::Value;
 use spire_mesh_e2e::Bench;
-use spire_mesh_lab::Target;
 use spire_mesh_lab::faults::{Action, Fault, Guard, Traffic};
 
 /// A pod that needs an identity, without the label that gives it one.
@@ -165,7 +164,7 @@ fn a_relationship_that_is_missing_ignored_or_wrong_is_named() {
 #[test]
 fn a_bundle_that_never_came_or_is_too_old_is_named_and_carried_again() {
     let mesh = Mesh::fresh();
-    let Target::Lab(_) = &mesh.bench.target else { return };
+    let Some(_) = mesh.bench.lab() else { return };
     let (first, second) = (&mesh.first, &mesh.second);
 
     mesh.server(first, &["bundle", "delete", "-id", "spiffe://bar.com", "-mode", "dissociate"]);
@@ -225,7 +224,7 @@ fn a_bundle_in_a_relationship_object_is_named_before_and_after_it_was_set_again(
 #[test]
 fn an_endpoint_that_cannot_be_reached_is_told_from_one_that_is_somebody_elses() {
     let mesh = Mesh::healthy();
-    let Target::Lab(_) = &mesh.bench.target else { return };
+    let Some(_) = mesh.bench.lab() else { return };
     let (first, second) = (&mesh.first, &mesh.second);
     let node = ["get", "nodes", "-o", "jsonpath={.items[0].status.addresses[0].address}"];
     let node = mesh.bench.kubectl(second, &node);
@@ -348,7 +347,7 @@ fn a_server_that_is_down_or_has_lost_its_data_is_named_alone() {
     assert!(check["evidence"].to_string().contains("the first SVIDs end at"), "{check:#}");
     mesh.repairs();
 
-    let Target::Lab(lab) = &mesh.bench.target else { return };
+    let Some(lab) = mesh.bench.lab() else { return };
     let last = lab.clusters().nth(1).expect("a second cluster");
     let claim = "spire-server/data-spire-server-0".parse().expect("a claim");
     let lose = || {

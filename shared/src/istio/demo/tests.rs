@@ -47,17 +47,19 @@ fn rendered(demo: Demo, cluster: usize) -> String {
     to_yaml(&objects(demo, &mesh, &mesh.clusters[cluster]))
 }
 
-/// The deployments of every demo in every cluster.
+/// The deployments of every demo in every cluster: helloworld and sleep in three clusters, bookinfo in the first.
 fn deployments(mesh: &Mesh) -> Vec<(Demo, Role, Object)> {
     let pairs =
         Demo::ALL.into_iter().flat_map(|demo| mesh.clusters.iter().map(move |cluster| (demo, cluster)));
-    pairs
+    let found: Vec<_> = pairs
         .flat_map(|(demo, cluster)| {
             let objects = objects(demo, mesh, cluster).into_iter();
             objects.map(move |object| (demo, Role::of(mesh, cluster), object))
         })
         .filter(|(_, _, object)| object.key().kind == Kind::Deployment)
-        .collect()
+        .collect();
+    assert_eq!(found.len(), 3 + 3 + 6);
+    found
 }
 
 #[test]
@@ -104,6 +106,7 @@ fn no_field_of_a_manifest_is_one_that_kubernetes_does_not_know() {
     fn read_and_written<T: DeserializeOwned + Serialize>(object: &Object) -> Object {
         Object::of(&object.to_typed::<T>().unwrap()).unwrap()
     }
+    let mut count = 0;
     for object in Demo::ALL.into_iter().flat_map(Demo::files).flat_map(|file| parse_yaml(file).unwrap()) {
         let known = match object.key().kind {
             Kind::Namespace => read_and_written::<Namespace>(&object),
@@ -114,7 +117,9 @@ fn no_field_of_a_manifest_is_one_that_kubernetes_does_not_know() {
             _ => continue,
         };
         assert_eq!(known.to_value(), object.to_value());
+        count += 1;
     }
+    assert!(count > 20, "{count}");
 }
 
 #[test]
@@ -151,7 +156,7 @@ fn every_object_says_whose_it_is_and_of_which_demo() {
     let mesh = mesh();
     for demo in Demo::ALL {
         let objects = objects(demo, &mesh, &mesh.clusters[0]);
-        assert!(objects.iter().map(Object::key).is_sorted());
+        assert!(objects.len() >= 3 && objects.iter().map(Object::key).is_sorted());
         for object in objects {
             let labels = [MANAGED_BY_LABEL, MESH_LABEL, DEMO_LABEL].map(|label| object.label(label).unwrap());
             assert_eq!(labels, ["mesh-install", "shop", demo.name()]);

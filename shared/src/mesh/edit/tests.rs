@@ -343,3 +343,99 @@ fn what_cannot_be_edited_is_refused_with_a_way_out() {
     }
     insta::assert_snapshot!(shown);
 }
+
+#[test]
+fn the_dash_of_a_cluster_is_beside_its_value_or_above_it() {
+    let lines = [
+        "clusters:\n",
+        "  -\n",
+        "    # a comment\n",
+        "\n",
+        "    name: foo\n",
+        "  -  name: bar\n",
+        "  x\n",
+        "    baz: 1\n",
+    ];
+    let found = |line, column, above| {
+        dash(&lines, Position { line, column }, above).map(|dash| (dash.line, dash.indent))
+    };
+    assert_eq!(found(5, 5, 1), Some((1, 2)), "over a comment and a blank line");
+    assert_eq!(found(5, 5, 2), None, "not above where the list begins");
+    assert_eq!(found(6, 6, 5), Some((5, 2)));
+    assert_eq!(found(8, 5, 6), None, "what stands between is no dash");
+    assert_eq!(found(8, 6, 6), None, "something else stands before it");
+    assert_eq!(found(9, 1, 6), None);
+    assert_eq!(lone_dash("  - # x"), None);
+    assert_eq!(
+        ["-", " - ", "   -\n", "--", "", "- -", "a -"].map(lone_dash),
+        [Some(0), Some(1), Some(3), None, None, None, None]
+    );
+}
+
+#[test]
+fn a_cluster_ends_before_what_belongs_to_nobody() {
+    let lines = [
+        "- name: foo\n",
+        "  # inside\n",
+        "  trustDomain: foo.com\n",
+        "  # its last\n",
+        "\n",
+        "# not its own\n",
+        "- name: bar\n",
+    ];
+    let dash = |line, indent| Dash { line, indent };
+    assert_eq!(end_line(&lines, dash(0, 0), 6), 4);
+    assert_eq!(end_line(&lines, dash(0, 2), 6), 3, "comments that stand where the dash does are not in it");
+    assert_eq!(end_line(&lines, dash(0, 0), 3), 3);
+    assert_eq!(end_line(&lines, dash(6, 0), 7), 7);
+    assert_eq!(end_line(&lines, dash(3, 2), 5), 4, "a cluster has one line at least");
+    assert_eq!(first_line(&lines, dash(6, 0), 4), 5);
+    assert_eq!(first_line(&lines, dash(6, 0), 6), 6);
+    assert_eq!(first_line(&lines, dash(6, 2), 4), 6);
+    let comments = ["# a\n", "\n", "# b\n", "# c\n", "- x\n"];
+    assert_eq!(first_line(&comments, dash(4, 0), 0), 2, "up to a blank line");
+    assert_eq!(first_line(&comments, dash(4, 0), 3), 3);
+}
+
+#[test]
+fn lines_end_as_the_last_of_them_does() {
+    assert_eq!(line_end(&[]), "\n");
+    assert_eq!(line_end(&["a"]), "\n");
+    assert_eq!(line_end(&["a\r\n", "b"]), "\r\n");
+    assert_eq!(line_end(&["a\r\n", "b\n", "c"]), "\n");
+    assert_eq!([" \t a", "a", "", "  "].map(indent), [3, 0, 0, 2]);
+    assert!(is_comment(" \t# a") && !is_comment("a # b") && is_blank(" \t\r\n") && !is_blank("#"));
+    let lines = ["äb\n", "c\n"];
+    let at = |line, column| character(&lines, Position { line, column });
+    assert_eq!((at(1, 2), at(2, 1), at(3, 1), at(1, 9)), (Some('b'), Some('c'), None, None));
+}
+
+#[test]
+fn a_list_ends_at_the_next_key_at_a_marker_or_with_the_file() {
+    let end = |text: &str| {
+        let lines: Vec<&str> = text.split_inclusive('\n').collect();
+        let root = Node::parse(text).unwrap();
+        let spec = root.entry("spec").map(|entry| &entry.node);
+        let Value::List(nodes) = &spec.unwrap().entry("clusters").unwrap().node.value else { panic!() };
+        limit(&root, spec, nodes.last().unwrap().position, &lines)
+    };
+    let list = "a: 1\nspec:\n  first: 1\n  clusters:\n  - foo\n  - bar\n";
+    assert_eq!(end(list), 6);
+    assert_eq!(end(&format!("{list}  spire: {{}}\nb: 2\n")), 6);
+    assert_eq!(end(&format!("{list}# x\nb: 2\n")), 7);
+    assert_eq!(end(&format!("{list}# x\n...\n# y\n")), 7);
+}
+
+#[test]
+fn every_cluster_can_be_the_one_that_is_named_by_what_it_is_not() {
+    let text = &files()[0].1;
+    for (given, meant) in
+        [("baz.com", Some("baz")), ("arn:aws:eks:eu-west-1:1:cluster/bar", Some("bar")), ("qux", None)]
+    {
+        let Err(EditError::NoCluster { meant: named, known, .. }) = without(text, given) else {
+            panic!("{given}")
+        };
+        assert_eq!(named.as_deref(), meant, "{given}");
+        assert_eq!(known, ["foo", "bar", "baz"]);
+    }
+}

@@ -6,7 +6,7 @@ use super::*;
 
 #[test]
 fn the_short_form_has_every_default() {
-    insta::assert_debug_snapshot!(parse(&format!("{HEAD}{TWO}")).clusters[0]);
+    insta::assert_debug_snapshot!(parse(&format!("{HEAD}{THREE}")).clusters[0]);
 }
 
 #[test]
@@ -32,9 +32,46 @@ fn a_clusters_own_keys_win_one_by_one() {
 }
 
 #[test]
+fn every_key_of_the_third_cluster_wins_and_the_others_keep_those_of_the_mesh() {
+    let spire = |name: &str, number: u32| {
+        format!(
+            "{{serverNamespace: {name}-server, agentNamespace: {name}-agent, keyType: rsa-{number}, caTTL: {number}h, svidTTL: {number}m, \
+             agentSyncInterval: {}s, storage: {{class: {name}, size: {number}Gi}}, \
+             images: {{server: '{name}/server:1', agent: '{name}/agent:1', controllerManager: '{name}/manager:1', \
+             csiDriver: '{name}/csi:1', nodeDriverRegistrar: '{name}/registrar:1'}}, \
+             bundleEndpoint: {{refreshHint: {}m, loadBalancerClass: {name}, annotations: {{{name}: a}}}}, \
+             upstreamAuthority: {{certManager: {{issuer: {name}, kind: ClusterIssuer, group: {name}.example, namespace: {name}-pki}}}}}}",
+            number / 1024,
+            number / 100,
+        )
+    };
+    let istio = |name: &str, number: u32| {
+        format!(
+            "{{istioctl: {name}ctl, hub: {name}/istio, tag: '{number}', profile: {name}, \
+             eastWestGateway: {{loadBalancerClass: {name}-east, annotations: {{{name}: e}}}}, \
+             ingressGateway: {{enabled: true, loadBalancerClass: {name}-in, annotations: {{{name}: i}}}}, \
+             ca: {{certManager: {{issuer: {name}, kind: ClusterIssuer, group: {name}.example}}, duration: {number}h, renewBefore: {number}m}}, \
+             meshConfig: {{{name}: {number}, both: {name}}}, values: {{{name}: {number}, both: {name}}}}}"
+        )
+    };
+    let mesh = parse(&format!(
+        "{HEAD}  spire: {}\n  istio: {}\n  clusters:\n    - {{name: foo, trustDomain: foo.com}}\n    - {{name: bar, trustDomain: bar.com}}\n    \
+         - {{name: baz, trustDomain: baz.com, context: me@baz, network: vpc-3, spire: {}, istio: {}}}\n",
+        spire("all", 2048),
+        istio("all", 2048),
+        spire("own", 4096),
+        istio("own", 4096),
+    ));
+    let [foo, bar, baz] = mesh.clusters.as_slice() else { panic!() };
+    assert_eq!((&foo.spire, &foo.istio), (&bar.spire, &bar.istio));
+    insta::assert_debug_snapshot!("all_keys_of_the_mesh", foo);
+    insta::assert_debug_snapshot!("all_keys_of_the_cluster", baz);
+}
+
+#[test]
 fn images_of_the_demos_have_defaults_one_by_one() {
     let mesh = parse(&format!(
-        "{HEAD}  demo: {{images: {{sleep: 'mirror/curl:1', reviewsV3: mirror/reviews:3}}}}\n{TWO}"
+        "{HEAD}  demo: {{images: {{sleep: 'mirror/curl:1', reviewsV3: mirror/reviews:3}}}}\n{THREE}"
     ));
     insta::assert_debug_snapshot!(mesh.demo, @r#"
     DemoImages {
@@ -121,8 +158,8 @@ fn clusters_can_wait_for_their_own_address() {
 
 #[test]
 fn json_line_ends_of_windows_and_a_byte_order_mark_are_yaml_too() {
-    let text = format!("\u{feff}{HEAD}{TWO}").replace('\n', "\r\n");
-    assert_eq!(parse(&text), parse(&format!("{HEAD}{TWO}")));
+    let text = format!("\u{feff}{HEAD}{THREE}").replace('\n', "\r\n");
+    assert_eq!(parse(&text), parse(&format!("{HEAD}{THREE}")));
     parse(
         r#"{"apiVersion":"spire-mesh/v1alpha1","kind":"Mesh","metadata":{"name":"m"},"spec":{"clusters":[{"name":"foo","trustDomain":"foo.com"},{"name":"bar","trustDomain":"bar.com"}]}}"#,
     );
@@ -130,7 +167,7 @@ fn json_line_ends_of_windows_and_a_byte_order_mark_are_yaml_too() {
 
 #[test]
 fn istio_has_defaults_and_a_clusters_own_keys_win_at_every_depth() {
-    let short = parse(&format!("{HEAD}{TWO}"));
+    let short = parse(&format!("{HEAD}{THREE}"));
     insta::assert_debug_snapshot!(short.clusters[0].istio);
     assert_eq!(short.clusters[0].network, "foo");
     let mesh = parse(&format!(
@@ -159,6 +196,6 @@ fn istiods_ca_is_layered_key_by_key_and_renewed_in_the_last_quarter_of_its_life(
     assert_eq!((bar.duration, bar.renew_before), (Duration::from_hours(720), Duration::from_hours(240)));
     assert_eq!((foo.issuer.kind, bar.issuer.kind), (IssuerKind::Issuer, IssuerKind::ClusterIssuer));
     assert_eq!((foo.issuer.namespace.as_str(), bar.issuer.name.as_str()), ("istio-system", "istio-ca"));
-    let short = parse(&format!("{HEAD}  istio: {{ca: {{certManager: {{issuer: a}}}}}}\n{TWO}"));
+    let short = parse(&format!("{HEAD}  istio: {{ca: {{certManager: {{issuer: a}}}}}}\n{THREE}"));
     assert_eq!(ca(&short.clusters[0]).renew_before, Duration::from_hours(360));
 }

@@ -4,7 +4,7 @@ use super::*;
 
 /// A file whose first cluster is called `name` and has this `endpoint`.
 fn with_endpoint(endpoint: &str) -> String {
-    format!("{HEAD}{TWO}").replace("name: foo,", &format!("name: foo, endpoint: {endpoint},"))
+    format!("{HEAD}{THREE}").replace("name: foo,", &format!("name: foo, endpoint: {endpoint},"))
 }
 
 fn endpoint(endpoint: &str) -> ApiEndpoint {
@@ -21,7 +21,7 @@ fn eks(name: &str, region: Option<&str>, profile: Option<&str>) -> ApiEndpoint {
 
 #[test]
 fn an_api_server_is_where_the_kubeconfig_has_it_unless_the_file_says_where() {
-    assert_eq!(parse(&format!("{HEAD}{TWO}")).clusters[0].endpoint, ApiEndpoint::Kubeconfig);
+    assert_eq!(parse(&format!("{HEAD}{THREE}")).clusters[0].endpoint, ApiEndpoint::Kubeconfig);
     let server = "https://10.0.1.1:6443".parse().unwrap();
     assert_eq!(endpoint("{server: 'https://10.0.1.1:6443'}"), ApiEndpoint::Server(server));
     assert_eq!(endpoint("{eks: {}}"), eks("foo", None, None));

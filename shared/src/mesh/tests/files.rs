@@ -6,9 +6,21 @@ use super::*;
 fn a_file_is_loaded_with_its_path() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("mesh.yaml");
-    std::fs::write(&path, format!("{HEAD}{TWO}")).unwrap();
+    std::fs::write(&path, format!("{HEAD}{THREE}")).unwrap();
     let (mesh, loaded) = load(Some(&path)).unwrap();
     assert_eq!((mesh.name.as_str(), loaded), ("devup-mesh", path));
+}
+
+#[test]
+fn a_file_that_nobody_named_may_be_missing_and_any_other_has_to_be_right() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("mesh.yaml");
+    assert_eq!(load_if_any(None).unwrap(), None, "there is none where tests run");
+    assert!(matches!(load_if_any(Some(&path)), Err(MeshFileError::Missing { .. })));
+    std::fs::write(&path, "kind: Mesh\n").unwrap();
+    assert!(matches!(load_if_any(Some(&path)), Err(MeshFileError::Invalid { .. })));
+    std::fs::write(&path, format!("{HEAD}{THREE}")).unwrap();
+    assert_eq!(load_if_any(Some(&path)).unwrap().unwrap().clusters.len(), 3);
 }
 
 #[test]

@@ -41,14 +41,14 @@ fn every_problem_of_a_file_is_reported_with_its_place() {
 
 #[test]
 fn unknown_keys_name_the_nearest_known_key() {
-    insta::assert_snapshot!(refused(&format!("{HEAD}{TWO}  cluster: []\n")), @r"
-    spire-mesh.yaml:8:3: unknown key `cluster` in `spec`; did you mean `clusters`?
-      8 |   cluster: []
+    insta::assert_snapshot!(refused(&format!("{HEAD}{THREE}  cluster: []\n")), @r"
+    spire-mesh.yaml:9:3: unknown key `cluster` in `spec`; did you mean `clusters`?
+      9 |   cluster: []
         |   ^
     ");
-    insta::assert_snapshot!(refused(&format!("{HEAD}{TWO}metdata: {{}}\n")), @r"
-    spire-mesh.yaml:8:1: unknown key `metdata`; did you mean `metadata`?
-      8 | metdata: {}
+    insta::assert_snapshot!(refused(&format!("{HEAD}{THREE}metdata: {{}}\n")), @r"
+    spire-mesh.yaml:9:1: unknown key `metdata`; did you mean `metadata`?
+      9 | metdata: {}
         | ^
     ");
     insta::assert_snapshot!(refused(&with_cluster("{ca_ttl: 24h}")), @r"
@@ -111,9 +111,9 @@ fn wrong_types_say_what_is_wanted() {
       5 |   clusters: foo
         |             ^
     ");
-    insta::assert_snapshot!(refused(&format!("{HEAD}{TWO}    - baz\n")), @r"
-    spire-mesh.yaml:8:7: `spec.clusters[2]` must be a map of keys and values, not text
-      8 |     - baz
+    insta::assert_snapshot!(refused(&format!("{HEAD}{THREE}    - baz\n")), @r"
+    spire-mesh.yaml:9:7: `spec.clusters[3]` must be a map of keys and values, not text
+      9 |     - baz
         |       ^
     ");
     insta::assert_snapshot!(refused("just text"), @r"
@@ -144,7 +144,7 @@ fn missing_keys_are_named() {
 
 #[test]
 fn the_version_and_kind_have_to_be_ours() {
-    insta::assert_snapshot!(refused(&format!("{HEAD}{TWO}").replace("v1alpha1", "v1").replace("kind: Mesh", "kind: Pod")), @r"
+    insta::assert_snapshot!(refused(&format!("{HEAD}{THREE}").replace("v1alpha1", "v1").replace("kind: Mesh", "kind: Pod")), @r"
     mesh file `spire-mesh.yaml` has 2 problems
     spire-mesh.yaml:1:13: `apiVersion` must be `spire-mesh/v1alpha1`, not `spire-mesh/v1`
       1 | apiVersion: spire-mesh/v1
@@ -157,9 +157,9 @@ fn the_version_and_kind_have_to_be_ours() {
 
 #[test]
 fn a_key_can_be_there_once() {
-    insta::assert_snapshot!(refused(&format!("{HEAD}{TWO}  clusters: []\n")), @r"
-    spire-mesh.yaml:8:3: key `clusters` is there twice
-      8 |   clusters: []
+    insta::assert_snapshot!(refused(&format!("{HEAD}{THREE}  clusters: []\n")), @r"
+    spire-mesh.yaml:9:3: key `clusters` is there twice
+      9 |   clusters: []
         |   ^
       5 |   clusters:
         |   ^ and this
@@ -197,9 +197,9 @@ fn what_is_not_yaml_is_refused_with_the_place() {
       5 | \tclusters: []
         |   ^
     ");
-    insta::assert_snapshot!(refused(&format!("{HEAD}{TWO}  spire: {{a: 'b}}\n")), @r"
-    spire-mesh.yaml:8:14: not valid YAML: unclosed quote
-      8 |   spire: {a: 'b}
+    insta::assert_snapshot!(refused(&format!("{HEAD}{THREE}  spire: {{a: 'b}}\n")), @r"
+    spire-mesh.yaml:9:14: not valid YAML: unclosed quote
+      9 |   spire: {a: 'b}
         |              ^
     ");
     insta::assert_snapshot!(refused("a: b: c\n"), @r"
@@ -212,9 +212,9 @@ fn what_is_not_yaml_is_refused_with_the_place() {
       1 | a: \u{1}
         |    ^
     ");
-    insta::assert_snapshot!(refused(&format!("{HEAD}{TWO}---\n{HEAD}{TWO}")), @r"
-    spire-mesh.yaml:8:1: a mesh file holds one YAML document only
-      8 | ---
+    insta::assert_snapshot!(refused(&format!("{HEAD}{THREE}---\n{HEAD}{THREE}")), @r"
+    spire-mesh.yaml:9:1: a mesh file holds one YAML document only
+      9 | ---
         | ^
     ");
     insta::assert_snapshot!(refused("? [a, b]\n: c\n"), @r"
@@ -255,7 +255,7 @@ fn anchors_and_deep_nesting_are_refused() {
 
 #[test]
 fn many_problems_are_cut_short() {
-    let text = refused(&format!("{HEAD}{TWO}{}", "  x: 1\n".repeat(5_000)));
+    let text = refused(&format!("{HEAD}{THREE}{}", "  x: 1\n".repeat(5_000)));
     assert!(text.lines().count() < 200, "{} lines", text.lines().count());
     assert!(text.starts_with("mesh file `spire-mesh.yaml` has 5000 problems"), "{}", &text[..80]);
 }

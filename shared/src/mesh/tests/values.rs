@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn trust_domains_are_checked_where_they_stand() {
-    let text = format!("{HEAD}{TWO}").replace("bar.com", "spiffe://bar.com/x");
+    let text = format!("{HEAD}{THREE}").replace("bar.com", "spiffe://bar.com/x");
     insta::assert_snapshot!(refused(&text), @r"
     spire-mesh.yaml:7:32: `spiffe://bar.com/x` is a SPIFFE ID; its trust domain is written `bar.com`
       7 |     - {name: bar, trustDomain: spiffe://bar.com/x}
@@ -16,9 +16,9 @@ fn trust_domains_are_checked_where_they_stand() {
 fn a_value_as_long_as_the_file_is_repeated_in_part_only() {
     let long = "X\\e".repeat(100_000);
     for text in [
-        format!("{HEAD}{TWO}").replace("bar.com", &format!("\"{long}\"")),
-        format!("{HEAD}{TWO}").replace("{name: bar", &format!("{{context: \"{long}\", name: bar")),
-        format!("{HEAD}{TWO}").replace("{name: bar", &format!("{{\"{long}\": 1, name: bar")),
+        format!("{HEAD}{THREE}").replace("bar.com", &format!("\"{long}\"")),
+        format!("{HEAD}{THREE}").replace("{name: bar", &format!("{{context: \"{long}\", name: bar")),
+        format!("{HEAD}{THREE}").replace("{name: bar", &format!("{{\"{long}\": 1, name: bar")),
     ] {
         let text = refused(&text);
         assert!(text.len() < 4000, "{text}");
@@ -27,21 +27,21 @@ fn a_value_as_long_as_the_file_is_repeated_in_part_only() {
 
 #[test]
 fn what_belongs_to_one_cluster_is_refused_for_two() {
-    insta::assert_snapshot!(refused(&format!("{HEAD}{TWO}").replace("bar.com", "foo.com")), @r"
+    insta::assert_snapshot!(refused(&format!("{HEAD}{THREE}").replace("bar.com", "foo.com")), @r"
     spire-mesh.yaml:7:32: trust domain `foo.com` belongs to two clusters
       7 |     - {name: bar, trustDomain: foo.com}
         |                                ^
       6 |     - {name: foo, trustDomain: foo.com}
         |                                ^ and this
     ");
-    insta::assert_snapshot!(refused(&format!("{HEAD}{TWO}").replace("name: bar", "name: foo")), @r"
+    insta::assert_snapshot!(refused(&format!("{HEAD}{THREE}").replace("name: bar", "name: foo")), @r"
     spire-mesh.yaml:7:14: cluster name `foo` belongs to two clusters
       7 |     - {name: foo, trustDomain: bar.com}
         |              ^
       6 |     - {name: foo, trustDomain: foo.com}
         |              ^ and this
     ");
-    insta::assert_snapshot!(refused(&format!("{HEAD}{TWO}").replace("name: bar", "name: bar, context: foo")), @r"
+    insta::assert_snapshot!(refused(&format!("{HEAD}{THREE}").replace("name: bar", "name: bar, context: foo")), @r"
     spire-mesh.yaml:7:28: context `foo` belongs to two clusters
       7 |     - {name: bar, context: foo, trustDomain: bar.com}
         |                            ^
@@ -102,7 +102,7 @@ fn lives_have_to_fit_together() {
       5 |   spire: {caTTL: 3h, bundleEndpoint: {refreshHint: 1h}}
         |                                                    ^
     ");
-    insta::assert_snapshot!(refused(&format!("{HEAD}  spire: {{svidTTL: 4h}}\n{TWO}").replace("trustDomain: bar.com", "trustDomain: bar.com, spire: {caTTL: 6h}")), @r"
+    insta::assert_snapshot!(refused(&format!("{HEAD}  spire: {{svidTTL: 4h}}\n{THREE}").replace("trustDomain: bar.com", "trustDomain: bar.com, spire: {caTTL: 6h}")), @r"
     spire-mesh.yaml:5:20: `svidTTL` is 4h, and SPIRE guarantees no more than 1h (a sixth of `caTTL`, and 7d)
       5 |   spire: {svidTTL: 4h}
         |                    ^
@@ -210,7 +210,7 @@ fn names_are_what_kubernetes_takes() {
       5 | …undleEndpoint: {loadBalancerClass: '', annotations: {'a b': c}}}
         |                                                              ^
     ");
-    insta::assert_snapshot!(refused(&format!("{HEAD}{TWO}").replace("name: bar", "name: bar, context: ' '")), @r"
+    insta::assert_snapshot!(refused(&format!("{HEAD}{THREE}").replace("name: bar", "name: bar, context: ' '")), @r"
     spire-mesh.yaml:7:28: the name of a context must not be empty
       7 |     - {name: bar, context: ' ', trustDomain: bar.com}
         |                            ^
@@ -273,16 +273,145 @@ fn an_upstream_authority_needs_an_issuer_with_valid_names() {
 }
 
 #[test]
+fn every_life_is_accepted_up_to_its_limit_and_not_a_second_longer() {
+    let limits = [
+        // A sixth of the CA's, and seven days.
+        ("{caTTL: 12h, svidTTL: LIFE}", "2h", "2h1s"),
+        ("{caTTL: 720h, svidTTL: LIFE}", "5d", "5d1s"),
+        ("{caTTL: 8760h, svidTTL: LIFE}", "7d", "7d1s"),
+        ("{caTTL: 8760h, svidTTL: LIFE}", "1m", "59s"),
+        ("{agentSyncInterval: LIFE}", "1m", "61s"),
+        ("{agentSyncInterval: LIFE}", "1s", "0s"),
+        // A fifth of the time between the next CA's preparation and its activation.
+        ("{caTTL: 3h, bundleEndpoint: {refreshHint: LIFE}}", "12m", "12m1s"),
+        ("{caTTL: 720h, bundleEndpoint: {refreshHint: LIFE}}", "2d", "2d1s"),
+        ("{caTTL: 8760h, bundleEndpoint: {refreshHint: LIFE}}", "397440s", "397441s"),
+        ("{caTTL: 24h, bundleEndpoint: {refreshHint: LIFE}}", "1m", "59s"),
+        ("{caTTL: LIFE}", "3h", "179m"),
+    ];
+    for (keys, accepted, refused) in limits {
+        let read = |life: &str| {
+            let text = format!("{HEAD}  spire: {}\n{THREE}", keys.replace("LIFE", life));
+            Mesh::parse(&text, "spire-mesh.yaml")
+        };
+        assert!(read(accepted).is_ok(), "{keys}: {accepted}");
+        assert!(read(refused).is_err(), "{keys}: {refused}");
+    }
+}
+
+#[test]
+fn the_lives_of_istiods_ca_are_accepted_up_to_their_limits() {
+    let limits = [
+        ("duration: LIFE", "1h", "59m"),
+        ("duration: 240h, renewBefore: LIFE", "5m", "4m59s"),
+        ("duration: 240h, renewBefore: LIFE", "239h", "240h"),
+    ];
+    for (keys, accepted, refused) in limits {
+        let read = |life: &str| {
+            let keys = keys.replace("LIFE", life);
+            let text = format!("{HEAD}  istio: {{ca: {{certManager: {{issuer: a}}, {keys}}}}}\n{THREE}");
+            Mesh::parse(&text, "spire-mesh.yaml")
+        };
+        assert!(read(accepted).is_ok(), "{keys}: {accepted}");
+        assert!(read(refused).is_err(), "{keys}: {refused}");
+    }
+}
+
+#[test]
+fn no_namespace_of_kubernetes_is_taken_for_spire() {
+    for namespace in ["default", "kube-node-lease", "kube-public", "kube-system"] {
+        for key in ["serverNamespace", "agentNamespace"] {
+            let problems = refused_defaults(&format!("{{{key}: {namespace}}}"));
+            assert!(problems.contains("belongs to Kubernetes"), "{problems}");
+        }
+    }
+}
+
+#[test]
+fn a_key_of_another_way_to_the_bundle_endpoint_is_refused() {
+    let ways = ["LoadBalancer", "NodePort", "URL"];
+    let keys = [
+        ("url: 'https://foo.com'", "URL"),
+        ("nodePort: 30010", "NodePort"),
+        ("loadBalancerClass: a", "LoadBalancer"),
+        ("annotations: {a: b}", "LoadBalancer"),
+    ];
+    for (key, way) in keys {
+        for expose in ways {
+            let url = if expose == "URL" && way != "URL" { "url: 'https://foo.com', " } else { "" };
+            let text = with_cluster(&format!("{{bundleEndpoint: {{expose: {expose}, {url}{key}}}}}"));
+            let read = Mesh::parse(&text, "spire-mesh.yaml");
+            let told = read.as_ref().err().map(ToString::to_string);
+            assert_eq!(read.is_ok(), expose == way, "{expose} with {key}: {told:?}");
+            let reason = format!("is used with `expose: {way}` only");
+            assert!(told.is_none_or(|told| told.contains(&reason)), "{expose} with {key}");
+        }
+    }
+}
+
+#[test]
+fn what_stands_in_the_third_cluster_is_compared_with_the_first() {
+    let three = |third: &str| {
+        let first = "{name: foo, trustDomain: foo.com, context: one, endpoint: {server: 'https://one:6443'}}";
+        let second = "{name: bar, trustDomain: bar.com, context: two, endpoint: {eks: {name: two}}}";
+        let text = format!("{HEAD}  clusters:\n    - {first}\n    - {second}\n    - {third}\n");
+        Mesh::parse(&text, "spire-mesh.yaml")
+    };
+    let fine =
+        "{name: baz, trustDomain: baz.com, context: three, endpoint: {eks: {name: two, region: eu-west-1}}}";
+    assert_eq!(three(fine).unwrap().clusters.len(), 3);
+    let twice = [
+        ("name: baz", "name: foo", "cluster name `foo` belongs to two clusters"),
+        ("trustDomain: baz.com", "trustDomain: foo.com", "trust domain `foo.com` belongs to two clusters"),
+        ("context: three", "context: one", "context `one` belongs to two clusters"),
+        ("context: three, ", "", "fine"),
+        ("context: three", "context: bar", "fine"),
+        (", region: eu-west-1", "", "EKS cluster `two` belongs to two clusters"),
+        (
+            "eks: {name: two, region: eu-west-1}",
+            "server: 'https://one:6443/'",
+            "API server `https://one:6443` belongs to two clusters",
+        ),
+    ];
+    for (from, to, problem) in twice {
+        let told =
+            three(&fine.replace(from, to)).map_or_else(|error| error.to_string(), |_| "fine".to_owned());
+        assert!(told.contains(problem), "{to}: {told}");
+    }
+}
+
+#[test]
+fn no_key_of_istio_that_follows_from_the_rest_of_the_file_is_taken() {
+    let keys = [
+        "meshConfig: {trustDomain: a}",
+        "meshConfig: {trustDomainAliases: [a]}",
+        "meshConfig: {caCertificates: []}",
+        "values: {meshConfig: {}}",
+        "values: {global: {meshID: a}}",
+        "values: {global: {network: a}}",
+        "values: {global: {multiCluster: {}}}",
+        "values: {sidecarInjectorWebhook: {templates: {spire: a}}}",
+    ];
+    for key in keys {
+        let problems = refused(&format!("{HEAD}  istio: {{{key}}}\n{THREE}"));
+        let is_named = problems.contains("follows from the rest") || problems.contains("is written as");
+        assert!(is_named && problems.starts_with("spire-mesh.yaml:5:"), "{key}: {problems}");
+    }
+    let free = "values: {global: {proxy: {}}, trustDomain: a}, meshConfig: {global: {network: a}}";
+    assert!(Mesh::parse(&format!("{HEAD}  istio: {{{free}}}\n{THREE}"), "spire-mesh.yaml").is_ok());
+}
+
+#[test]
 fn what_istio_must_not_be_told_twice_is_refused() {
     insta::assert_snapshot!(refused(&format!(
         "{HEAD}  istio:\n    profile: ambient\n    tag: '-1'\n    istioctl: -x\n    meshConfig: {{trustDomain: a, caCertificates: []}}\n    \
-         values: {{global: {{network: a, meshID: b, proxy: {{}}}}, meshConfig: {{}}, sidecarInjectorWebhook: {{templates: {{spire: x}}}}}}\n{TWO}"
+         values: {{global: {{network: a, meshID: b, proxy: {{}}}}, meshConfig: {{}}, sidecarInjectorWebhook: {{templates: {{spire: x}}}}}}\n{THREE}"
     )));
 }
 
 #[test]
 fn every_wrong_image_of_a_demo_is_reported_at_its_place() {
-    insta::assert_snapshot!(refused(&format!("{HEAD}  demo: {{images: {{helloworldV2: 'a b', reviewsV1: '', review: x}}}}\n{TWO}")), @r"
+    insta::assert_snapshot!(refused(&format!("{HEAD}  demo: {{images: {{helloworldV2: 'a b', reviewsV1: '', review: x}}}}\n{THREE}")), @r"
     mesh file `spire-mesh.yaml` has 3 problems
     spire-mesh.yaml:5:33: `a b` is not a container image
       5 |   demo: {images: {helloworldV2: 'a b', reviewsV1: '', review: x}}
@@ -298,7 +427,7 @@ fn every_wrong_image_of_a_demo_is_reported_at_its_place() {
 
 #[test]
 fn what_is_wrong_with_istiods_ca_is_said_at_its_place() {
-    let with = |ca: &str| refused(&format!("{HEAD}  istio: {{ca: {ca}}}\n{TWO}"));
+    let with = |ca: &str| refused(&format!("{HEAD}  istio: {{ca: {ca}}}\n{THREE}"));
     let refusals = [
         with("{}"),
         with("{duration: 720h}"),

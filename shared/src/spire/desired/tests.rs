@@ -115,7 +115,9 @@ fn the_plain_manifests_are_what_the_example_cluster_gets() {
 fn the_plain_rights_for_an_upstream_authority_are_what_the_example_cluster_gets() {
     let spire = with_upstream(example(), IssuerKind::Issuer, "spire-server");
     let rendered = values(&everything("example", "example.org", &spire));
-    for plain in values(&embedded(UPSTREAM_ACCESS_FILE)) {
+    let plain = values(&embedded(UPSTREAM_ACCESS_FILE));
+    assert_eq!(plain.len(), 2, "a role and its binding");
+    for plain in plain {
         assert!(rendered.contains(&plain), "{plain:#}");
     }
 }

@@ -19,8 +19,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair, KeyUsagePurpose};
 use serde_json::{Value, json};
-use spire_mesh_e2e::{Bench, Ran};
-use spire_mesh_lab::Target;
+use spire_mesh_e2e::{Bench, Ran, each};
 use spire_mesh_lab::faults::{Action, Fault, Traffic};
 
 const HELLO: &str = "http://helloworld.helloworld:5000/hello";

@@ -9,8 +9,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use tempfile::TempDir;
 
-use super::test::{CLUSTERS, as_it_was_left};
+use super::test::{CLUSTERS, LeftOut, as_it_was_left};
 use super::{down, say, up};
 use crate::cluster::layout::missing_mount_points;
 use crate::error::{Error, Result};
@@ -47,53 +48,70 @@ impl Group {
     }
 }
 
-/// Runs all groups in this many lanes, and returns how long each took. The host's settings are changed once for all of them.
-pub(super) fn run_all(lanes: usize) -> Result<Vec<(String, Duration)>> {
-    let work = tempfile::tempdir().map_err(Error::system("make a folder"))?;
-    let (settings, places) = (sysctl::to_change()?, missing_mount_points());
-    sysctl::raise()?;
-    places.iter().try_for_each(|place| create(place))?;
-    let ran = run_lanes(lanes, work.path());
-    for place in places.iter().rev() {
-        // Somebody may have put something there since.
-        let _ = fs::remove_dir(place);
-    }
-    sysctl::restore(&settings)?;
-    ran
+/// Several labs, and the folder that they share.
+pub(super) struct Lanes {
+    count: usize,
+    work: TempDir,
 }
 
-fn run_lanes(lanes: usize, work: &Path) -> Result<Vec<(String, Duration)>> {
-    let children = (1..=lanes).map(|number| start(number, work)).collect::<Result<Vec<_>>>()?;
-    let failed = thread::scope(|scope| {
-        let lanes: Vec<_> =
-            (1..).zip(children).map(|(number, lane)| scope.spawn(move || follow(number, lane))).collect();
-        lanes.into_iter().map(|lane| lane.join().unwrap_or(false)).filter(|passed| !passed).count()
-    });
-    let mut times = Vec::new();
-    for number in 1..=lanes {
-        let lane: Vec<(String, f64)> = read_json(&times_of(work, number))?.unwrap_or_default();
-        times.extend(
-            lane.into_iter()
-                .map(|(name, took)| (format!("lane {number}: {name}"), Duration::from_secs_f64(took))),
-        );
+impl Lanes {
+    pub(super) fn new(count: usize) -> Result<Self> {
+        let work = tempfile::tempdir().map_err(Error::system("make a folder"))?;
+        Ok(Self { count, work })
     }
-    if failed == 0 {
-        return Ok(times);
-    }
-    Err(Error::Invalid {
-        what: "result of the end-to-end tests",
-        value: format!("{failed} of {lanes} lanes failed"),
-        why: "see above".to_owned(),
-    })
-}
 
-fn start(number: usize, work: &Path) -> Result<Child> {
-    let program = std::env::current_exe().map_err(Error::system("find this program"))?;
-    let state = if number == 1 { StateDir::from_env() } else { StateDir::from_env().beside(number) };
-    let mut lane = Command::new(program);
-    lane.arg(LANE).arg(number.to_string()).arg(work).env(VARIABLE, state.path());
-    lane.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    lane.spawn().map_err(Error::system(format!("start lane {number}")))
+    /// Runs all groups. The host's settings are changed once for all of them.
+    pub(super) fn run(&self, left_out: &LeftOut) -> Result<()> {
+        let (settings, places) = (sysctl::to_change()?, missing_mount_points());
+        sysctl::raise()?;
+        places.iter().try_for_each(|place| create(place))?;
+        let ran = self.run_all(left_out);
+        for place in places.iter().rev() {
+            // Somebody may have put something there since.
+            let _ = fs::remove_dir(place);
+        }
+        sysctl::restore(&settings)?;
+        ran
+    }
+
+    fn run_all(&self, left_out: &LeftOut) -> Result<()> {
+        let lanes =
+            (1..=self.count).map(|number| self.start(number, left_out)).collect::<Result<Vec<_>>>()?;
+        let failed = thread::scope(|scope| {
+            let followed: Vec<_> =
+                (1..).zip(lanes).map(|(number, lane)| scope.spawn(move || follow(number, lane))).collect();
+            followed.into_iter().map(|lane| lane.join().unwrap_or(false)).filter(|passed| !passed).count()
+        });
+        if failed == 0 {
+            return Ok(());
+        }
+        Err(Error::Invalid {
+            what: "result of the end-to-end tests",
+            value: format!("{failed} of {} labs", self.count),
+            why: "tests failed, see above".to_owned(),
+        })
+    }
+
+    fn start(&self, number: usize, left_out: &LeftOut) -> Result<Child> {
+        let program = std::env::current_exe().map_err(Error::system("find this program"))?;
+        let state = if number == 1 { StateDir::from_env() } else { StateDir::from_env().beside(number) };
+        let mut lane = Command::new(program);
+        lane.arg(LANE).arg(number.to_string()).arg(self.work.path()).env(VARIABLE, state.path());
+        lane.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        left_out.noted(&mut lane).spawn().map_err(Error::system(format!("start lab {number}")))
+    }
+
+    /// Returns how long each group took, and in which lab it ran.
+    pub(super) fn times(&self) -> Result<Vec<(String, Duration)>> {
+        let mut times = Vec::new();
+        for number in 1..=self.count {
+            let lane: Vec<(String, f64)> =
+                read_json(&times_of(self.work.path(), number))?.unwrap_or_default();
+            let of_lane = |(name, took)| (format!("  lab {number}: {name}"), Duration::from_secs_f64(took));
+            times.extend(lane.into_iter().map(of_lane));
+        }
+        Ok(times)
+    }
 }
 
 /// Passes on what a lane prints, line by line, and tells whether everything passed.

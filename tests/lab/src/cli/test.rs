@@ -1,12 +1,16 @@
 //! `lab test`
 
+use std::collections::BTreeSet;
+use std::process::Command;
 use std::time::{Duration, Instant};
+use std::{env, fs};
 
 use clap::Args;
+use tempfile::TempDir;
 
 use super::{build, down, lanes, progress, say, up};
 use crate::build::Options;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::plugins::{Plugins, Profile, cargo, run};
 use crate::preflight;
 use crate::state::{Record, StateDir};
@@ -47,40 +51,56 @@ impl Test {
         }
         let steps = Steps::new(&progress);
         let mut times = Times::default();
+        let left_out = LeftOut::new()?;
+        let tested = self.all(&mut times, &left_out);
+        // Said where one failed, too: what was left out before may be why.
+        let lines = left_out.read()?;
+        if !lines.is_empty() {
+            say("")?;
+        }
+        lines.iter().try_for_each(|line| say(&format!("left out: {line}")))?;
+        times.print()?;
+        tested?;
+        let but = if lines.is_empty() { String::new() } else { format!(" but {} left out", lines.len()) };
+        say(&format!("all tests{but} passed in {}", seconds(steps.total())))
+    }
+
+    fn all(&self, times: &mut Times, left_out: &LeftOut) -> Result<()> {
         if self.only.is_none() {
             times.time("format", || run(cargo().args(["fmt", "--all", "--", "--check"])))?;
             let lints = ["clippy", "--workspace", "--all-targets", "--locked", "--", "--deny", "warnings"];
             times.time("lints", || run(cargo().args(lints)))?;
-            times.time("unit and snapshot tests", || run(cargo().args(["test", "--locked"])))?;
+            times.time("unit and snapshot tests", || {
+                run(left_out.noted(&mut cargo()).args(["test", "--locked"]))
+            })?;
         }
         times.time("plugins built", || Plugins::build(Profile::Debug))?;
         if let Some(contexts) = &self.contexts {
-            self.emulated_aws(&mut times)?;
-            times.time("end-to-end tests", || self.end_to_end(Some(contexts)))?;
+            self.emulated_aws(times, left_out)?;
+            times.time("end-to-end tests", || self.end_to_end(Some(contexts), left_out))
         } else if self.keep || self.only.is_some() {
-            self.in_the_lab(&mut times)?;
+            self.in_the_lab(times, left_out)
         } else {
-            self.in_lanes(&mut times)?;
+            self.in_lanes(times, left_out)
         }
-        times.print()?;
-        say(&format!("all tests passed in {}", seconds(steps.total())))
     }
 
     /// Runs the end-to-end tests in fresh labs that end with them.
-    fn in_lanes(&self, times: &mut Times) -> Result<()> {
+    fn in_lanes(&self, times: &mut Times, left_out: &LeftOut) -> Result<()> {
         times.time("components built", || build::all(&Options::from_env()?))?;
-        self.emulated_aws(times)?;
+        self.emulated_aws(times, left_out)?;
         // Once, and where the network is; in the lanes cargo finds it done.
         let tests = ["test", "--locked", "--no-run", "--package", "spire-mesh-e2e"];
         times.time("end-to-end tests built", || run(cargo().args(tests)))?;
-        let groups = times.time("end-to-end tests", || lanes::run_all(self.lanes.into()))?;
-        times.0.extend(groups);
-        Ok(())
+        let lanes = lanes::Lanes::new(self.lanes.into())?;
+        let tested = times.time("end-to-end tests", || lanes.run(left_out));
+        times.0.extend(lanes.times()?);
+        tested
     }
 
-    fn in_the_lab(&self, times: &mut Times) -> Result<()> {
+    fn in_the_lab(&self, times: &mut Times, left_out: &LeftOut) -> Result<()> {
         times.time("components built", || build::all(&Options::from_env()?))?;
-        self.emulated_aws(times)?;
+        self.emulated_aws(times, left_out)?;
         if self.only.is_none() {
             down::Down::default().run()?;
         }
@@ -90,7 +110,7 @@ impl Test {
             None => up::Up::of(CLUSTERS),
         };
         times.time("lab started", || lab.run())?;
-        let tested = times.time("end-to-end tests", || self.end_to_end(None));
+        let tested = times.time("end-to-end tests", || self.end_to_end(None, left_out));
         if tested.is_err() {
             as_it_was_left()?;
         }
@@ -101,22 +121,29 @@ impl Test {
     }
 
     /// Runs the tests that need pip, which comes with the components' packages where it is not there yet.
-    fn emulated_aws(&self, times: &mut Times) -> Result<()> {
+    fn emulated_aws(&self, times: &mut Times, left_out: &LeftOut) -> Result<()> {
         if self.only.is_some() {
             return Ok(());
         }
         let tests = ["test", "--locked", "--package", "spire-mesh-eks"];
-        times.time("tests against an emulator of AWS", || run(cargo().args(tests)))
+        times.time("tests against an emulator of AWS", || run(left_out.noted(&mut cargo()).args(tests)))
     }
 
-    fn end_to_end(&self, contexts: Option<&String>) -> Result<()> {
+    fn end_to_end(&self, contexts: Option<&String>, left_out: &LeftOut) -> Result<()> {
         let mut tests = cargo();
-        tests.args(["test", "--locked", "--package", "spire-mesh-e2e", "--", "--test-threads=1"]);
+        left_out.noted(&mut tests).args([
+            "test",
+            "--locked",
+            "--package",
+            "spire-mesh-e2e",
+            "--",
+            "--test-threads=1",
+        ]);
         tests.args(self.only.as_ref());
         if let Some(contexts) = contexts {
             tests.env(CONTEXTS, contexts);
             if Target::from_contexts(contexts)?.contexts().len() < usize::from(CLUSTERS) {
-                say(&format!("left out with fewer than {CLUSTERS} contexts: tests in {LARGE}"))?;
+                left_out.add(&format!("tests in {LARGE}: there are fewer than {CLUSTERS} contexts"))?;
                 tests.args(["--skip", LARGE]);
             }
         }
@@ -146,6 +173,40 @@ pub(super) fn as_it_was_left() -> Result<()> {
     Ok(())
 }
 
+/// What was left out because something was missing: tests note it in a folder.
+pub(super) struct LeftOut(TempDir);
+
+impl LeftOut {
+    /// The variable that names the folder, of `tests/left_out.rs`.
+    const FOLDER: &str = "SPIRE_MESH_LEFT_OUT";
+
+    fn new() -> Result<Self> {
+        tempfile::tempdir().map(Self).map_err(Error::io("make a folder in", env::temp_dir()))
+    }
+
+    /// Has the tests that a command runs note what they leave out.
+    pub(super) fn noted<'a>(&self, tests: &'a mut Command) -> &'a mut Command {
+        tests.env(Self::FOLDER, self.0.path())
+    }
+
+    fn add(&self, line: &str) -> Result<()> {
+        let file = self.0.path().join("lab");
+        fs::write(&file, line).map_err(Error::io("write", &file))
+    }
+
+    /// Returns what was noted, each once.
+    fn read(&self) -> Result<BTreeSet<String>> {
+        let folder = self.0.path();
+        let mut lines = BTreeSet::new();
+        for file in fs::read_dir(folder).map_err(Error::io("read", folder))? {
+            let file = file.map_err(Error::io("read", folder))?.path();
+            let text = fs::read_to_string(&file).map_err(Error::io("read", &file))?;
+            lines.extend(text.lines().map(str::to_owned));
+        }
+        Ok(lines)
+    }
+}
+
 /// Where the time went.
 #[derive(Default)]
 struct Times(Vec<(String, Duration)>);
@@ -162,5 +223,35 @@ impl Times {
     fn print(&self) -> Result<()> {
         say("")?;
         self.0.iter().try_for_each(|(what, took)| say(&format!("{:>9}  {what}", seconds(*took))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_tests_of_several_programs_leave_out_is_read_once_each() {
+        let left_out = LeftOut::new().unwrap();
+        assert_eq!(left_out.read().unwrap(), BTreeSet::new());
+        left_out.add("tests in large::: too few").unwrap();
+        for (program, text) in
+            [("1", "a one: no curl\na one: no curl\n"), ("2", "a two: no curl\nb three: no lab\n")]
+        {
+            fs::write(left_out.0.path().join(program), text).unwrap();
+        }
+        let lines: Vec<String> = left_out.read().unwrap().into_iter().collect();
+        let expected = ["a one: no curl", "a two: no curl", "b three: no lab", "tests in large::: too few"];
+        assert_eq!(lines, expected);
+    }
+
+    #[test]
+    fn tests_are_told_the_folder_by_the_variable_that_they_read() {
+        assert!(include_str!("../../../left_out.rs").contains(&format!("{:?}", LeftOut::FOLDER)));
+        let left_out = LeftOut::new().unwrap();
+        let mut command = cargo();
+        left_out.noted(&mut command);
+        let folder = left_out.0.path().as_os_str();
+        assert!(command.get_envs().any(|told| told == (LeftOut::FOLDER.as_ref(), Some(folder))));
     }
 }
