@@ -90,7 +90,7 @@ fn without_an_istioctl_that_works_there_is_nothing_to_show() {
         told(Some(&with("istio: {istioctl: /nowhere/istioctl}")), &["up", "--yes"])
     );
     let folder = TempDir::new().expect("a folder");
-    istioctl(folder.path(), "1.26.4");
+    istioctl(folder.path(), "1.28.4");
     fs::write(folder.path().join("spire-mesh.yaml"), MESH).expect("a mesh file");
     let run = PLUGIN.run_in(folder.path(), &["plan"]);
     assert_eq!((run.code, run.stdout.as_str()), (Some(1), ""));
