@@ -1,15 +1,11 @@
 //! What the built plugin says about itself and about wrong usage, and that every command in its texts is one it takes.
 
-#[path = "../../../tests/plugin.rs"]
-mod plugin;
-
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use spire_mesh_plugin_test::{MESH, Plugin};
 use tempfile::TempDir;
-
-use plugin::{MESH, Plugin};
 
 const PLUGIN: Plugin = Plugin {
     program: env!("CARGO_BIN_EXE_kubectl-mesh-install"),
@@ -94,7 +90,7 @@ fn without_an_istioctl_that_works_there_is_nothing_to_show() {
         told(Some(&with("istio: {istioctl: /nowhere/istioctl}")), &["up", "--yes"])
     );
     let folder = TempDir::new().expect("a folder");
-    istioctl(folder.path(), "1.26.4");
+    istioctl(folder.path(), "1.28.4");
     fs::write(folder.path().join("spire-mesh.yaml"), MESH).expect("a mesh file");
     let run = PLUGIN.run_in(folder.path(), &["plan"]);
     assert_eq!((run.code, run.stdout.as_str()), (Some(1), ""));

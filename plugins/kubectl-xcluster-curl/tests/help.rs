@@ -1,11 +1,8 @@
 //! What the built plugin says about itself and about wrong usage, and that every command in its texts is one it takes.
 
-#[path = "../../../tests/plugin.rs"]
-mod plugin;
-
 use std::fs;
 
-use plugin::{MESH, Plugin};
+use spire_mesh_plugin_test::{MESH, Plugin};
 
 const PLUGIN: Plugin = Plugin {
     program: env!("CARGO_BIN_EXE_kubectl-xcluster-curl"),

@@ -71,7 +71,7 @@ impl Hint for ProxyError {
                 Some(format!("see the proxy's log: kubectl -n {namespace} logs {pod} -c istio-proxy"))
             }
             Self::Answer { .. } => {
-                Some("an Envoy from Istio 1.27 on is expected; this one may be another".to_owned())
+                Some("an Envoy of Istio 1.29 or newer is expected; this one may be another".to_owned())
             }
         }
     }

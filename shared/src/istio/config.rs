@@ -2,7 +2,6 @@
 
 use serde_json::{Map, Value, json};
 
-use super::version::IstioVersion;
 use super::{EAST_WEST_GATEWAY, INGRESS_GATEWAY, MULTIROOT, NAMESPACE, WORKLOAD_SOCKET};
 use crate::mesh::{Cluster, GatewayService, IstioCa, Mesh, lay};
 use crate::spire::desired::CSI_DRIVER;
@@ -18,7 +17,7 @@ const SIDECAR_TEMPLATE: &str = include_str!("../../../manifests/istio/sidecar-te
 /// Returns the `IstioOperator` of a cluster: the profile, who trusts whom, SPIRE's socket in sidecars and gateways, and the mesh
 /// file's own values over it.
 #[must_use]
-pub fn configuration(mesh: &Mesh, cluster: &Cluster, version: IstioVersion) -> Value {
+pub fn configuration(mesh: &Mesh, cluster: &Cluster) -> Value {
     let istio = &cluster.istio;
     let peers: Vec<&TrustDomain> = mesh
         .clusters
@@ -29,12 +28,8 @@ pub fn configuration(mesh: &Mesh, cluster: &Cluster, version: IstioVersion) -> V
     let mut mesh_config = istio.mesh_config.clone();
     mesh_config.insert("trustDomain".to_owned(), json!(cluster.trust_domain.as_str()));
     let peers: Vec<&str> = peers.into_iter().map(TrustDomain::as_str).collect();
-    let (key, value) = if version.keeps_trust_domains_apart() {
-        ("caCertificates", json!([{ "trustDomains": peers }]))
-    } else {
-        ("trustDomainAliases", json!(peers))
-    };
-    mesh_config.insert(key.to_owned(), value);
+    // Not as aliases: these give the workloads of one trust domain the rights of those of the other.
+    mesh_config.insert("caCertificates".to_owned(), json!([{ "trustDomains": peers }]));
 
     let mut values = map(json!({
         "global": {
@@ -153,25 +148,14 @@ mod tests {
         Mesh::parse(&text, "test").unwrap()
     }
 
-    fn written(istio: &str, version: &str) -> Value {
+    fn written(istio: &str) -> Value {
         let mesh = mesh(istio);
-        configuration(&mesh, &mesh.clusters[0], version.parse().unwrap())
+        configuration(&mesh, &mesh.clusters[0])
     }
 
     #[test]
     fn a_configuration_says_who_is_trusted_and_where_identities_come_from() {
-        insta::assert_yaml_snapshot!(written("{}", "1.31.0"));
-    }
-
-    #[test]
-    fn istio_before_1_29_gets_aliases_instead() {
-        for version in ["1.27.0", "1.28.4"] {
-            let written = written("{}", version);
-            let config = &written["spec"]["meshConfig"];
-            assert_eq!(config["trustDomainAliases"], json!(["bar.com", "baz.com"]));
-            assert!(config.get("caCertificates").is_none());
-        }
-        insta::assert_yaml_snapshot!(written("{}", "1.27.0")["spec"]["meshConfig"]);
+        insta::assert_yaml_snapshot!(written("{}"));
     }
 
     #[test]
@@ -179,14 +163,13 @@ mod tests {
         let written = written(
             "{hub: mirror/istio, tag: 1.30.1, profile: minimal, meshConfig: {accessLogFile: /dev/stdout}, ingressGateway: {enabled: false}, \
              eastWestGateway: {loadBalancerClass: a/nlb, annotations: {}}, values: {global: {proxy: {logLevel: debug}}, pilot: {env: {A: 'b'}}}}",
-            "1.30.1",
         );
         insta::assert_yaml_snapshot!(written);
     }
 
     #[test]
     fn an_istiod_with_a_ca_of_cert_manager_takes_further_roots_unless_the_mesh_file_says_otherwise() {
-        let environment = |istio: &str| written(istio, "1.31.0")["spec"]["values"]["pilot"]["env"].clone();
+        let environment = |istio: &str| written(istio)["spec"]["values"]["pilot"]["env"].clone();
         let ca = "ca: {certManager: {issuer: istio-ca}}";
         assert_eq!(environment("{}"), Value::Null);
         assert_eq!(environment(&format!("{{{ca}}}")), json!({ MULTIROOT: "true" }));

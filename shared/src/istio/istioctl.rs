@@ -105,7 +105,12 @@ fn on_path(program: &Path) -> &'static str {
 impl Hint for IstioctlError {
     fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::Missing { .. } | Self::TooOld { .. } => {
+            Self::TooOld { .. } => {
+                "install a newer one from https://istio.io/latest/docs/setup/additional-setup/download-istio-release/, or set \
+                 istio.istioctl in the mesh file to its path"
+                    .to_owned()
+            }
+            Self::Missing { .. } => {
                 "install it from https://istio.io/latest/docs/setup/additional-setup/download-istio-release/, or set \
                  istio.istioctl in the mesh file to its path"
                     .to_owned()
@@ -129,7 +134,7 @@ impl Istioctl {
     /// Looks for `istioctl` and asks for its version.
     ///
     /// # Errors
-    /// [`IstioctlError`] when it is missing, broken, or older than 1.27.
+    /// [`IstioctlError`] when it is missing, broken, or older than [`OLDEST`].
     pub async fn find(program: &Path) -> Result<Self, IstioctlError> {
         let output =
             run(program, "version", &["version", "--remote=false", "--output", "json"], None).await?;
@@ -235,8 +240,8 @@ mod tests {
     async fn what_is_wrong_with_istioctl_is_told_apart() {
         let error = Istioctl::find(Path::new("no-such-istioctl")).await.unwrap_err();
         insta::assert_snapshot!(error.to_string(), @"`no-such-istioctl` was not found on the PATH");
-        let old = r#"echo '{"clientVersion": {"version": "1.26.4"}}'"#;
-        insta::assert_snapshot!(refused(old).await.0, @"`DIR/istioctl` is of Istio 1.26.4; 1.27.0 is the oldest that works");
+        let old = r#"echo '{"clientVersion": {"version": "1.28.4"}}'"#;
+        insta::assert_snapshot!(refused(old).await.0, @"`DIR/istioctl` is of Istio 1.28.4; 1.29.0 is the oldest that works");
         insta::assert_snapshot!(refused("echo hello").await.0, @"`DIR/istioctl` does not say which version it is: its answer is not JSON");
         let failed = refused("printf 'Error: \\033[31mno\\n\\nmore\\n' >&2; exit 3").await;
         insta::assert_snapshot!(failed.0, @r"`DIR/istioctl version` failed: Error: \u{1b}[31mno; more");

@@ -18,9 +18,9 @@ pub struct IstioVersion {
     pub patch: u32,
 }
 
-/// The oldest Istio that works: since 1.27 a gateway takes its identity from SPIRE through an injection template too, and
-/// incomplete CA certificates are refused (release notes 56217 and 1.27's change notes).
-pub const OLDEST: IstioVersion = IstioVersion { major: 1, minor: 27, patch: 0 };
+/// The oldest Istio that works: since 1.29 istiod reads the trust domain of another cluster's workloads from that cluster, and takes
+/// the other trust domains from `caCertificates[].trustDomains` (release note `watch-remote-mesh-config`).
+pub const OLDEST: IstioVersion = IstioVersion { major: 1, minor: 29, patch: 0 };
 
 /// A text is not a version.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -28,14 +28,6 @@ pub const OLDEST: IstioVersion = IstioVersion { major: 1, minor: 27, patch: 0 };
 pub struct IstioVersionError(String);
 
 impl IstioVersion {
-    /// Tells whether istiod admits workloads of other trust domains without giving them the rights of its own: through
-    /// `caCertificates[].trustDomains` (release note `watch-remote-mesh-config`, 1.29). Before, `trustDomainAliases` has to
-    /// say it, which also makes an `AuthorizationPolicy` for a workload of one domain admit that of the other.
-    #[must_use]
-    pub fn keeps_trust_domains_apart(self) -> bool {
-        (self.major, self.minor) >= (1, 29)
-    }
-
     /// Tells whether two versions may work side by side in one mesh: Istio supports one minor version of difference.
     #[must_use]
     pub fn works_with(self, other: Self) -> bool {
@@ -92,11 +84,9 @@ mod tests {
     }
 
     #[test]
-    fn what_a_version_can_follows_from_its_number() {
-        assert!(version("1.29.0").keeps_trust_domains_apart());
-        assert!(!version("1.28.9").keeps_trust_domains_apart());
+    fn versions_are_compared_by_their_numbers() {
         assert!(version("1.30.1").works_with(version("1.31.0")));
         assert!(!version("1.29.1").works_with(version("1.31.0")));
-        assert!(version("1.26.9") < OLDEST && version("1.27.0") >= OLDEST);
+        assert!(version("1.28.9") < OLDEST && version("1.29.0") >= OLDEST);
     }
 }

@@ -75,7 +75,7 @@ pub async fn render(mesh: &Mesh) -> Result<Vec<Rendered>, RenderError> {
 
 async fn render_one(mesh: &Mesh, cluster: &Cluster, istioctl: &Istioctl) -> Result<Rendered, IstioctlError> {
     let version = istioctl.version();
-    let generated = istioctl.generate(&configuration(mesh, cluster, version)).await?;
+    let generated = istioctl.generate(&configuration(mesh, cluster)).await?;
     let owner = owner(mesh);
     let certificate = ca::certificate(cluster, &owner);
     let objects = desired::objects(cluster, generated).into_iter().chain(certificate);

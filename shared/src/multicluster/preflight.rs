@@ -15,7 +15,7 @@ use crate::federation::{self, MeshStatus};
 use crate::fleet::{ClusterErrors, Member, Need, RequestError, ask_for, each, listed, missing};
 use crate::hint::Hint;
 use crate::istio::istiod::image_version;
-use crate::istio::version::IstioVersion;
+use crate::istio::version::{IstioVersion, OLDEST};
 use crate::istio::{ISTIOD, NAMESPACE, NETWORK_LABEL};
 use crate::manifest::{Kind, MANAGED_BY_LABEL, MESH_LABEL, Tool};
 use crate::mesh::Mesh;
@@ -54,6 +54,14 @@ pub enum PreflightError {
         wanted: String,
         /// Kubeconfig context of the cluster.
         context: String,
+    },
+    /// istiod is too old to be replaced.
+    #[error("istiod is of version {running}, and {OLDEST} is the oldest that works")]
+    TooOld {
+        /// What runs.
+        running: IstioVersion,
+        /// Name of the cluster.
+        cluster: String,
     },
     /// istiod is newer than `istioctl`.
     #[error("istiod is of version {running}, and istioctl of {wanted}: it would be made older")]
@@ -126,6 +134,7 @@ impl Hint for PreflightError {
             Self::OtherNetwork { wanted, context, .. } => {
                 format!("kubectl --context {context} label namespace {NAMESPACE} {NETWORK_LABEL}={wanted} --overwrite")
             }
+            Self::TooOld { cluster, .. } => reinstall(cluster),
             Self::Downgrade { .. } => {
                 "set istio.istioctl in the mesh file to an istioctl of this version or newer".to_owned()
             }
@@ -225,6 +234,13 @@ fn spire(status: &MeshStatus, name: &str) -> Result<(), PreflightError> {
     if problems.is_empty() { Ok(()) } else { Err(PreflightError::Spire(problems)) }
 }
 
+/// Returns how an Istio goes that cannot be replaced in place.
+pub(super) fn reinstall(cluster: &str) -> String {
+    format!(
+        "remove it, and install it again: kubectl mesh-install down {cluster}, then: kubectl mesh-install"
+    )
+}
+
 fn versions(name: &str, rendered: &[Rendered]) -> Result<(), PreflightError> {
     let Some(own) = rendered.iter().find(|rendered| rendered.cluster == name) else { return Ok(()) };
     match rendered.iter().find(|other| !own.version.works_with(other.version)) {
@@ -272,13 +288,16 @@ async fn existing(mesh: &Mesh, member: &Member, rendered: &[Rendered]) -> Result
         }
         let wanted = rendered.iter().find(|rendered| rendered.cluster == member.name());
         if let (Some(running), Some(wanted)) = (version(deployment), wanted.map(|wanted| wanted.version)) {
-            follows(running, wanted)?;
+            follows(member.name(), running, wanted)?;
         }
     }
     Ok(())
 }
 
-fn follows(running: IstioVersion, wanted: IstioVersion) -> Result<(), PreflightError> {
+fn follows(cluster: &str, running: IstioVersion, wanted: IstioVersion) -> Result<(), PreflightError> {
+    if running < OLDEST {
+        return Err(PreflightError::TooOld { running, cluster: cluster.to_owned() });
+    }
     if wanted < running {
         return Err(PreflightError::Downgrade { running, wanted });
     }
@@ -365,10 +384,12 @@ mod tests {
     #[test]
     fn istio_is_made_newer_by_one_minor_version_at_a_time() {
         let follow = |running: &str, wanted: &str| {
-            follows(running.parse().unwrap(), wanted.parse().unwrap()).map_err(|error| error.to_string())
+            follows("foo", running.parse().unwrap(), wanted.parse().unwrap())
+                .map_err(|error| error.to_string())
         };
         assert!(follow("1.30.2", "1.31.0").is_ok() && follow("1.31.0", "1.31.0").is_ok());
         insta::assert_snapshot!(follow("1.31.0", "1.30.2").unwrap_err(), @"istiod is of version 1.31.0, and istioctl of 1.30.2: it would be made older");
+        insta::assert_snapshot!(follow("1.28.4", "1.29.2").unwrap_err(), @"istiod is of version 1.28.4, and 1.29.0 is the oldest that works");
         insta::assert_snapshot!(follow("1.29.0", "1.31.0").unwrap_err(), @"istiod is of version 1.29.0, and istioctl of 1.31.0: Istio is made newer by one minor version at a time");
     }
 }

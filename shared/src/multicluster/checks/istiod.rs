@@ -7,10 +7,11 @@ use crate::check::{Fault, Finding};
 use crate::federation::checks::missing_rights;
 use crate::fleet::Unread;
 use crate::istio::ca::CaState;
-use crate::istio::version::IstioVersion;
+use crate::istio::version::{IstioVersion, OLDEST};
 use crate::istio::{EAST_WEST_GATEWAY, INGRESS_GATEWAY, ISTIOD, NAMESPACE, NETWORK_LABEL};
 use crate::manifest::ServiceAddress;
 use crate::multicluster::examined::{Examined, SeenIstiod};
+use crate::multicluster::preflight::reinstall;
 use crate::trust::TrustDomain;
 
 /// The template that gives sidecars SPIRE's socket.
@@ -83,8 +84,13 @@ pub(super) fn versions(examined: &Examined) -> Findings {
         let Some(mine) = version(&own) else {
             return vec![Finding::skip(own.scope(), "istiod does not say which version it is")];
         };
+        if mine < OLDEST {
+            let cause = format!("istiod is of version {mine}, and {OLDEST} is the oldest that works");
+            return vec![Finding::fail(own.scope(), Fault::new(cause, reinstall(own.name())))];
+        }
         let others = super::reached(examined).filter_map(|peer| Some((peer.name(), version(&peer)?)));
-        let apart = others.into_iter().find(|(_, other)| !mine.works_with(*other));
+        // One that is too old is named on its own side.
+        let apart = others.into_iter().find(|(_, other)| *other >= OLDEST && !mine.works_with(*other));
         if let Some((peer, other)) = apart {
             let cause = format!(
                 "Istio is {mine} here and {other} in {peer}: one minor version of difference is supported"
@@ -135,29 +141,23 @@ pub(super) fn trust_domains(examined: &Examined) -> Findings {
 pub(super) fn aliases(examined: &Examined) -> Findings {
     of_each(examined, |own| {
         of_configuration(&own, |istiod, config| {
-        let aliases = texts(&config["trustDomainAliases"]);
-        if aliases.is_empty() {
-            return None;
-        }
-        let cause = format!(
-            "{} has aliases ({}): an AuthorizationPolicy for a workload of one admits that of the others",
-            own.cluster.trust_domain,
-            aliases.join(", ")
-        );
-        let hint = match istiod.version {
-            Some(version) if !version.keeps_trust_domains_apart() => {
-                "Istio before 1.29 cannot do without; install a newer one: set istio.istioctl in the mesh file"
+            let aliases = texts(&config["trustDomainAliases"]);
+            if aliases.is_empty() {
+                return None;
             }
-            _ => UP,
-        };
-        Some(Fault::new(cause, hint).seen(format!("{}: meshConfig.trustDomainAliases", istiod.pod)))
-    })
-    .into_iter()
-    .map(|finding| match finding.verdict {
-        crate::check::Verdict::Fail(fault) => Finding::warn(finding.scope, fault),
-        _ => finding,
-    })
-    .collect()
+            let cause = format!(
+                "{} has aliases ({}): an AuthorizationPolicy for a workload of one admits that of the others",
+                own.cluster.trust_domain,
+                aliases.join(", ")
+            );
+            Some(Fault::new(cause, UP).seen(format!("{}: meshConfig.trustDomainAliases", istiod.pod)))
+        })
+        .into_iter()
+        .map(|finding| match finding.verdict {
+            crate::check::Verdict::Fail(fault) => Finding::warn(finding.scope, fault),
+            _ => finding,
+        })
+        .collect()
     })
 }
 

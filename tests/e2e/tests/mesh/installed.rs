@@ -126,11 +126,11 @@ fn tokens_are_replaced_while_requests_go_through() {
 #[test]
 fn what_cannot_work_is_refused_before_anything_is_changed() {
     let mesh = Mesh::healthy();
-    mesh.with_istioctl(r#"echo '{"clientVersion": {"version": "1.26.4"}}'"#);
+    mesh.with_istioctl(r#"echo '{"clientVersion": {"version": "1.28.4"}}'"#);
     mesh.bench
         .mesh_install(&["up", "--yes"])
         .ended_with(1)
-        .said("is of Istio 1.26.4; 1.27.0 is the oldest that works");
+        .said("is of Istio 1.28.4; 1.29.0 is the oldest that works");
     mesh.without_istioctl();
     mesh.with_istioctl(
         r#"[ "$1" = version ] && echo '{"clientVersion": {"version": "1.30.2"}}' || exec istioctl "$@""#,

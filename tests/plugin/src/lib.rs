@@ -1,5 +1,4 @@
-//! A built plugin as its users run it, for the tests of what it says about itself. Each plugin's `tests/help.rs` has this as a
-//! module.
+//! A built plugin as its users run it, for the tests of what it says about itself: each plugin's `tests/help.rs`.
 //!
 //! Each run is in a folder of its own, with a kubeconfig that does not exist: none can reach a cluster.
 
@@ -9,7 +8,8 @@ use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
-pub(crate) const MESH: &str = "\
+/// A mesh file of two clusters.
+pub const MESH: &str = "\
 apiVersion: spire-mesh/v1alpha1
 kind: Mesh
 metadata: {name: example}
@@ -36,26 +36,33 @@ const DOCS: [&str; 12] = [
 ];
 
 /// What a run of a plugin came to.
-pub(crate) struct Run {
-    pub(crate) code: Option<i32>,
-    pub(crate) stdout: String,
-    pub(crate) stderr: String,
+pub struct Run {
+    /// Its exit code; `None` where a signal ended it.
+    pub code: Option<i32>,
+    /// What it wrote to standard output.
+    pub stdout: String,
+    /// What it wrote to standard error.
+    pub stderr: String,
 }
 
 /// A plugin.
-pub(crate) struct Plugin {
+pub struct Plugin {
     /// The file to run.
-    pub(crate) program: &'static str,
+    pub program: &'static str,
     /// How its users call it: `kubectl spire-federate`.
-    pub(crate) name: &'static str,
+    pub name: &'static str,
     /// All verbs, each with the one that it stands behind.
-    pub(crate) verbs: &'static [&'static [&'static str]],
+    pub verbs: &'static [&'static [&'static str]],
 }
 
 impl Plugin {
     /// Runs it in a folder, as it runs where nobody watches: no terminal, no colour, lines of 100 columns. Programs are looked for
     /// in the folder only.
-    pub(crate) fn run_in(&self, folder: &Path, arguments: &[&str]) -> Run {
+    ///
+    /// # Panics
+    /// When it cannot be run.
+    #[must_use]
+    pub fn run_in(&self, folder: &Path, arguments: &[&str]) -> Run {
         run(Path::new(self.program), folder, arguments)
     }
 
@@ -69,7 +76,11 @@ impl Plugin {
     }
 
     /// Returns the help of the plugin and of each verb, with a name for each: `help`, `help_up`.
-    pub(crate) fn helps(&self) -> Vec<(String, String)> {
+    ///
+    /// # Panics
+    /// When the help of a verb fails.
+    #[must_use]
+    pub fn helps(&self) -> Vec<(String, String)> {
         let all = std::iter::once(&[] as &[&str]).chain(self.verbs.iter().copied());
         all.map(|verb| {
             let run = self.run(None, &[verb, &["--help"]].concat());
@@ -81,7 +92,11 @@ impl Plugin {
 
     /// Completes words as kubectl has them completed: by the link that the plugin makes for that, in a folder with a mesh file and a
     /// kubeconfig. The last word is where the cursor is.
-    pub(crate) fn completed(&self, words: &[&str]) -> String {
+    ///
+    /// # Panics
+    /// When the link cannot be made, or completion fails.
+    #[must_use]
+    pub fn completed(&self, words: &[&str]) -> String {
         const CONFIG: &str = "current-context: foo-eks-cluster\ncontexts:\n- {name: foo-eks-cluster}\n- {name: bar-eks-cluster}\n\
             - {name: baz-eks-cluster}\n- {name: \"a\\nb\"}\n";
         let folder = TempDir::new().expect("a folder");
@@ -100,7 +115,10 @@ impl Plugin {
     }
 
     /// Sees that there is a man page for the plugin and for each verb, and no other, with the examples of the help.
-    pub(crate) fn has_a_man_page_for_each_verb(&self) {
+    ///
+    /// # Panics
+    /// When it is not so.
+    pub fn has_a_man_page_for_each_verb(&self) {
         let folder = TempDir::new().expect("a folder");
         let made = self.run_in(folder.path(), &["__man", "man"]);
         assert_eq!((made.code, made.stdout.as_str()), (Some(0), ""), "{}", made.stderr);
@@ -122,7 +140,11 @@ impl Plugin {
     }
 
     /// Writes a run as one text, for snapshots.
-    pub(crate) fn told(&self, mesh: Option<&str>, arguments: &[&str]) -> String {
+    ///
+    /// # Panics
+    /// When it cannot be run.
+    #[must_use]
+    pub fn told(&self, mesh: Option<&str>, arguments: &[&str]) -> String {
         let Run { code, stdout, stderr } = self.run(mesh, arguments);
         let code = code.map_or_else(|| "none".to_owned(), |code| code.to_string());
         format!("exit code: {code}\n--- stdout\n{stdout}--- stderr\n{stderr}")
@@ -141,7 +163,10 @@ impl Plugin {
 
     /// Runs each command in help and documentation as it stands, in a folder that `prepare` fills for its arguments. Without a
     /// kubeconfig it ends at the latest where it would connect; `verify` then has found that no cluster answers.
-    pub(crate) fn takes_every_documented_command(&self, prepare: impl Fn(&Path, &[&str])) {
+    ///
+    /// # Panics
+    /// When a command is refused.
+    pub fn takes_every_documented_command(&self, prepare: impl Fn(&Path, &[&str])) {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         let mut texts = self.helps();
         texts.extend(
