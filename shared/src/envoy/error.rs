@@ -76,3 +76,43 @@ impl Hint for ProxyError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fleet::{ForwardProblem, PodPort};
+
+    fn refused(status: u16) -> ProxyError {
+        let text = || "a".to_owned();
+        let (cluster, namespace, pod) = (text(), text(), text());
+        ProxyError::Refused { cluster, namespace, pod, request: text(), status, said: text() }
+    }
+
+    fn answer() -> ProxyError {
+        let text = || "a".to_owned();
+        let (cluster, namespace, pod) = (text(), text(), text());
+        ProxyError::Answer { cluster, namespace, pod, request: text(), source: AnswerError::TooLong(1) }
+    }
+
+    fn unanswered(problem: ForwardProblem) -> ProxyError {
+        let text = || "a".to_owned();
+        let at = PodPort { namespace: text(), pod: text(), port: 15000 };
+        let source = Box::new(ForwardError { at, context: text(), problem });
+        ProxyError::Unanswered { cluster: text(), namespace: text(), pod: text(), source }
+    }
+
+    #[test]
+    fn waiting_helps_while_something_starts_and_not_where_envoy_has_answered() {
+        assert!(refused(500).may_pass() && refused(503).may_pass());
+        assert!(!refused(499).may_pass() && !refused(404).may_pass() && !answer().may_pass());
+        assert!(unanswered(ForwardProblem::Broken("reset".to_owned())).may_pass());
+        assert!(!unanswered(ForwardProblem::TooMuch).may_pass());
+    }
+
+    #[test]
+    fn each_error_has_a_next_step() {
+        let hint = |error: ProxyError| error.hint().unwrap();
+        assert_eq!(hint(refused(404)), "see the proxy's log: kubectl -n a logs a -c istio-proxy");
+        assert_eq!(hint(answer()), "an Envoy from Istio 1.27 on is expected; this one may be another");
+    }
+}

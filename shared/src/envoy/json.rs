@@ -135,3 +135,51 @@ impl<'de, T: Deserialize<'de>, const MOST: usize> Visitor<'de> for ItemsVisitor<
         Ok(kept)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at_most(text: &str) -> Result<AtMost<u8, 3>, serde_json::Error> {
+        serde_json::from_str(text)
+    }
+
+    #[test]
+    fn of_a_list_that_is_too_long_the_items_are_counted_and_not_kept() {
+        let read = |text| {
+            let list = at_most(text).unwrap();
+            (list.items.len(), list.count, list.all())
+        };
+        assert_eq!(read("[]"), (0, 0, Ok(vec![])));
+        assert_eq!(read("[1, 2]"), (2, 2, Ok(vec![1, 2])));
+        assert_eq!(read("[1, 2, 3]"), (3, 3, Ok(vec![1, 2, 3])));
+        assert_eq!(read("[1, 2, 3, 4]"), (3, 4, Err(4)));
+        // What is not kept may be anything.
+        assert_eq!(read(r#"[1, 2, 3, "x", {}, 6]"#), (3, 6, Err(6)));
+        assert_eq!(AtMost::<u8, 3>::default().all(), Ok(vec![]));
+        let error = at_most("1").err().unwrap().to_string();
+        insta::assert_snapshot!(error, @"invalid type: integer `1`, expected a list at line 1 column 1");
+        assert!(at_most(r#"[1, "x"]"#).is_err());
+    }
+
+    #[test]
+    fn an_answer_is_refused_by_its_length_before_anything_else() {
+        let mut long = vec![0; LONGEST_ANSWER + 1];
+        long[..4].copy_from_slice(b"no\n ");
+        assert_eq!(parse::<u8>(&long), Err(AnswerError::TooLong(LONGEST_ANSWER + 1)));
+        assert_eq!(parse::<u8>(&long[..LONGEST_ANSWER]), Err(AnswerError::Refused("no".to_owned())));
+    }
+
+    #[test]
+    fn an_explanation_is_repeated_up_to_the_end_of_its_first_line_or_200_bytes() {
+        let said = |text: &str| match parse::<u8>(text.as_bytes()) {
+            Err(AnswerError::Refused(said)) => said,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(said("invalid\u{1b} path\nmore"), r"invalid\u{1b} path");
+        assert_eq!(said(&"a".repeat(300)), "a".repeat(200));
+        assert_eq!(parse::<u8>(b"1"), Ok(1));
+        assert_eq!(parse::<u8>(b"1\n x"), Err(AnswerError::Json { line: 2, column: 2 }));
+        assert_eq!(parse::<u8>(b""), Err(AnswerError::Json { line: 1, column: 0 }));
+    }
+}

@@ -120,3 +120,71 @@ impl<'de> Visitor<'de> for KeyVisitor {
         Ok(key)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn text(source: Value) -> Result<String, AnswerError> {
+        serde_json::from_value::<DataSource>(source).unwrap().text("ROOTCA")
+    }
+
+    #[test]
+    fn data_is_text_in_the_forms_that_envoy_prints() {
+        let secret = || "ROOTCA".to_owned();
+        assert_eq!(text(json!({"inline_bytes": "YQ=="})), Ok("a".to_owned()));
+        assert_eq!(text(json!({"inlineBytes": "YQ=="})), Ok("a".to_owned()));
+        assert_eq!(text(json!({"inlineString": "a"})), Ok("a".to_owned()));
+        assert_eq!(text(json!({"inline_bytes": "%"})), Err(AnswerError::Base64 { secret: secret() }));
+        assert_eq!(text(json!({"inline_bytes": "/w=="})), Err(AnswerError::Base64 { secret: secret() }));
+        assert_eq!(text(json!({"filename": "/ca.pem"})), Err(AnswerError::Elsewhere { secret: secret() }));
+    }
+
+    #[test]
+    fn what_is_longer_than_any_secret_is_not_decoded() {
+        // Not base64 from its first byte on, so that decoding it is refused at once.
+        let long = |length: usize| text(json!({"inline_bytes": "%".repeat(length)})).unwrap_err();
+        assert_eq!(long(LONGEST_SECRET + 1), AnswerError::TooLong(LONGEST_SECRET + 1));
+        assert!(matches!(long(LONGEST_SECRET), AnswerError::Base64 { .. }));
+    }
+
+    #[test]
+    fn what_may_be_a_key_is_one_in_whatever_form_it_is() {
+        let read = |value: &Value| serde_json::from_value::<Key>(value.clone()).unwrap();
+        let shown = [
+            json!("x"),
+            json!(" "),
+            json!(1),
+            json!(-1),
+            json!(1.5),
+            json!(["", "x", ""]),
+            json!([[], ["x"], []]),
+            json!({"inline_bytes": "x"}),
+            json!({"a": "", "inline_bytes": "x", "z": ""}),
+            json!({"a": {"filename": "x", "b": "x"}}),
+            json!({"filename": "x", "z": 1}),
+        ];
+        for value in shown {
+            assert_eq!(read(&value), Key::Shown, "{value}");
+        }
+        let redacted = [
+            json!(""),
+            json!("[redacted]"),
+            json!("W3JlZGFjdGVkXQ=="),
+            json!(true),
+            json!(null),
+            json!([]),
+            json!(["", null, {}]),
+            json!({}),
+            json!({"inline_string": "[redacted]", "a": [""]}),
+            json!({"filename": "x"}),
+            json!({"environment_variable": "x", "watched_directory": {"path": "x"}}),
+            json!({"environmentVariable": "x", "watchedDirectory": {"path": "x"}}),
+        ];
+        for value in redacted {
+            assert_eq!(read(&value), Key::Redacted, "{value}");
+        }
+    }
+}

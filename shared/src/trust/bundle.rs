@@ -165,15 +165,8 @@ impl TrustBundle {
         trust_domain: TrustDomain,
         certificates: impl IntoIterator<Item = &'a str>,
     ) -> Result<Self, BundleError> {
-        let mut authorities = BTreeMap::new();
-        for text in certificates {
-            let der = STANDARD.decode(text).map_err(|error| BundleError::Base64(error.to_string()))?;
-            authorities.insert(AuthorityDigest::of(&der), Authority::from_der(der)?);
-            if authorities.len() > MOST_AUTHORITIES {
-                return Err(BundleError::TooMany);
-            }
-        }
-        Ok(Self { trust_domain, authorities })
+        let decoded = |text| STANDARD.decode(text).map_err(|error| BundleError::Base64(error.to_string()));
+        Self::of_ders(trust_domain, certificates.into_iter().map(decoded))
     }
 
     /// Builds a bundle from certificates in PEM, as agents start from. Blocks of other kinds are left out.
@@ -182,15 +175,8 @@ impl TrustBundle {
     /// [`BundleError`] when the text is no PEM, or one of them is not a certificate.
     pub fn from_pem(trust_domain: TrustDomain, text: &str) -> Result<Self, BundleError> {
         let blocks = pem::parse_many(text).map_err(|error| BundleError::Pem(without_its_text(&error)))?;
-        let mut authorities = BTreeMap::new();
-        for block in blocks.into_iter().filter(|block| block.tag() == "CERTIFICATE") {
-            let der = block.into_contents();
-            authorities.insert(AuthorityDigest::of(&der), Authority::from_der(der)?);
-            if authorities.len() > MOST_AUTHORITIES {
-                return Err(BundleError::TooMany);
-            }
-        }
-        Ok(Self { trust_domain, authorities })
+        let certificates = blocks.into_iter().filter(|block| block.tag() == "CERTIFICATE");
+        Self::of_ders(trust_domain, certificates.map(|block| Ok(block.into_contents())))
     }
 
     /// Builds a bundle from certificates in DER that follow each other, as the Workload API gives them (SPIFFE Workload API,
@@ -199,16 +185,32 @@ impl TrustBundle {
     /// # Errors
     /// [`BundleError`] when something in it is not a certificate.
     pub fn from_der_sequence(trust_domain: TrustDomain, mut bytes: &[u8]) -> Result<Self, BundleError> {
+        let next = || {
+            if bytes.is_empty() {
+                return None;
+            }
+            let parsed = X509Certificate::from_der(bytes);
+            Some(parsed.map_err(|error| BundleError::Certificate(error.to_string())).map(|(rest, _)| {
+                let der = bytes[..bytes.len() - rest.len()].to_vec();
+                bytes = rest;
+                der
+            }))
+        };
+        Self::of_ders(trust_domain, std::iter::from_fn(next))
+    }
+
+    /// Builds a bundle from certificates one by one, and stops at the first that is none, or is one too many.
+    fn of_ders(
+        trust_domain: TrustDomain,
+        ders: impl Iterator<Item = Result<Vec<u8>, BundleError>>,
+    ) -> Result<Self, BundleError> {
         let mut authorities = BTreeMap::new();
-        while !bytes.is_empty() {
-            let (rest, _) = X509Certificate::from_der(bytes)
-                .map_err(|error| BundleError::Certificate(error.to_string()))?;
-            let der = bytes[..bytes.len() - rest.len()].to_vec();
+        for der in ders {
+            let der = der?;
             authorities.insert(AuthorityDigest::of(&der), Authority::from_der(der)?);
             if authorities.len() > MOST_AUTHORITIES {
                 return Err(BundleError::TooMany);
             }
-            bytes = rest;
         }
         Ok(Self { trust_domain, authorities })
     }
@@ -325,6 +327,24 @@ mod tests {
         STANDARD.encode(certificate.der())
     }
 
+    /// Certificates of one key, each of which ends in another year.
+    fn renewed(years: &[i32]) -> Vec<Vec<u8>> {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let of_year = |year: &i32| {
+            let mut params = rcgen::CertificateParams::default();
+            params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+            params.key_identifier_method = rcgen::KeyIdMethod::PreSpecified(vec![0, 0xab, 1]);
+            (params.not_before, params.not_after) =
+                (rcgen::date_time_ymd(2020, 1, 1), rcgen::date_time_ymd(*year, 1, 1));
+            params.self_signed(&key).unwrap().der().to_vec()
+        };
+        years.iter().map(of_year).collect()
+    }
+
+    fn of_ders(ders: &[Vec<u8>]) -> Result<TrustBundle, BundleError> {
+        TrustBundle::from_der_sequence("foo.com".parse().unwrap(), &ders.concat())
+    }
+
     fn bundle(certificates: &[&String]) -> TrustBundle {
         TrustBundle::from_base64_der("foo.com".parse().unwrap(), certificates.iter().map(|c| c.as_str()))
             .unwrap()
@@ -353,6 +373,73 @@ mod tests {
         assert_eq!(TrustBundle::from_der_sequence(name(), &der).unwrap(), both);
         assert_eq!(TrustBundle::from_pem(name(), &both.to_pem()).unwrap(), both);
         assert!(TrustBundle::from_der_sequence(name(), &der[..der.len() - 1]).is_err());
+        // What is no certificate is passed over in PEM, wherever it stands.
+        let key = pem::encode(&pem::Pem::new("PRIVATE KEY", b"hunter2".to_vec()));
+        assert_eq!(TrustBundle::from_pem(name(), &format!("{key}{}{key}", both.to_pem())).unwrap(), both);
+    }
+
+    #[test]
+    fn an_authority_is_known_by_its_digest_and_by_its_key() {
+        let ders = renewed(&[2027]);
+        let bundle = of_ders(&ders).unwrap();
+        let (digest, authority) = bundle.with_key_id("00ab01").unwrap();
+        assert_eq!((*digest, authority.der()), (AuthorityDigest::of(&ders[0]), ders[0].as_slice()));
+        assert_eq!(authority.key_id(), Some("00ab01"));
+        assert_eq!((authority.not_before(), authority.not_after()), (1_577_836_800, 1_798_761_600));
+        assert_eq!(bundle.with_key_id("00ab02"), None);
+        assert_eq!(bundle.trust_domain().as_str(), "foo.com");
+        let empty = AuthorityDigest::of(b"");
+        let text = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        assert_eq!((empty.to_string(), format!("{empty:?}")), (text.to_owned(), text.to_owned()));
+        assert_eq!(empty.short(), text[..16]);
+        assert_eq!(serde_json::to_value(empty).unwrap(), text);
+    }
+
+    #[test]
+    fn of_a_key_that_was_renewed_the_later_end_counts_whatever_the_order() {
+        let end = |year: i32| Authority::from_der(renewed(&[year]).remove(0)).unwrap().not_after();
+        let mut ders = renewed(&[2027, 2029, 2028]);
+        // Another key, which ends later than all of them.
+        let other = rcgen::KeyPair::generate().unwrap();
+        ders.push(rcgen::CertificateParams::default().self_signed(&other).unwrap().der().to_vec());
+        let bundle = of_ders(&ders).unwrap();
+        assert_eq!(bundle.authorities().len(), 4);
+        assert_eq!(bundle.end_of("00ab01"), Some(end(2029)));
+        assert_eq!(bundle.end_of("00ab02"), None);
+    }
+
+    #[test]
+    fn of_spiffes_json_only_what_is_for_x509_is_an_authority() {
+        let ders = renewed(&[2027, 2028, 2029]);
+        let encoded: Vec<String> = ders.iter().map(|der| STANDARD.encode(der)).collect();
+        let json = serde_json::json!({"keys": [
+            {"use": "jwt-svid", "x5c": [encoded[0]]},
+            {"use": "x509-svid", "x5c": [encoded[1]]},
+            {"x5c": [encoded[2]]},
+            {"use": "x509-svid"},
+        ]});
+        let read = TrustBundle::from_spiffe_json("foo.com".parse().unwrap(), &json.to_string()).unwrap();
+        assert_eq!(read, of_ders(&ders[1..2]).unwrap());
+        let document = BundleDocument::new("foo.com".parse().unwrap(), json.to_string());
+        assert_eq!(document.trust_domain().as_str(), "foo.com");
+        assert_eq!(document.as_json(), json.to_string());
+    }
+
+    #[test]
+    fn a_bundle_has_a_thousand_authorities_at_most() {
+        // The end of a certificate is its signature, which nobody verifies here: a change makes it another one.
+        let der = STANDARD.decode(authority()).unwrap();
+        let ders = |count: u16| {
+            let other = |number: u16| {
+                let mut der = der.clone();
+                let end = der.len() - 2;
+                der[end..].copy_from_slice(&number.to_be_bytes());
+                der
+            };
+            (0..count).map(other).collect::<Vec<_>>()
+        };
+        assert_eq!(of_ders(&ders(1000)).unwrap().authorities().len(), 1000);
+        assert_eq!(of_ders(&ders(1001)), Err(BundleError::TooMany));
     }
 
     #[test]
@@ -373,6 +460,8 @@ mod tests {
         let text = format!(r#""{}""#, "long".repeat(100_000));
         let error = TrustBundle::from_spiffe_json("foo.com".parse().unwrap(), &text).unwrap_err();
         assert!(error.to_string().chars().count() < 400);
+        let start = r#"the bundle is not SPIFFE's JSON: invalid type: string "longlong"#;
+        assert!(error.to_string().starts_with(start), "{error}");
     }
 
     #[test]

@@ -267,6 +267,27 @@ mod tests {
         assert_eq!((id.trust_domain().as_str(), id.path()), ("foo.com", "/ns/sleep/sa/sleep"));
         assert_eq!(id.to_string(), "spiffe://foo.com/ns/sleep/sa/sleep");
         assert_eq!("spiffe://foo.com".parse::<SpiffeId>().unwrap().path(), "");
+        let path = "/a-b_c.d/1/..e/A";
+        assert_eq!(format!("spiffe://foo.com{path}").parse::<SpiffeId>().unwrap().path(), path);
+    }
+
+    #[test]
+    fn a_trust_domain_has_an_id_of_its_own_and_one_for_its_server() {
+        let domain: TrustDomain = "foo.com".parse().unwrap();
+        assert_eq!(domain.id(), "spiffe://foo.com");
+        assert_eq!(domain.server_id().to_string(), "spiffe://foo.com/spire/server");
+        assert_eq!(domain.server_id(), "spiffe://foo.com/spire/server".parse().unwrap());
+    }
+
+    #[test]
+    fn names_are_read_from_json_by_the_same_rules_and_written_as_they_were() {
+        let domain: TrustDomain = serde_json::from_str("\"foo.com\"").unwrap();
+        assert_eq!(serde_json::to_string(&domain).unwrap(), "\"foo.com\"");
+        assert!(serde_json::from_str::<TrustDomain>("\"Foo.com\"").is_err());
+        let id: SpiffeId = serde_json::from_str("\"spiffe://foo.com/a\"").unwrap();
+        assert_eq!((id.trust_domain(), id.path()), (&domain, "/a"));
+        assert_eq!(serde_json::to_string(&id).unwrap(), "\"spiffe://foo.com/a\"");
+        assert!(serde_json::from_str::<SpiffeId>("\"foo.com/a\"").is_err());
     }
 
     #[test]
@@ -288,9 +309,10 @@ mod tests {
 
     #[test]
     fn spiffe_ids_with_bad_paths_are_refused() {
-        for text in
-            ["spiffe://foo.com/", "spiffe://foo.com/a//b", "spiffe://foo.com/../b", "spiffe://foo.com/a b"]
+        for path in
+            ["/", "/a/", "/a//b", "//a", "/../b", "/a/..", "/a/.", "/./a", "/a b", "/a%20b", "/ä", "/a/b~"]
         {
+            let text = format!("spiffe://foo.com{path}");
             assert!(matches!(text.parse::<SpiffeId>(), Err(SpiffeIdError::Path(_))), "{text}");
         }
         assert!(matches!("https://foo.com".parse::<SpiffeId>(), Err(SpiffeIdError::Scheme(_))));

@@ -18,6 +18,65 @@ fn hosts_have_their_region_and_counters() {
 }
 
 #[test]
+fn a_service_has_the_clusters_of_all_its_ports_and_subsets_and_no_inbound_one() {
+    let named = |name: &str| json!({"name": name});
+    let answer = json!({"cluster_statuses": [
+        named("outbound|5000||a.svc"),
+        named("inbound|5000||a.svc"),
+        named("outbound|5000||b.svc"),
+        named("outbound|5000|v1|a.svc"),
+        named("outbound_.80_._.a.svc"),
+        named("a.svc"),
+    ]});
+    let hosts = parse_hosts(&serde_json::to_vec(&answer).unwrap()).unwrap();
+    assert_eq!(hosts.clusters.len(), 6);
+    let names: Vec<(u16, &str)> =
+        hosts.of_service("a.svc").map(|(name, _)| (name.port, name.subset)).collect();
+    assert_eq!(names, [(80, ""), (5000, "v1"), (5000, "")]);
+}
+
+#[test]
+fn an_address_is_written_as_it_is_called() {
+    let socket = |address: &str| HostAddress::Socket { address: address.to_owned(), port: 80 }.to_string();
+    assert_eq!(socket("10.0.0.7"), "10.0.0.7:80");
+    assert_eq!(socket("fd00::7"), "[fd00::7]:80");
+    assert_eq!(HostAddress::Pipe("/run/a.sock".to_owned()).to_string(), "/run/a.sock");
+    assert_eq!(HostAddress::Internal.to_string(), "internal");
+}
+
+#[test]
+fn every_counter_is_taken_for_what_it_counts() {
+    let names =
+        ["cx_total", "cx_connect_fail", "rq_total", "rq_success", "rq_error", "rq_timeout", "cx_active"];
+    let stats: Vec<Value> = names
+        .iter()
+        .zip(1..)
+        .map(|(name, value)| json!({"name": name, "value": value.to_string()}))
+        .collect();
+    let host = json!({
+        "address": {"socket_address": {"address": "10.0.0.7", "port_value": 80}},
+        "stats": stats,
+        "health_status": {"eds_health_status": "DRAINING", "other": "text"},
+        "weight": 7,
+        "locality": {"region": "eu", "zone": "eu-1"},
+    });
+    let answer = json!({"cluster_statuses": [{"name": "a", "host_statuses": [host]}]});
+    let hosts = parse_hosts(&serde_json::to_vec(&answer).unwrap()).unwrap();
+    let counters =
+        Counters { connections: 1, connect_failures: 2, requests: 3, successes: 4, errors: 5, timeouts: 6 };
+    let expected = Host {
+        address: HostAddress::Socket { address: "10.0.0.7".to_owned(), port: 80 },
+        region: "eu".to_owned(),
+        zone: "eu-1".to_owned(),
+        health: "DRAINING".to_owned(),
+        failures: Vec::new(),
+        weight: 7,
+        counters,
+    };
+    assert_eq!(hosts.clusters["a"], [expected]);
+}
+
+#[test]
 fn what_envoy_holds_against_a_host_is_listed() {
     let answer = json!({"cluster_statuses": [{"name": "a", "host_statuses": [{
         "health_status": {"failed_outlier_check": true, "failed_active_health_check": true, "pending_dynamic_removal": false, "new": {}},
@@ -59,4 +118,6 @@ fn names_of_clusters_are_taken_apart() {
 fn hosts_are_written_into_queries_literally() {
     assert_eq!(literally("|a-b.svc"), "%5C%7Ca-b%5C%2Esvc");
     assert_eq!(literally("&mask=*"), "%5C%26mask%5C%3D%5C%2A");
+    // Letters of other scripts and blanks are no punctuation.
+    assert_eq!(literally("Az09_ ä"), "Az09_%20%C3%A4");
 }

@@ -95,3 +95,76 @@ pub(crate) fn signature_algorithm(algorithm: &AlgorithmIdentifier<'_>) -> String
     };
     name.to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn oid(text: &str) -> Oid<'static> {
+        let parts: Vec<u64> = text.split('.').map(|part| part.parse().unwrap()).collect();
+        Oid::from(&parts).unwrap()
+    }
+
+    #[test]
+    fn a_key_is_named_by_its_curve_or_its_size() {
+        let named = |algorithm: &str, bits, curve: Option<&str>| {
+            PublicKey { algorithm: algorithm.to_owned(), bits, curve: curve.map(str::to_owned) }.to_string()
+        };
+        assert_eq!(named("EC", Some(256), Some("P-256")), "EC P-256");
+        assert_eq!(named("RSA", Some(4096), None), "RSA 4096");
+        assert_eq!(named("Ed25519", None, None), "Ed25519");
+    }
+
+    #[test]
+    fn the_bits_of_a_number_are_counted_from_its_first_one() {
+        let numbers: [(&[u8], usize); 6] =
+            [(&[], 0), (&[0, 0], 0), (&[1], 1), (&[0, 0x80, 0], 16), (&[3, 0, 0], 18), (&[0xff; 256], 2048)];
+        for (number, bits) in numbers {
+            assert_eq!(significant_bits(number), bits, "{number:?}");
+        }
+    }
+
+    #[test]
+    fn a_curve_that_has_no_name_here_is_its_oid() {
+        assert_eq!(named_curve(&oid("1.2.840.10045.3.1.7")), ("P-256".to_owned(), Some(256)));
+        assert_eq!(named_curve(&oid("1.3.132.0.34")), ("P-384".to_owned(), Some(384)));
+        assert_eq!(named_curve(&oid("1.3.132.0.35")), ("P-521".to_owned(), Some(521)));
+        assert_eq!(named_curve(&oid("1.3.132.0.10")), ("1.3.132.0.10".to_owned(), None));
+    }
+
+    #[test]
+    fn signature_algorithms_have_the_names_of_openssl() {
+        let names = [
+            ("1.2.840.10045.4.1", "ecdsa-with-SHA1"),
+            ("1.2.840.10045.4.3.2", "ecdsa-with-SHA256"),
+            ("1.2.840.10045.4.3.3", "ecdsa-with-SHA384"),
+            ("1.2.840.10045.4.3.4", "ecdsa-with-SHA512"),
+            ("1.2.840.113549.1.1.4", "md5WithRSAEncryption"),
+            ("1.2.840.113549.1.1.5", "sha1WithRSAEncryption"),
+            ("1.2.840.113549.1.1.10", "rsassaPss"),
+            ("1.2.840.113549.1.1.11", "sha256WithRSAEncryption"),
+            ("1.2.840.113549.1.1.12", "sha384WithRSAEncryption"),
+            ("1.2.840.113549.1.1.13", "sha512WithRSAEncryption"),
+            ("1.3.101.112", "ED25519"),
+            ("1.3.101.113", "1.3.101.113"),
+        ];
+        for (algorithm, name) in names {
+            let algorithm = AlgorithmIdentifier { algorithm: oid(algorithm), parameters: None };
+            assert_eq!(signature_algorithm(&algorithm), name);
+        }
+    }
+
+    #[test]
+    fn keys_of_kinds_that_no_ca_has_are_told_by_what_can_be_read_of_them() {
+        let of = |algorithm: &str, parameters| {
+            let algorithm = AlgorithmIdentifier { algorithm: oid(algorithm), parameters };
+            let key = x509_parser::asn1_rs::BitString::new(0, b"no key");
+            PublicKey::of(&SubjectPublicKeyInfo { algorithm, subject_public_key: key, raw: &[] }).to_string()
+        };
+        assert_eq!(of("1.2.840.113549.1.1.1", None), "RSA");
+        assert_eq!(of("1.2.840.113549.1.1.10", None), "RSA");
+        assert_eq!(of("1.2.840.10045.2.1", None), "EC");
+        assert_eq!(of("1.3.101.112", None), "Ed25519");
+        assert_eq!(of("1.3.101.113", None), "1.3.101.113");
+    }
+}

@@ -2,7 +2,7 @@ use std::process::{Command, Stdio};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use rcgen::{RsaKeySize, SignatureAlgorithm, SigningKey};
+use rcgen::{SignatureAlgorithm, SigningKey};
 
 use super::*;
 use crate::trust::svid::{Certificate, CertificateError, ChainError};
@@ -34,20 +34,32 @@ fn keys_and_signatures_of_every_kind_are_named_and_verified() {
 
 #[test]
 fn rsa_keys_have_their_size() {
-    for (size, bits) in [(RsaKeySize::_2048, 2048), (RsaKeySize::_4096, 4096)] {
-        let root = CertifiedIssuer::self_signed(
-            ca("root"),
-            KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, size).unwrap(),
-        )
-        .unwrap();
-        let certificate = Certificate::from_der(root.der().to_vec()).unwrap();
-        assert_eq!(
-            (certificate.public_key.algorithm.as_str(), certificate.public_key.bits),
-            ("RSA", Some(bits))
-        );
-        assert_eq!(certificate.signature_algorithm, "sha256WithRSAEncryption");
-        let chain = Chain::from_ders([signed(&leaf(), &root)]).unwrap();
-        assert_eq!(verify(&chain, &bundle_of("foo.com", &[&root]), at()).broken, []);
+    // Not made here: a key of RSA takes a second.
+    for (pem, key, signature) in [
+        (
+            include_str!("../../../../../tests/fixtures/trustchain/rsa-2048.pem"),
+            "RSA 2048",
+            "sha256WithRSAEncryption",
+        ),
+        (
+            include_str!("../../../../../tests/fixtures/trustchain/rsa-3072.pem"),
+            "RSA 3072",
+            "sha384WithRSAEncryption",
+        ),
+        (
+            include_str!("../../../../../tests/fixtures/trustchain/rsa-4096.pem"),
+            "RSA 4096",
+            "sha512WithRSAEncryption",
+        ),
+    ] {
+        let chain = Chain::from_pem(pem).unwrap();
+        let root = &chain.intermediates[0];
+        assert_eq!(root.public_key.to_string(), key);
+        assert_eq!(root.signature_algorithm, signature);
+        let bundle = TrustBundle::from_der_sequence("foo.com".parse().unwrap(), root.der()).unwrap();
+        let leaf = Chain::from_ders([chain.leaf.der().to_vec()]).unwrap();
+        assert_eq!(verify(&leaf, &bundle, at()).broken, [], "{key}");
+        assert_eq!(verify(&chain, &bundle, at()).broken, [], "{key}");
     }
 }
 
@@ -101,6 +113,7 @@ fn a_certificate_is_the_same_in_every_form() {
 fn what_is_no_chain_is_refused() {
     assert_eq!(Chain::from_ders([]), Err(ChainError::Empty));
     assert_eq!(Chain::from_pem(""), Err(ChainError::Empty));
+    assert_eq!(Chain::from_pem(" \n"), Err(ChainError::Empty));
     assert!(matches!(Chain::from_pem("no PEM"), Err(ChainError::Pem(_))));
     let der = signed(&leaf(), &root());
     let second = |der: Vec<u8>| Chain::from_ders([signed(&leaf(), &root()), der]).unwrap_err();
@@ -117,8 +130,88 @@ fn what_is_no_chain_is_refused() {
         }
     }
     assert!(matches!(Certificate::from_der(vec![0x30; 1 << 20]), Err(CertificateError::TooLong(_))));
+    let (first, mut half) = (signed(&leaf(), &root()), der.clone());
+    half.truncate(100);
+    assert!(matches!(
+        Chain::from_der_sequence(&[first, half].concat()),
+        Err(ChainError::Certificate { position: 2, source: CertificateError::Malformed(_) })
+    ));
+    assert_eq!(Chain::from_ders(vec![der.clone(); 100]).unwrap().certificates().count(), 100);
     assert_eq!(Chain::from_ders(vec![der.clone(); 101]), Err(ChainError::TooMany));
+    assert_eq!(Chain::from_der_sequence(&der.repeat(100)).unwrap().certificates().count(), 100);
     assert_eq!(Chain::from_der_sequence(&der.repeat(101)), Err(ChainError::TooMany));
+}
+
+#[test]
+fn what_is_longer_than_anybodys_is_not_looked_at() {
+    let longest = 256 << 10;
+    let read = |length| Certificate::from_der(vec![0x30; length]).unwrap_err();
+    assert_eq!(read(longest + 1), CertificateError::TooLong(longest + 1));
+    assert!(matches!(read(longest), CertificateError::Malformed(_)));
+    let pem = |length| Chain::from_pem(&" ".repeat(length)).unwrap_err();
+    assert_eq!(pem((4 << 20) + 1), ChainError::Pem("it is longer than 4 MiB".to_owned()));
+    assert_eq!(pem(4 << 20), ChainError::Empty);
+}
+
+#[test]
+fn a_key_among_certificates_is_refused_and_not_named() {
+    let pem = read(&leaf(), &key()).to_pem();
+    let key = pem::encode(&pem::Pem::new("PRIVATE KEY", b"hunter2".to_vec()));
+    assert!(Chain::from_pem(&pem).is_ok());
+    let why = ChainError::Pem("a block in it is not a certificate".to_owned());
+    assert_eq!(Chain::from_pem(&(pem + &key)), Err(why));
+}
+
+#[test]
+fn serial_numbers_are_written_as_openssl_writes_them() {
+    let serials: [(&[u8], &str); 4] =
+        [(&[0], "00"), (&[0x80], "80"), (&[1, 0], "0100"), (&[0x7f, 0xff], "7fff")];
+    for (number, text) in serials {
+        let mut params = leaf();
+        params.serial_number = Some(rcgen::SerialNumber::from_slice(number));
+        assert_eq!(read(&params, &key()).serial, text);
+    }
+}
+
+/// A leaf with an extension as it is given, in the place of its names.
+fn with_extension(oid: &[u64], content: &[u8]) -> Result<Certificate, CertificateError> {
+    let mut params = leaf();
+    params.subject_alt_names.clear();
+    params.key_usages.clear();
+    params.custom_extensions = vec![rcgen::CustomExtension::from_oid_content(oid, content.to_vec())];
+    Certificate::from_der(params.self_signed(&key()).unwrap().der().to_vec())
+}
+
+#[test]
+fn an_extension_that_matters_and_does_not_parse_is_refused_and_any_other_is_passed_over() {
+    let key_usage = with_extension(&[2, 5, 29, 15], b"\x0c\x01x");
+    assert_eq!(key_usage, Err(CertificateError::Extension("2.5.29.15".to_owned())));
+    assert!(with_extension(&[1, 2, 3, 4], b"\x0c\x01x").is_ok());
+}
+
+#[test]
+fn a_uri_that_is_no_text_counts_as_one_and_nothing_else_does() {
+    // A URI, a DNS name and an address of mail, each of one byte that is no text.
+    let certificate = with_extension(&[2, 5, 29, 17], b"\x30\x09\x86\x01\xff\x82\x01\xff\x81\x01\xff");
+    let certificate = certificate.unwrap();
+    assert_eq!(certificate.uris, ["\u{fffd}"]);
+    assert_eq!(certificate.dns_names, [""; 0]);
+    let mut params = leaf();
+    params.subject_alt_names.push(SanType::DnsName("sleep.sample".try_into().unwrap()));
+    let certificate = read(&params, &key());
+    assert_eq!(certificate.uris, ["spiffe://foo.com/ns/sample/sa/sleep"]);
+    assert_eq!(certificate.dns_names, ["sleep.sample"]);
+}
+
+#[test]
+fn a_ca_says_how_many_may_follow_it() {
+    let mut params = ca("root");
+    assert_eq!(read(&params, &key()).path_length, None);
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(3));
+    let certificate = read(&params, &key());
+    assert_eq!((certificate.is_ca, certificate.path_length), (true, Some(3)));
+    let usage = certificate.key_usage.unwrap();
+    assert_eq!((usage.digital_signature, usage.key_cert_sign, usage.crl_sign), (false, true, true));
 }
 
 #[test]

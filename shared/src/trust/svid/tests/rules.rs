@@ -1,6 +1,8 @@
 use rcgen::CustomExtension;
 
 use super::*;
+use crate::trust::AuthorityDigest;
+use crate::trust::svid::{Certificate, authority_of, verify_without_bundle};
 
 #[test]
 fn an_svid_as_spire_makes_it_breaks_no_rule() {
@@ -78,6 +80,12 @@ fn without_a_subject_the_names_have_to_be_critical() {
     params.subject_alt_names.clear();
     params.custom_extensions = vec![names_of("spiffe://foo.com/a")];
     assert_eq!(broken(&judge(&params)), [Rule::NamesCriticalWithoutSubject]);
+    // With a subject they need not be, and where there are none there is nothing to mark.
+    params.distinguished_name.push(DnType::CommonName, "workload");
+    assert_eq!(judge(&params).broken, []);
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.custom_extensions.clear();
+    assert_eq!(broken(&judge(&params)), [Rule::ExactlyOneUri]);
 }
 
 #[test]
@@ -201,6 +209,10 @@ fn a_leaf_that_has_ended_is_named_once_and_with_its_end() {
     insta::assert_snapshot!(words(&judge(&params)), @"certificate 1: it ended at 2026-06-10T00:00:00Z (valid-now; RFC 5280, section 6.1.3)");
     params.not_before = date_time_ymd(2026, 6, 20);
     insta::assert_snapshot!(words(&judge(&params)), @"certificate 1: it ends at 2026-06-10T00:00:00Z, before it begins at 2026-06-20T00:00:00Z (valid-now; RFC 5280, section 6.1.3)");
+    // A certificate of one second has ended after it.
+    params.not_before = params.not_after;
+    insta::assert_snapshot!(words(&judge(&params)), @"certificate 1: it ended at 2026-06-10T00:00:00Z (valid-now; RFC 5280, section 6.1.3)");
+    params.not_before = date_time_ymd(2026, 6, 20);
     params.not_after = date_time_ymd(2026, 7, 1);
     insta::assert_snapshot!(words(&judge(&params)), @"certificate 1: it is valid from 2026-06-20T00:00:00Z on (valid-now; RFC 5280, section 6.1.3)");
 }
@@ -253,12 +265,69 @@ fn the_place_where_a_path_ends_is_named() {
 }
 
 #[test]
+fn a_path_does_not_go_on_through_a_signer_of_another_certificate() {
+    // Neither the names nor the keys lead from the leaf to what comes with it.
+    let unrelated = below(ca("unrelated"), &root());
+    let mut stranger = ca("stranger");
+    stranger.is_ca = IsCa::NoCa;
+    let stranger = below(stranger, &root());
+    assert_eq!(Certificate::from_der(stranger.der().to_vec()).unwrap().subject_key_id, None);
+    for with_key in [true, false] {
+        let mut params = leaf();
+        params.use_authority_key_identifier_extension = with_key;
+        let ders = [signed(&params, &root()), unrelated.der().to_vec(), stranger.der().to_vec()];
+        let verdict = verify(&Chain::from_ders(ders).unwrap(), &bundle_of("foo.com", &[&root()]), at());
+        let path = verdict.broken.iter().find(|broken| broken.rule == Rule::PathToAuthority).unwrap();
+        assert_eq!(path.position, 1, "{}", words(&verdict));
+        assert!(path.why.starts_with("no authority of foo.com signed it: its issuer is CN=root ("));
+        assert_eq!(path.why.contains("(no key identifier)"), !with_key, "{}", path.why);
+    }
+}
+
+#[test]
+fn the_authority_that_a_chain_leads_to_is_found_among_others() {
+    let (own, other, third) = (root(), root(), root());
+    let chain = Chain::from_ders([signed(&leaf(), &own)]).unwrap();
+    let digest = |bundle: &TrustBundle, at| authority_of(&chain, bundle, at).map(|(digest, _)| *digest);
+    let bundle = bundle_of("foo.com", &[&other, &own, &third]);
+    assert_eq!(digest(&bundle, at()), Some(AuthorityDigest::of(own.der())));
+    assert_eq!(digest(&bundle, "2026-07-01T00:00:01Z".parse().unwrap()), None, "it has ended");
+    assert_eq!(digest(&bundle_of("foo.com", &[&other, &third]), at()), None);
+}
+
+#[test]
+fn without_a_bundle_every_rule_but_those_about_one_is_looked_at_in_order() {
+    let root = root();
+    let mut params = ca("intermediate");
+    params.subject_alt_names.push(uri("spiffe://foo.com"));
+    let intermediate = below(params, &root);
+    let mut params = leaf();
+    params.not_after = date_time_ymd(2026, 6, 10);
+    let ders = [signed(&params, &intermediate), intermediate.der().to_vec()];
+    let chain = Chain::from_ders(ders).unwrap();
+    let verdict = verify_without_bundle(&chain, at());
+    insta::assert_snapshot!(words(&verdict), @r"
+    certificate 2: it has 2 URIs among its names (exactly-one-uri; X509-SVID, section 2)
+    certificate 1: it ended at 2026-06-10T00:00:00Z (valid-now; RFC 5280, section 6.1.3)
+    ");
+    assert!(!verdict.holds() && verdict.breaks(Rule::ValidNow) && !verdict.breaks(Rule::PathToAuthority));
+    assert_eq!(verify(&chain, &bundle_of("foo.com", &[&root]), at()), verdict);
+    let good = Chain::from_ders([signed(&leaf(), &root)]).unwrap();
+    assert_eq!(verify_without_bundle(&good, at()).broken, []);
+}
+
+#[test]
 fn a_signature_that_is_not_the_authoritys_is_refused() {
     let root = root();
     let mut der = signed(&leaf(), &root);
     *der.last_mut().unwrap() ^= 1;
-    let verdict = verify(&Chain::from_ders([der]).unwrap(), &bundle_of("foo.com", &[&root]), at());
+    let chain = Chain::from_ders([der]).unwrap();
+    let verdict = verify(&chain, &bundle_of("foo.com", &[&root]), at());
     assert_eq!(broken(&verdict), [Rule::PathToAuthority]);
+    assert!(words(&verdict).contains("its signature is not that of the authority"), "{}", words(&verdict));
+    // In its last second the authority has not ended.
+    let last = "2026-07-01T00:00:00Z".parse().unwrap();
+    let verdict = verify(&chain, &bundle_of("foo.com", &[&root]), last);
     assert!(words(&verdict).contains("its signature is not that of the authority"), "{}", words(&verdict));
 }
 

@@ -2,18 +2,25 @@
 
 use super::*;
 
-/// How long the forms are that people have, in bytes.
+/// How long a form is that costs nothing to go through, in bytes: almost as long as what is read.
 const LARGE: usize = 50 << 20;
-/// How long the others are: what they take does not depend on it, and tests are not optimised.
-const SMALLER: usize = 10 << 20;
+/// How long a form is that has to be longer than what is decoded of it.
+const UNDECODED: usize = 10 << 20;
+/// How long a form is that has something in every few bytes. Tests are not optimised, and each of these things costs; what is kept of
+/// them has a most, so that of a shorter input it is the larger part, and what a longer one would break this one breaks first.
+const TOKENS: usize = 4 << 20;
 const CASE: &str = "SPIRE_MESH_TEST_LARGE_INPUT";
 
 /// Large inputs of every form.
 fn large(case: &str) -> Vec<u8> {
     let [leaf, lower, ..] = chain_of_four();
     let size = match case {
-        "listeners" | "one secret" | "PEM" | "remarks" | "DER" => LARGE,
-        _ => SMALLER,
+        "PEM" | "remarks" | "DER" => LARGE,
+        "one secret" | "one field" | "one certificate in PEM" | "beginnings" | "long DER" | "YAML" => {
+            UNDECODED
+        }
+        "garbage in DER" | "garbage" => UNDECODED,
+        _ => TOKENS,
     };
     let filled = |before: &str, unit: &str, after: &str| {
         format!("{before}{}{after}", unit.repeat(size / unit.len())).into_bytes()
@@ -98,6 +105,9 @@ fn most_memory() -> usize {
 fn one_large_input() {
     let Ok(case) = std::env::var(CASE) else { return };
     let input = large(&case);
+    // The code that it takes is in memory then: it is no more for a longer input.
+    let warm: [&[u8]; 2] = [CONFIG_DUMP, b"x"];
+    warm.iter().for_each(|input| drop(parse(input)));
     // From here on the most is that of parsing, where the kernel allows it.
     std::fs::write("/proc/self/clear_refs", "5").unwrap();
     let before = most_memory();
@@ -111,7 +121,7 @@ fn one_large_input() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn an_input_of_50_mib_takes_no_more_than_four_times_its_size() {
+fn a_large_input_takes_no_more_than_four_times_its_size() {
     let program = std::env::current_exe().unwrap();
     let this = module_path!().split_once("::").unwrap().1;
     for (case, _) in CASES {
