@@ -195,18 +195,24 @@ pub(crate) mod tests {
 
     #[test]
     fn a_pod_is_of_what_controls_it_among_all_that_own_it() {
-        let owner = |kind: &str, controller: Value| json!({"apiVersion": "x/v1", "kind": kind, "name": kind.to_lowercase(), "uid": "1", "controller": controller});
-        let owned = |owners: &[Value]| {
+        let owner = |kind: &str, controller: Value| {
+            let name = kind.to_lowercase();
+            json!({"apiVersion": "x/v1", "kind": kind, "name": name, "uid": "1", "controller": controller})
+        };
+        let workload_of = |owners: &[Value]| {
             let pod = pod(&json!({"metadata": {"name": "p-0", "ownerReferences": owners}}));
             WorkloadPod::of(&pod).expect("it is not at its end").workload.to_string()
         };
         let others = [owner("Job", json!(false)), owner("DaemonSet", Value::Null)];
-        assert_eq!(owned(&others), "pod/p-0");
+        assert_eq!(workload_of(&others), "pod/p-0");
         let [job, daemon_set] = others;
-        assert_eq!(owned(&[job, daemon_set, owner("StatefulSet", json!(true))]), "statefulset/statefulset");
-        assert_eq!(owned(&[]), "pod/p-0");
+        assert_eq!(
+            workload_of(&[job, daemon_set, owner("StatefulSet", json!(true))]),
+            "statefulset/statefulset"
+        );
+        assert_eq!(workload_of(&[]), "pod/p-0");
         // Without the hash as a label nobody knows where a deployment's name ends.
-        assert_eq!(owned(&[owner("ReplicaSet", json!(true))]), "replicaset/replicaset");
+        assert_eq!(workload_of(&[owner("ReplicaSet", json!(true))]), "replicaset/replicaset");
     }
 
     #[test]
