@@ -191,6 +191,103 @@ mod tests {
         ");
     }
 
+    /// What comes of findings about the mesh, its clusters and what is in them, the one of the second catalogue standing on those of
+    /// the first.
+    fn taken(first: fn(&()) -> Vec<Finding<String>>) -> Verification<String> {
+        let first = [Check { id: SERVER, title: "every server answers", needs: &[], run: first }];
+        let second = [Check {
+            id: ENTRIES,
+            title: "every pod has one entry",
+            needs: &[BUNDLE, SERVER],
+            run: |(): &()| {
+                let scopes = [
+                    Scope::Mesh,
+                    cluster("foo"),
+                    cluster("baz"),
+                    Scope::pair("foo", "bar"),
+                    Scope::pair("bar", "foo"),
+                    Scope::pair("bar", "baz"),
+                    Scope::object("foo", "Pod a/b"),
+                    Scope::object("foo", "Pod a/c"),
+                    Scope::object("baz", "Pod a/b"),
+                ];
+                scopes.map(|scope| Finding::pass(scope, "1")).into()
+            },
+        }];
+        run_on(run(&first, &()), &second, &())
+    }
+
+    /// Which findings of the second catalogue are skipped.
+    fn skipped(first: fn(&()) -> Vec<Finding<String>>) -> String {
+        let verification = taken(first);
+        let of_second = verification.results().iter().filter(|result| result.id == ENTRIES);
+        let skipped = of_second.filter(|result| result.status == Status::Skip);
+        skipped.map(|result| result.scope.to_string()).collect::<Vec<_>>().join(", ")
+    }
+
+    fn broken(scope: Scope) -> Finding<String> {
+        Finding::fail(scope, Fault::new("it is down", "start it"))
+    }
+
+    #[test]
+    fn what_fails_hides_what_is_within_it_and_nothing_else() {
+        assert_eq!(
+            skipped(|()| vec![broken(Scope::Mesh)]),
+            "mesh, foo, baz, foo→bar, bar→foo, bar→baz, foo: Pod a/b, foo: Pod a/c, baz: Pod a/b"
+        );
+        assert_eq!(
+            skipped(|()| vec![broken(cluster("foo"))]),
+            "foo, foo→bar, bar→foo, foo: Pod a/b, foo: Pod a/c"
+        );
+        assert_eq!(skipped(|()| vec![broken(Scope::pair("foo", "bar"))]), "foo→bar");
+        assert_eq!(skipped(|()| vec![broken(Scope::object("foo", "Pod a/b"))]), "foo: Pod a/b");
+        assert_eq!(
+            skipped(|()| vec![Finding::skip(cluster("baz"), "not read")]),
+            "baz, bar→baz, baz: Pod a/b"
+        );
+        // What works for now hides nothing.
+        assert_eq!(
+            skipped(|()| vec![Finding::warn(Scope::Mesh, Fault::new("it ends soon", "renew it"))]),
+            ""
+        );
+        assert_eq!(skipped(|()| vec![Finding::pass(Scope::Mesh, "it answers")]), "");
+    }
+
+    #[test]
+    fn a_verification_says_what_was_found_and_what_can_be_done_about_it() {
+        let verification = taken(|()| {
+            vec![
+                Finding::pass(cluster("foo"), "it answers"),
+                Finding::warn(
+                    cluster("bar"),
+                    Fault::new("it ends soon", "renew it")
+                        .seen("ends today")
+                        .repaired_by("renewal".to_owned()),
+                ),
+                Finding::fail(cluster("baz"), Fault::new("it is down", "start it").seen("a").seen("b")),
+                Finding::skip(Scope::Mesh, "not read"),
+            ]
+        });
+        insta::assert_json_snapshot!(&verification.results()[..5]);
+        let counts = [Status::Pass, Status::Warn, Status::Fail, Status::Skip];
+        assert_eq!(counts.map(|status| verification.count(status)), [1, 1, 1, 10]);
+        assert_eq!(verification.repairs(), ["renewal"]);
+        let count = verification.results().len();
+        let mapped = verification.map_repairs(|repair| format!("the {repair}"));
+        assert_eq!((mapped.repairs(), mapped.results().len()), (&["the renewal".to_owned()][..], count));
+    }
+
+    #[test]
+    fn a_mesh_is_healthy_while_nothing_fails_and_nothing_needs_attention() {
+        assert!(
+            taken(|()| vec![Finding::pass(cluster("foo"), "1"), Finding::skip(cluster("baz"), "2")])
+                .is_healthy()
+        );
+        let warn = taken(|()| vec![Finding::warn(cluster("baz"), Fault::new("it ends soon", "renew it"))]);
+        assert!(!warn.is_healthy());
+        assert!(!taken(|()| vec![broken(cluster("baz"))]).is_healthy());
+    }
+
     #[test]
     fn a_failed_pair_does_not_hide_another_pair() {
         let verdicts = verdicts(&[]);

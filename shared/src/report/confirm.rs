@@ -88,5 +88,6 @@ mod tests {
         insta::assert_snapshot!(error, @r#"needs --yes: there is no terminal to ask "Go on?""#);
         insta::assert_snapshot!(error.hint().unwrap(), @"add --yes to answer it beforehand");
         assert_eq!(captured.stderr(), "");
+        assert_eq!(ConfirmError::Read(io::Error::other("closed")).hint(), None);
     }
 }

@@ -102,6 +102,16 @@ impl Printer {
         Self::capturing(format, Some(Arc::new(Mutex::new(input))))
     }
 
+    /// Makes a printer as [`Printer::captured`] does, with a live area of the terminal that nobody sees.
+    #[cfg(test)]
+    pub(super) fn captured_live() -> (Self, Captured) {
+        let (Self(streams), captured) = Self::capturing(Format::Table, None);
+        let mut streams = Arc::into_inner(streams).expect("nobody else has it yet");
+        let nowhere = indicatif::ProgressDrawTarget::hidden();
+        streams.live = Some(MultiProgress::with_draw_target(nowhere));
+        (Self(Arc::new(streams)), captured)
+    }
+
     fn capturing(format: Format, input: Option<Input>) -> (Self, Captured) {
         let captured = Captured::default();
         let streams = Streams {
@@ -371,6 +381,75 @@ mod tests {
         let (printer, captured) = Printer::captured(Format::Table);
         printer.report(&Status { clusters: Vec::new() }).unwrap();
         assert_eq!((captured.stdout().as_str(), captured.stderr().as_str()), ("", "no clusters\n"));
+    }
+
+    /// A report with everything that one may have.
+    #[derive(Serialize)]
+    struct Everything {
+        rows: bool,
+    }
+
+    impl Report for Everything {
+        fn table(&self, wide: bool) -> Table {
+            let mut table = Table::new(["FIRST"]).when_empty("nothing first");
+            if self.rows {
+                table.row([if wide { "wide" } else { "narrow" }]);
+            }
+            table
+        }
+
+        fn above(&self, wide: bool) -> String {
+            if wide { "above, wide\n".to_owned() } else { "above\n".to_owned() }
+        }
+
+        fn more_tables(&self, wide: bool) -> Vec<Table> {
+            let mut second = Table::new(["SECOND"]);
+            second.row([if wide { "wide" } else { "narrow" }]);
+            vec![Table::new(["EMPTY"]), second]
+        }
+    }
+
+    #[test]
+    fn what_stands_above_and_below_the_table_is_printed_with_it() {
+        let print = |format, rows| {
+            let (printer, captured) = Printer::captured(format);
+            assert_eq!(printer.format(), format);
+            printer.report(&Everything { rows }).unwrap();
+            (captured.stdout(), captured.stderr())
+        };
+        let lines = |lines: &[&str]| lines.iter().map(|line| format!("{line}\n")).collect::<String>();
+        let (out, error) = print(Format::Table, true);
+        assert_eq!(out, lines(&["above", "FIRST", "narrow", "", "SECOND", "narrow"]));
+        assert_eq!(error, "");
+        let (out, _) = print(Format::Wide, true);
+        assert_eq!(out, lines(&["above, wide", "FIRST", "wide", "", "SECOND", "wide"]));
+        let (out, error) = print(Format::Table, false);
+        assert_eq!(out, lines(&["above", "", "SECOND", "narrow"]));
+        assert_eq!(error, "nothing first\n");
+        assert_eq!(print(Format::Yaml, true).0, "rows: true\n");
+    }
+
+    #[test]
+    fn messages_go_to_standard_error_and_data_to_standard_output_also_while_progress_is_shown() {
+        for (printer, captured) in [Printer::captured(Format::Table), Printer::captured_live()] {
+            printer.note("a note\nof two lines");
+            printer.warn("a warning");
+            printer.hint("a hint");
+            printer.error("an error\nof two lines");
+            printer.data("data").unwrap();
+            insta::allow_duplicates! {
+                insta::assert_snapshot!(captured.stderr(), @r"
+                a note
+                of two lines
+                warning: a warning
+                hint: a hint
+                error: an error
+                  of two lines
+                ");
+            }
+            assert_eq!(captured.stdout(), "data");
+        }
+        assert_eq!(OutputError::Write(io::Error::other("closed")).hint(), None);
     }
 
     #[test]

@@ -227,5 +227,51 @@ mod tests {
     fn times_are_short() {
         let time = |seconds| elapsed(Duration::from_secs_f64(seconds));
         assert_eq!([time(0.04), time(8.21), time(59.9), time(61.7)], ["0.0s", "8.2s", "59.9s", "1m01s"]);
+        assert_eq!([time(60.0), time(3_725.0)], ["1m00s", "62m05s"]);
+    }
+
+    /// What a line on a terminal shows, without times.
+    fn shown(line: &Line) -> (String, String, bool) {
+        let View::Live { bar, .. } = &line.0.view else { panic!("it is no line on a terminal") };
+        let message = bar.message();
+        let message = message.split_once(" (").map_or(message.as_str(), |(message, _)| message);
+        (bar.prefix(), message.to_owned(), bar.is_finished())
+    }
+
+    #[test]
+    fn on_a_terminal_a_line_is_redrawn_in_place() {
+        let (printer, captured) = Printer::captured_live();
+        let progress = Progress::new(&printer, ["foo", "bar-eks", "baz"]);
+        let lines = ["foo", "bar-eks", "baz"].map(|name| progress.of(name));
+        let [foo, bar, baz] = &lines;
+        let is = |line: &Line, prefix: &str, message: &str, is_finished| {
+            assert_eq!(shown(line), (prefix.to_owned(), message.to_owned(), is_finished));
+        };
+        is(foo, "foo    ", "", false);
+        foo.step("waiting");
+        is(foo, "foo    ", "waiting", false);
+        foo.glance("3 of 100");
+        is(foo, "foo    ", "3 of 100", false);
+        bar.step("waiting");
+        bar.done("ready");
+        is(bar, "bar-eks", "ready", true);
+        baz.failed("no\nanswer");
+        is(baz, "baz    ", "failed: no answer", true);
+        // A line that was at its end goes on.
+        baz.step("waiting again");
+        is(baz, "baz    ", "waiting again", false);
+        drop(progress);
+        assert_eq!(lines.each_ref().map(|line| shown(line).2), [true, true, true], "nothing moves any more");
+        is(bar, "bar-eks", "ready", true);
+        assert_eq!(captured.stderr(), "");
+    }
+
+    #[test]
+    fn a_line_for_nobody_says_nothing() {
+        let line = Line::silent();
+        line.step("waiting");
+        line.glance("1");
+        line.done("ready");
+        assert!(matches!(line.0.view, View::Silent));
     }
 }

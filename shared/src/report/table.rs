@@ -188,6 +188,29 @@ mod tests {
             anstream::adapter::strip_str(&table.render()).to_string()
         };
         assert_eq!(table(Cell::good("ready")), table(Cell::from("ready")));
-        assert!(Cell::good("ready").text.style(Style::new().green()).to_string().contains("\u{1b}["));
+        let coloured = |cell: Cell| {
+            let mut table = Table::new(["A"]);
+            table.row([cell]);
+            table.render().lines().nth(1).unwrap().to_owned()
+        };
+        let [good, attention, bad] = [Cell::good("a"), Cell::attention("a"), Cell::bad("a")].map(coloured);
+        assert_eq!(
+            [good, attention, bad],
+            ["\u{1b}[32ma\u{1b}[0m", "\u{1b}[33ma\u{1b}[0m", "\u{1b}[31ma\u{1b}[0m"]
+        );
+        assert_eq!(coloured(Cell::from("a")), "a");
+    }
+
+    #[test]
+    fn a_table_without_rows_has_a_message_and_a_field_that_is_missing_has_one_too() {
+        let mut table = Table::new(["A", "B", "C"]).when_empty("no clusters");
+        assert_eq!(table.empty_message(), Some("no clusters"));
+        assert_eq!(Table::new(["A"]).empty_message(), Some("nothing found"));
+        table.row([Cell::from(12), Some("b".to_owned()).into(), None::<String>.into()]);
+        assert_eq!(table.empty_message(), None);
+        insta::assert_snapshot!(table.render(), @r"
+        A    B   C
+        12   b   <none>
+        ");
     }
 }

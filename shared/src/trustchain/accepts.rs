@@ -6,7 +6,7 @@
 
 mod policy;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::future::{join, join_all, join3};
 use jiff::Timestamp;
@@ -137,27 +137,26 @@ impl Party<'_> {
 /// Reads what the proxy of a pod has that decides whom it accepts.
 pub async fn party<'c>(connection: &'c Connection, pod: &WorkloadPod) -> Party<'c> {
     let proxy = Proxy::of_pod(connection, &pod.namespace, &pod.name);
-    let runs = pod.proxy == ProxyState::Runs;
-    let no_proxy = || {
-        let why =
-            if pod.proxy == ProxyState::Absent { "the pod has no proxy" } else { "its proxy does not run" };
-        Unread::because(why)
-    };
     let secrets = async {
-        if !runs {
-            return Err(no_proxy());
-        }
+        runs(pod.proxy)?;
         proxy.secrets().await.map_err(|error| Unread::error(&error))
     };
     let inbound = async {
-        if !runs {
-            return Err(no_proxy());
-        }
+        runs(pod.proxy)?;
         proxy.inbound_rules().await.map_err(|error| Unread::error(&error))
     };
     let others = join(hosts(connection, pod), policy::of_pod(connection, pod));
     let (secrets, inbound, (hosts, policies)) = join3(secrets, inbound, others).await;
     Party { connection, pod: pod.clone(), secrets, inbound, hosts, policies }
+}
+
+/// Says why a proxy cannot be asked, where it cannot.
+fn runs(proxy: ProxyState) -> Read<()> {
+    match proxy {
+        ProxyState::Runs => Ok(()),
+        ProxyState::NotRunning => Err(Unread::because("its proxy does not run")),
+        ProxyState::Absent => Err(Unread::because("the pod has no proxy")),
+    }
 }
 
 /// Names the services that select a pod.
@@ -168,14 +167,16 @@ async fn hosts(connection: &Connection, pod: &WorkloadPod) -> Read<Vec<String>> 
         .list(&ListParams::default())
         .await
         .map_err(|error| Unread::request(&need, &RequestError::from(error)))?;
-    let selects = |service: &&Service| {
-        let selector = service.spec.as_ref().and_then(|spec| spec.selector.as_ref());
-        selector.is_some_and(|selector| {
-            !selector.is_empty() && selector.iter().all(|(name, value)| pod.labels.get(name) == Some(value))
-        })
-    };
     let host = |service: &Service| format!("{}.{}.svc.cluster.local", service.name_any(), pod.namespace);
-    Ok(listed.items.iter().filter(selects).map(host).collect())
+    Ok(listed.items.iter().filter(|service| selects(service, &pod.labels)).map(host).collect())
+}
+
+/// Tells whether a service selects a pod with these labels. One without a selector selects nobody.
+fn selects(service: &Service, labels: &BTreeMap<String, String>) -> bool {
+    let selector = service.spec.as_ref().and_then(|spec| spec.selector.as_ref());
+    selector.is_some_and(|selector| {
+        !selector.is_empty() && selector.iter().all(|(name, value)| labels.get(name) == Some(value))
+    })
 }
 
 /// Asks in both directions, at a time.
@@ -415,12 +416,14 @@ fn namespace_of(policy: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use serde_json::{Value, json};
 
     use super::*;
-    use crate::envoy::{parse_inbound, parse_outbound, parse_secrets};
+    use crate::envoy::{
+        InboundChain, OutboundRule, Protection, parse_inbound, parse_outbound, parse_secrets,
+    };
     use crate::trustchain::judge::tests::at;
-    use crate::workload::{Workload, WorkloadKind};
+    use crate::workload::{Workload, WorkloadKind, served};
 
     const SECRETS: &[u8] = include_bytes!("../../../tests/fixtures/envoy/secrets.json");
     const NOTHING: &[u8] = include_bytes!("../../../tests/fixtures/envoy/nothing.json");
@@ -461,6 +464,250 @@ mod tests {
         format!("{}: {}", answer.answer.as_str(), answer.reason)
     }
 
+    /// The secrets of the proxy, changed.
+    fn secrets(change: impl FnOnce(&mut Value)) -> Read<ProxySecrets> {
+        let mut value: Value = serde_json::from_slice(SECRETS).expect("a fixture");
+        change(&mut value);
+        Ok(parse_secrets(&serde_json::to_vec(&value).expect("JSON"), NOTHING).expect("secrets"))
+    }
+
+    /// Secrets without the bundle of foo.com.
+    fn without_foo() -> Read<ProxySecrets> {
+        let without = String::from_utf8_lossy(SECRETS).replace("\"foo.com\"", "\"baz.com\"");
+        Ok(parse_secrets(without.as_bytes(), NOTHING).expect("secrets"))
+    }
+
+    fn policies(spec: Value) -> Read<Vec<Policy>> {
+        let spec = serde_json::from_value(spec).expect("a policy");
+        Ok(vec![Policy { name: "sample/one".to_owned(), spec }])
+    }
+
+    /// Whom a client expects behind a host, in clusters that each are called with or without a certificate.
+    fn behind(host: &str, clusters: &[(&str, bool, &[NameRule])]) -> (String, OutboundRules) {
+        let rule = |(name, mutual, names): &(&str, bool, &[NameRule])| {
+            let names = names.iter().cloned().collect();
+            ((*name).to_owned(), OutboundRule { mutual: *mutual, names, plaintext: false })
+        };
+        (host.to_owned(), OutboundRules { clusters: clusters.iter().map(rule).collect() })
+    }
+
+    #[test]
+    fn a_service_selects_who_has_all_its_labels_and_without_labels_nobody() {
+        let labels = [("app", "sleep"), ("version", "v1")];
+        let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let selected = |selector: Value| {
+            let service = json!({"metadata": {"name": "sleep"}, "spec": {"selector": selector}});
+            selects(&serde_json::from_value(service).expect("a service"), &labels)
+        };
+        assert!(selected(json!({"app": "sleep"})));
+        assert!(selected(json!({"app": "sleep", "version": "v1"})));
+        assert!(!selected(json!({"app": "sleep", "version": "v2"})));
+        assert!(!selected(json!({"app": "sleep", "tier": "v1"})));
+        assert!(!selected(json!({})));
+        assert!(!selected(Value::Null));
+        assert!(!selects(&Service::default(), &labels));
+    }
+
+    #[tokio::test]
+    async fn of_a_pod_without_a_proxy_services_and_policies_are_read_all_the_same() {
+        let service = |name: &str, selector: Value| json!({"metadata": {"name": name, "namespace": "sample"}, "spec": {"selector": selector}});
+        let services = served::list(&[
+            service("other", json!({"app": "other"})),
+            service("headless", json!({})),
+            service("sleep", json!({"app": "sleep"})),
+            service("all", json!({"app": "sleep", "version": "v1"})),
+        ]);
+        let connection = served::connection(&[("/api/v1/namespaces/sample/services", services)]);
+        let mut pod = sleep(&connection).pod;
+        pod.labels = [("app", "sleep"), ("version", "v1")].map(|(a, b)| (a.to_owned(), b.to_owned())).into();
+        for (state, why) in
+            [(ProxyState::Absent, "the pod has no proxy"), (ProxyState::NotRunning, "its proxy does not run")]
+        {
+            pod.proxy = state;
+            let party = party(&connection, &pod).await;
+            assert_eq!(party.name(), "foo/sample/sleep-0");
+            assert_eq!(party.secrets, Err(Unread::because(why)));
+            assert_eq!(party.inbound, Err(Unread::because(why)));
+            let hosts = ["sleep.sample.svc.cluster.local", "all.sample.svc.cluster.local"];
+            assert_eq!(party.hosts.expect("hosts"), hosts);
+            assert_eq!(party.policies.expect("policies").len(), 0);
+        }
+        assert_eq!(runs(ProxyState::Runs), Ok(()));
+        let refused = served::connection(&[("/api/v1/namespaces/sample/services", json!(403))]);
+        let unread = hosts(&refused, &pod).await.expect_err("it is refused");
+        assert_eq!(unread.why, "you may not list services in namespace sample");
+    }
+
+    #[tokio::test]
+    async fn each_question_is_asked_of_the_side_that_decides_it() {
+        let connection = connection();
+        let (mut one, mut other) = (sleep(&connection), sleep(&connection));
+        // All that is wrong is wrong with the other.
+        other.pod.name = "helloworld-0".to_owned();
+        other.secrets = without_foo();
+        let others = String::from_utf8_lossy(INBOUND).replace("spiffe://foo.com/", "spiffe://baz.com/");
+        other.inbound = Ok(parse_inbound(others.as_bytes()).expect("an inbound listener"));
+        other.policies = policies(json!({"action": "DENY", "rules": [{}]}));
+        one.policies = policies(json!({"rules": [{}]}));
+        let told = |direction: &Direction| {
+            let answers = direction.answers.iter().map(|answer| {
+                let fix = answer.fix.as_deref().map(|fix| format!(" [{fix}]")).unwrap_or_default();
+                format!("\n{} {}{fix}", answer.question.as_str(), said(answer))
+            });
+            let answers: String = answers.collect();
+            format!("{} to {}: {}{answers}", direction.from, direction.to, direction.accepted.as_str())
+        };
+        let both = accepts(&one, &other, at()).await;
+        insta::assert_snapshot!(both.iter().map(told).collect::<Vec<_>>().join("\n\n"));
+    }
+
+    #[tokio::test]
+    async fn whom_a_client_expects_is_asked_for_every_host_and_only_where_it_can_be() {
+        let connection = connection();
+        let (mut client, mut server) = (sleep(&connection), sleep(&connection));
+        assert_eq!(outbound(&client, &server).await, Ok(vec![]));
+        server.hosts = Ok(vec!["sleep.sample.svc.cluster.local".to_owned()]);
+        let unread = outbound(&client, &server).await.expect_err("nobody answers");
+        assert!(unread.why.starts_with("cannot ask the proxy of pod sample/sleep-0"), "{}", unread.why);
+        client.secrets = Err(Unread::because("its proxy does not run"));
+        assert_eq!(outbound(&client, &server).await, Err(Unread::because("its proxy does not run")));
+        server.hosts = Err(Unread::because("you may not list services"));
+        assert_eq!(outbound(&client, &server).await, Err(Unread::because("you may not list services")));
+    }
+
+    #[tokio::test]
+    async fn who_presents_nothing_that_can_be_verified_is_accepted_by_nobody() {
+        let connection = connection();
+        let (one, mut other) = (sleep(&connection), sleep(&connection));
+        let question = Question::ClientVerifiesServer;
+        other.secrets = secrets(|secrets| drop(secrets["configs"].as_array_mut().expect("a list").remove(0)));
+        let answers = [
+            verifies(question, &one, &other, at()),
+            admits(&other, &one),
+            expects(&other, &Ok(vec![behind("a", &[("a", true, &[])])])),
+            authorization(&other, &one),
+        ];
+        insta::assert_snapshot!(answers.iter().map(said).collect::<Vec<_>>().join("\n"), @r"
+        no: foo/sample/sleep-0 has no certificate
+        no: foo/sample/sleep-0 presents no SPIFFE ID
+        no: foo/sample/sleep-0 presents no SPIFFE ID
+        no: foo/sample/sleep-0 presents no SPIFFE ID
+        ");
+        assert_eq!(answers[0].fix.as_deref(), Some("kubectl trustchain foo/sample/pod/sleep-0"));
+        // The other way round it is the verifier's bundle that counts, which is still there.
+        assert_eq!(verifies(question, &other, &one, at()).answer, Acceptance::Yes);
+        // Each bundle under the other's name.
+        other.secrets = secrets(|secrets| {
+            let domains =
+                "/configs/1/secret/validation_context/custom_validator_config/typed_config/trust_domains";
+            let domains = secrets.pointer_mut(domains).expect("domains");
+            let names = [0, 1].map(|index: usize| domains[index]["name"].clone());
+            let [first, second] = names;
+            (domains[0]["name"], domains[1]["name"]) = (second, first);
+        });
+        let refused = verifies(question, &other, &one, at());
+        assert_eq!(refused.answer, Acceptance::No);
+        assert!(refused.reason.contains("path-to-authority"), "{}", refused.reason);
+        assert_eq!(verifies(question, &one, &other, at()).answer, Acceptance::Yes);
+    }
+
+    #[tokio::test]
+    async fn the_name_of_a_server_is_looked_for_behind_each_of_its_services() {
+        let connection = connection();
+        let server = sleep(&connection);
+        let own = NameRule::Exact("spiffe://foo.com/ns/sample/sa/sleep".to_owned());
+        let other = NameRule::Exact("spiffe://foo.com/ns/sample/sa/other".to_owned());
+        let told = |outbound: &[(String, OutboundRules)]| said(&expects(&server, &Ok(outbound.to_vec())));
+        let fine = behind("a", &[("a1", true, &[own.clone(), other.clone()]), ("a2", true, &[])]);
+        let any = behind("b", &[("b1", true, &[])]);
+        // Without a certificate nobody's name is looked at.
+        let plain = behind("c", &[("c1", false, std::slice::from_ref(&other))]);
+        let wrong = behind("d", &[("d1", true, &[own.clone()]), ("d2", true, &[other.clone()])]);
+        let unknown = behind("e", &[]);
+        insta::assert_snapshot!(told(&[fine.clone(), any.clone(), plain.clone()]), @"yes: it expects spiffe://foo.com/ns/sample/sa/other, spiffe://foo.com/ns/sample/sa/sleep");
+        insta::assert_snapshot!(told(&[any.clone(), plain.clone()]), @"yes: it expects every name");
+        insta::assert_snapshot!(told(&[fine.clone(), any.clone(), wrong]), @"no: behind d it expects spiffe://foo.com/ns/sample/sa/other, and the server is spiffe://foo.com/ns/sample/sa/sleep");
+        insta::assert_snapshot!(told(&[fine, any, unknown]), @"no: the client's proxy does not know e");
+        let unread = expects(&server, &Err(Unread::because("its proxy does not run")));
+        insta::assert_snapshot!(said(&unread), @"unknown: its proxy does not run");
+    }
+
+    #[tokio::test]
+    async fn mutual_tls_takes_both_sides() {
+        let connection = connection();
+        let (strict, mut permissive) = (sleep(&connection), sleep(&connection));
+        let plaintext = InboundChain { name: "a".to_owned(), port: None, protection: Protection::Plaintext };
+        let inbound = permissive.inbound.as_mut().expect("an inbound listener").as_mut();
+        inbound.expect("a sidecar").chains.push(plaintext);
+        let mut gateway = sleep(&connection);
+        gateway.inbound = Ok(None);
+        let mutual = Ok(vec![behind("a", &[("a1", true, &[])]), behind("b", &[("b1", true, &[])])]);
+        let plain = Ok(vec![
+            behind("a", &[("a1", true, &[])]),
+            behind("b", &[("b1", true, &[]), ("b2", false, &[])]),
+        ]);
+        let unread = Err(Unread::because("its proxy does not run"));
+        let told: Vec<String> = [
+            (&strict, &mutual),
+            (&strict, &plain),
+            (&permissive, &mutual),
+            (&permissive, &plain),
+            (&gateway, &mutual),
+            (&strict, &unread),
+        ]
+        .map(|(server, outbound)| said(&mutual_tls(server, outbound)))
+        .into();
+        insta::assert_snapshot!(told.join("\n"), @r"
+        yes: the server takes nobody without a certificate (STRICT)
+        no: the client shows no certificate for b2, and the server takes nobody without one
+        yes: the server takes plaintext too (PeerAuthentication PERMISSIVE)
+        depends: the client shows no certificate for b2, and the server takes plaintext too
+        depends: it is a gateway: what it speaks is its own configuration
+        unknown: its proxy does not run
+        ");
+    }
+
+    #[tokio::test]
+    async fn what_the_policies_come_to_is_said_with_the_policy() {
+        let connection = connection();
+        let (client, mut server) = (sleep(&connection), sleep(&connection));
+        let mut told = |policies: Read<Vec<Policy>>| {
+            server.policies = policies;
+            let answer = authorization(&client, &server);
+            format!("{} {}", said(&answer), answer.fix.unwrap_or_default()).trim_end().to_owned()
+        };
+        let source = |principal: &str| json!([{"from": [{"source": {"principals": [principal]}}]}]);
+        let lines = [
+            told(Ok(Vec::new())),
+            told(policies(json!({"rules": source("foo.com/*")}))),
+            told(policies(json!({"rules": source("bar.com/*")}))),
+            told(policies(json!({"action": "DENY", "rules": source("foo.com/*")}))),
+            told(policies(json!({"rules": [{"to": [{}]}]}))),
+            told(Err(Unread::because("you may not list authorizationpolicies"))),
+        ];
+        insta::assert_snapshot!(lines.join("\n"), @r"
+        yes: no AuthorizationPolicy is about it
+        yes: AuthorizationPolicy sample/one allows it
+        no: AuthorizationPolicy sample/one allows others, and none allows spiffe://foo.com/ns/sample/sa/sleep kubectl get authorizationpolicy -n sample -o yaml
+        no: AuthorizationPolicy sample/one denies it kubectl get authorizationpolicy -n sample -o yaml
+        depends: AuthorizationPolicy sample/one looks at more than who calls
+        unknown: you may not list authorizationpolicies
+        ");
+    }
+
+    #[tokio::test]
+    async fn what_a_server_lets_in_is_said_whatever_it_is() {
+        let connection = connection();
+        let (client, mut server) = (sleep(&connection), sleep(&connection));
+        insta::assert_snapshot!(said(&admits(&client, &server)), @"yes: it admits spiffe://bar.com/*, spiffe://foo.com/*");
+        server.inbound = Ok(Some(InboundRules { chains: Vec::new() }));
+        insta::assert_snapshot!(said(&admits(&client, &server)), @"no: it admits every name, and the client is spiffe://foo.com/ns/sample/sa/sleep");
+        server.inbound = Ok(None);
+        insta::assert_snapshot!(said(&admits(&client, &server)), @"depends: it is a gateway: what it lets in is its own configuration");
+        server.inbound = Err(Unread::because("its proxy does not run"));
+        insta::assert_snapshot!(said(&admits(&client, &server)), @"unknown: its proxy does not run");
+    }
+
     #[tokio::test]
     async fn a_chain_is_verified_by_the_bundle_of_its_own_domain_only() {
         let connection = connection();
@@ -468,8 +715,7 @@ mod tests {
         let asked = |verifier: &Party<'_>| verifies(Question::ServerVerifiesClient, verifier, &one, at());
         insta::assert_snapshot!(said(&asked(&other)), @"yes: authority 88a44fb6dec3db95 of foo.com is in the bundle");
         // Only the bundle of another domain is left.
-        let without = String::from_utf8_lossy(SECRETS).replace("\"foo.com\"", "\"baz.com\"");
-        other.secrets = Ok(parse_secrets(without.as_bytes(), NOTHING).expect("secrets"));
+        other.secrets = without_foo();
         insta::assert_snapshot!(said(&asked(&other)), @"no: foo/sample/sleep-0 has no bundle of trust domain foo.com");
         other.secrets = Err(Unread::because("the pod has no proxy"));
         insta::assert_snapshot!(said(&asked(&other)), @"unknown: the pod has no proxy");

@@ -109,6 +109,83 @@ fn short(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::envoy::Issuer;
+    use crate::trustchain::judge::tests::ca;
+    use crate::trustchain::{AuthorityFound, Listed, Origin, Standing, Subject, Verdict};
+
+    /// A certificate of these moments in November 2026.
+    fn certificate(from: &str, to: &str) -> Certificate {
+        let mut certificate = Certificate::from_der(ca(&[]).der().to_vec()).unwrap();
+        let moment = |text: &str| format!("2026-11-{text}Z").parse().unwrap();
+        (certificate.not_before, certificate.not_after) = (moment(from), moment(to));
+        certificate
+    }
+
+    /// Something inspected whose path ends at these moments; the last is the authority's.
+    fn path(ends: [&str; 3]) -> Inspected {
+        let [leaf, intermediate, authority] = ends.map(|end| Listed(certificate("01T00:00:00", end)));
+        Inspected {
+            subject: Subject::default(),
+            identity: None,
+            issued_by: Issuer::Unknown,
+            chain: vec![leaf, intermediate],
+            authority: Some(AuthorityFound { certificate: authority, origin: Origin::Unknown }),
+            trust_bundles: Vec::new(),
+            verdict: Verdict { status: Standing::Good, reasons: Vec::new() },
+        }
+    }
+
+    #[test]
+    fn a_threshold_is_passed_when_less_is_left_and_not_when_it_is_left_exactly() {
+        // Ten days, so that a tenth is one.
+        let certificate = certificate("01T00:00:00", "11T00:00:00");
+        let passed = |threshold: &str, at: &str| {
+            let threshold: Threshold = threshold.parse().unwrap();
+            threshold.is_passed_by(&certificate, format!("2026-11-{at}Z").parse().unwrap())
+        };
+        assert!(!passed("20%", "08T00:00:00") && !passed("20%", "09T00:00:00"));
+        assert!(passed("20%", "09T00:00:01") && passed("20%", "12T00:00:00"));
+        assert!(!passed("0%", "10T23:59:59") && !passed("0%", "12T00:00:00"));
+        assert!(!passed("100%", "01T00:00:00") && passed("100%", "01T00:00:01"));
+        assert!(!passed("2h", "10T21:00:00") && !passed("2h", "10T22:00:00"));
+        assert!(passed("2h", "10T22:00:01") && passed("2h", "12T00:00:00"));
+        assert_eq!(["20%", "2h"].map(|text| text.parse::<Threshold>().unwrap().to_string()), ["20%", "2h"]);
+    }
+
+    #[test]
+    fn what_is_left_is_a_share_of_the_whole_life() {
+        let left = |from, to, at: &str| {
+            let left = remaining(&certificate(from, to), format!("2026-11-{at}Z").parse().unwrap());
+            (left.seconds, left.percent)
+        };
+        assert_eq!(left("01T00:00:00", "11T00:00:00", "03T12:00:00"), (648_000, 75));
+        assert_eq!(left("01T00:00:00", "11T00:00:00", "03T12:00:01"), (647_999, 74));
+        assert_eq!(left("03T00:00:00", "11T00:00:00", "01T00:00:00"), (864_000, 100));
+        assert_eq!(left("01T00:00:00", "11T00:00:00", "11T00:00:05"), (-5, 0));
+        // A life of nothing, and one that ends before it begins.
+        assert_eq!(left("11T00:00:00", "11T00:00:00", "10T23:59:59"), (1, 0));
+        assert_eq!(left("12T00:00:00", "11T00:00:00", "10T23:59:59"), (1, 0));
+    }
+
+    #[test]
+    fn the_first_certificate_of_a_path_that_is_about_to_end_counts_wherever_it_stands() {
+        let (soon, late) = ("10T00:00:00", "28T00:00:00");
+        let at = "2026-11-09T23:00:00Z".parse().unwrap();
+        let threshold: Threshold = "2h".parse().unwrap();
+        let passed = |ends| {
+            let inspected = path(ends);
+            let found = threshold.passed_in(&inspected, at).map(|found| found.sha256);
+            let place = inspected.path().position(|certificate| Some(certificate.sha256) == found);
+            assert_eq!(place.is_some(), found.is_some());
+            (place, inspected.expires().map(|end| end.to_string()))
+        };
+        let ends = |text: &str| Some(format!("2026-11-{text}Z"));
+        assert_eq!(passed([late, late, late]), (None, ends(late)));
+        assert_eq!(passed([soon, late, late]), (Some(0), ends(soon)));
+        assert_eq!(passed([late, soon, late]), (Some(1), ends(soon)));
+        assert_eq!(passed([late, late, soon]), (Some(2), ends(soon)));
+        assert_eq!(passed([late, soon, soon]), (Some(1), ends(soon)));
+    }
 
     #[test]
     fn a_threshold_is_a_share_or_a_time() {
@@ -125,6 +202,16 @@ mod tests {
         let said = |seconds, percent| Remaining { seconds, percent }.to_string();
         assert_eq!(said(604_740, 99), "6d 23h left (99%)");
         assert_eq!(said(3_600, 50), "1h left (50%)");
+        assert_eq!(said(60, 2), "1m left (2%)");
+        assert_eq!(said(86_400, 2), "1d left (2%)");
+        assert_eq!(said(86_399, 2), "23h 59m left (2%)");
+        assert_eq!(said(365 * 86_400, 2), "1y left (2%)");
+        assert_eq!(
+            said(86_401, 2),
+            "1d left (2%)",
+            "the second unit is the next, not the next that is there"
+        );
+        assert_eq!(said(-1, 0), "ended 1s ago");
         assert_eq!(said(59, 1), "59s left (1%)");
         assert_eq!(said(0, 0), "0s left (0%)");
         assert_eq!(said(-302, 0), "ended 5m 2s ago");

@@ -219,3 +219,85 @@ pub struct Reason {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fix: Option<String>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workload::WorkloadKind;
+
+    #[test]
+    fn a_subject_is_named_by_what_is_known_of_it() {
+        let text = |text: &str| Some(text.to_owned());
+        let mut subject = Subject {
+            cluster: text("foo"),
+            namespace: text("sample"),
+            workload: Some(Workload { kind: WorkloadKind::Deployment, name: "sleep".to_owned() }),
+            pod: text("sleep-0"),
+            source: None,
+        };
+        assert_eq!(subject.to_string(), "foo/sample/sleep-0");
+        (subject.pod, subject.source) = (None, text("secret/cacerts"));
+        assert_eq!(subject.to_string(), "foo/sample/secret/cacerts");
+        assert_eq!(Subject::source("a file").to_string(), "a file");
+        assert_eq!(Subject::source("a file"), Subject { source: text("a file"), ..Subject::default() });
+    }
+
+    #[test]
+    fn what_could_not_be_read_is_unknown_and_says_why() {
+        let unread =
+            Inspected::unread(Subject::source("a file"), "it is gone", Some("look for it".to_owned()));
+        insta::assert_json_snapshot!(unread, @r#"
+        {
+          "cluster": null,
+          "namespace": null,
+          "workload": null,
+          "pod": null,
+          "source": "a file",
+          "identity": null,
+          "issuedBy": "unknown",
+          "chain": [],
+          "authority": null,
+          "trustBundles": [],
+          "verdict": {
+            "status": "unknown",
+            "reasons": [
+              {
+                "id": "not-read",
+                "message": "it is gone",
+                "fix": "look for it"
+              }
+            ]
+          }
+        }
+        "#);
+        assert_eq!((unread.path().count(), unread.expires()), (0, None));
+    }
+
+    #[test]
+    fn standings_and_origins_have_words() {
+        assert_eq!(
+            [Standing::Good, Standing::Bad, Standing::Unknown].map(Standing::as_str),
+            ["good", "bad", "unknown"]
+        );
+        let issuer = Origin::CertManager("ClusterIssuer root".to_owned());
+        let origins = [Origin::SpireServer, issuer, Origin::Istiod, Origin::Unknown];
+        assert_eq!(
+            origins.map(|origin| origin.to_string()),
+            ["the SPIRE server", "cert-manager, ClusterIssuer root", "istiod", "unknown"]
+        );
+    }
+
+    #[test]
+    fn authorities_are_shown_in_the_order_in_which_they_end() {
+        let certificate = |end: &str| {
+            let ca = crate::trustchain::judge::tests::ca(&[]);
+            let mut certificate = Certificate::from_der(ca.der().to_vec()).unwrap();
+            certificate.not_after = end.parse().unwrap();
+            certificate
+        };
+        let ends = ["2027-03-01T00:00:00Z", "2027-01-01T00:00:00Z", "2027-02-01T00:00:00Z"];
+        let shown = BundleShown::new(None, ends.map(certificate).to_vec());
+        let shown: Vec<String> = shown.authorities.iter().map(|one| one.0.not_after.to_string()).collect();
+        assert_eq!(shown, [ends[1], ends[2], ends[0]]);
+    }
+}

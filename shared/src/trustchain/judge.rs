@@ -324,10 +324,16 @@ fn shown(bundles: &Bundles) -> Vec<BundleShown> {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use rcgen::{
+        BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose,
+        SanType, date_time_ymd,
+    };
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::envoy::parse_secrets;
+    use crate::envoy::{Received, parse_secrets};
+
+    type Signer = CertifiedIssuer<'static, KeyPair>;
 
     const SECRETS: &[u8] = include_bytes!("../../../tests/fixtures/envoy/secrets.json");
     const NOTHING: &[u8] = include_bytes!("../../../tests/fixtures/envoy/nothing.json");
@@ -361,6 +367,66 @@ pub(super) mod tests {
         judge(Evidence::of_proxy(subject, expected, secrets(change)), at)
     }
 
+    fn params(name: &str, uris: &[&str]) -> CertificateParams {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.use_authority_key_identifier_extension = true;
+        params.subject_alt_names =
+            uris.iter().map(|uri| SanType::URI((*uri).try_into().expect("a URI"))).collect();
+        (params.not_before, params.not_after) = (date_time_ymd(2026, 1, 1), date_time_ymd(2027, 1, 1));
+        params
+    }
+
+    fn key() -> KeyPair {
+        KeyPair::generate().expect("a key")
+    }
+
+    /// A CA with these URIs among its names.
+    pub(in crate::trustchain) fn ca(uris: &[&str]) -> Signer {
+        let mut params = params("root", uris);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        CertifiedIssuer::self_signed(params, key()).expect("a CA")
+    }
+
+    /// The certificate of a server that is no workload: it has no URI, and obeys few of SPIFFE's rules.
+    fn server(signer: &Signer, change: impl FnOnce(&mut CertificateParams)) -> Vec<u8> {
+        let mut params = params("server", &[]);
+        change(&mut params);
+        params.signed_by(&key(), signer).expect("a certificate").der().to_vec()
+    }
+
+    fn certificate(signer: &Signer) -> Certificate {
+        Certificate::from_der(signer.der().to_vec()).expect("a certificate")
+    }
+
+    fn evidence(presented: Presented, bundles: Bundles) -> Evidence {
+        Evidence {
+            subject: Subject::source("a file"),
+            expected: Expected::Anything,
+            issued_by: Issuer::Unknown,
+            presented,
+            bundles,
+            key_was_shown: false,
+        }
+    }
+
+    fn judged(presented: Presented, bundles: Bundles) -> Inspected {
+        judge(evidence(presented, bundles), at())
+    }
+
+    /// The chain of the fixture's proxy.
+    fn sleeps() -> Chain {
+        secrets(|_| ()).chain().expect("a chain").clone()
+    }
+
+    fn said(inspected: &Inspected) -> String {
+        let reasons = inspected.verdict.reasons.iter();
+        let reasons: Vec<String> =
+            reasons.map(|reason| format!("{}: {}", reason.id, reason.message)).collect();
+        format!("{} {}", inspected.verdict.status.as_str(), reasons.join("; "))
+    }
+
     fn id(text: &str) -> Expected {
         Expected::Id(text.parse().expect("an ID"))
     }
@@ -386,8 +452,202 @@ pub(super) mod tests {
     fn another_identity_than_that_of_the_pod_is_bad_however_well_it_is_signed() {
         let one = inspected(id("spiffe://foo.com/ns/sample/sa/other"), at(), |_| ());
         assert_eq!((one.verdict.status, reasons(&one)), (Standing::Bad, vec!["expected-identity"]));
-        let one = inspected(Expected::Path("/ns/other/sa/sleep".to_owned()), at(), |_| ());
+        let one = inspected(id("spiffe://bar.com/ns/sample/sa/sleep"), at(), |_| ());
         assert_eq!(reasons(&one), ["expected-identity"]);
+        // The path as a whole: a name that begins like another is another.
+        for path in [
+            "/ns/other/sa/sleep",
+            "/ns/sample/sa/slee",
+            "/ns/sample/sa/sleep2",
+            "/ns/sample/sa/sleep/",
+            "/ns/sample/sa",
+            "sleep",
+            "",
+        ] {
+            let one = inspected(Expected::Path(path.to_owned()), at(), |_| ());
+            assert_eq!(
+                (one.verdict.status, reasons(&one)),
+                (Standing::Bad, vec!["expected-identity"]),
+                "{path}"
+            );
+        }
+        let one = inspected(Expected::Path("/ns/sample/sa/sleep2".to_owned()), at(), |_| ());
+        insta::assert_snapshot!(said(&one), @"bad expected-identity: it presents spiffe://foo.com/ns/sample/sa/sleep, and namespace and service account of the pod make spiffe://TRUST-DOMAIN/ns/sample/sa/sleep2");
+    }
+
+    #[test]
+    fn a_chain_without_an_id_is_not_the_one_that_is_expected() {
+        let chain = Chain::from_ders([server(&ca(&[]), |_| ())]).expect("a chain");
+        for expected in [id("spiffe://foo.com/ns/sample/sa/sleep"), Expected::Path("/a".to_owned())] {
+            let reason = another_identity(&chain, &expected).expect("a reason");
+            assert!(reason.message.starts_with("it presents no SPIFFE ID, and "), "{}", reason.message);
+        }
+        assert_eq!(another_identity(&chain, &Expected::Anything), None);
+    }
+
+    #[test]
+    fn what_cannot_be_verified_is_unknown_and_never_good() {
+        let one = judged(Presented::Svid(sleeps()), Bundles::Unsaid);
+        insta::assert_snapshot!(said(&one), @"unknown no-bundle: there is no bundle to verify it with; no other rule is broken");
+        assert_eq!((one.chain.len(), one.authority, one.trust_bundles), (1, None, vec![]));
+        let server = || Chain::from_ders([server(&ca(&[]), |_| ())]).expect("a chain");
+        let one = judged(Presented::Other(server()), Bundles::Unsaid);
+        assert_eq!((one.verdict.status, reasons(&one)), (Standing::Unknown, vec!["no-bundle"]));
+        // Bundles of trust domains say nothing of a chain that is of none.
+        let one = judged(Presented::Other(server()), Bundles::Separate(std::collections::BTreeMap::new()));
+        assert_eq!((one.verdict.status, reasons(&one)), (Standing::Unknown, vec!["no-bundle"]));
+        let one = judged(Presented::Nothing(None), Bundles::Unnamed(vec![certificate(&ca(&[]))]));
+        insta::assert_snapshot!(said(&one), @"unknown no-certificate: no certificate of a workload is in it, only authorities that others are verified with");
+        // What is wrong without a bundle is wrong.
+        let later = "2027-11-25T18:00:00Z".parse().expect("a time");
+        let one = judge(evidence(Presented::Svid(sleeps()), Bundles::Unsaid), later);
+        assert_eq!((one.verdict.status, reasons(&one)), (Standing::Bad, vec!["valid-now"]));
+    }
+
+    #[test]
+    fn an_authority_is_spires_only_with_the_id_of_its_trust_domain() {
+        let domain: TrustDomain = "foo.com".parse().expect("a trust domain");
+        let origin = |uris: &[&str], domain: Option<&TrustDomain>| {
+            let authority = Authority::from_der(ca(uris).der().to_vec()).expect("an authority");
+            let found = found(&authority, domain).expect("it is a certificate");
+            assert_eq!(found.certificate.0.der(), authority.der());
+            found.origin
+        };
+        assert_eq!(origin(&["spiffe://foo.com"], Some(&domain)), Origin::SpireServer);
+        assert_eq!(origin(&["spiffe://foo.com"], None), Origin::Unknown);
+        let others: [&[&str]; 5] = [
+            &["spiffe://bar.com"],
+            &["spiffe://foo.com/spire/server"],
+            &["https://foo.com"],
+            &["spiffe://foo.com", "spiffe://foo.com"],
+            &[],
+        ];
+        for uris in others {
+            assert_eq!(origin(uris, Some(&domain)), Origin::Unknown, "{uris:?}");
+        }
+    }
+
+    #[test]
+    fn a_chain_that_is_no_svid_is_judged_by_what_holds_for_every_certificate() {
+        let (own, other) = (ca(&[]), ca(&["spiffe://foo.com"]));
+        let chain = |signer: &Signer, change: fn(&mut CertificateParams)| {
+            Presented::Other(Chain::from_ders([server(signer, change)]).expect("a chain"))
+        };
+        let pools: [fn(Vec<Certificate>) -> Bundles; 2] = [Bundles::Unnamed, Bundles::Pooled];
+        for of in pools {
+            let bundles = || of(vec![certificate(&other), certificate(&own)]);
+            let one = judged(chain(&own, |_| ()), bundles());
+            assert_eq!((one.verdict.status, reasons(&one)), (Standing::Good, vec![]));
+            let authority = one.authority.expect("an authority");
+            assert_eq!(authority.certificate.0, certificate(&own));
+            assert_eq!(authority.origin, Origin::Unknown);
+            let one = judged(chain(&other, |_| ()), bundles());
+            assert_eq!(one.authority.expect("an authority").origin, Origin::Unknown);
+            let one = judged(chain(&ca(&[]), |_| ()), bundles());
+            assert_eq!((one.verdict.status, reasons(&one)), (Standing::Bad, vec!["path-to-authority"]));
+            let one = judged(chain(&own, |params| params.not_after = date_time_ymd(2026, 2, 1)), bundles());
+            assert_eq!((one.verdict.status, reasons(&one)), (Standing::Bad, vec!["valid-now"]));
+        }
+        // A signer has to be one, and to be allowed to.
+        let signer = |usage, is_ca: IsCa| {
+            let mut params = params("signer", &[]);
+            (params.key_usages, params.is_ca) = (vec![usage], is_ca);
+            CertifiedIssuer::signed_by(params, key(), &own).expect("a signer")
+        };
+        for (signer, broken) in [
+            (signer(KeyUsagePurpose::KeyCertSign, IsCa::ExplicitNoCa), "signer-is-ca"),
+            (
+                signer(KeyUsagePurpose::DigitalSignature, IsCa::Ca(BasicConstraints::Unconstrained)),
+                "signer-signs-certificates",
+            ),
+        ] {
+            let ders = [server(&signer, |_| ()), signer.der().to_vec()];
+            let presented = Presented::Other(Chain::from_ders(ders).expect("a chain"));
+            let one = judged(presented, Bundles::Unnamed(vec![certificate(&own)]));
+            assert_eq!((one.verdict.status, reasons(&one)), (Standing::Bad, vec![broken]));
+        }
+    }
+
+    #[test]
+    fn the_certificates_of_a_ca_are_judged_by_their_dates() {
+        let own = certificate(&ca(&[]));
+        let mut ended = own.clone();
+        ended.not_after = "2026-02-01T00:00:00Z".parse().expect("a time");
+        let one = judged(Presented::Ca(vec![own.clone(), own.clone()]), Bundles::Unsaid);
+        assert_eq!((one.verdict.status, reasons(&one)), (Standing::Good, vec![]));
+        let one = judged(Presented::Ca(vec![own.clone(), own, ended]), Bundles::Unsaid);
+        insta::assert_snapshot!(said(&one), @"bad valid-now: certificate 3: it is valid from 2026-01-01T00:00:00Z to 2026-02-01T00:00:00Z");
+        assert_eq!(one.chain.len(), 3);
+    }
+
+    #[test]
+    fn a_file_says_what_it_presents_and_who_may_have_issued_it() {
+        let authority = certificate(&ca(&[]));
+        let other = || Chain::from_ders([server(&ca(&[]), |_| ())]).expect("a chain");
+        let separate = || Bundles::Separate(std::collections::BTreeMap::new());
+        let pooled = || Bundles::Pooled(vec![authority.clone()]);
+        let taken = |kind, chain, issuers: &[Certificate], bundles| {
+            let source = Source {
+                kind,
+                chain,
+                issuers: issuers.to_vec(),
+                bundles,
+                key_was_shown: true,
+                others: Vec::new(),
+                notes: Vec::new(),
+            };
+            let evidence = Evidence::of_source(Subject::source("a file"), source);
+            assert_eq!(evidence.expected, Expected::Anything);
+            let presented = match evidence.presented {
+                Presented::Svid(_) => "svid",
+                Presented::Other(_) => "other",
+                Presented::Ca(_) => "ca",
+                Presented::Nothing(_) => "nothing",
+            };
+            (presented, evidence.issued_by, evidence.key_was_shown)
+        };
+        for kind in [SourceKind::ConfigDump, SourceKind::Istioctl] {
+            assert_eq!(taken(kind, Some(sleeps()), &[], separate()), ("svid", Issuer::Spire, true));
+            assert_eq!(taken(kind, Some(sleeps()), &[], pooled()), ("svid", Issuer::Istiod, true));
+            assert_eq!(taken(kind, None, &[], Bundles::Unsaid), ("nothing", Issuer::Unknown, true));
+        }
+        // A key in a file that somebody keeps is where it belongs.
+        let issuers = std::slice::from_ref(&authority);
+        for kind in [SourceKind::Secret, SourceKind::Pem, SourceKind::SpireBundle] {
+            assert_eq!(taken(kind, Some(sleeps()), &[], separate()), ("svid", Issuer::Unknown, false));
+            assert_eq!(taken(kind, Some(other()), issuers, pooled()), ("other", Issuer::Unknown, false));
+            assert_eq!(taken(kind, None, issuers, Bundles::Unsaid), ("ca", Issuer::Unknown, false));
+            assert_eq!(taken(kind, None, &[], Bundles::Unsaid), ("nothing", Issuer::Unknown, false));
+        }
+    }
+
+    #[test]
+    fn what_peers_are_verified_with_is_shown_whatever_form_it_has() {
+        let (own, other) = (certificate(&ca(&["spiffe://foo.com"])), certificate(&ca(&[])));
+        let shown = |bundles: &Bundles| {
+            let shown = super::shown(bundles).into_iter();
+            shown.map(|bundle| (bundle.trust_domain, bundle.authorities.len())).collect::<Vec<_>>()
+        };
+        assert_eq!(shown(&Bundles::Unsaid), []);
+        assert_eq!(shown(&Bundles::Pooled(vec![own.clone(), other.clone()])), [(None, 2)]);
+        assert_eq!(shown(&Bundles::Unnamed(vec![own, other.clone()])), [(Some("foo.com".to_owned()), 2)]);
+        assert_eq!(shown(&Bundles::Unnamed(vec![other])), [(None, 1)]);
+    }
+
+    #[test]
+    fn why_there_is_no_certificate_is_told_apart() {
+        let why = |identity| {
+            let secrets = ProxySecrets { identity, ..ProxySecrets::default() };
+            let one = judge(Evidence::of_proxy(Subject::default(), Expected::Anything, secrets), at());
+            assert_eq!((one.verdict.status, reasons(&one)), (Standing::Bad, vec!["no-certificate"]));
+            assert_eq!(one.issued_by, Issuer::Unknown);
+            one.verdict.reasons[0].message.clone()
+        };
+        let received =
+            |state| Some(Received { state, version: String::new(), last_updated: None, value: None });
+        assert_eq!(why(None), "the proxy has not asked for a certificate");
+        assert_eq!(why(received(State::Active)), "the proxy has no certificate");
+        assert!(why(received(State::Warming)).starts_with("the proxy asked for a certificate and none came"));
     }
 
     #[test]
@@ -406,6 +666,10 @@ pub(super) mod tests {
         });
         assert_eq!(reasons(&without), ["own-bundle"]);
         insta::assert_snapshot!(without.verdict.reasons[0].message, @"there is no bundle of its own trust domain foo.com, only of bar.com");
+        let none = inspected(anything(), at(), |secrets| {
+            *secrets.pointer_mut(DOMAINS).expect("domains") = json!([])
+        });
+        insta::assert_snapshot!(said(&none), @"bad own-bundle: there is no bundle of its own trust domain foo.com, none at all");
     }
 
     #[test]
@@ -420,6 +684,9 @@ pub(super) mod tests {
         };
         let one = inspected(id("spiffe://foo.com/ns/sample/sa/sleep"), at(), pooled);
         assert_eq!((one.issued_by, reasons(&one)), (Issuer::Istiod, vec!["issued-by-istiod"]));
+        // Where nobody says that it has to be SPIRE's, it may be anybody's.
+        let one = inspected(Expected::Anything, at(), pooled);
+        assert_eq!((one.issued_by, reasons(&one)), (Issuer::Istiod, vec![]));
     }
 
     #[test]

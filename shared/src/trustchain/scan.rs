@@ -67,3 +67,53 @@ fn expected(pod: &WorkloadPod, trust_domain: Option<&TrustDomain>) -> Expected {
         None => Expected::Path(format!("/ns/{}/sa/{}", pod.namespace, pod.service_account)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workload::{Workload, WorkloadKind, served};
+
+    fn pod(name: &str, proxy: ProxyState, trouble: Option<&str>) -> WorkloadPod {
+        WorkloadPod {
+            namespace: "sample".to_owned(),
+            name: name.to_owned(),
+            workload: Workload { kind: WorkloadKind::Deployment, name: "sleep".to_owned() },
+            service_account: "sleep".to_owned(),
+            labels: std::collections::BTreeMap::new(),
+            proxy,
+            is_gateway: false,
+            trouble: trouble.map(str::to_owned),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_pod_whose_proxy_cannot_be_asked_has_its_row_in_its_place() {
+        let connection = served::connection(&[]);
+        let pods = [
+            pod("a", ProxyState::Absent, None),
+            pod("b", ProxyState::NotRunning, None),
+            pod("c", ProxyState::NotRunning, Some("CrashLoopBackOff")),
+        ];
+        let at = "2026-11-25T18:00:00Z".parse().unwrap();
+        let inspected = inspect_pods(&connection, &pods, None, at).await;
+        let lines = inspected.iter().map(|one| {
+            let reason = &one.verdict.reasons[0];
+            format!("{}: {} {:?}", one.subject, reason.message, reason.fix)
+        });
+        insta::assert_snapshot!(lines.collect::<Vec<_>>().join("\n"), @r#"
+        foo/sample/a: the pod has no proxy: it is not part of the mesh Some("kubectl mesh-install verify")
+        foo/sample/b: its proxy does not run: its container has not started None
+        foo/sample/c: its proxy does not run: CrashLoopBackOff None
+        "#);
+        assert_eq!(inspected[0].subject.workload, Some(pods[0].workload.clone()));
+    }
+
+    #[test]
+    fn without_a_trust_domain_the_path_is_expected_alone() {
+        let pod = pod("a", ProxyState::Runs, None);
+        let domain = "foo.com".parse().unwrap();
+        let id = "spiffe://foo.com/ns/sample/sa/sleep".parse().unwrap();
+        assert_eq!(expected(&pod, Some(&domain)), Expected::Id(id));
+        assert_eq!(expected(&pod, None), Expected::Path("/ns/sample/sa/sleep".to_owned()));
+    }
+}

@@ -329,3 +329,61 @@ fn listed(names: &[String]) -> Vec<String> {
     }
     listed
 }
+
+#[cfg(test)]
+mod words {
+    use super::*;
+
+    fn numbers(count: usize) -> Vec<String> {
+        (0..count).map(|number| number.to_string()).collect()
+    }
+
+    #[test]
+    fn lists_and_names_are_cut_where_they_are_long() {
+        assert_eq!(enumerated(&[]), "");
+        assert_eq!(enumerated(&numbers(10)), "0, 1, 2, 3, 4, 5, 6, 7, 8, 9");
+        assert_eq!(enumerated(&numbers(12)), "0, 1, 2, 3, 4, 5, 6, 7, 8, 9, and 2 more");
+        assert_eq!(listed(&numbers(100)), numbers(100));
+        let more = listed(&numbers(103));
+        assert_eq!((more.len(), more[99].as_str(), more[100].as_str()), (101, "99", "3 more"));
+        assert_eq!(short(&"ä".repeat(100)), "ä".repeat(100));
+        assert_eq!(short(&"ä".repeat(101)), "ä".repeat(100) + "…");
+        assert_eq!(listed(&["a".repeat(200)]), ["a".repeat(100) + "…"]);
+    }
+
+    #[test]
+    fn a_certificate_is_called_by_what_tells_it_from_others() {
+        let mut certificate =
+            Certificate::from_der(crate::trustchain::judge::tests::ca(&[]).der().to_vec()).unwrap();
+        (certificate.subject, certificate.serial) = ("CN=root".to_owned(), "0a".to_owned());
+        assert_eq!(name(&certificate), "CN=root");
+        certificate.uris = vec!["spiffe://foo.com".to_owned()];
+        assert_eq!(name(&certificate), "spiffe://foo.com");
+        certificate.uris.push("spiffe://bar.com".to_owned());
+        assert_eq!(name(&certificate), "CN=root");
+        certificate.subject = String::new();
+        assert_eq!(name(&certificate), "serial number 0a");
+    }
+
+    #[test]
+    fn utf_16_is_told_by_its_mark_whichever_byte_comes_first() {
+        for mark in [b"\xff\xfe-\0", b"\xfe\xff\0-"] {
+            assert_eq!(parse(mark), Err(NotEnough::Utf16.into()));
+        }
+        assert_eq!(parse(b"\xff-"), Err(SourceError::NotRecognised));
+        assert_eq!(parse(b"\xef\xbb\xbf {}"), Err(NotEnough::EmptyAnswer.into()));
+    }
+
+    #[test]
+    fn a_secret_that_is_there_and_empty_is_told_from_one_that_is_waited_for() {
+        let mut notes = Vec::new();
+        let secret =
+            |state, value| Some(Received { state, version: String::new(), last_updated: None, value });
+        assert_eq!(received(secret(State::Active, Some(1)), "certificate", &mut notes), Some(1));
+        assert_eq!(received::<u8>(None, "certificate", &mut notes), None);
+        assert_eq!(notes, [""; 0]);
+        assert_eq!(received::<u8>(secret(State::Active, None), "certificate", &mut notes), None);
+        assert_eq!(received::<u8>(secret(State::Warming, None), "trust bundle", &mut notes), None);
+        assert_eq!(notes, ["Envoy has an empty certificate", "Envoy still waits for its trust bundle"]);
+    }
+}

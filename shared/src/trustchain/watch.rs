@@ -289,6 +289,38 @@ mod tests {
     }
 
     #[test]
+    fn of_three_proxies_the_third_counts_as_well() {
+        let mut watched = Watched::default();
+        assert!(watched.is_empty());
+        let foo = Some("foo.com");
+        let look = |serials: [&str; 3], only: [Option<&str>; 3]| {
+            let all = ["a", "b", "c"].into_iter().zip(serials).zip(only);
+            all.map(|((name, serial), only)| proxy(name, serial, only)).collect::<Vec<_>>()
+        };
+        said(&mut watched, &look(["1", "2", "3"], [foo; 3]));
+        assert!(!watched.is_empty());
+        let two = said(&mut watched, &look(["4", "5", "3"], [None, None, foo]));
+        assert_eq!(two.lines().count(), 4, "{two}");
+        assert!(!two.contains("all "), "{two}");
+        let three = said(&mut watched, &look(["4", "5", "6"], [None; 3]));
+        assert!(three.contains("all 3 proxies trust authority") && three.contains("of bar.com"), "{three}");
+        assert!(three.ends_with("all 3 proxies have a new certificate"), "{three}");
+        assert_eq!(said(&mut watched, &look(["4", "5", "6"], [None; 3])), "", "each is said once");
+        // Who goes is not waited for.
+        said(&mut watched, &look(["7", "8", "6"], [None; 3]));
+        let gone = said(&mut watched, &look(["7", "8", "6"], [None; 3])[..2]);
+        assert_eq!(gone, "foo/sample/c: gone\nall 2 proxies have a new certificate");
+    }
+
+    #[test]
+    fn one_pool_is_trusted_for_everybody() {
+        let mut one = proxy("a", "1", Some("foo.com"));
+        one.trust_bundles[0].trust_domain = None;
+        let authority = one.trust_bundles[0].authorities[0].0.sha256;
+        assert_eq!(trusted(&one), [("everybody".to_owned(), authority)].into());
+    }
+
+    #[test]
     fn what_cannot_be_read_is_said_once_and_what_is_gone_too() {
         let mut watched = Watched::default();
         let mut unread = proxy("a", "1", None);
@@ -304,7 +336,9 @@ mod tests {
             }],
         };
         assert_eq!(said(&mut watched, std::slice::from_ref(&unread)), "foo/sample/a: not read: refused");
-        assert_eq!(said(&mut watched, &[unread]), "");
+        assert_eq!(said(&mut watched, std::slice::from_ref(&unread)), "");
+        unread.verdict.reasons[0].message = "timed out".to_owned();
+        assert_eq!(said(&mut watched, &[unread]), "foo/sample/a: not read: timed out");
         assert!(said(&mut watched, &[proxy("a", "1", None)]).starts_with("foo/sample/a: certificate 1"));
         assert_eq!(said(&mut watched, &[]), "foo/sample/a: gone");
     }

@@ -100,6 +100,10 @@ mod tests {
             pod("bookinfo", Deployment, "reviews-v1", "reviews-v1-7f9-b"),
             pod("bookinfo", Deployment, "reviews-v2", "reviews-v2-7f9-a"),
             pod("data", StatefulSet, "reviews-v1", "reviews-v1-0"),
+            pod("bookinfo", Deployment, "ratings-v1", "ratings-v1-7f9-a"),
+            pod("bookinfo", Deployment, "ratings-v1", "ratings-v1-7f9-b"),
+            pod("bookinfo", StatefulSet, "db", "db-0"),
+            pod("data", StatefulSet, "db2", "db-0"),
         ]
     }
 
@@ -122,6 +126,20 @@ mod tests {
         assert_eq!(found("reviews-v1-7f9-b").unwrap(), ["reviews-v1-7f9-b"]);
         assert_eq!(found("pod/reviews-v1-0").unwrap(), ["reviews-v1-0"]);
         assert_eq!(found("sts/reviews-v1").unwrap(), ["reviews-v1-0"]);
+        // All pods of the one workload that begins so, and the one pod that does.
+        assert_eq!(found("rat").unwrap(), ["ratings-v1-7f9-a", "ratings-v1-7f9-b"]);
+        assert_eq!(found("reviews-v2-7").unwrap(), ["reviews-v2-7f9-a"]);
+        assert_eq!(found("pod/product").unwrap(), ["productpage-v1-7f9-a"]);
+        // An exact name is no beginning: `db` is not `db2`.
+        assert_eq!(found("db").unwrap(), ["db-0"]);
+    }
+
+    #[test]
+    fn pods_that_are_meant_stand_for_themselves_and_only_where_no_other_kind_is_asked_for() {
+        insta::assert_snapshot!(found("db-0").unwrap_err(), @"bookinfo/pod/db-0 data/pod/db-0");
+        insta::assert_snapshot!(found("pod/ratings").unwrap_err(), @"bookinfo/pod/ratings-v1-7f9-a bookinfo/pod/ratings-v1-7f9-b");
+        assert!(found("deploy/reviews-v1-7f9-b").unwrap_err().starts_with("none, Some("));
+        assert!(found("sts/ratings-v1").unwrap_err().starts_with("none, Some("));
     }
 
     #[test]

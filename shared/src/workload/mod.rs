@@ -6,6 +6,8 @@
 mod find;
 mod name;
 mod pod;
+#[cfg(test)]
+pub(crate) mod served;
 
 pub use find::{Candidate, FindError, find};
 pub use name::{Workload, WorkloadKind, WorkloadName, WorkloadNameError, WorkloadRef};

@@ -175,7 +175,18 @@ mod tests {
         for kind in ["deploy", "deployment", "deployments", "Deployment.apps"] {
             assert_eq!(read(&format!("{kind}/a")).as_deref(), Ok("deployment/a"));
         }
-        assert_eq!(read("sts/a").as_deref(), Ok("statefulset/a"));
+        for (short, kind) in [
+            ("sts", "statefulset"),
+            ("ds", "daemonset"),
+            ("rs", "replicaset"),
+            ("po", "pod"),
+            ("jobs.batch", "job"),
+            ("Pods", "pod"),
+            ("replicasets", "replicaset"),
+        ] {
+            assert_eq!(read(&format!("{short}/a")), Ok(format!("{kind}/a")));
+        }
+        assert_eq!(read("a-1.b").as_deref(), Ok("a-1.b"));
         assert_eq!(read("foo/sample/sleep").as_deref(), Ok("foo/sample/sleep"));
         assert_eq!(read("foo/sample/ds/sleep").as_deref(), Ok("foo/sample/daemonset/sleep"));
     }
@@ -187,5 +198,22 @@ mod tests {
         insta::assert_snapshot!(read("a/b/c/d/e").unwrap_err(), @"expected WORKLOAD, KIND/WORKLOAD, CLUSTER/NAMESPACE/WORKLOAD or CLUSTER/NAMESPACE/KIND/WORKLOAD");
         insta::assert_snapshot!(read("Product\u{1b}[2J").unwrap_err(), @r"`Product\u{1b}[2J` is no name of Kubernetes: lower-case letters, digits, - and .");
         assert!(read("").is_err());
+        for place in ["foo/Sample/a", "foo/a_b/a", "foo/sample/a*", "foo/sample/deploy/A"] {
+            assert!(
+                read(place)
+                    .unwrap_err()
+                    .ends_with("is no name of Kubernetes: lower-case letters, digits, - and ."),
+                "{place}"
+            );
+        }
+        // The name of a cluster is nobody's of Kubernetes.
+        assert_eq!(read("Foo_1/sample/a").as_deref(), Ok("Foo_1/sample/a"));
+    }
+
+    #[test]
+    fn a_workload_is_written_as_kubectl_writes_it() {
+        let workload = Workload { kind: WorkloadKind::StatefulSet, name: "db".to_owned() };
+        assert_eq!(workload.to_string(), "statefulset/db");
+        assert_eq!(serde_json::to_value(&workload).unwrap(), "statefulset/db");
     }
 }

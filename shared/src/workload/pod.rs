@@ -169,6 +169,7 @@ fn proxy_state(pod: &Pod) -> ProxyState {
 pub(crate) mod tests {
     use serde_json::{Value, json};
 
+    use super::super::served;
     use super::*;
 
     pub(crate) fn pod(value: &Value) -> Pod {
@@ -187,7 +188,115 @@ pub(crate) mod tests {
         assert_eq!(owned_by("ReplicaSet", "productpage-v1-7f9"), "deployment/productpage-v1");
         assert_eq!(owned_by("ReplicaSet", "by-hand"), "replicaset/by-hand");
         assert_eq!(owned_by("StatefulSet", "db"), "statefulset/db");
+        assert_eq!(owned_by("DaemonSet", "agent"), "daemonset/agent");
+        assert_eq!(owned_by("Job", "once"), "job/once");
         assert_eq!(owned_by("Rollout", "canary"), "pod/p-0");
+    }
+
+    #[test]
+    fn a_pod_is_of_what_controls_it_among_all_that_own_it() {
+        let owner = |kind: &str, controller: Value| {
+            let name = kind.to_lowercase();
+            json!({"apiVersion": "x/v1", "kind": kind, "name": name, "uid": "1", "controller": controller})
+        };
+        let workload_of = |owners: &[Value]| {
+            let pod = pod(&json!({"metadata": {"name": "p-0", "ownerReferences": owners}}));
+            WorkloadPod::of(&pod).expect("it is not at its end").workload.to_string()
+        };
+        let others = [owner("Job", json!(false)), owner("DaemonSet", Value::Null)];
+        assert_eq!(workload_of(&others), "pod/p-0");
+        let [job, daemon_set] = others;
+        assert_eq!(
+            workload_of(&[job, daemon_set, owner("StatefulSet", json!(true))]),
+            "statefulset/statefulset"
+        );
+        assert_eq!(workload_of(&[]), "pod/p-0");
+        // Without the hash as a label nobody knows where a deployment's name ends.
+        assert_eq!(workload_of(&[owner("ReplicaSet", json!(true))]), "replicaset/replicaset");
+    }
+
+    #[test]
+    fn a_gateway_is_known_by_its_labels() {
+        let is_gateway = |labels: Value| {
+            let pod = pod(&json!({"metadata": {"name": "p", "labels": labels}}));
+            WorkloadPod::of(&pod).expect("it is not at its end").is_gateway
+        };
+        assert!(is_gateway(json!({"istio": "eastwestgateway"})));
+        assert!(is_gateway(json!({"istio": "ingressgateway", "app": "a"})));
+        assert!(is_gateway(json!({"gateway.istio.io/managed": "istio.io-gateway-controller"})));
+        assert!(!is_gateway(json!({"istio": "pilot"})));
+        assert!(!is_gateway(json!({"istio": "gateway-controller", "app": "gateway"})));
+        assert!(!is_gateway(json!({})));
+    }
+
+    #[test]
+    fn a_proxy_runs_when_its_own_container_does() {
+        let container = |name: &str| json!({"name": name, "image": "i"});
+        let status = |name: &str, state: Value| json!({"name": name, "image": "i", "imageID": "", "ready": false, "restartCount": 0, "state": state});
+        let state = |containers: &[&str], statuses: &[Value]| {
+            let containers: Vec<Value> = containers.iter().map(|name| container(name)).collect();
+            let value = json!({"metadata": {"name": "p"}, "spec": {"containers": containers}, "status": {"containerStatuses": statuses}});
+            WorkloadPod::of(&pod(&value)).expect("it is not at its end").proxy
+        };
+        let running = |name| status(name, json!({"running": {}}));
+        let waiting = |name| status(name, json!({"waiting": {"reason": "CrashLoopBackOff"}}));
+        let both = ["app", "istio-proxy"];
+        assert_eq!(state(&both, &[running("app"), running("istio-proxy")]), ProxyState::Runs);
+        assert_eq!(state(&both, &[waiting("app"), running("istio-proxy")]), ProxyState::Runs);
+        assert_eq!(state(&both, &[running("app"), waiting("istio-proxy")]), ProxyState::NotRunning);
+        assert_eq!(state(&both, &[running("app")]), ProxyState::NotRunning);
+        assert_eq!(state(&["app"], &[running("app")]), ProxyState::Absent);
+        assert_eq!(state(&["app"], &[running("istio-proxy")]), ProxyState::Absent);
+    }
+
+    #[test]
+    fn a_pod_is_expected_to_have_the_identity_of_its_service_account() {
+        let account = |spec: Value| {
+            let pod = pod(&json!({"metadata": {"name": "p", "namespace": "sample"}, "spec": spec}));
+            let pod = WorkloadPod::of(&pod).expect("it is not at its end");
+            let id = pod.expected_id(&"foo.com".parse().expect("a trust domain")).expect("an ID");
+            (pod.service_account, id.to_string())
+        };
+        let (account_name, id) = account(json!({"containers": [], "serviceAccountName": "sleep"}));
+        assert_eq!((account_name.as_str(), id.as_str()), ("sleep", "spiffe://foo.com/ns/sample/sa/sleep"));
+        assert_eq!(account(json!({"containers": []})).1, "spiffe://foo.com/ns/sample/sa/default");
+    }
+
+    #[tokio::test]
+    async fn pods_are_listed_in_order_and_without_those_at_their_end() {
+        let listed = |namespace: &str, name: &str, phase: &str| json!({"metadata": {"name": name, "namespace": namespace}, "status": {"phase": phase}});
+        let all = [
+            listed("b", "a", "Running"),
+            listed("a", "c", "Pending"),
+            listed("a", "done", "Succeeded"),
+            listed("a", "b", "Running"),
+            listed("c", "gone", "Failed"),
+        ];
+        let service = |selector: Value| json!({"metadata": {"name": "s"}, "spec": {"selector": selector}});
+        let connection = served::connection(&[
+            ("/api/v1/pods", served::list(&all)),
+            ("/api/v1/namespaces/a/pods?labelSelector=app%3Dsleep%2Cversion%3Dv1", served::list(&all[3..4])),
+            ("/api/v1/namespaces/a/pods", served::list(&all[1..4])),
+            ("/api/v1/namespaces/a/services/sleep", service(json!({"app": "sleep", "version": "v1"}))),
+            ("/api/v1/namespaces/a/services/headless", service(json!({}))),
+            ("/api/v1/namespaces/a/services/outside", service(Value::Null)),
+            ("/api/v1/namespaces/b/services/sleep", json!(403)),
+        ]);
+        let names = |pods: Result<Vec<WorkloadPod>, RequestError>| {
+            let pods = pods.expect("pods").into_iter();
+            pods.map(|pod| format!("{}/{}", pod.namespace, pod.name)).collect::<Vec<_>>()
+        };
+        let namespace = || Some("a".to_owned());
+        assert_eq!(names(list(&connection, &Scope::default()).await), ["a/b", "a/c", "b/a"]);
+        let scope = Scope { namespace: namespace(), selector: None };
+        assert_eq!(names(list(&connection, &scope).await), ["a/b", "a/c"]);
+        let scope = Scope { namespace: namespace(), selector: Some("app=sleep,version=v1".to_owned()) };
+        assert_eq!(names(list(&connection, &scope).await), ["a/b"]);
+        assert_eq!(names(behind(&connection, "a", "sleep").await), ["a/b"]);
+        for none in ["headless", "outside", "unknown"] {
+            assert_eq!(names(behind(&connection, "a", none).await), [""; 0], "{none}");
+        }
+        assert!(behind(&connection, "b", "sleep").await.is_err());
     }
 
     #[test]
@@ -210,7 +319,15 @@ pub(crate) mod tests {
 
     #[test]
     fn what_has_ended_is_not_looked_at() {
-        let ended = pod(&json!({"metadata": {"name": "p"}, "status": {"phase": "Succeeded"}}));
-        assert_eq!(WorkloadPod::of(&ended), None);
+        let of = |phase: &str, deleted: Value| {
+            WorkloadPod::of(&pod(&json!({
+                "metadata": {"name": "p", "deletionTimestamp": deleted},
+                "status": {"phase": phase},
+            })))
+        };
+        assert_eq!(of("Succeeded", Value::Null), None);
+        assert_eq!(of("Failed", Value::Null), None);
+        assert_eq!(of("Running", json!("2026-11-25T18:00:00Z")), None);
+        assert!(of("Running", Value::Null).is_some() && of("Pending", Value::Null).is_some());
     }
 }

@@ -19,14 +19,14 @@ fn hosts_have_their_region_and_counters() {
 
 #[test]
 fn a_service_has_the_clusters_of_all_its_ports_and_subsets_and_no_inbound_one() {
-    let named = |name: &str| json!({"name": name});
+    let cluster = |name: &str| json!({"name": name});
     let answer = json!({"cluster_statuses": [
-        named("outbound|5000||a.svc"),
-        named("inbound|5000||a.svc"),
-        named("outbound|5000||b.svc"),
-        named("outbound|5000|v1|a.svc"),
-        named("outbound_.80_._.a.svc"),
-        named("a.svc"),
+        cluster("outbound|5000||a.svc"),
+        cluster("inbound|5000||a.svc"),
+        cluster("outbound|5000||b.svc"),
+        cluster("outbound|5000|v1|a.svc"),
+        cluster("outbound_.80_._.a.svc"),
+        cluster("a.svc"),
     ]});
     let hosts = parse_hosts(&serde_json::to_vec(&answer).unwrap()).unwrap();
     assert_eq!(hosts.clusters.len(), 6);

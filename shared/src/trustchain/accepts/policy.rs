@@ -205,9 +205,10 @@ fn fits(pattern: &str, text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
+    use crate::workload::{ProxyState, Workload, WorkloadKind, served};
 
     fn decided(policies: &[(&str, serde_json::Value)]) -> Outcome {
         let policies: Vec<Policy> = policies
@@ -218,6 +219,151 @@ mod tests {
             })
             .collect();
         decide(&policies, &"spiffe://foo.com/ns/sleep/sa/sleep".parse().expect("an ID"))
+    }
+
+    fn pod(namespace: &str) -> WorkloadPod {
+        WorkloadPod {
+            namespace: namespace.to_owned(),
+            name: "sleep-0".to_owned(),
+            workload: Workload { kind: WorkloadKind::Deployment, name: "sleep".to_owned() },
+            service_account: "sleep".to_owned(),
+            labels: [("app", "sleep"), ("version", "v1")].map(|(a, b)| (a.to_owned(), b.to_owned())).into(),
+            proxy: ProxyState::Runs,
+            is_gateway: false,
+            trouble: None,
+        }
+    }
+
+    #[test]
+    fn a_policy_is_about_the_pods_that_its_selector_fits_and_never_has_a_target() {
+        let is_about = |spec: Value| {
+            let spec = serde_json::from_value(spec).expect("a policy");
+            Policy { name: "sample/one".to_owned(), spec }.is_about(&pod("sample"))
+        };
+        assert!(is_about(json!({})));
+        assert!(is_about(json!({"selector": {}})));
+        assert!(is_about(json!({"selector": {"matchLabels": {"app": "sleep"}}, "targetRefs": []})));
+        assert!(is_about(json!({"selector": {"matchLabels": {"app": "sleep", "version": "v1"}}})));
+        assert!(!is_about(json!({"selector": {"matchLabels": {"app": "sleep", "version": "v2"}}})));
+        assert!(!is_about(json!({"selector": {"matchLabels": {"tier": "sleep"}}})));
+        let gateway = json!({"kind": "Gateway", "name": "waypoint"});
+        assert!(!is_about(json!({"targetRef": gateway})));
+        assert!(!is_about(json!({"targetRefs": [gateway]})));
+        assert!(!is_about(json!({"targetRef": gateway, "selector": {"matchLabels": {"app": "sleep"}}})));
+    }
+
+    #[tokio::test]
+    async fn policies_are_those_of_the_pods_namespace_and_of_the_whole_mesh() {
+        let at = |namespace: &str| {
+            format!("/apis/security.istio.io/v1/namespaces/{namespace}/authorizationpolicies")
+        };
+        let policy = |name: &str, spec: Value| json!({"metadata": {"name": name}, "spec": spec});
+        let others = json!({"selector": {"matchLabels": {"app": "other"}}});
+        let own = served::list(&[
+            policy("first", json!({})),
+            policy("others", others),
+            json!({"metadata": {"name": "bare"}}),
+        ]);
+        let root = served::list(&[policy("root", json!({"action": "DENY"}))]);
+        let read = async |answers: &[(&str, Value)], namespace: &str| {
+            let policies = of_pod(&served::connection(answers), &pod(namespace)).await;
+            policies.map(|policies| policies.into_iter().map(|policy| policy.name).collect::<Vec<_>>())
+        };
+        let (sample, mesh) = (at("sample"), at("istio-system"));
+        let both = [(&*sample, own.clone()), (&*mesh, root)];
+        let names = read(&both, "sample").await.expect("policies");
+        assert_eq!(names, ["sample/first", "sample/bare", "istio-system/root"]);
+        // Once where they are the same.
+        assert_eq!(read(&both, "istio-system").await.expect("policies"), ["istio-system/root"]);
+        // Without Istio nobody knows the kind.
+        assert_eq!(read(&both[..1], "sample").await.expect("policies"), ["sample/first", "sample/bare"]);
+        assert_eq!(read(&both[1..], "sample").await.expect("policies"), ["istio-system/root"]);
+        let refused = [(&*sample, own), (&*mesh, json!(403))];
+        let why = read(&refused, "sample").await.expect_err("it is refused").why;
+        insta::assert_snapshot!(why, @"you may not list authorizationpolicies.security.istio.io in namespace istio-system");
+        let broken = [(&*sample, served::list(&[policy("broken", json!({"rules": 1}))]))];
+        let why = read(&broken, "sample").await.expect_err("it cannot be read").why;
+        assert!(why.starts_with("AuthorizationPolicy sample/broken cannot be read: "), "{why}");
+    }
+
+    #[test]
+    fn names_are_compared_as_istio_does() {
+        let cases = [
+            ("*", "a", true),
+            ("*", "", false),
+            ("a", "a", true),
+            ("a", "ab", false),
+            ("", "", true),
+            ("foo.com/*", "foo.com/ns/a", true),
+            ("foo.com/*", "foo.com.evil/ns/a", false),
+            ("foo.com/*", "x/foo.com/ns", false),
+            ("*/sa/sleep", "foo.com/ns/a/sa/sleep", true),
+            ("*/sa/sleep", "foo.com/ns/a/sa/sleep2", false),
+        ];
+        for (pattern, text, fit) in cases {
+            assert_eq!(fits(pattern, text), fit, "{pattern} {text}");
+        }
+    }
+
+    #[test]
+    fn a_source_has_to_fit_in_all_that_it_says() {
+        let caller = "spiffe://foo.com/ns/sleep/sa/sleep".parse().expect("an ID");
+        let fit =
+            |source: Value| serde_json::from_value::<Source>(source).expect("a source").matches(&caller);
+        let (own, other) = (["foo.com/ns/sleep/sa/sleep"], ["bar.com/*"]);
+        assert_eq!(fit(json!({})), Match::Always);
+        assert_eq!(fit(json!({"principals": own, "namespaces": ["sleep"]})), Match::Always);
+        assert_eq!(fit(json!({"principals": ["bar.com/*", "foo.com/*"]})), Match::Always);
+        assert_eq!(fit(json!({"principals": own, "namespaces": ["other"]})), Match::No);
+        assert_eq!(fit(json!({"principals": other, "namespaces": ["sleep"]})), Match::No);
+        assert_eq!(fit(json!({"notPrincipals": own})), Match::No);
+        assert_eq!(fit(json!({"notNamespaces": ["sleep"]})), Match::No);
+        let nobody = json!({"notPrincipals": other, "notNamespaces": ["other"]});
+        assert_eq!(fit(nobody), Match::Always);
+        assert_eq!(fit(json!({"namespaces": ["sleep"], "ipBlocks": ["10.0.0.0/8"]})), Match::Sometimes);
+        assert_eq!(fit(json!({"namespaces": ["other"], "ipBlocks": ["10.0.0.0/8"]})), Match::No);
+        // Who has no namespace is in none.
+        let server = "spiffe://foo.com/spire/server".parse().expect("an ID");
+        let source: Source = serde_json::from_value(json!({"namespaces": ["*"]})).expect("a source");
+        assert_eq!(source.matches(&server), Match::No);
+    }
+
+    #[test]
+    fn a_rule_fits_when_one_of_its_sources_does_and_its_conditions_make_it_sometimes() {
+        let caller = "spiffe://foo.com/ns/sleep/sa/sleep".parse().expect("an ID");
+        let fit = |rule: Value| serde_json::from_value::<Rule>(rule).expect("a rule").matches(&caller);
+        let source = |namespace: &str| json!({"source": {"namespaces": [namespace]}});
+        let (own, other) = (source("sleep"), source("other"));
+        assert_eq!(fit(json!({})), Match::Always);
+        assert_eq!(fit(json!({"from": [], "to": [], "when": []})), Match::Always);
+        assert_eq!(fit(json!({"from": [other, own]})), Match::Always);
+        assert_eq!(fit(json!({"from": [other]})), Match::No);
+        assert_eq!(fit(json!({"from": [own], "to": [{}]})), Match::Sometimes);
+        assert_eq!(fit(json!({"from": [own], "when": [{}]})), Match::Sometimes);
+        assert_eq!(fit(json!({"from": [other], "to": [{}], "when": [{}]})), Match::No);
+    }
+
+    #[test]
+    fn of_several_policies_the_strictest_decides() {
+        let namespaces = |namespace: &str| from(&json!({"namespaces": [namespace]}));
+        let path = json!({"rules": [{"to": [{"operation": {"paths": ["/hello"]}}]}]});
+        let own = json!({"rules": namespaces("sleep")});
+        let deny = |rules: &Value| json!({"action": "DENY", "rules": rules});
+        // One that sometimes denies leaves open what another allows, and one that allows nothing of it is still no.
+        let sometimes = deny(&path["rules"]);
+        let outcome = decided(&[("own", own.clone()), ("sometimes", sometimes.clone())]);
+        assert_eq!(outcome, Outcome::Depends("sample/sometimes".to_owned()));
+        let others = json!({"rules": namespaces("other")});
+        let outcome = decided(&[("sometimes", sometimes.clone()), ("others", others)]);
+        assert_eq!(outcome, Outcome::NotAllowed("sample/others".to_owned()));
+        let outcome = decided(&[("sometimes", sometimes), ("never", deny(&namespaces("sleep")))]);
+        assert_eq!(outcome, Outcome::Denied("sample/never".to_owned()));
+        // What always allows is better than what sometimes does, wherever it stands.
+        for policies in [[("path", path.clone()), ("own", own.clone())], [("own", own), ("path", path)]] {
+            assert_eq!(decided(&policies), Outcome::Allowed("sample/own".to_owned()));
+        }
+        let audit = json!({"action": "AUDIT", "rules": [{}]});
+        assert_eq!(decided(&[("audit", audit)]), Outcome::Nothing);
     }
 
     fn from(source: &serde_json::Value) -> serde_json::Value {

@@ -115,3 +115,98 @@ fn named(bytes: &[u8]) -> Option<NotEnough> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, CustomExtension, KeyPair};
+
+    use super::*;
+
+    /// A sequence, with its length in as many bytes as it takes to have three.
+    fn sequence(content: &[u8]) -> Vec<u8> {
+        let [_, length @ ..] = u32::try_from(content.len()).unwrap().to_be_bytes();
+        [&[SEQUENCE, 0x83], length.as_slice(), content].concat()
+    }
+
+    fn certificate(extension: usize) -> Vec<u8> {
+        let mut params = CertificateParams::default();
+        params.custom_extensions = vec![CustomExtension::from_oid_content(&[1, 2, 3], vec![b'x'; extension])];
+        params.self_signed(&KeyPair::generate().unwrap()).unwrap().der().to_vec()
+    }
+
+    #[test]
+    fn der_is_known_by_its_first_bytes() {
+        let cases: [(&[u8], bool); 10] = [
+            (&[0x30, 0x80], true),
+            (&[0x30, 0x82, 1], true),
+            (&[0x30, 0x7f, 0x02], true),
+            (&[0x30, 0x7f, 0x06], true),
+            (&[0x30, 0x7f, 0x30], true),
+            (&[0x30, 0x7f, 0x31], false),
+            (&[0x30, 0x7f], false),
+            (&[0x31, 0x82, 0x02], false),
+            (b"0123", false),
+            (&[], false),
+        ];
+        for (bytes, is_der) in cases {
+            assert_eq!(looks_like_it(bytes), is_der, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_too_long_or_cut_off_is_told_by_its_header() {
+        let header = |length: usize| {
+            let [_, bytes @ ..] = u32::try_from(length - 5).unwrap().to_be_bytes();
+            [&[SEQUENCE, 0x83], bytes.as_slice()].concat()
+        };
+        let cut_off = |of| SourceError::DerCutOff { position: 1, has: 5, of };
+        assert_eq!(read(&header(LONGEST_CERTIFICATES)).unwrap_err(), cut_off(LONGEST_CERTIFICATES));
+        let too_long = read(&header(LONGEST_CERTIFICATES + 1)).unwrap_err();
+        let source = CertificateError::TooLong(LONGEST_CERTIFICATES + 1);
+        assert_eq!(too_long, SourceError::Certificate { position: 1, place: "byte 1".to_owned(), source });
+        // A tag that is no sequence has no length here.
+        assert_eq!((whole_length(&[0x31, 1, 0]), whole_length(&[0x30, 1, 0])), (None, Some(3)));
+        assert_eq!(whole_length(&[0x30, 0x80]), None);
+    }
+
+    #[test]
+    fn all_certificates_together_have_a_most() {
+        let large = certificate(100 << 10);
+        assert_eq!(read(&large.repeat(30)).unwrap().len(), 30);
+        assert_eq!(read(&large.repeat(50)).unwrap_err(), SourceError::CertificatesTooLong);
+    }
+
+    #[test]
+    fn what_follows_a_certificate_is_no_certificate_whatever_else_it_is() {
+        let (certificate, key) = (certificate(1), KeyPair::generate().unwrap().serialize_der());
+        assert_eq!(read(&key).unwrap_err(), NotEnough::PrivateKey.into());
+        let error = read(&[certificate.as_slice(), &key].concat()).unwrap_err();
+        let SourceError::Certificate { position: 2, place, .. } = error else { panic!("{error:?}") };
+        assert_eq!(place, format!("byte {}", certificate.len() + 1));
+    }
+
+    #[test]
+    fn what_is_no_certificate_is_named_by_its_first_fields() {
+        let cases: [(&[u8], Option<NotEnough>); 10] = [
+            (&[2, 1, 3, 0x30, 0], Some(NotEnough::Pkcs12)),
+            (&[2, 1, 0, 0x30, 0], Some(NotEnough::PrivateKey)),
+            (&[2, 1, 1, 0x30, 0], Some(NotEnough::PrivateKey)),
+            (&[2, 1, 0, 2, 1, 0], Some(NotEnough::PrivateKey)),
+            (&[2, 1, 1, 4, 0], Some(NotEnough::PrivateKey)),
+            (&[&[0x30, 0x0b], PBES2].concat(), Some(NotEnough::PrivateKey)),
+            (&[&[0_u8; 16], PBES2].concat(), None),
+            (SIGNED_DATA, Some(NotEnough::Pkcs7)),
+            (&[2, 1, 2, 0x30, 0], None),
+            (b"x", None),
+        ];
+        for (content, what) in cases {
+            assert_eq!(named(&sequence(content)), what, "{content:?}");
+        }
+        let long = |length: usize| {
+            let mut content = vec![0; length - 5];
+            content[..4].copy_from_slice(&[2, 1, 3, 0x30]);
+            named(&sequence(&content))
+        };
+        assert_eq!((long(LONGEST_OTHER), long(LONGEST_OTHER + 1)), (Some(NotEnough::Pkcs12), None));
+    }
+}

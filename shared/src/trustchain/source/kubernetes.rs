@@ -190,3 +190,61 @@ fn is_key(field: &str) -> bool {
     let field = field.to_ascii_lowercase();
     [".key", "key.pem", "-key"].iter().any(|end| field.ends_with(end))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde::de::IntoDeserializer as _;
+    use serde::de::value::{Error, U8Deserializer};
+
+    use super::*;
+
+    fn fields(text: &str) -> Fields {
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn a_field_with_a_key_is_known_by_its_name() {
+        for name in ["tls.key", "TLS.KEY", "key.pem", "ca-key.pem", "ssh-key", "svid.0.key"] {
+            assert!(is_key(name), "{name}");
+            let (shown, empty) = (format!(r#"{{"{name}": "x"}}"#), format!(r#"{{"{name}": ""}}"#));
+            assert!(fields(&shown).key_was_shown && !fields(&empty).key_was_shown, "{name}");
+            assert_eq!(fields(&shown).others, [""; 0]);
+        }
+        for name in ["key", "tls.keys", "keystore.p12", "key.pem.bak", ""] {
+            assert!(!is_key(name), "{name}");
+        }
+        // One that is empty takes nothing back, and a name alone makes no key of another field.
+        assert!(fields(r#"{"a.key": "", "b.key": "x", "c.key": ""}"#).key_was_shown);
+        assert!(!fields(r#"{"token": "x", "tls.crt": "x"}"#).key_was_shown);
+    }
+
+    #[test]
+    fn a_field_is_found_by_its_name_where_it_is_not_empty() {
+        let read = fields(r#"{"tls.crt": "a", "ca.crt": "", "root-cert.pem": null, "cert-chain.pem": "b"}"#);
+        let found = ["tls.crt", "ca.crt", "root-cert.pem", "cert-chain.pem", "ca-cert.pem"]
+            .map(|name| read.get(name));
+        assert_eq!(found, [Some("a"), None, None, Some("b"), None]);
+        let expected = Fields::deserialize::<U8Deserializer<Error>>(1_u8.into_deserializer());
+        let error = expected.err().unwrap().to_string();
+        assert_eq!(error, "invalid type: integer `1`, expected the fields of a Secret");
+    }
+
+    #[test]
+    fn of_many_other_fields_a_hundred_are_named_and_the_rest_is_counted() {
+        let many = |count: usize| {
+            let all: Vec<String> = (0..count).map(|number| format!(r#""f{number}": "x""#)).collect();
+            let read = fields(&format!("{{{}}}", all.join(",")));
+            (read.others.len(), read.more)
+        };
+        assert_eq!([many(0), many(100), many(101), many(103)], [(0, 0), (100, 0), (100, 1), (100, 3)]);
+    }
+
+    #[test]
+    fn what_is_longer_than_its_certificates_can_be_is_not_decoded() {
+        let long = |length: usize| decoded("tls.crt", &"%".repeat(length)).unwrap_err();
+        let source = Box::new(SourceError::CertificatesTooLong);
+        assert_eq!(long(2 * LONGEST_CERTIFICATES + 1), SourceError::Field { field: "tls.crt", source });
+        assert_eq!(long(2 * LONGEST_CERTIFICATES), SourceError::FieldNotBase64 { field: "tls.crt" });
+        assert_eq!(decoded("tls.crt", "aGVs\n  bG8="), Ok(b"hello".to_vec()));
+    }
+}

@@ -301,3 +301,115 @@ impl<'de> Deserialize<'de> for MaybeKnown {
         deserializer.deserialize_str(KeyVisitor)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde::de::IntoDeserializer as _;
+    use serde::de::value::{BytesDeserializer, Error};
+
+    use super::*;
+
+    fn json(text: &str) -> Top {
+        Notation::Json.look(text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn a_text_is_known_by_its_keys() {
+        for (keys, top) in [
+            (&["apiVersion", "kind"][..], Top::Kubernetes),
+            (
+                &["configs", "dynamic_active_secrets", "dynamic_warming_secrets", "static_secrets"],
+                Top::ConfigDump,
+            ),
+            (&["dynamicActiveSecrets", "dynamicWarmingSecrets", "staticSecrets"], Top::Istioctl),
+            (&["keys"], Top::SpiffeBundle),
+            (&["x509_authorities"], Top::SpireBundle),
+            (&["bundles"], Top::SpireBundles),
+            (&["certificates"], Top::CertsAnswer),
+            (&["workloads", "services", "other", ""], Top::Other),
+        ] {
+            for key in keys {
+                assert_eq!(json(&format!(r#"{{"a": [], "{key}": {{}}}}"#)), top, "{key}");
+                let yaml = format!("a: []\n'{key}': {{}}\n");
+                assert_eq!(Notation::Yaml.look(yaml.as_bytes()).unwrap(), top, "{key}");
+            }
+        }
+        for other in ["workloads", "services"] {
+            assert_eq!(json(&format!(r#"{{"{other}": [], "certificates": []}}"#)), Top::Ztunnel);
+        }
+        assert_eq!(json(" {}\n"), Top::Nothing);
+        assert_eq!(json(r#""keys""#), Top::Text);
+        for other in [
+            "[]",
+            r#"["keys"]"#,
+            "1",
+            "-1",
+            "1.5",
+            "true",
+            "null",
+            r#"[{"keys": []}]"#,
+            r#"{"a": {"keys": []}}"#,
+        ] {
+            assert_eq!(json(other), Top::Other, "{other}");
+        }
+    }
+
+    #[test]
+    fn of_several_keys_that_are_known_one_decides() {
+        let keys = [
+            ("kind", Top::Kubernetes),
+            ("staticSecrets", Top::Istioctl),
+            ("configs", Top::ConfigDump),
+            ("keys", Top::SpiffeBundle),
+            ("x509_authorities", Top::SpireBundle),
+            ("bundles", Top::SpireBundles),
+            ("certificates", Top::CertsAnswer),
+        ];
+        for (index, (first, top)) in keys.iter().enumerate() {
+            for (second, _) in &keys[index..] {
+                assert_eq!(json(&format!(r#"{{"{first}": 1, "{second}": 2}}"#)), *top);
+                assert_eq!(json(&format!(r#"{{"{second}": 1, "{first}": 2}}"#)), *top);
+            }
+        }
+    }
+
+    #[test]
+    fn only_yaml_has_a_length_of_its_own() {
+        // Refused at its first bytes where its length does not do it.
+        let long = vec![b'{'; LONGEST_YAML + 1];
+        assert_eq!(Notation::Yaml.look(&long), Err(SourceError::YamlTooLong));
+        assert!(matches!(Notation::Json.look(&long), Err(SourceError::Syntax { what: Notation::Json, .. })));
+        let at_most = Notation::Yaml.look(&long[1..]).unwrap_err();
+        assert_ne!(at_most, SourceError::YamlTooLong);
+    }
+
+    #[test]
+    fn yaml_is_known_by_a_key_at_the_beginning_of_a_line_before_any_pem() {
+        for (text, is_yaml) in [
+            ("kind: Secret", true),
+            ("# a remark\n---\nkeys:\n", true),
+            ("kind:\n-----BEGIN A-----", true),
+            ("-----BEGIN A-----\nkind: Secret", false),
+            (" kind: Secret", false),
+            ("kind", false),
+            ("kinds: Secret", false),
+            ("other: kind:", false),
+            ("", false),
+        ] {
+            assert_eq!(looks_like_yaml(text.as_bytes()), is_yaml, "{text}");
+        }
+        let after = |length: usize| looks_like_yaml(("#\n".repeat(length / 2) + "kind: a").as_bytes());
+        assert!(after(LONGEST_PREAMBLE - 10) && !after(LONGEST_PREAMBLE));
+    }
+
+    #[test]
+    fn what_is_expected_has_words() {
+        let bytes = || BytesDeserializer::<Error>::new(b"x");
+        let looked = Looked::deserialize(bytes()).err().unwrap().to_string();
+        assert_eq!(looked, "invalid type: byte array, expected anything");
+        let number: serde::de::value::U8Deserializer<Error> = 1_u8.into_deserializer();
+        let key = MaybeKnown::deserialize(number).err().unwrap().to_string();
+        assert_eq!(key, "invalid type: integer `1`, expected a key");
+        assert_eq!([Notation::Json, Notation::Yaml].map(|notation| notation.to_string()), ["JSON", "YAML"]);
+    }
+}

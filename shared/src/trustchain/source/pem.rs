@@ -239,3 +239,132 @@ impl<'t> Iterator for Marks<'t> {
 fn position(text: &[u8], part: &[u8]) -> Option<usize> {
     memchr::memmem::find(text, part)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn block(label: &str) -> String {
+        format!("-----BEGIN {label}-----\nx\n-----END {label}-----\n")
+    }
+
+    fn of(labels: &[&str]) -> Blocks {
+        let text: String = labels.iter().map(|label| block(label)).collect();
+        read(text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn blocks_are_counted_by_what_they_are() {
+        let kinds: [(&[&str], &str); 5] = [
+            (&["CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST"], "certificate request"),
+            (&["X509 CRL"], "revocation list"),
+            (&["PUBLIC KEY", "RSA PUBLIC KEY"], "public key"),
+            (&["PKCS7", "CMS"], "PKCS #7 block"),
+            (&["DH PARAMETERS", ""], "block of another kind"),
+        ];
+        for (labels, name) in kinds {
+            for label in labels {
+                assert_eq!(of(&[label]).others(), [name]);
+                assert_eq!(of(&[label, label, label]).others(), [format!("{name} (3 times)")]);
+                assert_eq!(of(&[label]).private_keys, 0);
+            }
+        }
+        let all: Vec<&str> = kinds.iter().map(|(labels, _)| labels[0]).collect();
+        assert_eq!(of(&all).others(), kinds.map(|(_, name)| name));
+        let keys = of(&["PRIVATE KEY", "EC PRIVATE KEY", "CMS"]);
+        assert_eq!((keys.private_keys, keys.others()), (2, vec!["PKCS #7 block".to_owned()]));
+    }
+
+    #[test]
+    fn without_a_certificate_the_worst_of_what_is_there_is_named() {
+        let kinds = [
+            ("PRIVATE KEY", NotEnough::PrivateKey),
+            ("CERTIFICATE REQUEST", NotEnough::Request),
+            ("PKCS7", NotEnough::Pkcs7),
+            ("PUBLIC KEY", NotEnough::PublicKey),
+            ("X509 CRL", NotEnough::RevocationList),
+            ("DH PARAMETERS", NotEnough::NoCertificate),
+        ];
+        for (index, (label, what)) in kinds.iter().enumerate() {
+            let labels: Vec<&str> = kinds[index..].iter().rev().map(|(label, _)| *label).collect();
+            assert_eq!(of(&labels).not_enough(), *what);
+            assert_eq!(of(&[label]).not_enough(), *what);
+        }
+    }
+
+    #[test]
+    fn what_is_no_pem_is_named_by_how_it_begins() {
+        for (text, what) in [
+            ("LS0tLS1CRUdJTiBD", Some(NotEnough::Base64)),
+            ("RESOURCE NAME  TYPE", Some(NotEnough::Table)),
+            ("NAME  TYPE", Some(NotEnough::Table)),
+            ("NAMES", None),
+            ("Certificate:\n", Some(NotEnough::OpensslText)),
+            ("x\n-----END A-----", Some(NotEnough::OnlyTheEnd)),
+            ("x", None),
+        ] {
+            assert_eq!(named(text.as_bytes()), what, "{text}");
+        }
+    }
+
+    /// Where something is not whole, and what.
+    fn trouble(text: &str) -> Option<(usize, String)> {
+        match read(text.as_bytes()) {
+            Ok(_) => None,
+            Err(SourceError::Pem { line, problem }) => Some((line, problem)),
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_beginning_that_is_cut_off_is_seen_and_dashes_alone_are_none() {
+        let whole = block("CMS");
+        let cut = |line| Some((line, "a block begins there and has no end, so it is not whole".to_owned()));
+        for end in ["-----B", "-----BEGIN", "-----BEGIN ", "-----BEGIN \n\n"] {
+            assert_eq!(trouble(&format!("{whole}{end}")), cut(4), "{end}");
+        }
+        for end in ["-----", "----", "------", "remark", "a long remark", "-----X"] {
+            assert_eq!(trouble(&format!("{whole}{end}")), None, "{end}");
+        }
+        assert_eq!(trouble("a\nb\n-----BEGIN CMS-----\nx\n"), cut(3));
+        let words = trouble(&format!("a\n{}", block("CMS").replacen("END CMS", "END PKCS7", 1))).unwrap();
+        assert_eq!(words, cut(2).unwrap());
+        let (line, words) = trouble("a\n\n-----END PRIVATE KEY-----\n").unwrap();
+        assert_eq!((line, words.as_str()), (3, "a private key ends there, and does not begin before"));
+        let (_, words) = trouble("-----END CERTIFICATE-----\n").unwrap();
+        assert_eq!(words, "a certificate ends there, and does not begin before");
+    }
+
+    #[test]
+    fn marks_are_found_behind_any_number_of_dashes_and_up_to_a_longest_label() {
+        for dashes in 0..12 {
+            let text = format!("{}{}", "-".repeat(dashes), block("PRIVATE KEY"));
+            assert_eq!(read(text.as_bytes()).unwrap().private_keys, 1, "{dashes}");
+        }
+        assert_eq!(of(&[&"X".repeat(LONGEST_LABEL)]).unknown, 1);
+        // Labels that are longer are not told apart.
+        let other_end = |length: usize| {
+            let (begun, ended) = ("X".repeat(length), "Y".repeat(length));
+            trouble(&format!("-----BEGIN {begun}-----\nx\n-----END {ended}-----\n"))
+        };
+        assert!(other_end(LONGEST_LABEL).is_some() && other_end(LONGEST_LABEL + 1).is_none());
+        // Two on one line, one after the other.
+        let text = block("PRIVATE KEY").replace('\n', "").repeat(2);
+        assert_eq!(read(text.as_bytes()).unwrap().private_keys, 2);
+    }
+
+    #[test]
+    fn a_certificate_may_be_as_long_as_all_of_them_together() {
+        let (begin, end) = ("-----BEGIN CERTIFICATE-----\n", "-----END CERTIFICATE-----");
+        let long = |length: usize| {
+            // No base64 from its first byte on, so that it is not decoded.
+            let filled = "%".repeat(length - begin.len() - end.len());
+            read(format!("\n{begin}{filled}{end}\n").as_bytes()).err().unwrap()
+        };
+        assert_eq!(long(LONGEST_CERTIFICATES + 1), SourceError::CertificatesTooLong);
+        let SourceError::Pem { line: 2, problem } = long(LONGEST_CERTIFICATES) else {
+            panic!("another error")
+        };
+        assert!(problem.starts_with("certificate 1 begins there and is not base64: "), "{problem}");
+    }
+}

@@ -83,3 +83,76 @@ struct Key {
     /// A key that has no public part (RFC 7518, section 6.4).
     k: Option<PrivateKey>,
 }
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::trustchain::judge::tests::ca;
+
+    fn look(keys: &[Value]) -> Result<Source, SourceError> {
+        read(Notation::Json, json!({"keys": keys}).to_string().as_bytes())
+    }
+
+    fn authority() -> Value {
+        json!({"use": "x509-svid", "x5c": [STANDARD.encode(ca(&[]).der()), "not looked at"]})
+    }
+
+    #[test]
+    fn keys_for_other_things_are_counted_and_authorities_are_not() {
+        let (token, other) = (json!({"use": "jwt-svid"}), json!({"use": "sig"}));
+        let others = |keys: &[&Value]| {
+            let keys: Vec<Value> =
+                [authority(), authority()].into_iter().chain(keys.iter().map(|key| (*key).clone())).collect();
+            let source = look(&keys).unwrap();
+            let Bundles::Unnamed(authorities) = &source.bundles else { panic!("{source:?}") };
+            assert_eq!((authorities.len(), source.key_was_shown, source.notes.len()), (2, false, 0));
+            source.others.join(", ")
+        };
+        assert_eq!(others(&[]), "");
+        assert_eq!(others(&[&token]), "1 key for JWT-SVIDs");
+        assert_eq!(others(&[&other]), "1 key for something else");
+        assert_eq!(others(&[&token, &other, &token]), "2 keys for JWT-SVIDs, 1 key for something else");
+        assert_eq!(others(&[&other, &token, &json!({})]), "1 key for JWT-SVIDs, 2 keys for something else");
+        assert_eq!(look(&[token, other]), Err(NotEnough::NoAuthority { keys: 2 }.into()));
+    }
+
+    #[test]
+    fn an_authority_that_is_none_is_named_by_its_place() {
+        let broken = json!({"use": "x509-svid", "x5c": ["%"]});
+        let token = json!({"use": "jwt-svid"});
+        let error = look(&[authority(), token.clone(), authority(), broken]).unwrap_err();
+        let SourceError::Certificate { position: 3, place, .. } = error else { panic!("{error:?}") };
+        assert_eq!(place, "key 3 of those for x509-svid");
+        let without = look(&[authority(), token, json!({"use": "x509-svid"})]);
+        let place = "key 2 of those for x509-svid".to_owned();
+        assert_eq!(without, Err(SourceError::KeyWithoutCertificate { place }));
+    }
+
+    #[test]
+    fn a_private_part_is_seen_in_any_key() {
+        for part in ["d", "k"] {
+            let mut token = json!({"use": "jwt-svid"});
+            token[part] = "hunter2".into();
+            let source = look(&[authority(), token]).unwrap();
+            assert!(source.key_was_shown && source.notes == [KEY_NOTE], "{part}");
+        }
+    }
+
+    #[test]
+    fn all_authorities_together_have_a_longest() {
+        let first = authority();
+        let length = first["x5c"][0].as_str().unwrap().len();
+        // Written by hand: serde writes a long text letter by letter, and tests are not optimised.
+        let look = |total: usize| {
+            let second = "%".repeat(total - length);
+            let keys = format!(r#"{{"keys": [{first}, {{"use": "x509-svid", "x5c": ["{second}"]}}]}}"#);
+            read(Notation::Json, keys.as_bytes()).unwrap_err()
+        };
+        assert_eq!(look(LONGEST_CERTIFICATES + 1), SourceError::CertificatesTooLong);
+        assert!(matches!(look(LONGEST_CERTIFICATES), SourceError::Certificate { position: 2, .. }));
+    }
+}

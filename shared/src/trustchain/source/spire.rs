@@ -132,3 +132,17 @@ impl Bundle {
         Ok((trust_domain, bundle))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn certificates_are_read_as_long_as_there_is_something_left_to_spend() {
+        let mut budget = Budget { certificates: 3, bytes: 10 };
+        assert_eq!([budget.spend(4), budget.spend(6)], [Ok(()), Ok(())]);
+        assert_eq!((budget.certificates, budget.bytes), (1, 0));
+        assert_eq!(budget.spend(1), Err(SourceError::CertificatesTooLong));
+        assert_eq!(budget.spend(0), Err(SourceError::TooManyCertificates { most: MOST_CERTIFICATES }));
+    }
+}

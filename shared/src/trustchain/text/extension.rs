@@ -239,3 +239,88 @@ fn ip_address(bytes: &[u8]) -> String {
     let groups = bytes.chunks(2).map(|group| format!("{:X}", u16::from(group[0]) << 8 | u16::from(group[1])));
     groups.collect::<Vec<_>>().join(":")
 }
+
+#[cfg(test)]
+mod tests {
+    use x509_parser::asn1_rs::Tag;
+    use x509_parser::extensions::PolicyQualifierInfo;
+
+    use super::*;
+
+    #[test]
+    fn extensions_have_the_names_of_openssl() {
+        let names = [
+            ("2.5.29.9", "X509v3 Subject Directory Attributes"),
+            ("2.5.29.14", "X509v3 Subject Key Identifier"),
+            ("2.5.29.15", "X509v3 Key Usage"),
+            ("2.5.29.16", "X509v3 Private Key Usage Period"),
+            ("2.5.29.17", "X509v3 Subject Alternative Name"),
+            ("2.5.29.18", "X509v3 Issuer Alternative Name"),
+            ("2.5.29.19", "X509v3 Basic Constraints"),
+            ("2.5.29.30", "X509v3 Name Constraints"),
+            ("2.5.29.31", "X509v3 CRL Distribution Points"),
+            ("2.5.29.32", "X509v3 Certificate Policies"),
+            ("2.5.29.33", "X509v3 Policy Mappings"),
+            ("2.5.29.35", "X509v3 Authority Key Identifier"),
+            ("2.5.29.36", "X509v3 Policy Constraints"),
+            ("2.5.29.37", "X509v3 Extended Key Usage"),
+            ("2.5.29.46", "X509v3 Freshest CRL"),
+            ("2.5.29.54", "X509v3 Inhibit Any Policy"),
+            ("1.3.6.1.5.5.7.1.1", "Authority Information Access"),
+            ("1.3.6.1.5.5.7.1.11", "Subject Information Access"),
+            ("1.3.6.1.5.5.7.1.24", "TLS Feature"),
+            ("1.3.6.1.4.1.11129.2.4.2", "CT Precertificate SCTs"),
+            ("2.16.840.1.113730.1.1", "Netscape Cert Type"),
+            ("2.16.840.1.113730.1.13", "Netscape Comment"),
+        ];
+        assert_eq!(names.map(|(oid, _)| name_of(oid)), names.map(|(_, name)| Some(name)));
+        assert_eq!(name_of("1.2.3"), None);
+    }
+
+    #[test]
+    fn a_name_that_is_no_text_has_its_kind_all_the_same() {
+        let kinds = [(1, "email"), (2, "DNS"), (4, "DirName"), (6, "URI"), (9, "unknown")];
+        for (tag, kind) in kinds {
+            let name = GeneralName::Invalid(Tag(tag), b"a\xff");
+            assert_eq!(general_name(&name, true), format!("{kind}:a\u{fffd}"));
+        }
+    }
+
+    #[test]
+    fn addresses_are_told_by_their_length() {
+        assert_eq!(ip_address(&[10, 0, 0, 7]), "10.0.0.7");
+        let mut bytes = [0; 16];
+        (bytes[0], bytes[1], bytes[15]) = (0xfd, 1, 7);
+        assert_eq!(ip_address(&bytes), "FD01:0:0:0:0:0:0:7");
+        assert_eq!([ip_address(&[]), ip_address(&[1; 5])], ["<invalid length=0>", "<invalid length=5>"]);
+    }
+
+    #[test]
+    fn policies_are_shown_with_what_qualifies_them() {
+        let oid = |parts: &[u64]| Oid::from(parts).unwrap();
+        let qualifier = |last: u64, qualifier: &'static [u8]| PolicyQualifierInfo {
+            policy_qualifier_id: oid(&[1, 3, 6, 1, 5, 5, 7, 2, last]),
+            qualifier,
+        };
+        let mut lines = Lines::default();
+        let qualifiers =
+            vec![qualifier(1, b"\x16\x01a"), qualifier(2, b"\x30\x00"), qualifier(3, b"\x30\x00")];
+        let one = PolicyInformation { policy_id: oid(&[1, 2, 3]), policy_qualifiers: Some(qualifiers) };
+        policy(&mut lines, &one);
+        policy(
+            &mut lines,
+            &PolicyInformation { policy_id: oid(&[2, 5, 29, 32, 0]), policy_qualifiers: None },
+        );
+        let indented: Vec<&str> = lines.text.lines().collect();
+        assert_eq!(
+            indented,
+            [
+                "                Policy: 1.2.3",
+                "                  CPS: a",
+                "                  User Notice:",
+                "                  Unknown Qualifier: 1.3.6.1.5.5.7.2.3",
+                "                Policy: X509v3 Any Policy",
+            ]
+        );
+    }
+}

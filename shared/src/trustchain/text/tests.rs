@@ -102,6 +102,31 @@ fn keys_of_every_kind_look_as_they_do_with_openssl() {
 }
 
 #[test]
+fn curves_have_the_names_of_openssl_and_of_nist() {
+    let curves = [
+        ("1.3.132.0.33", ("secp224r1", Some("P-224"), 224)),
+        ("1.2.840.10045.3.1.7", ("prime256v1", Some("P-256"), 256)),
+        ("1.3.132.0.10", ("secp256k1", None, 256)),
+        ("1.3.132.0.34", ("secp384r1", Some("P-384"), 384)),
+        ("1.3.132.0.35", ("secp521r1", Some("P-521"), 521)),
+    ];
+    assert_eq!(curves.map(|(oid, _)| curve_of(oid)), curves.map(|(_, curve)| Some(curve)));
+    assert_eq!(curve_of("1.3.132.0.1"), None);
+}
+
+#[test]
+fn a_version_that_nobody_knows_looks_as_it_does_with_openssl() {
+    let certificate = made(|_| ());
+    let version = [0xa0, 3, 2, 1, 2];
+    let at = certificate.der().windows(5).position(|bytes| bytes == version).unwrap();
+    for number in [0, 1, 3] {
+        let mut der = certificate.der().to_vec();
+        der[at + 4] = number;
+        assert_like_openssl(&Certificate::from_der(der).unwrap());
+    }
+}
+
+#[test]
 fn serial_numbers_look_as_they_do_with_openssl() {
     let serials: [&[u8]; 9] = [
         &[0],
@@ -157,6 +182,9 @@ fn names_of_every_kind_look_as_they_do_with_openssl() {
         "<a>;b",
         "#a",
         " a ",
+        " a",
+        "a ",
+        "a;",
         "a \"quoted\" word",
         r"back\slash",
         r#"all, "of\it+"#,
@@ -178,7 +206,22 @@ fn names_of_every_kind_look_as_they_do_with_openssl() {
             DnType::LocalityName,
             DnType::StateOrProvinceName,
             DnType::OrganizationalUnitName,
+            DnType::CustomDnType(vec![2, 5, 4, 4]),
             DnType::CustomDnType(vec![2, 5, 4, 5]),
+            DnType::CustomDnType(vec![2, 5, 4, 9]),
+            DnType::CustomDnType(vec![2, 5, 4, 12]),
+            DnType::CustomDnType(vec![2, 5, 4, 13]),
+            DnType::CustomDnType(vec![2, 5, 4, 15]),
+            DnType::CustomDnType(vec![2, 5, 4, 17]),
+            DnType::CustomDnType(vec![2, 5, 4, 41]),
+            DnType::CustomDnType(vec![2, 5, 4, 42]),
+            DnType::CustomDnType(vec![2, 5, 4, 43]),
+            DnType::CustomDnType(vec![2, 5, 4, 44]),
+            DnType::CustomDnType(vec![2, 5, 4, 45]),
+            DnType::CustomDnType(vec![2, 5, 4, 46]),
+            DnType::CustomDnType(vec![2, 5, 4, 65]),
+            DnType::CustomDnType(vec![2, 5, 4, 97]),
+            DnType::CustomDnType(vec![0, 9, 2342, 19_200_300, 100, 1, 1]),
             DnType::CustomDnType(vec![0, 9, 2342, 19_200_300, 100, 1, 25]),
             DnType::CustomDnType(vec![1, 2, 840, 113_549, 1, 9, 1]),
             DnType::CustomDnType(vec![1, 2, 3, 4, 5]),
