@@ -98,12 +98,12 @@ mod tests {
         owner.stamped(vec![Object::from_value(object).unwrap()]).remove(0)
     }
 
-    fn live(labels: serde_json::Value) -> DynamicObject {
+    fn live(labels: &serde_json::Value) -> DynamicObject {
         serde_json::from_value(json!({"metadata": {"name": "a", "labels": labels}})).unwrap()
     }
 
     fn labels(manager: &str, mesh: &str) -> DynamicObject {
-        live(json!({MANAGED_BY_LABEL: manager, MESH_LABEL: mesh}))
+        live(&json!({MANAGED_BY_LABEL: manager, MESH_LABEL: mesh}))
     }
 
     #[test]
@@ -112,8 +112,8 @@ mod tests {
         assert!(owner.owns(&labels("mesh-install", "shop")));
         assert!(!owner.owns(&labels("mesh-install", "other")));
         assert!(!owner.owns(&labels("spire-federate", "shop")));
-        assert!(!owner.owns(&live(json!({MANAGED_BY_LABEL: "mesh-install"}))));
-        assert!(!owner.owns(&live(json!({MESH_LABEL: "shop"}))));
+        assert!(!owner.owns(&live(&json!({MANAGED_BY_LABEL: "mesh-install"}))));
+        assert!(!owner.owns(&live(&json!({MESH_LABEL: "shop"}))));
         assert_eq!(owner.selector(), "app.kubernetes.io/managed-by=mesh-install,spire-mesh.dev/mesh=shop");
         assert_eq!(Owner::of(&wanted(&owner)), Some(owner));
     }
@@ -127,9 +127,9 @@ mod tests {
         assert_eq!(stranger(labels("mesh-install", "other")), named("mesh other"));
         assert_eq!(stranger(labels("spire-federate", "shop")), named("spire-federate of mesh shop"));
         assert_eq!(stranger(labels("Helm", "shop")), named("Helm"));
-        assert_eq!(stranger(live(json!({MANAGED_BY_LABEL: "Helm"}))), named("Helm"));
-        assert_eq!(stranger(live(json!({MANAGED_BY_LABEL: "mesh-install"}))), named("somebody else"));
-        assert_eq!(stranger(live(json!({MESH_LABEL: "shop"}))), named("somebody else"));
-        assert_eq!(stranger(live(json!({}))), named("somebody else"));
+        assert_eq!(stranger(live(&json!({MANAGED_BY_LABEL: "Helm"}))), named("Helm"));
+        assert_eq!(stranger(live(&json!({MANAGED_BY_LABEL: "mesh-install"}))), named("somebody else"));
+        assert_eq!(stranger(live(&json!({MESH_LABEL: "shop"}))), named("somebody else"));
+        assert_eq!(stranger(live(&json!({}))), named("somebody else"));
     }
 }

@@ -168,7 +168,7 @@ fn an_event_is_as_new_as_the_last_time_that_it_was_seen() {
         serde_json::from_value(event).unwrap()
     };
     let at = |second: u8| format!("2026-01-01T00:00:0{second}Z");
-    let time = |times: Value| time(&event(times)).map(|time| time.to_string());
+    let time = |times: Value| time(&event(times)).as_ref().map(ToString::to_string);
     let micro = |second: u8| format!("2026-01-01T00:00:0{second}.000000Z");
     assert_eq!(
         time(
