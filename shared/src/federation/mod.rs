@@ -26,6 +26,8 @@ mod preflight;
 mod remove;
 mod repair;
 mod rotate;
+#[cfg(test)]
+mod sample;
 mod settle;
 mod status;
 mod step;

@@ -133,6 +133,14 @@ pub struct SeenNode {
     pub taints: Vec<Taint>,
 }
 
+impl SeenAgents {
+    /// Returns how many there should be: one for each node of their controller, and at least those that there are.
+    #[must_use]
+    pub fn wanted(&self) -> usize {
+        self.found.desired.max(self.pods.len())
+    }
+}
+
 impl SeenServer {
     /// Returns the bundle of another trust domain that it holds.
     #[must_use]

@@ -141,3 +141,82 @@ pub async fn plan(mesh: &Mesh, members: &[Member]) -> Result<MeshPlan, ClusterEr
     });
     Ok(MeshPlan { mesh: mesh.name.clone(), clusters: clusters.await.into_all()? })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::federation::sample::{domain, mesh, url};
+
+    fn told(desired: &Desired) -> Vec<String> {
+        let of_peers = |object: &&Object| {
+            matches!(
+                object.key().kind,
+                manifest::Kind::ClusterFederatedTrustDomain | manifest::Kind::ClusterSPIFFEID
+            )
+        };
+        let object = |object: &Object| {
+            let spec = &object.to_value()["spec"];
+            format!(
+                "{}: {} {} {}",
+                object.key(),
+                spec["className"],
+                spec["bundleEndpointURL"],
+                spec["federatesWith"]
+            )
+        };
+        let later = |later: &Later| format!("{} later: {}", later.key, later.reason);
+        desired.objects.iter().filter(of_peers).map(object).chain(desired.later.iter().map(later)).collect()
+    }
+
+    #[test]
+    fn every_cluster_is_told_of_every_other_one() {
+        let mesh = mesh();
+        let endpoints: Endpoints = [
+            (domain("foo"), Ok(url("foo").parse().unwrap())),
+            (domain("baz"), Err("baz: its service has no address yet".to_owned())),
+        ]
+        .into();
+        let of = |index: usize, class: &str| {
+            let desired = desired(&mesh, &mesh.clusters[index], Some(class), &endpoints);
+            let labels =
+                |object: &Object| object.to_value()["metadata"]["labels"]["spire-mesh.dev/mesh"] == "example";
+            assert!(desired.objects.iter().all(labels));
+            told(&desired).join("\n")
+        };
+        insta::assert_snapshot!(of(0, "spire-mesh"), @r#"
+        ClusterSPIFFEID/mesh-workloads: "spire-mesh" null ["bar.com","baz.com"]
+        ClusterSPIFFEID/labelled-workloads: "spire-mesh" null ["bar.com","baz.com"]
+        ClusterSPIFFEID/agents: "spire-mesh" null ["bar.com","baz.com"]
+        ClusterFederatedTrustDomain/bar.com later: the bundle endpoint of bar.com is not known
+        ClusterFederatedTrustDomain/baz.com later: baz: its service has no address yet
+        "#);
+        insta::assert_snapshot!(of(1, "theirs"), @r#"
+        ClusterFederatedTrustDomain/foo.com: "theirs" "https://foo.example:8443" null
+        ClusterFederatedTrustDomain/baz.com later: baz: its service has no address yet
+        "#);
+        insta::assert_snapshot!(of(2, "spire-mesh"), @r#"
+        ClusterFederatedTrustDomain/foo.com: "spire-mesh" "https://foo.example:8443" null
+        ClusterSPIFFEID/mesh-workloads: "spire-mesh" null ["bar.com","foo.com"]
+        ClusterSPIFFEID/labelled-workloads: "spire-mesh" null ["bar.com","foo.com"]
+        ClusterSPIFFEID/agents: "spire-mesh" null ["bar.com","foo.com"]
+        ClusterFederatedTrustDomain/bar.com later: the bundle endpoint of bar.com is not known
+        "#);
+    }
+
+    #[test]
+    fn what_the_mesh_file_gives_is_known_before_anybody_is_asked() {
+        let mut mesh = mesh();
+        if let Spire::Managed(spire) = &mut mesh.clusters[0].spire {
+            spire.bundle_endpoint.exposure = crate::mesh::Exposure::Url(url("foo").parse().unwrap());
+        }
+        if let Spire::Existing(existing) = &mut mesh.clusters[1].spire {
+            existing.bundle_endpoint_url = Some(url("bar").parse().unwrap());
+        }
+        let given = given_endpoints(&mesh);
+        let of = |name: &str| given[&domain(name)].clone().map(|url| url.to_string());
+        assert_eq!(of("foo"), Ok(url("foo")));
+        assert_eq!(of("bar"), Ok(url("bar")));
+        assert_eq!(of("baz"), Err("the bundle endpoint of baz has no address yet".to_owned()));
+        assert_eq!(given.len(), 3);
+    }
+}

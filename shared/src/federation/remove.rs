@@ -14,7 +14,7 @@ use crate::manifest::{self, Deadline, Deletion, Kind, MANAGED_BY_LABEL, ObjectKe
 use crate::manifest::{Poll, Tool};
 use crate::mesh::{Mesh, Spire};
 use crate::spire::desired::{CSI_DRIVER, DATA_CLAIM_NAME, relationship_name};
-use crate::spire::server::{Server, ServerError};
+use crate::spire::server::{Entry, Server, ServerError};
 use crate::trust::{TrustBundle, TrustDomain};
 use crate::watch::Watch;
 
@@ -92,23 +92,30 @@ pub async fn removal(mesh: &Mesh, member: &Member) -> Result<Removal, Federation
         });
     }
     for kind in [Kind::ClusterFederatedTrustDomain, Kind::ClusterSPIFFEID, Kind::ClusterStaticEntry] {
-        let definition = ObjectKey::new(
-            Kind::CustomResourceDefinition,
-            None,
-            &format!("{}.{}", kind.plural(), kind.group()),
-        );
+        let definition = definition(kind);
         if !objects.contains(&definition) {
             continue;
         }
         let others = others(client, kind).await?;
-        if !others.is_empty() {
-            objects.retain(|key| *key != definition);
-            let reason = format!("objects of somebody else: {}", others.join(", "));
-            removal.leftovers.push(Leftover { what: definition.to_string(), reason });
-        }
+        removal.leftovers.extend(kept(&mut objects, &definition, &others));
     }
     removal.objects = objects;
     Ok(removal)
+}
+
+/// Returns the definition of a kind.
+fn definition(kind: Kind) -> ObjectKey {
+    ObjectKey::new(Kind::CustomResourceDefinition, None, &format!("{}.{}", kind.plural(), kind.group()))
+}
+
+/// Takes a kind's definition out of what is deleted where somebody else has objects of it, which would go with it.
+fn kept(objects: &mut Vec<ObjectKey>, definition: &ObjectKey, others: &[String]) -> Option<Leftover> {
+    if others.is_empty() {
+        return None;
+    }
+    objects.retain(|key| key != definition);
+    let reason = format!("objects of somebody else: {}", others.join(", "));
+    Some(Leftover { what: definition.to_string(), reason })
 }
 
 /// Finds the bundles that a server of somebody else's got because of our relationships, and those of them that its entries use.
@@ -118,26 +125,50 @@ async fn bundles(
     objects: &[ObjectKey],
     removal: &mut Removal,
 ) -> Result<(), FederationError> {
+    let peers = trusted(mesh, objects);
+    if !peers.is_empty() {
+        let entries = locate(member).await?.server.entries().await?;
+        removal.leave(peers, &entries);
+    }
+    Ok(())
+}
+
+/// Lists the trust domains of the mesh with which there is a relationship among these objects.
+fn trusted(mesh: &Mesh, objects: &[ObjectKey]) -> Vec<TrustDomain> {
     let is_ours = |peer: &TrustDomain| {
         let name = relationship_name(peer);
         objects.iter().any(|key| key.kind == Kind::ClusterFederatedTrustDomain && key.name == name)
     };
-    let peers: Vec<TrustDomain> =
-        mesh.clusters.iter().map(|peer| peer.trust_domain.clone()).filter(is_ours).collect();
-    if peers.is_empty() {
-        return Ok(());
-    }
-    let entries = locate(member).await?.server.entries().await?;
-    for peer in peers {
-        match entries.iter().filter(|entry| entry.federates_with.contains(&peer)).count() {
-            0 => removal.bundles.push(peer),
-            count => removal.leftovers.push(Leftover {
-                what: format!("the bundle of {peer} in the SPIRE server"),
-                reason: format!("{count} registration entries federate with it"),
-            }),
+    mesh.clusters.iter().map(|peer| peer.trust_domain.clone()).filter(is_ours).collect()
+}
+
+impl Removal {
+    /// Adds what becomes of the bundles of peers in a server of somebody else's: one that entries use stays.
+    fn leave(&mut self, peers: Vec<TrustDomain>, entries: &[Entry]) {
+        for peer in peers {
+            match entries.iter().filter(|entry| entry.federates_with.contains(&peer)).count() {
+                0 => self.bundles.push(peer),
+                count => self.leftovers.push(Leftover {
+                    what: format!("the bundle of {peer} in the SPIRE server"),
+                    reason: format!("{count} registration entries federate with it"),
+                }),
+            }
         }
     }
-    Ok(())
+
+    /// Returns the namespace that stays because the volume with the CA's keys is kept in it.
+    fn kept_namespace(&self, volume: CaVolume) -> Option<&str> {
+        let claim = self.ca_volume.as_ref().filter(|_| volume == CaVolume::Keep);
+        claim.and_then(|claim| claim.namespace.as_deref())
+    }
+
+    /// Lists what is deleted where this becomes of the volume.
+    fn deleted(&self, volume: CaVolume) -> Vec<ObjectKey> {
+        let kept = self.kept_namespace(volume);
+        let is_kept = |key: &ObjectKey| key.kind == Kind::Namespace && Some(key.name.as_str()) == kept;
+        let claim = self.ca_volume.iter().filter(|_| volume == CaVolume::Delete);
+        self.objects.iter().filter(|key| !is_kept(key)).chain(claim).cloned().collect()
+    }
 }
 
 /// Makes a server forget the bundles of `peers`, once the controller-manager has taken the relationships with them back.
@@ -184,15 +215,17 @@ async fn mounting(client: &Client, agent_namespace: &str) -> Result<Vec<String>,
         .list(&ListParams::default())
         .await
         .map_err(|error| request("pods in all namespaces", &error))?;
-    let mounts = |pod: &Pod| {
-        let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
-        volumes.filter_map(|volume| volume.csi.as_ref()).any(|csi| csi.driver == CSI_DRIVER)
-    };
     Ok(pods
         .iter()
         .filter(|pod| pod.namespace().as_deref() != Some(agent_namespace) && mounts(pod))
         .map(|pod| format!("{}/{}", pod.namespace().unwrap_or_default(), pod.name_any()))
         .collect())
+}
+
+/// Tells whether a pod mounts the CSI driver.
+fn mounts(pod: &Pod) -> bool {
+    let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+    volumes.filter_map(|volume| volume.csi.as_ref()).any(|csi| csi.driver == CSI_DRIVER)
 }
 
 /// Lists the objects of a kind that these plugins did not make.
@@ -244,15 +277,7 @@ async fn remove(
     volume: CaVolume,
     deadline: Deadline<'_>,
 ) -> Result<usize, FederationError> {
-    let keeps_volume = volume == CaVolume::Keep && removal.ca_volume.is_some();
-    let volume_namespace = removal.ca_volume.as_ref().and_then(|claim| claim.namespace.clone());
-    let is_kept = |key: &ObjectKey| {
-        keeps_volume && key.kind == Kind::Namespace && Some(&key.name) == volume_namespace.as_ref()
-    };
-    let mut objects: Vec<ObjectKey> = removal.objects.iter().filter(|key| !is_kept(key)).cloned().collect();
-    if volume == CaVolume::Delete {
-        objects.extend(removal.ca_volume.clone());
-    }
+    let objects = removal.deleted(volume);
     let deleted = Mutex::new(0);
     let count = |_: &ObjectKey, deletion: Deletion| {
         if deletion == Deletion::Deleted {
@@ -263,7 +288,7 @@ async fn remove(
     if !removal.bundles.is_empty() {
         forget(&locate(member).await?.server, &removal.bundles, deadline).await?;
     }
-    if keeps_volume && let Some(namespace) = &volume_namespace {
+    if let Some(namespace) = removal.kept_namespace(volume) {
         // Its pods are deleted with their owners in the background; the next `up` must not meet them.
         pods_gone(member, namespace, deadline).await?;
     }
@@ -282,4 +307,125 @@ async fn pods_gone(member: &Member, namespace: &str, deadline: Deadline<'_>) -> 
     })
     .await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::federation::sample::{domain, examined, mesh};
+
+    fn key(kind: Kind, namespace: Option<&str>, name: &str) -> ObjectKey {
+        ObjectKey::new(kind, namespace, name)
+    }
+
+    fn found() -> Removal {
+        Removal {
+            cluster: "baz".to_owned(),
+            objects: vec![
+                key(Kind::Namespace, None, "spire-system"),
+                key(Kind::Namespace, None, "spire-server"),
+                key(Kind::ConfigMap, Some("spire-server"), "spire-server"),
+                key(Kind::ClusterRole, None, "spire-server"),
+            ],
+            mounted_by: Vec::new(),
+            ca_volume: Some(key(Kind::PersistentVolumeClaim, Some("spire-server"), DATA_CLAIM_NAME)),
+            leftovers: Vec::new(),
+            bundles: Vec::new(),
+        }
+    }
+
+    fn texts(keys: &[ObjectKey]) -> String {
+        keys.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn a_volume_is_kept_with_its_namespace_and_with_nothing_else() {
+        insta::assert_snapshot!(texts(&found().deleted(CaVolume::Keep)), @r"
+        Namespace/spire-system
+        ConfigMap/spire-server in namespace spire-server
+        ClusterRole/spire-server
+        ");
+        assert_eq!(found().kept_namespace(CaVolume::Keep), Some("spire-server"));
+        insta::assert_snapshot!(texts(&found().deleted(CaVolume::Delete)), @r"
+        Namespace/spire-system
+        Namespace/spire-server
+        ConfigMap/spire-server in namespace spire-server
+        ClusterRole/spire-server
+        PersistentVolumeClaim/data-spire-server-0 in namespace spire-server
+        ");
+        assert_eq!(found().kept_namespace(CaVolume::Delete), None);
+        let without = Removal { ca_volume: None, ..found() };
+        for volume in [CaVolume::Keep, CaVolume::Delete] {
+            assert_eq!(without.deleted(volume), found().objects, "there is no volume to keep");
+            assert_eq!(without.kept_namespace(volume), None);
+        }
+    }
+
+    #[test]
+    fn a_bundle_that_entries_use_stays_and_the_others_go() {
+        let examined = examined();
+        let mut entries = examined.details["bar"].entries.clone().unwrap();
+        let mut removal = found();
+        removal.leave(vec![domain("foo"), domain("baz")], &entries);
+        assert_eq!(removal.bundles, []);
+        assert_eq!(removal.leftovers.len(), 2);
+
+        for entry in &mut entries {
+            entry.federates_with.retain(|peer| *peer != domain("foo"));
+        }
+        entries[0].federates_with.clear();
+        let mut removal = found();
+        removal.leave(vec![domain("foo"), domain("baz")], &entries);
+        assert_eq!(removal.bundles, [domain("foo")]);
+        let left: Vec<String> =
+            removal.leftovers.iter().map(|left| format!("{}: {}", left.what, left.reason)).collect();
+        assert_eq!(
+            left,
+            ["the bundle of baz.com in the SPIRE server: 3 registration entries federate with it"]
+        );
+    }
+
+    #[test]
+    fn bundles_are_ours_where_a_relationship_of_ours_brought_them() {
+        let objects = [
+            key(Kind::ClusterSPIFFEID, None, "foo.com"),
+            key(Kind::ClusterFederatedTrustDomain, None, "qux.com"),
+            key(Kind::ClusterFederatedTrustDomain, None, "baz.com"),
+        ];
+        assert_eq!(trusted(&mesh(), &objects), [domain("baz")]);
+        assert_eq!(trusted(&mesh(), &[]), []);
+    }
+
+    #[test]
+    fn the_definition_of_a_kind_stays_while_somebody_else_has_objects_of_it() {
+        let kinds = [Kind::ClusterFederatedTrustDomain, Kind::ClusterSPIFFEID, Kind::ClusterStaticEntry];
+        let all: Vec<ObjectKey> = kinds.map(definition).into();
+        let mut objects = all.clone();
+        assert_eq!(kept(&mut objects, &all[2], &[]), None);
+        assert_eq!(objects, all);
+        let others = ["theirs".to_owned(), "also-theirs".to_owned()];
+        let left = kept(&mut objects, &all[2], &others).unwrap();
+        assert_eq!(objects, all[..2]);
+        assert_eq!(left.what, "CustomResourceDefinition/clusterstaticentries.spire.spiffe.io");
+        assert_eq!(left.reason, "objects of somebody else: theirs, also-theirs");
+    }
+
+    #[test]
+    fn a_pod_mounts_the_driver_through_any_of_its_volumes() {
+        let pod = |drivers: &[&str]| -> Pod {
+            let volume = |driver: &&str| json!({"name": "v", "csi": {"driver": driver}});
+            let mut volumes = vec![json!({"name": "tmp", "emptyDir": {}})];
+            volumes.extend(drivers.iter().map(volume));
+            serde_json::from_value(
+                json!({"metadata": {"name": "a"}, "spec": {"containers": [], "volumes": volumes}}),
+            )
+            .unwrap()
+        };
+        assert!(mounts(&pod(&["ebs.csi.aws.com", "csi.spiffe.io"])));
+        assert!(!mounts(&pod(&["ebs.csi.aws.com"])));
+        assert!(!mounts(&pod(&[])));
+        assert!(!mounts(&Pod::default()));
+    }
 }

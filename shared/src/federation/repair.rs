@@ -128,3 +128,39 @@ pub(super) async fn restart(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn carry(from: &str, to: &str) -> Repair {
+        Repair::CarryBundle { from: from.to_owned(), to: to.to_owned() }
+    }
+
+    fn restarted(cluster: &str, namespace: &str, pods: &[&str]) -> Repair {
+        let pods = pods.iter().map(|pod| (*pod).to_owned()).collect();
+        Repair::RestartAgents { cluster: cluster.to_owned(), namespace: namespace.to_owned(), pods }
+    }
+
+    #[test]
+    fn agents_of_all_nodes_are_restarted_in_one_go_and_nothing_is_done_twice() {
+        let found = [
+            carry("foo", "baz"),
+            restarted("baz", "spire-system", &["agent-1"]),
+            carry("bar", "baz"),
+            restarted("foo", "spire-system", &["agent-3"]),
+            restarted("baz", "spire-system", &["agent-2"]),
+            restarted("baz", "other", &["agent-4"]),
+            carry("foo", "baz"),
+        ];
+        let expected = [
+            carry("bar", "baz"),
+            carry("foo", "baz"),
+            restarted("baz", "other", &["agent-4"]),
+            restarted("baz", "spire-system", &["agent-1", "agent-2"]),
+            restarted("foo", "spire-system", &["agent-3"]),
+        ];
+        assert_eq!(merged(&found), expected);
+        assert_eq!(merged(&[]), []);
+    }
+}

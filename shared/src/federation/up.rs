@@ -18,7 +18,7 @@ use crate::spire::desired::{
     server_objects, workload_ids,
 };
 use crate::spire::endpoint::{Endpoint, bundle_endpoint};
-use crate::spire::server::{RefreshCause, RefreshError, ServerError};
+use crate::spire::server::{RefreshCause, RefreshError, Relationship, ServerError};
 use crate::trust::{TrustBundle, TrustDomain};
 use crate::watch::Watch;
 
@@ -126,13 +126,7 @@ impl Run<'_> {
         }
         let located = answering(member, self.deadline).await?;
         let bundle = located.server.bundle().await?;
-        if bundle.trust_domain() != &member.cluster.trust_domain {
-            return Err(FederationError::OtherTrustDomain {
-                pod: located.pod(),
-                found: bundle.trust_domain().clone(),
-                expected: member.cluster.trust_domain.clone(),
-            });
-        }
+        refuse_other_domain(&located.pod(), &bundle, &member.cluster.trust_domain)?;
         if let Spire::Managed(spire) = &member.cluster.spire {
             // Their pods mount the bundle that the server has published by now.
             let objects = self.owner.stamped(agent_objects(&member.cluster, spire));
@@ -211,12 +205,8 @@ impl Run<'_> {
     ) -> Result<Counts, FederationError> {
         let member = own.located.server.member;
         let domain = peer.bundle.trust_domain();
-        let shares_one = |stored: &TrustBundle| {
-            stored.trust_domain() == domain
-                && stored.authorities().keys().any(|digest| peer.bundle.authorities().contains_key(digest))
-        };
         // With one authority in common the server can fetch the others. With none it is locked out, or new.
-        if !stored.iter().any(shares_one) {
+        if !share_one(stored, &peer.bundle) {
             self.carry(own, peer).await?;
         }
         let objects =
@@ -280,9 +270,7 @@ impl Run<'_> {
         if self.plan.leaves_alone(server.member.name()) {
             return Ok(true);
         }
-        let (domain, url) = (peer.bundle.trust_domain(), peer.url.as_str());
-        let known = server.relationships().await?;
-        Ok(known.iter().any(|known| &known.trust_domain == domain && known.url == url))
+        Ok(is_told(&server.relationships().await?, peer.bundle.trust_domain(), &peer.url))
     }
 
     /// Tells whether the server holds exactly the authorities of the peer, which may have changed since they were read.
@@ -360,6 +348,32 @@ impl Run<'_> {
     }
 }
 
+/// Refuses a server of another trust domain than the mesh file says: its peers would trust what is not meant.
+fn refuse_other_domain(pod: &str, own: &TrustBundle, expected: &TrustDomain) -> Result<(), FederationError> {
+    if own.trust_domain() == expected {
+        return Ok(());
+    }
+    Err(FederationError::OtherTrustDomain {
+        pod: pod.to_owned(),
+        found: own.trust_domain().clone(),
+        expected: expected.clone(),
+    })
+}
+
+/// Tells whether one of the bundles that a server holds is of the peer's trust domain and has an authority in common with what
+/// the peer holds itself.
+fn share_one(stored: &[TrustBundle], live: &TrustBundle) -> bool {
+    let has_one = |stored: &TrustBundle| {
+        stored.authorities().keys().any(|digest| live.authorities().contains_key(digest))
+    };
+    stored.iter().any(|stored| stored.trust_domain() == live.trust_domain() && has_one(stored))
+}
+
+/// Tells whether one of a server's relationships is with this trust domain, at this address.
+fn is_told(known: &[Relationship], domain: &TrustDomain, url: &EndpointUrl) -> bool {
+    known.iter().any(|known| known.trust_domain == *domain && known.url == url.as_str())
+}
+
 /// Returns the objects that register a managed cluster's workloads with every peer of the mesh whose bundle is `stored`; with every
 /// peer where that is `None`.
 pub(super) fn registrations(
@@ -395,5 +409,81 @@ fn may_pass(error: &RefreshError) -> bool {
     match error {
         RefreshError::Failed { cause, .. } => cause.may_pass(),
         RefreshError::Server(_) => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::federation::sample::{Ca, bundle, bundle_of, domain, mesh, observed, url};
+
+    /// Every list of `federatesWith` among the objects.
+    fn federates_with(stored: Option<&[TrustBundle]>) -> Vec<String> {
+        let mesh = mesh();
+        let Spire::Managed(spire) = &mesh.clusters[2].spire else { panic!("baz is managed") };
+        let objects = registrations(&mesh, &domain("baz"), spire, stored);
+        objects.iter().map(|object| object.to_value()["spec"]["federatesWith"].to_string()).collect()
+    }
+
+    #[test]
+    fn workloads_federate_with_those_peers_whose_bundles_are_held() {
+        assert_eq!(federates_with(Some(&[bundle("bar")])), [r#"["bar.com"]"#; 3]);
+        assert_eq!(
+            federates_with(Some(&[bundle("qux"), bundle("baz"), bundle("foo")])),
+            [r#"["foo.com"]"#; 3]
+        );
+        assert_eq!(federates_with(Some(&[])), ["null"; 3]);
+        assert_eq!(federates_with(None), [r#"["bar.com","foo.com"]"#; 3]);
+    }
+
+    #[test]
+    fn a_server_of_another_trust_domain_is_refused() {
+        let refused =
+            |own: &str| refuse_other_domain("spire-server/spire-server-0", &bundle(own), &domain("baz"));
+        assert!(refused("baz").is_ok());
+        insta::assert_snapshot!(refused("foo").unwrap_err().to_string(), @"the SPIRE server in spire-server/spire-server-0 is of trust domain foo.com, the mesh file says baz.com");
+    }
+
+    #[test]
+    fn a_bundle_is_carried_unless_one_authority_of_the_peer_is_held_for_it() {
+        let (old, new, other) = (Ca::of("baz"), Ca::of("baz"), Ca::of("baz"));
+        let live = bundle_of("baz", &[&old, &new]);
+        let share = |stored: &[TrustBundle]| share_one(stored, &live);
+        assert!(share(&[bundle("foo"), bundle("bar"), bundle_of("baz", &[&other, &new])]));
+        assert!(!share(&[bundle("foo"), bundle_of("baz", &[&other])]));
+        assert!(!share(&[bundle_of("bar", &[&old, &new])]), "the authorities of another trust domain");
+        assert!(!share(&[]));
+    }
+
+    #[test]
+    fn a_server_is_told_when_it_has_the_address_for_the_peer_itself() {
+        let observed = observed();
+        let known = &observed.clusters[2].server().unwrap().relationships;
+        let told = |name: &str, url: &str| is_told(known, &domain(name), &url.parse().unwrap());
+        assert!(told("foo", &url("foo")) && told("bar", &url("bar")));
+        assert!(!told("bar", &url("foo")), "it is that of another peer");
+        assert!(!told("bar", &url("new")));
+        assert!(!told("baz", &url("bar")));
+    }
+
+    #[test]
+    fn what_a_fetch_ends_with_is_waited_for_where_that_can_help() {
+        let failed = |cause| RefreshError::Failed {
+            cluster: "baz".to_owned(),
+            peer: domain("bar"),
+            cause,
+            message: String::new(),
+        };
+        assert!(may_pass(&failed(RefreshCause::NameNotFound)));
+        assert!(!may_pass(&failed(RefreshCause::UnknownAuthority)));
+        let lost = ServerError::Failed {
+            cluster: "baz".to_owned(),
+            namespace: "spire-server".to_owned(),
+            pod: "spire-server-0".to_owned(),
+            command: "federation refresh",
+            exit: 1,
+            stderr: String::new(),
+        };
+        assert!(may_pass(&RefreshError::Server(lost)));
     }
 }

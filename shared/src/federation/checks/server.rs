@@ -387,17 +387,45 @@ mod tests {
     use super::*;
     use crate::check::Verdict;
 
-    fn apart(first: i64, second: i64, round_trip: u64) -> Verdict<super::super::Repair> {
-        let clock = |ahead_seconds| Clock { ahead_seconds, round_trip: Duration::from_secs(round_trip) };
+    fn compare(first: (i64, u64), second: (i64, u64)) -> Verdict<super::super::Repair> {
+        let clock = |(ahead_seconds, round_trip)| Clock {
+            ahead_seconds,
+            round_trip: Duration::from_secs(round_trip),
+        };
         compared(("foo", clock(first)), ("bar", clock(second))).verdict
+    }
+
+    fn apart(first: i64, second: i64, round_trip: u64) -> Verdict<super::super::Repair> {
+        compare((first, round_trip), (second, round_trip))
     }
 
     #[test]
     fn clocks_that_differ_by_more_than_what_spire_dates_back_are_a_failure() {
         let Verdict::Fail(fault) = apart(-3, 40, 0) else { panic!("43 seconds apart") };
         insta::assert_snapshot!(fault.cause, @"the clock of bar is 43 s ahead of that of foo; certificates that it makes are not valid yet there");
-        assert!(matches!(apart(7, 0, 0), Verdict::Warn(_)));
+        let Verdict::Warn(fault) = apart(7, 0, 0) else { panic!("7 seconds apart") };
+        assert!(fault.cause.starts_with("the clock of foo is 7 s ahead of that of bar;"), "{}", fault.cause);
         assert!(matches!(apart(2, 0, 0), Verdict::Pass(_)));
+    }
+
+    #[test]
+    fn of_a_difference_counts_what_is_sure() {
+        // A second of it may be what the date was cut by.
+        assert!(matches!(apart(0, 11, 0), Verdict::Fail(_)));
+        assert!(matches!(apart(0, 10, 0), Verdict::Warn(_)));
+        assert!(matches!(apart(0, 6, 0), Verdict::Warn(_)));
+        assert!(matches!(apart(0, 5, 0), Verdict::Pass(_)));
+        let Verdict::Pass(seen) = apart(0, 0, 0) else { panic!("not apart") };
+        assert_eq!(seen, ["0 s apart, good to 1 s"]);
+    }
+
+    #[test]
+    fn the_slower_of_two_answers_says_how_good_a_difference_is() {
+        for (first, second) in [((11, 6), (0, 0)), ((11, 0), (0, 6))] {
+            let Verdict::Pass(seen) = compare(first, second) else { panic!("{first:?} {second:?}") };
+            assert_eq!(seen, ["11 s apart, good to 7 s"]);
+        }
+        assert!(matches!(compare((12, 6), (0, 0)), Verdict::Warn(_)));
     }
 
     #[test]

@@ -1,157 +1,50 @@
-//! Checks on a mesh of two: foo is managed, the SPIRE of bar was installed by somebody else.
+//! Checks on a mesh of three: foo and baz are managed, the SPIRE of bar was installed by somebody else.
 
+mod catalogue;
 mod causes;
-
-use std::collections::BTreeMap;
-
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use jiff::Timestamp;
+mod third;
 
 use super::*;
 use crate::check::{CheckResult, Status};
 use crate::federation::BegunRotation;
 use crate::federation::examined::{Parts, SeenWorkload};
 use crate::federation::observed::{SeenAgents, SeenServer};
+use crate::federation::sample::{
+    self, CLASS, attested, bundle, domain, examined, identity_object, relationship_object, unread, url,
+};
 use crate::fleet::{Read, Unread};
-use crate::mesh::Mesh;
-use crate::spire::discovery::sample::foreign;
-use crate::spire::discovery::{FoundAgents, FoundSpire, SdsNames};
+use crate::spire::discovery::{FoundSpire, SdsNames};
 use crate::spire::endpoint::Endpoint;
-use crate::spire::server::{Entry, LocalAuthorities, Profile, Relationship, Selector};
-use crate::trust::{TrustBundle, TrustDomain};
+use crate::spire::server::{Entry, Profile, Relationship};
+use crate::trust::TrustBundle;
 
-const MESH: &str = "\
-apiVersion: spire-mesh/v1alpha1
-kind: Mesh
-metadata: {name: example}
-spec:
-  clusters:
-    - {name: foo, trustDomain: foo.com}
-    - {name: bar, trustDomain: bar.com, spire: {managed: false}}
-";
-
-fn domain(name: &str) -> TrustDomain {
-    format!("{name}.com").parse().unwrap()
-}
-
-fn bundle(name: &str) -> TrustBundle {
-    let key = rcgen::KeyPair::generate().unwrap();
-    let certificate = rcgen::CertificateParams::default().self_signed(&key).unwrap();
-    TrustBundle::from_base64_der(domain(name), [STANDARD.encode(certificate.der()).as_str()]).unwrap()
-}
-
-fn url(name: &str) -> String {
-    format!("https://{name}.example:8443")
-}
-
-fn unread<T>() -> Read<T> {
-    Err(Unread::because("it is not part of this test"))
-}
-
-/// A server that trusts `peer`.
-fn server(own: &TrustBundle, peer: &TrustBundle, peer_url: String) -> SeenServer {
-    let trust_domain = peer.trust_domain().clone();
-    let profile = Profile::HttpsSpiffe(trust_domain.server_id());
-    SeenServer {
-        pod: "spire-server/spire-server-0".to_owned(),
-        version: "1.15.3".to_owned(),
-        bundle: own.clone(),
-        authorities: LocalAuthorities { active: None, prepared: None, old: None },
-        stored: vec![peer.clone()],
-        relationships: vec![Relationship { trust_domain, url: peer_url, profile }],
-        agents: Vec::new(),
-        entry_count: 1,
-    }
-}
-
-fn agents() -> SeenAgents {
-    let sds = SdsNames { bundle: "ROOTCA".to_owned(), all_bundles: "ALL".to_owned() };
-    SeenAgents {
-        found: FoundAgents {
-            namespace: "spire-system".to_owned(),
-            name: "spire-agent".to_owned(),
-            desired: 0,
-            selector: "app.kubernetes.io/name=agent".to_owned(),
-            tolerations: Vec::new(),
-            sds: Some(sds),
-            container: "spire-agent".to_owned(),
-            binary: "/opt/spire/bin/spire-agent".to_owned(),
-            socket_path: "/run/spire/agent-sockets/spire-agent.sock".to_owned(),
-        },
-        pods: Vec::new(),
-    }
-}
-
+/// The last of the pods of a cluster, with these parts.
 fn pod(parts: Parts) -> SeenWorkload {
-    SeenWorkload {
-        namespace: "shop".to_owned(),
-        name: "client".to_owned(),
-        created: None,
-        uid: "1234".to_owned(),
-        node: None,
-        service_account: "default".to_owned(),
-        labels: BTreeMap::new(),
-        namespace_labels: BTreeMap::new(),
-        parts,
-    }
+    let details = sample::examined().details.remove("bar").unwrap();
+    SeenWorkload { parts, ..details.workloads.unwrap().pop().unwrap() }
 }
 
+/// Its entry, with the bundles of these peers.
 fn entry(own: &str, peers: &[&str]) -> Entry {
-    let id = |path: &str| format!("spiffe://{own}.com{path}").parse().unwrap();
-    Entry {
-        id: "1".to_owned(),
-        spiffe_id: id("/ns/shop/sa/default"),
-        parent_id: id("/spire/agent/k8s_psat/bar/1"),
-        selectors: vec![Selector { kind: "k8s".to_owned(), value: "pod-uid:1234".to_owned() }],
-        federates_with: peers.iter().map(|peer| domain(peer)).collect(),
-    }
+    sample::entry(own, &pod(Parts::Volume), peers)
 }
 
-/// Two clusters that trust each other, each with a pod.
-fn examined() -> Examined {
-    let mesh = Mesh::parse(MESH, "spire-mesh.yaml").unwrap();
-    let (foo, bar) = (bundle("foo"), bundle("bar"));
-    let seen = |name: &str| {
-        let (own, peer, to) = if name == "foo" { (&foo, &bar, "bar") } else { (&bar, &foo, "foo") };
-        let found = FoundSpire { trust_domain: Some(domain(name)), ..foreign() };
-        Seen {
-            spire: Ok(Some(found)),
-            server_trouble: Ok(None),
-            server: Ok(server(own, peer, url(to))),
-            endpoint: Ok(Endpoint::Ready(url(name).parse().unwrap())),
-            polls: unread(),
-            agents: Ok(Some(agents())),
-            nodes: unread(),
-            relationship_objects: unread(),
-        }
-    };
-    let details = |name: &str| {
-        let peer = if name == "foo" { "bar" } else { "foo" };
-        let details = Details {
-            clock: Ok(None),
-            admission: unread(),
-            identity_objects: Ok(Vec::new()),
-            entries: Ok(vec![entry(name, &[peer])]),
-            csi_nodes: unread(),
-            published_bundle: unread(),
-            presented: unread(),
-            workloads: Ok(vec![pod(Parts::Volume)]),
-            istio_trust_domain: Ok(None),
-            rotation: Ok(None),
-            upstream: None,
-        };
-        (name.to_owned(), details)
-    };
-    let clusters = mesh
-        .clusters
-        .iter()
-        .map(|cluster| ObservedCluster { cluster: cluster.clone(), seen: Ok(seen(&cluster.name)) });
-    Examined {
-        observed: Observed { clusters: clusters.collect(), mesh: mesh.clone(), at: Timestamp::UNIX_EPOCH },
-        details: mesh.clusters.iter().map(|cluster| details(&cluster.name)).collect(),
-        fetched: BTreeMap::new(),
-    }
+/// Puts another pod in the place of the last one.
+fn set_pod(details: &mut Details, pod: SeenWorkload) {
+    *details.workloads.as_mut().unwrap().last_mut().unwrap() = pod;
+}
+
+/// Puts these entries in the place of that of the last pod.
+fn set_entries(details: &mut Details, entries: Vec<Entry>) {
+    let of_cluster = details.entries.as_mut().unwrap();
+    of_cluster.pop();
+    of_cluster.extend(entries);
+}
+
+/// Renames the bundles that agents serve.
+fn set_names(seen: &mut Seen, bundle: &str, all_bundles: &str) {
+    let names = SdsNames { bundle: bundle.to_owned(), all_bundles: all_bundles.to_owned() };
+    seen.agents.as_mut().unwrap().as_mut().unwrap().found.sds = Some(names);
 }
 
 /// What a check comes to about `scope`, where `bar` was changed.
@@ -162,9 +55,13 @@ fn of_bar(id: &str, scope: &Scope, change: impl FnOnce(&mut Seen, &mut Details))
 /// What a check comes to about `scope`, where a cluster was changed.
 fn changed(name: &str, id: &str, scope: &Scope, change: impl FnOnce(&mut Seen, &mut Details)) -> CheckResult {
     let mut examined = examined();
+    change_in(&mut examined, name, change);
+    result(&examined, id, scope)
+}
+
+fn change_in(examined: &mut Examined, name: &str, change: impl FnOnce(&mut Seen, &mut Details)) {
     let cluster = examined.observed.clusters.iter_mut().find(|cluster| cluster.name() == name).unwrap();
     change(cluster.seen.as_mut().unwrap(), examined.details.get_mut(name).unwrap());
-    result(&examined, id, scope)
 }
 
 fn result(examined: &Examined, id: &str, scope: &Scope) -> CheckResult {
@@ -174,12 +71,22 @@ fn result(examined: &Examined, id: &str, scope: &Scope) -> CheckResult {
     result.unwrap_or_else(|| panic!("{id} of {scope} is not in {results:#?}")).clone()
 }
 
+/// What one check comes to, whatever became of those that it stands on.
+fn alone(examined: &Examined, id: &str) -> Vec<CheckResult> {
+    let check = CATALOGUE.iter().find(|check| check.id.0 == id).unwrap();
+    crate::check::run(std::slice::from_ref(check), examined).results().to_vec()
+}
+
 fn found(seen: &mut Seen) -> &mut FoundSpire {
     seen.spire.as_mut().unwrap().as_mut().unwrap()
 }
 
 fn asked(seen: &mut Seen) -> &mut SeenServer {
     seen.server.as_mut().unwrap()
+}
+
+fn agents(seen: &mut Seen) -> &mut SeenAgents {
+    seen.agents.as_mut().unwrap().as_mut().unwrap()
 }
 
 fn bar_to_foo() -> Scope {
@@ -229,14 +136,19 @@ fn what_passes_no_relationship_on_is_named_where_one_is_missing() {
 
 #[test]
 fn an_entry_that_lacks_a_peer_waits_for_the_bundle_of_that_peer() {
-    let lacks = |_: &mut Seen, details: &mut Details| details.entries = Ok(vec![entry("bar", &[])]);
-    let held = of_bar("entries", &pod_of_bar(), lacks);
-    assert_eq!(held.status, Status::Fail);
-    let unheld = of_bar("entries", &pod_of_bar(), |seen, details| {
-        asked(seen).stored.clear();
-        lacks(seen, details);
-    });
-    insta::assert_snapshot!(unheld.told(), @"skip: bundle-stored of bar→foo comes first");
+    let with = |stored: &[&str], entry: Entry| {
+        of_bar("entries", &pod_of_bar(), |seen, details| {
+            asked(seen)
+                .stored
+                .retain(|bundle| stored.iter().any(|name| bundle.trust_domain() == &domain(name)));
+            set_entries(details, vec![entry]);
+        })
+        .told()
+    };
+    insta::assert_snapshot!(with(&[], entry("bar", &[])), @"skip: bundle-stored of bar→foo comes first");
+    insta::assert_snapshot!(with(&["foo"], entry("bar", &["foo"])), @"skip: bundle-stored of bar→baz comes first");
+    let one_of_each = with(&["baz"], entry("bar", &[]));
+    assert!(one_of_each.starts_with("fail: its entry does not federate with baz.com, so"), "{one_of_each}");
 }
 
 #[test]
@@ -254,13 +166,32 @@ fn a_rotation_that_was_not_finished_is_a_warning_with_the_command_that_goes_on()
 
 #[test]
 fn how_somebody_elses_agents_call_bundles_matters_to_istio_only() {
-    let with = |parts: Parts| {
-        let pods = move |_: &mut Seen, details: &mut Details| details.workloads = Ok(vec![pod(parts)]);
-        of_bar("agent-bundle-names", &Scope::cluster("bar"), pods).status
+    let with = |name: &str, parts: &[Parts]| {
+        let pods = |seen: &mut Seen, details: &mut Details| {
+            set_names(seen, "ROOTCA", "ALL");
+            details.workloads = Ok(parts.iter().map(|parts| pod(*parts)).collect());
+        };
+        changed(name, "agent-bundle-names", &Scope::cluster(name), pods).status
     };
-    assert_eq!(with(Parts::Volume), Status::Skip);
-    assert_eq!(with(Parts::ProxyAndVolume), Status::Fail);
+    assert_eq!(with("bar", &[Parts::Volume, Parts::Volume]), Status::Skip);
+    assert_eq!(with("bar", &[Parts::Volume, Parts::ProxyAndVolume]), Status::Fail);
+    assert_eq!(with("bar", &[Parts::Volume, Parts::Proxy]), Status::Fail);
     // Ours are as this mesh needs them, or have been changed.
-    let foo = of_bar("agent-bundle-names", &Scope::cluster("foo"), |_, _| ());
-    assert_eq!(foo.status, Status::Fail);
+    assert_eq!(with("baz", &[Parts::Volume]), Status::Fail);
+    let unknown = of_bar("agent-bundle-names", &Scope::cluster("bar"), |seen, details| {
+        set_names(seen, "ROOTCA", "ALL");
+        details.workloads = unread();
+    });
+    assert_eq!(unknown.status, Status::Fail, "somebody may ask");
+}
+
+#[test]
+fn all_bundles_are_served_only_where_the_own_one_has_another_name() {
+    let with = |bundle: &str, all: &str| {
+        changed("baz", "agent-bundle-names", &Scope::cluster("baz"), |seen, _| set_names(seen, bundle, all))
+            .status
+    };
+    assert_eq!(with("null", "ROOTCA"), Status::Pass);
+    assert_eq!(with("ROOTCA", "ROOTCA"), Status::Fail);
+    assert_eq!(with("null", "ALL"), Status::Fail);
 }

@@ -112,13 +112,14 @@ impl Everyone<'_> {
             }
         }
         let done = names().filter(|name| is_proven(name)).count();
-        let of = agents.found.desired.max(agents.pods.len());
+        let of = agents.wanted();
         self.watch.step(member.name(), &Step::AskingAgents { done, of, wanted: wanted.clone() });
-        if done == of && of > 0 {
-            return Poll::Ready(Ok(()));
-        }
         let missing = missing.map(|missing| format!(": {missing}")).unwrap_or_default();
-        Poll::Pending(format!("{done} of {of} agents {wanted}{missing}"))
+        if are_all(done, of) {
+            Poll::Ready(Ok(()))
+        } else {
+            Poll::Pending(format!("{done} of {of} agents {wanted}{missing}"))
+        }
     }
 
     /// Waits for a time, because there is nothing to look at.
@@ -126,6 +127,11 @@ impl Everyone<'_> {
         self.watch.step(member.name(), &Step::Waiting { time, what });
         tokio::time::sleep(time).await;
     }
+}
+
+/// Tells whether all agents have proven something. Where there are none yet, nothing is proven.
+fn are_all(done: usize, of: usize) -> bool {
+    done == of && of > 0
 }
 
 /// Tells whether the object is there that gives agents an identity to ask with. Where that cannot be read it may be.
@@ -148,14 +154,8 @@ async fn fetch(
         Err(error) => return Poll::Ready(Err(error.into())),
     }
     match server.stored_bundles().await {
-        Ok(stored) => {
-            let bundle = stored.iter().find(|bundle| bundle.trust_domain() == domain);
-            if wanted.is_stored(bundle) {
-                Poll::Ready(Ok(()))
-            } else {
-                Poll::Pending("it was fetched, and is another one".to_owned())
-            }
-        }
+        Ok(stored) if wanted.is_among(&stored, domain) => Poll::Ready(Ok(())),
+        Ok(_) => Poll::Pending("it was fetched, and is another one".to_owned()),
         Err(error) if error.may_pass() => Poll::Pending(error.to_string()),
         Err(error) => Poll::Ready(Err(error.into())),
     }
@@ -163,4 +163,67 @@ async fn fetch(
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::federation::sample::{Ca, bundle, bundle_of, domain, examined};
+
+    fn wanted(id: &str) -> [Wanted; 2] {
+        [Wanted::Holds(domain("baz"), id.to_owned()), Wanted::Lacks(domain("baz"), id.to_owned())]
+    }
+
+    #[test]
+    fn who_has_no_bundle_neither_holds_a_ca_nor_has_dropped_it() {
+        let (old, new) = (Ca::of("baz"), Ca::of("baz"));
+        let [holds, lacks] = wanted(&old.id);
+        let both = |bundle: Option<&TrustBundle>| (holds.is_stored(bundle), lacks.is_stored(bundle));
+        assert_eq!(both(Some(&bundle_of("baz", &[&old, &new]))), (true, false));
+        assert_eq!(both(Some(&bundle_of("baz", &[&new]))), (false, true));
+        assert_eq!(both(None), (false, false));
+        assert!(!Wanted::SignedBy(old.id.clone()).is_stored(Some(&bundle_of("baz", &[&old]))));
+    }
+
+    #[test]
+    fn of_several_bundles_that_of_the_trust_domain_counts() {
+        let (old, new) = (Ca::of("baz"), Ca::of("baz"));
+        let [holds, lacks] = wanted(&old.id);
+        let stored = [bundle("foo"), bundle("bar"), bundle_of("baz", &[&old])];
+        assert!(holds.is_among(&stored, &domain("baz")) && !lacks.is_among(&stored, &domain("baz")));
+        let none = &stored[..2];
+        assert!(!holds.is_among(none, &domain("baz")) && !lacks.is_among(none, &domain("baz")));
+        let served = |issuer: Option<&Ca>, bundles: &[TrustBundle]| Served {
+            issuer: issuer.map(|ca| ca.id.clone()),
+            bundles: bundles.to_vec(),
+        };
+        assert!(holds.is_served(&served(None, &stored)) && !lacks.is_served(&served(None, &stored)));
+        assert!(!lacks.is_served(&served(None, none)), "an agent without the bundle has not dropped the CA");
+        let signed = Wanted::SignedBy(new.id.clone());
+        assert!(signed.is_served(&served(Some(&new), none)));
+        assert!(!signed.is_served(&served(Some(&old), &[bundle_of("baz", &[&new])])));
+        assert!(!signed.is_served(&served(None, none)));
+    }
+
+    #[test]
+    fn an_agent_without_a_pod_is_waited_for() {
+        let mut agents = examined().observed.clusters[2].seen.clone().unwrap().agents.unwrap().unwrap();
+        assert_eq!(agents.wanted(), 2);
+        agents.pods.pop();
+        assert_eq!(agents.wanted(), 2, "its pod has not been made yet");
+        agents.found.desired = 0;
+        assert_eq!(agents.wanted(), 1, "the controller has not counted yet");
+        assert!(are_all(2, 2) && !are_all(1, 2) && !are_all(0, 2));
+        assert!(!are_all(0, 0), "nobody has proven anything");
+    }
+
+    #[test]
+    fn what_is_waited_for_is_told_with_as_much_of_an_id_as_tells_cas_apart() {
+        let id = "0123456789abcdef".to_owned();
+        let [holds, lacks] = wanted(&id);
+        assert_eq!(holds.to_string(), "serve CA 01234567 of baz.com");
+        assert_eq!(lacks.to_string(), "no longer serve CA 01234567 of baz.com");
+        assert_eq!(Wanted::SignedBy(id).to_string(), "serve SVIDs of CA 01234567");
+        assert_eq!(short("0a"), "0a");
+    }
 }

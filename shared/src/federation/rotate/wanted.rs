@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::spire::workload_api::Served;
 use crate::trust::{TrustBundle, TrustDomain};
+
 /// What has to be so before a rotation goes on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wanted {
@@ -23,6 +24,11 @@ impl Wanted {
             Self::Lacks(_, id) => bundle.is_some_and(|bundle| bundle.with_key_id(id).is_none()),
             Self::SignedBy(_) => false,
         }
+    }
+
+    /// Tells whether that one of the bundles that a server holds is so which is of this trust domain.
+    pub(super) fn is_among(&self, stored: &[TrustBundle], domain: &TrustDomain) -> bool {
+        self.is_stored(stored.iter().find(|bundle| bundle.trust_domain() == domain))
     }
 
     /// Tells whether what an agent serves is so.

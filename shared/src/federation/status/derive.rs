@@ -90,7 +90,7 @@ fn spire(seen: &Seen, server: &SeenServer) -> SpireStatus {
 
 fn counted(agents: &SeenAgents) -> Counted {
     let ready = agents.pods.iter().filter(|pod| pod.trouble.is_none()).count();
-    Counted { ready, desired: agents.found.desired.max(agents.pods.len()) }
+    Counted { ready, desired: agents.wanted() }
 }
 
 fn of_node(node: &SeenNode, agents: &SeenAgents, server: &SeenServer) -> NodeStatus {
@@ -252,40 +252,4 @@ pub(in super::super) fn text(time: Timestamp) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NOW: &str = "2026-11-25T10:00:00Z";
-
-    fn refresh(
-        log_from: &str,
-        failed: Option<&str>,
-        changed: Option<&str>,
-    ) -> (RefreshState, Option<String>) {
-        let time = |text: &str| text.parse::<Timestamp>().unwrap();
-        let polls = Polls { from: Some(time(log_from)), ..Polls::default() };
-        let polled = Polled {
-            failed: failed.map(|at| (time(at), "i/o timeout".to_owned())),
-            changed: changed.map(time),
-        };
-        let refresh = of_log(&polls, &polled, Duration::from_secs(75), time(NOW));
-        (refresh.state, refresh.not_before)
-    }
-
-    #[test]
-    fn without_a_failure_in_two_rounds_the_last_fetch_succeeded() {
-        let works = (RefreshState::Works, Some("2026-11-25T09:58:45Z".to_owned()));
-        assert_eq!(refresh("2026-11-25T09:50:00Z", None, None), works);
-        assert_eq!(refresh("2026-11-25T09:50:00Z", Some("2026-11-25T09:55:00Z"), None), works);
-        assert_eq!(refresh("2026-11-25T09:59:00Z", None, None), (RefreshState::Unknown, None));
-    }
-
-    #[test]
-    fn a_failure_counts_until_a_bundle_came_after_it() {
-        let (failed, before, after) =
-            ("2026-11-25T09:59:00Z", "2026-11-25T09:58:00Z", "2026-11-25T09:59:30Z");
-        let log = "2026-11-25T09:50:00Z";
-        assert_eq!(refresh(log, Some(failed), Some(before)), (RefreshState::Fails, Some(before.to_owned())));
-        assert_eq!(refresh(log, Some(failed), Some(after)), (RefreshState::Works, Some(after.to_owned())));
-    }
-}
+mod tests;
