@@ -47,7 +47,9 @@ impl FakeServer {
     pub(crate) fn put(&self, path: &str, mut object: Value) {
         let parts: Vec<&str> = path.split('/').collect();
         object["metadata"]["name"] = json!(parts[parts.len() - 1]);
-        if let Some(at) = parts.iter().position(|part| *part == "namespaces").filter(|at| at + 2 < parts.len()) {
+        if let Some(at) =
+            parts.iter().position(|part| *part == "namespaces").filter(|at| at + 2 < parts.len())
+        {
             object["metadata"]["namespace"] = json!(parts[at + 1]);
         }
         self.state().objects.insert(path.to_owned(), object);
@@ -213,8 +215,7 @@ fn failure(code: u16) -> (StatusCode, Value) {
         404 => "NotFound",
         _ => "",
     };
-    let status =
-        json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason, "message": reason});
+    let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason, "message": reason});
     (StatusCode::from_u16(code).unwrap(), status)
 }
 

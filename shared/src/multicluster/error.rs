@@ -138,3 +138,52 @@ impl Hint for InstallError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_error_says_what_to_do() {
+        let text = str::to_owned;
+        let timed_out = || WaitError::TimedOut {
+            what: text("istiod"),
+            last_seen: text("nothing"),
+            waited: std::time::Duration::from_secs(1),
+        };
+        let never = WaitError::Never { what: text("istiod"), reason: text("it is gone") };
+        let (wait, apply, never) = (
+            InstallError::Wait(timed_out()),
+            InstallError::Apply(timed_out().into()),
+            InstallError::Wait(never),
+        );
+        assert_eq!((wait.is_timeout(), apply.is_timeout(), never.is_timeout()), (true, true, false));
+        let proxy =
+            |pod: &str| InstallError::Proxy { pod: text(pod), problem: text("none"), context: text("baz") };
+        assert!(!proxy("shop/cart-0").is_timeout());
+        let errors = [
+            wait,
+            InstallError::Istiod(IstiodError::NotReady { context: text("baz") }),
+            InstallError::Unexposed { reason: text("it has none") },
+            InstallError::NoIstio { mesh: text("devup") },
+            InstallError::PeerMissing { peer: text("foo") },
+            InstallError::NoWay {
+                peer: text("foo"),
+                address: text("a:1"),
+                reason: text("none"),
+                context: text("foo"),
+            },
+            InstallError::WrongIdentities {
+                peer: text("foo"),
+                service: text("a"),
+                found: vec![text("b"), text("c")],
+                context: text("baz"),
+            },
+            proxy("shop/cart-0"),
+            proxy("gateway-0"),
+        ];
+        let told =
+            errors.each_ref().map(|error| format!("{error}\n  hint: {}", error.hint().unwrap_or_default()));
+        insta::assert_snapshot!(told.join("\n"));
+    }
+}

@@ -97,8 +97,13 @@ fn nothing_is_wrong_with_a_healthy_mesh() {
     for Check { id, .. } in &CATALOGUE {
         let wanted = match id.0 {
             "proxy-identity" | "proxy-bundles" => 9,
-            "remote-secret" | "istiod-synced" | "way-open" | "network-known" | "endpoint-identities"
-            | "proxy-expects" | "proxy-admits" => 6,
+            "remote-secret"
+            | "istiod-synced"
+            | "way-open"
+            | "network-known"
+            | "endpoint-identities"
+            | "proxy-expects"
+            | "proxy-admits" => 6,
             _ => 3,
         };
         assert_eq!(of(id.0), wanted, "{id}");
@@ -124,7 +129,8 @@ fn of_a_cluster_that_was_not_reached_nothing_is_said() {
     let of_bar = lost.results().iter().filter(|result| result.scope == Scope::cluster("bar"));
     assert!(of_bar.clone().count() > 10 && of_bar.into_iter().all(|result| result.status == Status::Skip));
     let of_pair = |from: &str| {
-        let of = |result: &&CheckResult| matches!(&result.scope, Scope::Pair { from: own, .. } if own == from);
+        let of =
+            |result: &&CheckResult| matches!(&result.scope, Scope::Pair { from: own, .. } if own == from);
         lost.results().iter().filter(of).count()
     };
     assert_eq!((of_pair("foo"), of_pair("bar"), of_pair("baz")), (12, 0, 12));
@@ -382,7 +388,8 @@ fn a_remote_secret_says_when_it_was_made_and_for_whom() {
         secrets[0].accepted_by.extend(of_bar.accepted_by);
         secrets[0].found.made = Some("2026-11-25T10:00:00Z".parse().unwrap());
     });
-    let of_bar = |result: &CheckResult| result.id == REMOTE_SECRET && result.scope == Scope::pair("baz", "bar");
+    let of_bar =
+        |result: &CheckResult| result.id == REMOTE_SECRET && result.scope == Scope::pair("baz", "bar");
     insta::assert_snapshot!(lines(&made, of_bar));
 }
 
@@ -431,7 +438,8 @@ fn identities_of_the_wrong_trust_domain_and_sidecars_that_do_not_expect_them_are
         })
     };
     insta::assert_snapshot!("identities_unexpected", with(&fewer));
-    let every_name = |rules: &mut OutboundRules| rules.clusters.values_mut().for_each(|rule| rule.names.clear());
+    let every_name =
+        |rules: &mut OutboundRules| rules.clusters.values_mut().for_each(|rule| rule.names.clear());
     assert_eq!(with(&every_name), "", "without a name every name is accepted");
     let without_tls = |rules: &mut OutboundRules| {
         fewer(rules);
@@ -494,7 +502,8 @@ fn a_bundle_that_lacks_an_authority_of_the_server_is_an_old_one() {
         let bar = &mut examined.spire.observed.clusters[1];
         let bundle = &mut bar.seen.as_mut().unwrap().server.as_mut().unwrap().bundle;
         let der: Vec<u8> = bundle.authorities().values().flat_map(|held| held.der().to_vec()).collect();
-        *bundle = TrustBundle::from_der_sequence(domain("bar"), &[&der, next.der().as_ref()].concat()).unwrap();
+        *bundle =
+            TrustBundle::from_der_sequence(domain("bar"), &[&der, next.der().as_ref()].concat()).unwrap();
         missing = crate::trust::AuthorityDigest::of(next.der()).short();
         let new = bundle.clone();
         // All proxies but the last have it already.
@@ -551,12 +560,21 @@ fn plaintext_is_named_where_a_rule_lets_it_in() {
     insta::assert_snapshot!("plaintext_no_rule", with(Vec::new()));
     insta::assert_snapshot!("plaintext_permissive", with(vec![rule("istio-system", "PERMISSIVE")]));
     insta::assert_snapshot!("plaintext_of_a_namespace", with(vec![strict(), rule("shop", "DISABLE")]));
-    insta::assert_snapshot!("plaintext_of_some_workloads", with(vec![strict(), of_some(rule("shop", "PERMISSIVE"))]));
-    insta::assert_snapshot!("plaintext_with_a_strict_rule_for_some", with(vec![of_some(strict()), rule("shop", "STRICT")]));
-    let gateway = SeenPeerAuthentication { name: "gateway".to_owned(), ..of_some(rule("istio-system", "PERMISSIVE")) };
+    insta::assert_snapshot!(
+        "plaintext_of_some_workloads",
+        with(vec![strict(), of_some(rule("shop", "PERMISSIVE"))])
+    );
+    insta::assert_snapshot!(
+        "plaintext_with_a_strict_rule_for_some",
+        with(vec![of_some(strict()), rule("shop", "STRICT")])
+    );
+    let gateway =
+        SeenPeerAuthentication { name: "gateway".to_owned(), ..of_some(rule("istio-system", "PERMISSIVE")) };
     insta::assert_snapshot!("plaintext_at_a_gateway", with(vec![strict(), gateway]));
     let port = SeenPeerAuthentication {
-        ports: [("9000", "DISABLE"), ("9001", "STRICT")].map(|(port, mode)| (port.to_owned(), mode.to_owned())).into(),
+        ports: [("9000", "DISABLE"), ("9001", "STRICT")]
+            .map(|(port, mode)| (port.to_owned(), mode.to_owned()))
+            .into(),
         ..strict()
     };
     insta::assert_snapshot!("plaintext_at_a_port_of_the_whole_mesh", with(vec![port]));

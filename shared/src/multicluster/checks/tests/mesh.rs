@@ -61,7 +61,8 @@ fn make() -> Examined {
     let mesh = Mesh::parse(MESH, "spire-mesh.yaml").unwrap();
     let authorities = NAMES.map(authority);
     let of_envoy = envoy::parse_secrets(SECRETS, NOTHING).unwrap();
-    let bundles: Bundles = authorities.iter().zip(NAMES).map(|(own, name)| bundle(name, own, &of_envoy)).collect();
+    let bundles: Bundles =
+        authorities.iter().zip(NAMES).map(|(own, name)| bundle(name, own, &of_envoy)).collect();
     let clusters = mesh.clusters.iter().map(|cluster| ObservedCluster {
         cluster: cluster.clone(),
         seen: Ok(of_spire(&bundles[&cluster.trust_domain])),
@@ -71,7 +72,10 @@ fn make() -> Examined {
         let mut seen = of_istio(name);
         let mut proxies = proxies(name, authority, &bundles);
         if name == "foo" {
-            let of_envoy = ProxySecrets { validation: Some(received(Validation::Spiffe(bundles.clone()))), ..of_envoy.clone() };
+            let of_envoy = ProxySecrets {
+                validation: Some(received(Validation::Spiffe(bundles.clone()))),
+                ..of_envoy.clone()
+            };
             proxies[1].secrets = Ok(of_envoy);
         }
         seen.proxies = Ok(proxies);
@@ -287,7 +291,11 @@ fn of_istio(own: &str) -> Seen {
         gateway: Ok(Endpoint::Ready(format!("https://{own}.example:15443").parse().unwrap())),
         remote_secrets: Ok(others(own).map(|peer| remote_secret(peer, &[peer])).collect()),
         token_made: Ok(None),
-        peer_authentications: Ok(vec![rule("istio-system", "STRICT"), rule("sample", "UNSET"), rule("shop", "STRICT")]),
+        peer_authentications: Ok(vec![
+            rule("istio-system", "STRICT"),
+            rule("sample", "UNSET"),
+            rule("shop", "STRICT"),
+        ]),
         injection: Ok(SeenInjection {
             template: Some("spec: {initContainers: []}".to_owned()),
             default_templates: vec!["sidecar".to_owned(), "spire".to_owned()],
