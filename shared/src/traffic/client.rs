@@ -284,7 +284,7 @@ mod tests {
         assert_eq!(of(&"baz".parse().unwrap()), ["baz/sleep/sleep"]);
         assert_eq!(of(&"baz/shop/cart".parse().unwrap()), ["baz/shop/cart"]);
         let error = senders(&members, &"qux".parse().unwrap()).unwrap_err();
-        insta::assert_snapshot!(error.to_string(), @"");
+        insta::assert_snapshot!(error.to_string(), @"cluster `qux` is not in the mesh file; there is foo, bar, baz");
     }
 
     fn member_pod(labels: &serde_json::Value, ready: &str) -> serde_json::Value {

@@ -464,10 +464,10 @@ mod tests {
         assert_eq!(of(&["cart-v1"], ""), "foo/shop/cart-v1");
         assert_eq!(of(&["cart-v2", "cart-v1"], "cart-v2"), "foo/shop/cart-v2");
         assert_eq!(of(&[], "baz/a/b"), "baz/a/b");
-        insta::assert_snapshot!(of(&["cart-v2", "cart-v1"], ""), @"");
-        insta::assert_snapshot!(of(&[], ""), @"");
-        insta::assert_snapshot!(of(&["cart-v2", "cart-v1"], "cart-v9"), @"");
-        insta::assert_snapshot!(of(&[], "cart-v1"), @"");
+        insta::assert_snapshot!(of(&["cart-v2", "cart-v1"], ""), @"several workloads are behind cart.shop.svc.cluster.local in foo: name one of cart-v1, cart-v2");
+        insta::assert_snapshot!(of(&[], ""), @"no pod is behind cart.shop.svc.cluster.local in foo: nothing could go away");
+        insta::assert_snapshot!(of(&["cart-v2", "cart-v1"], "cart-v9"), @"no pod of cart-v9 is behind cart.shop.svc.cluster.local in foo; there is cart-v1, cart-v2");
+        insta::assert_snapshot!(of(&[], "cart-v1"), @"no pod of cart-v1 is behind cart.shop.svc.cluster.local in foo; there is none");
     }
 
     #[tokio::test]
