@@ -133,14 +133,14 @@ pub struct ConfirmArgs {
     pub dry_run: bool,
 }
 
-/// Parses a duration that is longer than nothing, such as 90s or 10m.
+/// Parses a duration greater than zero, such as 90s or 10m.
 ///
 /// # Errors
 /// Says what is wrong with it.
 pub fn some_time(text: &str) -> Result<Duration, String> {
     let duration =
         humantime::parse_duration(text).map_err(|error| format!("{error}; write it as 90s or 10m"))?;
-    if duration.is_zero() { Err("must be longer than nothing".to_owned()) } else { Ok(duration) }
+    if duration.is_zero() { Err("must be greater than zero".to_owned()) } else { Ok(duration) }
 }
 
 /// Parses a duration as kubectl does: a number without a unit means seconds, 0 means no limit.
@@ -265,7 +265,7 @@ mod tests {
     fn wrong_values_are_refused_with_the_reason() {
         let refused = |arguments| parse(arguments).unwrap_err();
         insta::assert_snapshot!(refused("--timeout 5"), @"error: invalid value '5' for '--timeout <DURATION>': time unit needed, for example 5sec or 5ms; write it as 90s or 10m");
-        insta::assert_snapshot!(refused("--timeout 0s"), @"error: invalid value '0s' for '--timeout <DURATION>': must be longer than nothing");
+        insta::assert_snapshot!(refused("--timeout 0s"), @"error: invalid value '0s' for '--timeout <DURATION>': must be greater than zero");
         insta::assert_snapshot!(refused("--request-timeout soon"), @"error: invalid value 'soon' for '--request-timeout <DURATION>': expected number at 0; write it as 30 or 30s");
         insta::assert_snapshot!(refused("-o xml"), @"error: invalid value 'xml' for '--output <FORMAT>'");
         insta::assert_snapshot!(refused("--as-group admins"), @"error: the following required arguments were not provided:");

@@ -162,8 +162,8 @@ pub(crate) struct StatusArgs {
 
 /// Find out what is wrong, why, and what to do about it
 ///
-/// Reads what is really there on every cluster, lets every server fetch its peers' bundles, and holds it against what has
-/// to be. Each failure names one cause, what was read as evidence, and the next command; what depends on a failed check
+/// Reads what is really there on every cluster, lets every server fetch its peers' bundles, and compares it with the
+/// desired state. Each failure names one cause, what was read as evidence, and the next command; what depends on a failed check
 /// is skipped. Exit code 3 on findings.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
@@ -204,7 +204,7 @@ pub(crate) struct JoinArgs {
 
 /// Take a cluster out of the mesh
 ///
-/// First the clusters that stay forget it: no workload federates with it any more, then the relationship goes, then its
+/// First the clusters that stay forget it: no workload federates with it, then the relationship goes, then its
 /// bundle. Then it loses what `up` made there, as with `down`. The mesh file is written last, so that the same command
 /// finishes what was interrupted.
 #[derive(Debug, Args)]

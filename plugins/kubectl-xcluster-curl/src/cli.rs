@@ -178,7 +178,7 @@ fn duration(text: &str) -> Result<Duration, String> {
     let duration =
         humantime::parse_duration(text).map_err(|error| format!("{error}; write it as 500ms, 30s or 2m"))?;
     if duration < Duration::from_millis(1) {
-        return Err("must be longer than nothing".to_owned());
+        return Err("must be greater than zero".to_owned());
     }
     if duration > Duration::from_hours(24) { Err("is longer than a day".to_owned()) } else { Ok(duration) }
 }

@@ -41,7 +41,7 @@ impl Asked {
     /// Refuses flags of `up` that stand before another verb: they would do nothing there.
     #[must_use]
     pub fn refuse_flags_before_a_verb(&self) -> Failure {
-        let error = anyhow::anyhow!("--yes, --dry-run and --timeout belong behind the verb");
+        let error = anyhow::anyhow!("--yes, --dry-run and --timeout go after the verb");
         Failure::usage(error).with_hint(format!("{} up --yes", self.plugin))
     }
 
@@ -155,7 +155,7 @@ mod tests {
         let (printer, captured) = Printer::captured(Format::Table);
         refused.print(&printer);
         insta::assert_snapshot!(captured.stderr(), @r"
-        error: --yes, --dry-run and --timeout belong behind the verb
+        error: --yes, --dry-run and --timeout go after the verb
         hint: kubectl an-example up --yes
         ");
     }

@@ -106,11 +106,7 @@ impl Report for PlanReport<'_> {
                 table.row(row(Cell::good("create"), &later.key, format!("later: {}", later.reason)));
             }
             for key in &cluster.stale {
-                table.row(row(
-                    Cell::bad("delete"),
-                    key,
-                    "the mesh file does not ask for it any more".to_owned(),
-                ));
+                table.row(row(Cell::bad("delete"), key, "no longer in the mesh file".to_owned()));
             }
         }
         table

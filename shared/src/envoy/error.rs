@@ -113,6 +113,6 @@ mod tests {
     fn each_error_has_a_next_step() {
         let hint = |error: ProxyError| error.hint().unwrap();
         assert_eq!(hint(refused(404)), "see the proxy's log: kubectl -n a logs a -c istio-proxy");
-        assert_eq!(hint(answer()), "an Envoy from Istio 1.27 on is expected; this one may be another");
+        assert_eq!(hint(answer()), "an Envoy of Istio 1.29 or newer is expected; this one may be another");
     }
 }

@@ -219,7 +219,7 @@ pub async fn untie(
         Some(async move {
             let result = Untying { left, ties, member, deadline, watch }.run().await;
             let outcome = match &result {
-                Ok(()) => Step::Done(format!("does not trust {} any more", ties.leaver)),
+                Ok(()) => Step::Done(format!("no longer trusts {}", ties.leaver)),
                 Err(error) => Step::Failed(error.to_string()),
             };
             watch.step(member.name(), &outcome);

@@ -15,9 +15,8 @@ use rcgen::{
 use serde_json::{Value, json};
 
 use super::examined::{Clock, Details, Examined, Parts, SeenWorkload};
-use super::observed::{
-    Observed, ObservedCluster, Read, Seen, SeenAgentPod, SeenAgents, SeenNode, SeenServer, Unread,
-};
+use super::observed::{Observed, ObservedCluster, Seen, SeenAgentPod, SeenAgents, SeenNode, SeenServer};
+use crate::fleet::{Read, Unread};
 use crate::mesh::Mesh;
 use crate::spire::crd::{ClusterFederatedTrustDomain, ClusterSPIFFEID};
 use crate::spire::discovery::sample::foreign;

@@ -6,6 +6,8 @@
 mod access;
 mod connect;
 mod exec;
+#[cfg(test)]
+pub(crate) mod fake;
 mod forward;
 mod gather;
 mod kubeconfig;

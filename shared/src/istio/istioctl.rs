@@ -263,4 +263,38 @@ printf 'apiVersion: v1\nkind: Namespace\nmetadata: {name: a}\n---\n---\n'"#,
         let error = istioctl.generate(&serde_json::json!({})).await.unwrap_err();
         insta::assert_snapshot!(error.hint().unwrap(), @"see istio.values, istio.meshConfig and istio.profile in the mesh file");
     }
+
+    #[test]
+    fn every_error_says_what_to_do() {
+        let program = || PathBuf::from("/opt/istioctl");
+        let errors = [
+            IstioctlError::Missing { program: program() },
+            IstioctlError::Missing { program: "istioctl".into() },
+            IstioctlError::NotStarted { program: program(), source: io::Error::other("no") },
+            IstioctlError::Failed { program: program(), command: "version", said: "no".to_owned() },
+            IstioctlError::Failed { program: program(), command: "manifest generate", said: "no".to_owned() },
+            IstioctlError::TimedOut { program: program(), command: "version" },
+            IstioctlError::NoVersion { program: program(), reason: VersionAnswerError::Json },
+            IstioctlError::TooOld { program: program(), version: "1.26.0".parse().unwrap() },
+            IstioctlError::Manifests { program: program(), source: parse_yaml("a: [").unwrap_err() },
+        ];
+        let told =
+            errors.each_ref().map(|error| format!("{error}\n  hint: {}", error.hint().unwrap_or_default()));
+        insta::assert_snapshot!(told.join("\n"));
+    }
+
+    #[tokio::test]
+    async fn the_oldest_version_works_and_only_so_much_of_what_was_said_is_repeated() {
+        let (_folder, path) = script(r#"echo '{"clientVersion": {"version": "1.29.0"}}'"#);
+        assert_eq!(Istioctl::find(&path).await.unwrap().version(), OLDEST);
+        let failed = refused("seq 1 9 >&2; exit 3").await;
+        assert!(failed.0.ends_with("failed: 1; 2; 3; 4; 5"), "{}", failed.0);
+        let unversioned = refused(r#"echo '{"clientVersion": {}}'"#).await;
+        assert!(unversioned.0.contains("is not a version such as"), "{}", unversioned.0);
+        let (folder, path) = script("exit 0");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        let error = Istioctl::find(&path).await.unwrap_err();
+        assert!(matches!(error, IstioctlError::NotStarted { .. }), "{error}");
+        drop(folder);
+    }
 }

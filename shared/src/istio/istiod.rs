@@ -362,4 +362,107 @@ mod tests {
         .unwrap();
         assert_eq!(Vec::from_iter(proxies), ["sleep-1.sample"]);
     }
+
+    #[test]
+    fn a_cluster_that_istiod_has_closed_is_neither_synced_nor_being_read() {
+        let is = |status: &str| {
+            let known = KnownCluster {
+                id: "foo".to_owned(),
+                secret_name: String::new(),
+                sync_status: status.to_owned(),
+            };
+            (known.is_synced(), known.is_closed())
+        };
+        assert_eq!(
+            (is("synced"), is("closed"), is("syncing")),
+            ((true, false), (false, true), (false, false))
+        );
+    }
+
+    #[test]
+    fn accounts_of_all_namespaces_of_a_service_are_joined_and_those_of_nobody_are_none() {
+        let shards = r#"{"a": {
+            "x": {"Shards": {"Kubernetes/foo": [{"ServiceAccount": "1"}, {"ServiceAccount": "2"}], "Kubernetes/bar": [{"ServiceAccount": ""}]}},
+            "y": {"Shards": {"Kubernetes/foo": [{"ServiceAccount": "3"}, {}]}},
+            "z": {"Shards": null}
+        }}"#;
+        let found = parse_identities(shards.as_bytes()).unwrap();
+        let wanted: ServiceIdentities =
+            [("a".to_owned(), [("foo".to_owned(), ["1", "2", "3"].map(str::to_owned).into())].into())].into();
+        assert_eq!(found, wanted);
+    }
+
+    fn pod(value: serde_json::Value) -> Pod {
+        serde_json::from_value(value).unwrap()
+    }
+
+    #[test]
+    fn a_pod_that_is_about_to_end_is_not_ready() {
+        let with = |ready: &str, deleted: Option<&str>| {
+            pod_is_ready(&pod(serde_json::json!({
+                "metadata": {"deletionTimestamp": deleted},
+                "status": {"conditions": [{"type": "PodScheduled", "status": "True"}, {"type": "Ready", "status": ready}]},
+            })))
+        };
+        assert!(with("True", None));
+        assert!(
+            !with("False", None)
+                && !with("True", Some("2026-11-25T10:00:00Z"))
+                && !pod_is_ready(&Pod::default())
+        );
+    }
+
+    #[test]
+    fn istiod_has_started_when_its_own_container_did() {
+        let with = |name: &str, state: serde_json::Value| {
+            let status = |name: &str, state: &serde_json::Value| serde_json::json!({"name": name, "image": "", "imageID": "", "ready": true, "restartCount": 0, "state": state});
+            let other = serde_json::json!({"running": {"startedAt": "2026-11-25T09:00:00Z"}});
+            started(&pod(
+                serde_json::json!({"status": {"containerStatuses": [status("other", &other), status(name, &state)]}}),
+            ))
+        };
+        let running = || serde_json::json!({"running": {"startedAt": "2026-11-25T10:00:00Z"}});
+        assert_eq!(with("discovery", running()), "2026-11-25T10:00:00Z".parse().ok());
+        assert_eq!(
+            (with("third", running()), with("discovery", serde_json::json!({"waiting": {}}))),
+            (None, None)
+        );
+    }
+
+    #[test]
+    fn the_version_of_an_image_is_its_tag() {
+        let of = |image: &str| image_version(image).map(|version| version.to_string());
+        assert_eq!(of("docker.io/istio/pilot:1.31.0-distroless").as_deref(), Some("1.31.0"));
+        assert_eq!(of("registry:5000/pilot:1.29.2").as_deref(), Some("1.29.2"));
+        assert_eq!((of("pilot"), of("pilot:latest"), of("pilot@sha256:abc")), (None, None, None));
+    }
+
+    #[tokio::test]
+    async fn the_pods_of_istiod_that_are_ready_are_asked() {
+        let server = crate::fleet::fake::FakeServer::default();
+        let member = server.member("baz");
+        let put = |name: &str, app: &str, ready: &str| {
+            let path = format!("/api/v1/namespaces/istio-system/pods/{name}");
+            server.put(
+                &path,
+                serde_json::json!({
+                    "metadata": {"labels": {"app": app}},
+                    "status": {"conditions": [{"type": "Ready", "status": ready}]},
+                }),
+            );
+        };
+        put("gateway-1", "istio-eastwestgateway", "True");
+        put("istiod-1", "istiod", "False");
+        let none = Istiod::find(&member).await.unwrap_err();
+        insta::assert_snapshot!(format!("{none}\n{}", none.hint().unwrap()), @r"
+        no pod of istiod in namespace istio-system is ready
+        kubectl --context baz -n istio-system describe pods -l app=istiod
+        ");
+        put("istiod-2", "istiod", "True");
+        put("istiod-3", "istiod", "True");
+        let found = Istiod::find(&member).await.unwrap();
+        assert_eq!(found.iter().map(Istiod::pod).collect::<Vec<_>>(), ["istiod-2", "istiod-3"]);
+        server.refuse("/api/v1/namespaces/istio-system/pods", 403);
+        assert!(matches!(Istiod::find(&member).await, Err(IstiodError::List(_))));
+    }
 }

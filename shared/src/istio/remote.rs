@@ -308,6 +308,7 @@ fn found(secret: Secret) -> FoundRemoteSecret {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fleet::fake::FakeServer;
 
     fn token() -> ReaderToken {
         ReaderToken {
@@ -352,5 +353,125 @@ mod tests {
         };
         insta::assert_snapshot!(with("{exec: {command: aws}}"), @"its kubeconfig runs a program for its credentials, which istiod refuses");
         insta::assert_snapshot!(with("{}"), @"its kubeconfig has no token");
+    }
+
+    const SECRETS: &str = "/api/v1/namespaces/istio-system/secrets";
+
+    fn put_token(server: &FakeServer, name: &str, made: &str, data: &Value) {
+        server.put(
+            &format!("{SECRETS}/{name}"),
+            json!({"metadata": {"labels": {TOKEN_LABEL: "true"}, "creationTimestamp": made}, "data": data}),
+        );
+    }
+
+    #[tokio::test]
+    async fn tokens_are_read_the_older_one_first_and_only_whole_ones() {
+        let whole = || json!({"token": "dG9rZW4=", "ca.crt": "Y2E="});
+        let (early, late) = ("2026-11-25T10:00:00Z", "2026-11-25T11:00:00Z");
+        let slots = |tokens: Vec<ReaderToken>| tokens.into_iter().map(|token| token.slot).collect::<Vec<_>>();
+        let server = FakeServer::default();
+        let member = server.member("baz");
+        put_token(&server, "spire-mesh-remote-reader-a", late, &whole());
+        put_token(&server, "spire-mesh-remote-reader-b", early, &whole());
+        put_token(&server, "of-somebody", early, &whole());
+        assert_eq!(slots(reader_tokens(&member).await.unwrap()), [Slot::B, Slot::A]);
+        put_token(&server, "spire-mesh-remote-reader-b", late, &whole());
+        assert_eq!(slots(reader_tokens(&member).await.unwrap()), [Slot::A, Slot::B]);
+        for data in [
+            Value::Null,
+            json!({"ca.crt": "Y2E="}),
+            json!({"token": "", "ca.crt": "Y2E="}),
+            json!({"token": "dG9rZW4="}),
+        ] {
+            put_token(&server, "spire-mesh-remote-reader-b", late, &data);
+            assert_eq!(slots(reader_tokens(&member).await.unwrap()), [Slot::A]);
+        }
+        put_token(&server, "spire-mesh-remote-reader-b", late, &whole());
+        let path = format!("{SECRETS}/spire-mesh-remote-reader-b");
+        let mut deleted = server.object(&path).unwrap();
+        deleted["metadata"]["deletionTimestamp"] = json!(late);
+        server.put(&path, deleted);
+        assert_eq!(slots(reader_tokens(&member).await.unwrap()), [Slot::A], "it is about to go");
+    }
+
+    #[tokio::test]
+    async fn who_may_not_read_secrets_learns_that_and_without_a_namespace_there_are_none() {
+        let server = FakeServer::default();
+        let member = server.member("baz");
+        let owner = Owner::new(crate::manifest::Tool::MeshInstall, "devup");
+        server.refuse(SECRETS, 404);
+        assert_eq!(reader_tokens(&member).await.unwrap(), []);
+        assert!(found_remote_secrets(&member).await.unwrap().is_empty());
+        assert_eq!(owned_remote_secrets(&member, &owner).await.unwrap(), []);
+        server.refuse(SECRETS, 403);
+        assert!(reader_tokens(&member).await.is_err() && found_remote_secrets(&member).await.is_err());
+        assert!(owned_remote_secrets(&member, &owner).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn remote_secrets_are_those_with_istios_label_and_ours_those_with_our_mark() {
+        let server = FakeServer::default();
+        let put = |name: &str, labels: Value| {
+            server.put(
+                &format!("{SECRETS}/{name}"),
+                json!({"metadata": {"labels": labels}, "data": {"foo": "e30="}}),
+            );
+        };
+        let ours = json!({
+            REMOTE_SECRET_LABEL: "true", "app.kubernetes.io/managed-by": "mesh-install", "spire-mesh.dev/mesh": "devup",
+        });
+        put("istio-remote-secret-foo", ours.clone());
+        put("of-somebody", json!({REMOTE_SECRET_LABEL: "true"}));
+        put(
+            "no-remote-secret",
+            json!({"app.kubernetes.io/managed-by": "mesh-install", "spire-mesh.dev/mesh": "devup"}),
+        );
+        let member = server.member("baz");
+        let found = found_remote_secrets(&member).await.unwrap();
+        let names: Vec<_> = found.iter().map(|secret| secret.name.as_str()).collect();
+        assert_eq!(names, ["istio-remote-secret-foo", "of-somebody"]);
+        assert_eq!(found[0].clusters, [("foo".to_owned(), Err(AccessProblem::Malformed))]);
+        let owner = Owner::new(crate::manifest::Tool::MeshInstall, "devup");
+        assert_eq!(owned_remote_secrets(&member, &owner).await.unwrap(), [remote_secret_key("foo")]);
+        assert!(format!("{:?}", found[0]).contains("istio-remote-secret-foo"));
+    }
+
+    #[tokio::test]
+    async fn a_cluster_says_whether_a_token_is_one_of_its_own() {
+        let server = FakeServer::default();
+        let member = server.member("baz");
+        let object = remote_secret("foo", &"https://10.2.0.10:6443".parse().unwrap(), &token());
+        let access = Access::parse(&data(&object)).unwrap();
+        assert!(!access.is_accepted_by(&member).await.unwrap());
+        server.accept("very-secret");
+        assert!(access.is_accepted_by(&member).await.unwrap());
+    }
+
+    #[test]
+    fn the_two_slots_take_turns() {
+        assert_eq!((Slot::A.other(), Slot::B.other()), (Slot::B, Slot::A));
+        assert_eq!(Slot::B.key().to_string(), "Secret/spire-mesh-remote-reader-b in namespace istio-system");
+        assert_eq!(Slot::A.object().key(), &Slot::A.key());
+    }
+
+    #[test]
+    fn a_kubeconfig_is_read_by_its_current_context() {
+        let text = "current-context: b\ncontexts: [{name: a, context: {cluster: a, user: a}}, {name: b, context: {cluster: c, user: u}}]\n\
+            clusters: [{name: a, cluster: {server: 'https://a'}}, {name: c, cluster: {server: 'https://c'}}]\n\
+            users: [{name: a, user: {token: of-a}}, {name: u, user: {token: of-u, exec: null}}]\n";
+        let access = Access::parse(text.as_bytes()).unwrap();
+        assert_eq!((access.server.as_str(), access.token.as_str()), ("https://c", "of-u"));
+        let problem = |from: &str, to: &str| Access::parse(text.replace(from, to).as_bytes()).unwrap_err();
+        assert_eq!(problem("token: of-u", "token: ''"), AccessProblem::NoToken);
+        assert_eq!(problem("user: u}", "user: nobody}"), AccessProblem::NoToken);
+        assert_eq!(problem("cluster: c,", "cluster: none,"), AccessProblem::Malformed);
+        assert_eq!(
+            problem("{server: 'https://c'}", "{certificate-authority-data: ''}"),
+            AccessProblem::Malformed
+        );
+        assert_eq!(
+            problem("'https://c'", "'https://c', certificate-authority-data: '%'"),
+            AccessProblem::Malformed
+        );
     }
 }

@@ -89,4 +89,16 @@ mod tests {
         assert!(!version("1.29.1").works_with(version("1.31.0")));
         assert!(version("1.28.9") < OLDEST && version("1.29.0") >= OLDEST);
     }
+
+    #[test]
+    fn a_version_of_another_major_number_works_with_none() {
+        assert!(!version("2.30.0").works_with(version("1.30.0")));
+        assert!(
+            version("1.31.0").works_with(version("1.30.9"))
+                && version("1.30.0").works_with(version("1.30.1"))
+        );
+        assert_eq!(serde_json::to_string(&version("1.31.2")).unwrap(), "\"1.31.2\"");
+        let long = "x".repeat(100).parse::<IstioVersion>().unwrap_err();
+        assert_eq!(long.to_string().matches('x').count(), 40);
+    }
 }

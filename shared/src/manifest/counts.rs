@@ -13,7 +13,7 @@ pub struct Counts {
     pub changed: usize,
     /// They were as they should be.
     pub unchanged: usize,
-    /// Nothing asks for them any more, and they are gone.
+    /// They were no longer wanted, and are gone.
     pub deleted: usize,
 }
 

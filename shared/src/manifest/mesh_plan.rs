@@ -39,7 +39,7 @@ pub struct ClusterPlan {
     pub plan: Plan,
     /// Objects that are created too, and cannot be shown yet.
     pub later: Vec<Later>,
-    /// Objects of this mesh that nobody needs any more. They are deleted.
+    /// Objects of this mesh that are no longer wanted. They are deleted.
     pub stale: Vec<ObjectKey>,
 }
 

@@ -56,7 +56,7 @@ pub enum EditError {
         name: String,
     },
     /// The edited file would not be valid, because of what else stands there.
-    #[error("{file} would not be a valid mesh file any more")]
+    #[error("{file} would no longer be a valid mesh file")]
     Invalid {
         /// Name of the file, safe to print.
         file: String,

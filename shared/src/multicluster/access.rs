@@ -15,7 +15,7 @@ use super::restart::restart_istiod;
 use super::{ApiServers, InstallError, Step};
 use crate::fleet::{Member, RequestError};
 use crate::istio::NAMESPACE;
-use crate::istio::istiod::{Istiod, IstiodError, ServiceIdentities};
+use crate::istio::istiod::{Istiod, IstiodError, KnownCluster, ServiceIdentities};
 use crate::istio::remote::{ReaderToken, Slot, found_remote_secrets, reader_tokens, remote_secret};
 use crate::manifest::wait::until;
 use crate::manifest::{self, Deadline, Poll};
@@ -128,18 +128,13 @@ pub async fn rotate_token(
     }))
     .await?;
     watch.step(member.name(), &Step::WaitingForReaders);
-    let was_used = used(member, &token, deadline.at_most(SETTLES_WITHIN)).await.is_ok();
+    // Not an error yet: an istiod that has closed the cluster with its old secret (seen with 1.29.2) asks nothing before it is started again.
+    drop(used(member, &token, deadline.at_most(SETTLES_WITHIN)).await);
     let read = peers.iter().zip(&before).map(|(peer, before)| {
         read_again(member, peer, before.as_ref().ok(), &mesh.clusters, (deadline, watch))
     });
     let restarted = try_join_all(read).await?;
-    if !was_used {
-        // Only now: an istiod that has closed the cluster with its old secret (seen with 1.29.2) asks nothing before it is started again.
-        used(member, &token, deadline).await?;
-    }
-    watch.step(member.name(), &Step::DeletingToken);
-    let old = token.slot.other().key();
-    manifest::delete(member.client(), &[old], deadline, &|_, _| {}).await?;
+    retire(member, &token, deadline, watch).await?;
     let names = |wanted: bool| {
         let chosen = peers.iter().zip(&restarted).filter(move |(_, restarted)| !wanted || **restarted);
         chosen.map(|(peer, _)| peer.name().to_owned()).collect::<Vec<_>>()
@@ -179,6 +174,19 @@ async fn newest(mesh: &Mesh, member: &Member, deadline: Deadline<'_>) -> Result<
         }
     });
     Ok(made.await?)
+}
+
+/// Deletes the token that `token` has replaced, and only that, once somebody has read the cluster with the new one.
+async fn retire(
+    member: &Member,
+    token: &ReaderToken,
+    deadline: Deadline<'_>,
+    watch: &dyn Watch<Step>,
+) -> Result<(), InstallError> {
+    used(member, token, deadline).await?;
+    watch.step(member.name(), &Step::DeletingToken);
+    manifest::delete(member.client(), &[token.slot.other().key()], deadline, &|_, _| {}).await?;
+    Ok(())
 }
 
 /// Waits until somebody has read the cluster with the token.
@@ -242,38 +250,39 @@ async fn lacking(
     before: Option<&ServiceIdentities>,
 ) -> Result<Option<String>, IstiodError> {
     for istiod in Istiod::find(peer).await? {
-        let clusters = istiod.clusters().await?;
-        match clusters.iter().find(|known| known.id == member.name()) {
-            Some(known) if known.is_synced() => {}
-            Some(known) => {
-                return Ok(Some(format!("{}: {} is {}", istiod.pod(), member.name(), known.sync_status)));
-            }
-            None => return Ok(Some(format!("{} does not know {}", istiod.pod(), member.name()))),
-        }
-        let now = istiod.identities().await?;
-        if let Some(wrong) = wrong_identity(std::slice::from_ref(&member.cluster), &now) {
-            return Ok(Some(format!(
-                "{} takes the workloads of {} for those of another trust domain",
-                istiod.pod(),
-                wrong.cluster
-            )));
-        }
-        let has = |all: &ServiceIdentities, service: &str| {
-            all.get(service)
-                .is_some_and(|clusters: &BTreeMap<String, _>| clusters.contains_key(member.name()))
+        let known = istiod.clusters().await?;
+        let lacking = match unread(&member.cluster, &known) {
+            Some(lacking) => Some(lacking),
+            None => unlike(&member.cluster, before, &istiod.identities().await?),
         };
-        let lost = before.and_then(|before| {
-            before.keys().find(|service| has(before, service.as_str()) && !has(&now, service.as_str()))
-        });
-        if let Some(lost) = lost {
-            return Ok(Some(format!(
-                "{} has lost the endpoints of {lost} in {}",
-                istiod.pod(),
-                member.name()
-            )));
+        if let Some(lacking) = lacking {
+            return Ok(Some(format!("{}{lacking}", istiod.pod())));
         }
     }
     Ok(None)
+}
+
+/// Says why an istiod that knows these clusters has not read one of them.
+fn unread(cluster: &Cluster, known: &[KnownCluster]) -> Option<String> {
+    match known.iter().find(|known| known.id == cluster.name) {
+        Some(known) if known.is_synced() => None,
+        Some(known) => Some(format!(": {} is {}", cluster.name, known.sync_status)),
+        None => Some(format!(" does not know {}", cluster.name)),
+    }
+}
+
+/// Says what an istiod has of a cluster that is not as it should be, or was there `before`.
+fn unlike(cluster: &Cluster, before: Option<&ServiceIdentities>, now: &ServiceIdentities) -> Option<String> {
+    let name = &cluster.name;
+    if wrong_identity(std::slice::from_ref(cluster), now).is_some() {
+        return Some(format!(" takes the workloads of {name} for those of another trust domain"));
+    }
+    let has = |all: &ServiceIdentities, service: &str| {
+        all.get(service).is_some_and(|clusters: &BTreeMap<String, _>| clusters.contains_key(name))
+    };
+    let before = before?;
+    let lost = before.keys().find(|service| has(before, service) && !has(now, service))?;
+    Some(format!(" has lost the endpoints of {lost} in {name}"))
 }
 
 /// Tells how old something is, for people: `3d`, `5h`, `12m`.
@@ -298,4 +307,222 @@ pub async fn half_rotated(
 ) -> Result<Vec<String>, crate::fleet::ClusterErrors<InstallError>> {
     let tokens = super::plan::tokens(members).await?;
     Ok(tokens.into_iter().filter(|(_, tokens)| tokens.len() > 1).map(|(cluster, _)| cluster).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::fleet::fake::FakeServer;
+
+    const SECRETS: &str = "/api/v1/namespaces/istio-system/secrets";
+
+    fn path(name: &str) -> String {
+        format!("{SECRETS}/{name}")
+    }
+
+    fn reader(slot: &str) -> String {
+        path(&format!("spire-mesh-remote-reader-{slot}"))
+    }
+
+    /// Gives a cluster a token for its readers, which says its slot.
+    fn put_token(server: &FakeServer, slot: &str, made: &str) {
+        let token = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, slot);
+        server.put(
+            &reader(slot),
+            json!({
+                "metadata": {"labels": {"spire-mesh.dev/remote-reader-token": "true"}, "creationTimestamp": made},
+                "type": "kubernetes.io/service-account-token",
+                "data": {"token": token, "ca.crt": "Y2E="},
+            }),
+        );
+    }
+
+    fn mesh() -> Mesh {
+        let text = "apiVersion: spire-mesh/v1alpha1\nkind: Mesh\nmetadata: {name: devup}\nspec:\n  clusters:\n  \
+             - {name: foo, trustDomain: foo.com}\n  - {name: bar, trustDomain: bar.com}\n  - {name: baz, trustDomain: baz.com}\n";
+        Mesh::parse(text, "test").unwrap()
+    }
+
+    fn soon() -> Deadline<'static> {
+        Deadline::after(Duration::from_mins(1))
+    }
+
+    async fn token(member: &Member, slot: Slot) -> ReaderToken {
+        let tokens = reader_tokens(member).await.unwrap();
+        tokens.into_iter().find(|token| token.slot == slot).unwrap()
+    }
+
+    #[derive(Default)]
+    struct Steps(Mutex<Vec<Step>>);
+
+    impl Watch<Step> for Steps {
+        fn step(&self, _: &str, step: &Step) {
+            self.0.lock().unwrap().push(step.clone());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_old_token_and_only_it_goes_once_the_new_one_was_used() {
+        for (new, old, slot) in [("b", "a", Slot::B), ("a", "b", Slot::A)] {
+            let server = FakeServer::default();
+            let member = server.member("baz");
+            put_token(&server, old, "2026-11-25T10:00:00Z");
+            put_token(&server, new, "2026-11-25T11:00:00Z");
+            let token = token(&member, slot).await;
+            let steps = Steps::default();
+            let unused = retire(&member, &token, soon(), &steps).await.unwrap_err();
+            assert!(unused.to_string().contains("nobody has used it yet"), "{unused}");
+            assert_eq!((server.writes(), steps.0.lock().unwrap().len()), (Vec::new(), 0));
+            let mut used = server.object(&reader(new)).unwrap();
+            used["metadata"]["labels"][LAST_USED_LABEL] = json!("2026-11-25");
+            server.put(&reader(new), used);
+            retire(&member, &token, soon(), &steps).await.unwrap();
+            assert!(server.object(&reader(old)).is_none() && server.object(&reader(new)).is_some());
+            assert_eq!(*steps.0.lock().unwrap(), [Step::DeletingToken]);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_token_that_cannot_be_looked_at_was_not_used() {
+        let server = FakeServer::default();
+        let member = server.member("baz");
+        put_token(&server, "a", "2026-11-25T10:00:00Z");
+        put_token(&server, "b", "2026-11-25T11:00:00Z");
+        let token = token(&member, Slot::B).await;
+        server.refuse(&reader("b"), 403);
+        assert!(retire(&member, &token, soon(), &Steps::default()).await.is_err());
+        assert_eq!(server.writes(), [""; 0]);
+    }
+
+    #[tokio::test]
+    async fn a_rotation_makes_the_token_that_is_not_there_or_goes_on_with_the_newer_of_two() {
+        let slot = |old: &'static [(&'static str, &'static str)]| async move {
+            let server = FakeServer::default();
+            let member = server.member("baz");
+            for (slot, made) in old {
+                put_token(&server, slot, made);
+            }
+            let token = newest(&mesh(), &member, soon()).await.unwrap();
+            (token.slot, server.writes().len())
+        };
+        assert_eq!(slot(&[]).await, (Slot::A, 1));
+        assert_eq!(slot(&[("a", "2026-11-25T10:00:00Z")]).await, (Slot::B, 1));
+        assert_eq!(slot(&[("b", "2026-11-25T10:00:00Z")]).await, (Slot::A, 1));
+        assert_eq!(slot(&[("a", "2026-11-25T10:00:00Z"), ("b", "2026-11-25T11:00:00Z")]).await, (Slot::B, 0));
+        assert_eq!(slot(&[("a", "2026-11-25T11:00:00Z"), ("b", "2026-11-25T10:00:00Z")]).await, (Slot::A, 0));
+    }
+
+    #[tokio::test]
+    async fn a_rotation_that_was_interrupted_is_where_there_are_two_tokens() {
+        let servers = ["foo", "bar", "baz"].map(|name| (name, FakeServer::default()));
+        put_token(&servers[1].1, "b", "2026-11-25T10:00:00Z");
+        put_token(&servers[2].1, "a", "2026-11-25T10:00:00Z");
+        put_token(&servers[2].1, "b", "2026-11-25T11:00:00Z");
+        let members = servers.map(|(name, server)| server.member(name));
+        assert_eq!(half_rotated(&members).await.unwrap(), ["baz"]);
+    }
+
+    fn kubeconfig(token: &str) -> String {
+        let text = json!({
+            "clusters": [{"name": "c", "cluster": {"server": "https://api.example:6443"}}],
+            "users": [{"name": "u", "user": {"token": token}}],
+            "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+            "current-context": "x",
+        });
+        base64::Engine::encode(&base64::engine::general_purpose::STANDARD, text.to_string())
+    }
+
+    #[tokio::test]
+    async fn every_remote_secret_is_listed_with_what_is_wrong_with_it() {
+        let servers = ["foo", "bar", "baz"].map(|name| (name, FakeServer::default()));
+        put_token(&servers[1].1, "a", "2026-11-25T10:00:00Z");
+        put_token(&servers[1].1, "b", "2026-11-25T11:00:00Z");
+        let put = |name: &str, cluster: &str, data: String| {
+            let labels = json!({"istio/multiCluster": "true"});
+            let secret = json!({"metadata": {"labels": labels}, "data": {cluster: data}});
+            servers[2].1.put(&path(name), secret);
+        };
+        put("istio-remote-secret-bar", "bar", kubeconfig("b"));
+        put("istio-remote-secret-bar-old", "bar", kubeconfig("elsewhere"));
+        put("istio-remote-secret-foo", "foo", kubeconfig("of-somebody"));
+        put("istio-remote-secret-qux", "qux", kubeconfig("x"));
+        put("istio-remote-secret-broken", "foo", "e30=".to_owned());
+        let members = servers.map(|(name, server)| server.member(name));
+        let listed = remote_secret_list(&members).await.unwrap();
+        insta::assert_json_snapshot!(listed);
+    }
+
+    #[test]
+    fn a_cluster_is_read_again_when_it_is_synced_and_nothing_of_it_was_lost() {
+        let baz = Cluster::example("baz", "baz.com");
+        let known = |statuses: &[(&str, &str)]| -> Vec<KnownCluster> {
+            let known = statuses.iter().map(|(id, status)| KnownCluster {
+                id: (*id).to_owned(),
+                secret_name: String::new(),
+                sync_status: (*status).to_owned(),
+            });
+            known.collect()
+        };
+        let others = [("foo", "synced"), ("bar", "synced")];
+        assert_eq!(unread(&baz, &known(&others)).unwrap(), " does not know baz");
+        assert_eq!(unread(&baz, &known(&[others[0], ("baz", "syncing")])).unwrap(), ": baz is syncing");
+        assert_eq!(unread(&baz, &known(&[("foo", "closed"), ("baz", "synced")])), None);
+
+        let identities = |of: &[(&str, &str, &str)]| -> ServiceIdentities {
+            let mut all = ServiceIdentities::new();
+            for (service, cluster, domain) in of {
+                let ids = [format!("spiffe://{domain}/ns/a/sa/b")].into();
+                all.entry((*service).to_owned()).or_default().insert((*cluster).to_owned(), ids);
+            }
+            all
+        };
+        let before = identities(&[
+            ("a", "foo", "foo.com"),
+            ("a", "baz", "baz.com"),
+            ("b", "baz", "baz.com"),
+            ("c", "foo", "foo.com"),
+        ]);
+        assert_eq!(unlike(&baz, Some(&before), &before), None);
+        let fewer = identities(&[("a", "baz", "baz.com"), ("b", "foo", "foo.com")]);
+        assert_eq!(unlike(&baz, Some(&before), &fewer).unwrap(), " has lost the endpoints of b in baz");
+        assert_eq!(unlike(&baz, None, &fewer), None, "what was there before is not known");
+        let without_c = identities(&[("a", "baz", "baz.com"), ("b", "baz", "baz.com")]);
+        assert_eq!(
+            unlike(&baz, Some(&before), &without_c),
+            None,
+            "what was lost of another cluster is not of this one"
+        );
+        let wrong = identities(&[("a", "baz", "foo.com"), ("b", "baz", "baz.com")]);
+        assert_eq!(
+            unlike(&baz, Some(&before), &wrong).unwrap(),
+            " takes the workloads of baz for those of another trust domain"
+        );
+    }
+
+    #[test]
+    fn ages_are_told_in_the_largest_unit_that_fits() {
+        let now: Timestamp = "2026-11-25T12:00:00Z".parse().unwrap();
+        let of = |seconds: i64| {
+            let made = Timestamp::from_second(now.as_second() - seconds).unwrap().to_string();
+            age(Some(&made), now).unwrap()
+        };
+        let told = [
+            (-5, "0s"),
+            (59, "59s"),
+            (60, "1m"),
+            (3599, "59m"),
+            (3600, "1h"),
+            (172_799, "47h"),
+            (172_800, "2d"),
+        ];
+        for (seconds, text) in told {
+            assert_eq!(of(seconds), text);
+        }
+        assert_eq!((age(None, now), age(Some("yesterday"), now)), (None, None));
+    }
 }

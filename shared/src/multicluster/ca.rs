@@ -245,7 +245,11 @@ pub(super) async fn issued(member: &Member, deadline: Deadline<'_>) -> Result<()
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+    use crate::fleet::fake::FakeServer;
+    use crate::istio::ca::sample::Ca;
     use crate::mesh::IssuerKind;
 
     #[test]
@@ -273,5 +277,185 @@ mod tests {
         ];
         let told = errors.map(|error| format!("{error}\n  hint: {}", error.hint().unwrap_or_default()));
         insta::assert_snapshot!(told.join("\n"));
+    }
+
+    const SYSTEM: &str = "namespaces/istio-system";
+    const LATE: &str = "2026-11-25T11:00:00Z";
+
+    fn encoded(text: &str) -> String {
+        base64::Engine::encode(&base64::engine::general_purpose::STANDARD, text)
+    }
+
+    /// A cluster in which cert-manager has an issuer that is ready, and the member whose mesh file names it.
+    fn with_issuer() -> (FakeServer, Member) {
+        let server = FakeServer::default();
+        let group = json!({"name": "cert-manager.io", "versions": [{"groupVersion": "cert-manager.io/v1", "version": "v1"}],
+            "preferredVersion": {"groupVersion": "cert-manager.io/v1", "version": "v1"}});
+        server.put_raw("/apis", json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": [group]}));
+        let issuers = json!({"name": "issuers", "singularName": "issuer", "namespaced": true, "kind": "Issuer", "verbs": ["get", "list"]});
+        server.put_raw(
+            "/apis/cert-manager.io/v1",
+            json!({"kind": "APIResourceList", "groupVersion": "cert-manager.io/v1", "resources": [issuers]}),
+        );
+        server.put(
+            &format!("/apis/cert-manager.io/v1/{SYSTEM}/issuers/istio-ca"),
+            json!({"apiVersion": "cert-manager.io/v1", "kind": "Issuer", "spec": {"ca": {"secretName": "root-key"}}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}}),
+        );
+        let text = "apiVersion: spire-mesh/v1alpha1\nkind: Mesh\nmetadata: {name: devup}\nspec:\n  istio: {ca: {certManager: {issuer: istio-ca}}}\n  clusters:\n  \
+             - {name: foo, trustDomain: foo.com}\n  - {name: bar, trustDomain: bar.com}\n  - {name: baz, trustDomain: baz.com}\n";
+        let mesh = crate::mesh::Mesh::parse(text, "test").unwrap();
+        let member = server.member("baz");
+        let member = Member::new(mesh.clusters[2].clone(), (*member).clone());
+        (server, member)
+    }
+
+    fn put_secret(server: &FakeServer, ca: &Ca, root: &Ca, of: Option<&str>) {
+        let annotations = of.map(|of| json!({"cert-manager.io/certificate-name": of}));
+        let data =
+            json!({"tls.crt": encoded(&ca.pem), "tls.key": encoded("k"), "ca.crt": encoded(&root.pem)});
+        server.put(
+            &format!("/api/v1/{SYSTEM}/secrets/cacerts"),
+            json!({"metadata": {"annotations": annotations, "creationTimestamp": LATE}, "data": data}),
+        );
+    }
+
+    fn put_istiod(server: &FakeServer, root: &Ca) {
+        server.put(
+            &format!("/apis/apps/v1/{SYSTEM}/deployments/istiod"),
+            json!({"apiVersion": "apps/v1", "kind": "Deployment"}),
+        );
+        server.put(
+            &format!("/api/v1/{SYSTEM}/configmaps/istio-ca-root-cert"),
+            json!({"data": {"root-cert.pem": root.pem}}),
+        );
+    }
+
+    async fn told(member: &Member, roots: &[(&Ca, &str)]) -> String {
+        let told = match can_be_had(member).await {
+            Ok(()) => "fine".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        roots.iter().fold(told, |told, (root, name)| told.replace(&root.certificate().serial, name))
+    }
+
+    #[tokio::test]
+    async fn a_ca_of_cert_manager_can_be_had_where_its_issuer_is_ready_and_nothing_else_is_there() {
+        let (server, member) = with_issuer();
+        assert_eq!(told(&member, &[]).await, "fine");
+        let plain = FakeServer::default().member("baz");
+        assert_eq!(told(&plain, &[]).await, "fine", "istiod makes its own");
+        assert!(needs(&plain).is_empty() && needs(&member).len() == 3);
+        let issuer = format!("/apis/cert-manager.io/v1/{SYSTEM}/issuers/istio-ca");
+        let mut waits = server.object(&issuer).unwrap();
+        waits["status"]["conditions"][0] =
+            json!({"type": "Ready", "status": "False", "reason": "ErrGetKeyPair"});
+        server.put(&issuer, waits);
+        insta::assert_snapshot!(told(&member, &[]).await, @"Issuer istio-ca in namespace istio-system is not ready, so nobody would sign istiod's CA certificate: ErrGetKeyPair");
+        let (server, member) = with_issuer();
+        server.refuse(&issuer, 404);
+        insta::assert_snapshot!(told(&member, &[]).await, @"Issuer istio-ca in namespace istio-system does not exist, so nobody would sign istiod's CA certificate");
+        let (server, member) = with_issuer();
+        server.put_raw("/apis", json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": []}));
+        insta::assert_snapshot!(told(&member, &[]).await, @"the API server knows no Issuer of cert-manager.io: cert-manager is not installed, or not what has this issuer");
+    }
+
+    #[tokio::test]
+    async fn an_istiod_that_runs_keeps_its_root() {
+        let (root, other) = (Ca::root("root"), Ca::root("other"));
+        let ca = root.intermediate("ca");
+        let named = [(&root, "ROOT"), (&other, "OTHER")];
+        let (server, member) = with_issuer();
+        put_secret(&server, &ca, &root, Some("cacerts"));
+        assert_eq!(told(&member, &named).await, "fine");
+        put_istiod(&server, &root);
+        assert_eq!(told(&member, &named).await, "fine");
+        put_istiod(&server, &other);
+        insta::assert_snapshot!(told(&member, &named).await, @"istiod runs with the root CN=other (OTHER) already, and not with that of Secret cacerts: it would go over to it with whichever start comes next, and with it every proxy at the same moment");
+        for foreign in [None, Some("another")] {
+            put_secret(&server, &ca, &root, foreign);
+            assert!(told(&member, &named).await.contains("is there already"), "{foreign:?}");
+        }
+        let (server, member) = with_issuer();
+        put_istiod(&server, &root);
+        assert!(
+            told(&member, &named).await.contains("istiod runs with the root CN=root"),
+            "it has one of its own"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_secret_that_is_being_filled_is_waited_for_unless_istiod_runs() {
+        let root = Ca::root("root");
+        let (server, member) = with_issuer();
+        let path = format!("/api/v1/{SYSTEM}/secrets/cacerts");
+        server.put(&path, json!({"data": {"tls.key": encoded("k"), "tls.crt": ""}}));
+        assert_eq!(told(&member, &[]).await, "fine");
+        put_istiod(&server, &root);
+        insta::assert_snapshot!(told(&member, &[]).await, @"Secret istio-system/cacerts has no tls.crt");
+    }
+
+    #[tokio::test]
+    async fn another_issuer_with_another_root_is_a_change_of_the_root() {
+        let (root, other) = (Ca::root("root"), Ca::root("other"));
+        let ca = root.intermediate("ca");
+        let named = [(&root, "ROOT"), (&other, "OTHER")];
+        let (server, member) = with_issuer();
+        put_secret(&server, &ca, &root, Some("cacerts"));
+        put_istiod(&server, &root);
+        let certificate = |issuer: &str| {
+            let path = format!("/apis/cert-manager.io/v1/{SYSTEM}/certificates/cacerts");
+            server.put(&path, json!({"spec": {"secretName": "cacerts", "issuerRef": {"name": issuer}}}));
+        };
+        let signs = |root: &Ca| {
+            server.put(
+                &format!("/api/v1/{SYSTEM}/secrets/root-key"),
+                json!({"data": {"tls.crt": encoded(&root.pem)}}),
+            )
+        };
+        certificate("before");
+        assert_eq!(told(&member, &named).await, "fine", "its root is not known");
+        signs(&root);
+        assert_eq!(told(&member, &named).await, "fine");
+        signs(&other);
+        insta::assert_snapshot!(told(&member, &named).await, @"Issuer istio-ca signs with the root CN=other (OTHER), and not with the one that proxies trust: that is a change of the root, which `up` does not make");
+        certificate("istio-ca");
+        assert_eq!(
+            told(&member, &named).await,
+            "fine",
+            "the issuer is the same, and its root is no business of ours"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_ca_is_issued_when_certificate_and_secret_say_so() {
+        let root = Ca::root("root");
+        let ca = root.intermediate("ca");
+        let (server, member) = with_issuer();
+        let told = || async {
+            let deadline = Deadline::after(std::time::Duration::from_secs(5));
+            issued(&member, deadline).await.map_err(|error| error.to_string())
+        };
+        let path = format!("/apis/cert-manager.io/v1/{SYSTEM}/certificates/cacerts");
+        let certificate = |ready: &str| {
+            let ready = json!({"type": "Ready", "status": ready, "message": "it waits"});
+            server.put(&path, json!({"spec": {"secretName": "cacerts"}, "status": {"conditions": [ready]}}));
+        };
+        insta::assert_snapshot!(told().await.unwrap_err(), @"timed out after 5s waiting for cert-manager to issue istiod's CA; last seen: there is no Certificate cacerts");
+        certificate("False");
+        insta::assert_snapshot!(told().await.unwrap_err(), @"timed out after 5s waiting for cert-manager to issue istiod's CA; last seen: it waits");
+        certificate("True");
+        insta::assert_snapshot!(told().await.unwrap_err(), @"timed out after 5s waiting for cert-manager to issue istiod's CA; last seen: there is no Secret cacerts");
+        server.put(
+            &format!("/api/v1/{SYSTEM}/secrets/cacerts"),
+            json!({"data": {"tls.crt": encoded(&ca.pem), "tls.key": encoded("k")}}),
+        );
+        insta::assert_snapshot!(told().await.unwrap_err(), @"cannot wait for cert-manager to issue istiod's CA: Secret istio-system/cacerts has no ca.crt: this issuer does not say which root it signs with");
+        server.put(
+            &format!("/api/v1/{SYSTEM}/secrets/cacerts"),
+            json!({"data": {"tls.crt": encoded(&ca.pem)}}),
+        );
+        insta::assert_snapshot!(told().await.unwrap_err(), @"timed out after 5s waiting for cert-manager to issue istiod's CA; last seen: Secret istio-system/cacerts has no tls.key");
+        put_secret(&server, &ca, &root, None);
+        told().await.unwrap();
     }
 }

@@ -109,3 +109,74 @@ pub async fn remove_demo(
     }))
     .await
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::fleet::fake::FakeServer;
+
+    fn mesh() -> Mesh {
+        let text = "apiVersion: spire-mesh/v1alpha1\nkind: Mesh\nmetadata: {name: devup}\nspec:\n  clusters:\n  \
+             - {name: foo, trustDomain: foo.com}\n  - {name: bar, trustDomain: bar.com}\n  - {name: baz, trustDomain: baz.com}\n";
+        Mesh::parse(text, "test").unwrap()
+    }
+
+    struct Silent;
+
+    impl Watch<Step> for Silent {
+        fn step(&self, _: &str, _: &Step) {}
+    }
+
+    fn put_injector(server: &FakeServer, mesh: &str) {
+        let labels = json!({"app.kubernetes.io/managed-by": "mesh-install", "spire-mesh.dev/mesh": mesh});
+        let path =
+            "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/istio-sidecar-injector";
+        server.put(path, json!({"metadata": {"labels": labels}}));
+    }
+
+    #[tokio::test]
+    async fn a_demo_needs_an_istio_of_the_mesh_that_injects_sidecars() {
+        let servers = ["foo", "bar", "baz"].map(|name| (name, FakeServer::default()));
+        for (_, server) in &servers {
+            put_injector(server, "devup");
+        }
+        let members = servers.clone().map(|(name, server)| server.member(name));
+        let plan = plan_demo(&mesh(), &members, Demo::Bookinfo).await.unwrap();
+        let counts: Vec<_> = plan
+            .clusters
+            .iter()
+            .map(|planned| (planned.cluster.as_str(), planned.plan.objects.len() > 5))
+            .collect();
+        assert_eq!(counts, [("foo", true), ("bar", false), ("baz", false)]);
+        put_injector(&servers[2].1, "other");
+        let error = plan_demo(&mesh(), &members, Demo::Sleep).await.unwrap_err();
+        assert!(error.to_string().contains("baz") || format!("{error:?}").contains("NoIstio"), "{error}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_demo_is_put_where_it_belongs_found_again_and_taken_away() {
+        let servers = ["foo", "bar"].map(|name| (name, FakeServer::default()));
+        let members = servers.clone().map(|(name, server)| server.member(name));
+        let none = installed_demo(&mesh(), &members, Demo::Bookinfo).await.unwrap();
+        assert_eq!(none, [Vec::new(), Vec::new()]);
+        let deadline = || Deadline::after(Duration::from_secs(1));
+        let installed = install_demo(&mesh(), &members, Demo::Bookinfo, deadline(), &Silent).await;
+        let names: Vec<_> = installed.iter().map(|(name, result)| (name.as_str(), result.is_err())).collect();
+        assert_eq!(names, [("foo", true)], "no pod of it gets ready, and it is of one cluster only");
+        let found = installed_demo(&mesh(), &members, Demo::Bookinfo).await.unwrap();
+        assert!(found[0].len() > 5 && found[1].is_empty());
+        let removed = remove_demo(&members, &found, deadline(), &Silent).await;
+        assert_eq!(
+            removed.iter().map(|(name, result)| (name.as_str(), result.is_ok())).collect::<Vec<_>>(),
+            [("foo", true)]
+        );
+        assert_eq!(
+            installed_demo(&mesh(), &members, Demo::Bookinfo).await.unwrap(),
+            [Vec::new(), Vec::new()]
+        );
+    }
+}

@@ -90,3 +90,35 @@ impl Hint for InstallError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_error_says_what_to_do() {
+        let text = str::to_owned;
+        let timed_out = || WaitError::TimedOut {
+            what: text("istiod"),
+            last_seen: text("nothing"),
+            waited: std::time::Duration::from_secs(1),
+        };
+        let never = WaitError::Never { what: text("istiod"), reason: text("it is gone") };
+        let (wait, apply, never) = (
+            InstallError::Wait(timed_out()),
+            InstallError::Apply(timed_out().into()),
+            InstallError::Wait(never),
+        );
+        assert_eq!((wait.is_timeout(), apply.is_timeout(), never.is_timeout()), (true, true, false));
+        let errors = [
+            wait,
+            InstallError::Istiod(IstiodError::NotReady { context: text("baz") }),
+            InstallError::Unexposed { reason: text("it has none") },
+            InstallError::NoIstio { mesh: text("devup") },
+            InstallError::PeerMissing { peer: text("foo") },
+        ];
+        let told =
+            errors.each_ref().map(|error| format!("{error}\n  hint: {}", error.hint().unwrap_or_default()));
+        insta::assert_snapshot!(told.join("\n"));
+    }
+}

@@ -341,6 +341,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::fleet::fake::FakeServer;
 
     fn node(version: &str) -> Node {
         serde_json::from_value(json!({"metadata": {"name": "n"}, "status": {"nodeInfo": {
@@ -364,5 +365,183 @@ mod tests {
         assert!(!native(Some(&istiod("false")), &[node("v1.34.0")]).0);
         assert!(native(Some(&istiod("true")), &[node("v1.30.0")]).0);
         assert!(native(Some(&istiod("")), &[node("v1.34.0")]).0);
+    }
+
+    fn others(variable: &str) -> Deployment {
+        serde_json::from_value(json!({"spec": {"selector": {}, "template": {"spec": {"containers": [
+            {"name": "proxy"}, {"name": "discovery", "env": [{"name": "A", "value": "true"}, {"name": variable, "value": "false"}]}]}}}}))
+        .expect("a deployment")
+    }
+
+    #[test]
+    fn a_kubelet_whose_version_is_not_known_is_taken_for_an_old_one() {
+        assert!(!native(None, &[node("v1.34.0"), node("latest")]).0);
+        assert_eq!(native(None, &[node("v1.33.0")]).1, "every kubelet is of 1.33 or newer");
+        assert_eq!(native(Some(&others("B")), &[node("v1.34.0")]).1, "every kubelet is of 1.33 or newer");
+        assert_eq!(
+            native(Some(&others("ENABLE_NATIVE_SIDECARS")), &[node("v1.34.0")]),
+            (false, "istiod has ENABLE_NATIVE_SIDECARS=false".to_owned())
+        );
+        assert_eq!(native(Some(&istiod("true")), &[]).1, "istiod has ENABLE_NATIVE_SIDECARS=true");
+    }
+
+    const SYSTEM: &str = "namespaces/istio-system";
+
+    #[tokio::test]
+    async fn rules_on_mutual_tls_are_read_with_ports_and_whom_they_select() {
+        let server = FakeServer::default();
+        let put = |namespace: &str, name: &str, spec: Value| {
+            let path =
+                format!("/apis/security.istio.io/v1/namespaces/{namespace}/peerauthentications/{name}");
+            server.put(&path, json!({"spec": spec}));
+        };
+        put("istio-system", "default", json!({"mtls": {"mode": "STRICT"}}));
+        put("sample", "none", json!({}));
+        let ports = json!({"9000": {"mode": "DISABLE"}, "9001": {}});
+        let labels = json!({"matchLabels": {"app": "cart"}});
+        put(
+            "shop",
+            "cart",
+            json!({"selector": labels, "mtls": {"mode": "PERMISSIVE"}, "portLevelMtls": ports}),
+        );
+        put("shop", "empty", json!({"selector": {"matchLabels": {}}, "mtls": {"mode": "DISABLE"}}));
+        let read = peer_authentications(&server.member("baz")).await.unwrap();
+        insta::assert_debug_snapshot!(read);
+    }
+
+    #[tokio::test]
+    async fn without_istios_kinds_there_are_no_rules_and_without_rights_nothing_is_known() {
+        let path = "/apis/security.istio.io/v1/peerauthentications";
+        let server = FakeServer::default();
+        server.refuse(path, 404);
+        assert_eq!(peer_authentications(&server.member("baz")).await.unwrap(), []);
+        server.refuse(path, 403);
+        let unread = peer_authentications(&server.member("baz")).await.unwrap_err();
+        assert_eq!(unread.why, "you may not list peerauthentications.security.istio.io");
+        server.refuse(path, 500);
+        assert!(peer_authentications(&server.member("baz")).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn the_injection_template_in_force_is_read() {
+        let server = FakeServer::default();
+        let map = format!("/api/v1/{SYSTEM}/configmaps/istio-sidecar-injector");
+        let member = server.member("baz");
+        assert_eq!(injection(&member).await.unwrap_err().why, "there is no ConfigMap istio-sidecar-injector");
+        server.put(&map, json!({"data": {"config": "{"}}));
+        assert!(injection(&member).await.unwrap_err().why.ends_with("no configuration that can be read"));
+        let config = "defaultTemplates: [sidecar, spire]\ntemplates: {sidecar: x, spire: 'spec: {}'}\n";
+        server.put(&map, json!({"data": {"config": config, "values": "{}"}}));
+        server.put("/api/v1/nodes/n-1", serde_json::to_value(node("v1.34.0")).unwrap());
+        server.put("/api/v1/nodes/n-2", serde_json::to_value(node("v1.32.0")).unwrap());
+        insta::assert_debug_snapshot!(injection(&member).await.unwrap());
+        server.put(
+            &format!("/apis/apps/v1/{SYSTEM}/deployments/istiod"),
+            serde_json::to_value(istiod("true")).unwrap(),
+        );
+        assert!(injection(&member).await.unwrap().native);
+    }
+
+    #[tokio::test]
+    async fn istiod_and_the_gateways_are_read_with_their_replicas_and_version() {
+        let server = FakeServer::default();
+        let deployment = |replicas: Value, ready: Value, image: &str| {
+            json!({
+                "spec": {"replicas": replicas, "selector": {"matchLabels": {}}, "template": {"spec": {"containers": [
+                    {"name": "sidecar", "image": "x"}, {"name": "c", "image": image}]}}},
+                "status": {"readyReplicas": ready},
+            })
+        };
+        let put = |name: &str, value: Value| {
+            server.put(&format!("/apis/apps/v1/{SYSTEM}/deployments/{name}"), value)
+        };
+        put("istiod", deployment(json!(3), json!(3), "docker.io/istio/pilot:1.31.0-distroless"));
+        put("istio-eastwestgateway", deployment(Value::Null, json!(1), "docker.io/istio/proxyv2:latest"));
+        put("istio-ingressgateway", deployment(json!(2), Value::Null, "x@sha256:00"));
+        put("kiali", deployment(json!(1), json!(1), "kiali:1.0"));
+        let read = workloads(&server.member("baz")).await.unwrap();
+        let told: Vec<_> = read
+            .iter()
+            .map(|read| {
+                format!(
+                    "{} {}/{} {:?}",
+                    read.name,
+                    read.ready,
+                    read.wanted,
+                    read.version.map(|v| v.to_string())
+                )
+            })
+            .collect();
+        insta::assert_snapshot!(told.join("\n"), @r#"
+        istio-eastwestgateway 1/1 None
+        istio-ingressgateway 0/2 None
+        istiod 3/3 Some("1.31.0")
+        "#);
+    }
+
+    #[tokio::test]
+    async fn the_network_is_the_label_of_istios_namespace() {
+        let server = FakeServer::default();
+        assert_eq!(network(&server.member("baz")).await, Ok(None));
+        server.put(
+            "/api/v1/namespaces/istio-system",
+            json!({"metadata": {"labels": {"topology.istio.io/network": "vpc-1"}}}),
+        );
+        assert_eq!(network(&server.member("baz")).await, Ok(Some("vpc-1".to_owned())));
+    }
+
+    fn put_token(server: &FakeServer, slot: &str, token: &str, made: &str) {
+        server.put(
+            &format!("/api/v1/{SYSTEM}/secrets/spire-mesh-remote-reader-{slot}"),
+            json!({
+                "metadata": {"labels": {"spire-mesh.dev/remote-reader-token": "true"}, "creationTimestamp": made},
+                "data": {"token": token, "ca.crt": "Y2E="},
+            }),
+        );
+    }
+
+    #[tokio::test]
+    async fn the_age_of_a_token_is_that_of_the_newer_one() {
+        let server = FakeServer::default();
+        assert_eq!(token_made(&server.member("baz")).await, Ok(None));
+        put_token(&server, "a", "YQ==", "2026-11-25T11:00:00Z");
+        put_token(&server, "b", "Yg==", "2026-11-25T10:00:00Z");
+        assert_eq!(token_made(&server.member("baz")).await, Ok("2026-11-25T11:00:00Z".parse().ok()));
+    }
+
+    #[tokio::test]
+    async fn a_token_is_shown_to_nobody_but_the_cluster_that_the_secret_names() {
+        let servers = ["foo", "bar", "baz"].map(|name| (name, FakeServer::default()));
+        let config = |token: &str| {
+            let text = json!({
+                "clusters": [{"name": "c", "cluster": {"server": "https://api.example:6443"}}],
+                "users": [{"name": "u", "user": {"token": token}}],
+                "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+                "current-context": "x",
+            });
+            base64::Engine::encode(&base64::engine::general_purpose::STANDARD, text.to_string())
+        };
+        let put = |name: &str, data: Value| {
+            let path = format!("/api/v1/{SYSTEM}/secrets/{name}");
+            servers[2]
+                .1
+                .put(&path, json!({"metadata": {"labels": {"istio/multiCluster": "true"}}, "data": data}));
+        };
+        put("good", json!({"bar": config("of-bar")}));
+        put("of-another", json!({"foo": config("a")}));
+        put("broken", json!({"bar": "e30="}));
+        servers[1].1.accept("of-bar");
+        put_token(&servers[1].1, "a", "YQ==", "2026-11-25T11:00:00Z");
+        // These would take it, too, and are not asked.
+        servers[0].1.accept("of-bar");
+        let members = servers.map(|(name, server)| server.member(name));
+        let read = remote_secrets(&members[2], &members).await.unwrap();
+        let told: Vec<_> =
+            read.iter().map(|secret| format!("{} {:?}", secret.found.name, secret.accepted_by)).collect();
+        insta::assert_snapshot!(told.join("\n"), @r#"
+        broken {}
+        good {"bar": Ok(["bar"])}
+        of-another {"foo": Ok(["bar"])}
+        "#);
     }
 }

@@ -158,3 +158,104 @@ pub(super) async fn tokens(
     });
     Ok(tokens.await.into_all()?.into_iter().collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::fleet::fake::FakeServer;
+
+    fn mesh() -> Mesh {
+        let text = "apiVersion: spire-mesh/v1alpha1\nkind: Mesh\nmetadata: {name: devup}\nspec:\n  clusters:\n  \
+             - {name: foo, trustDomain: foo.com}\n  - {name: bar, trustDomain: bar.com}\n  - {name: baz, trustDomain: baz.com}\n";
+        Mesh::parse(text, "test").unwrap()
+    }
+
+    fn put_token(server: &FakeServer, slot: &str, made: &str) {
+        server.put(
+            &format!("/api/v1/namespaces/istio-system/secrets/spire-mesh-remote-reader-{slot}"),
+            json!({
+                "metadata": {"labels": {"spire-mesh.dev/remote-reader-token": "true"}, "creationTimestamp": made},
+                "type": "kubernetes.io/service-account-token",
+                "data": {"token": "dG9rZW4=", "ca.crt": "Y2E="},
+            }),
+        );
+    }
+
+    #[tokio::test]
+    async fn every_cluster_gets_the_newest_token_of_every_other() {
+        let servers = ["foo", "bar", "baz"].map(|name| (name, FakeServer::default()));
+        put_token(&servers[0].1, "a", "2026-11-25T11:00:00Z");
+        put_token(&servers[0].1, "b", "2026-11-25T10:00:00Z");
+        put_token(&servers[2].1, "a", "2026-11-25T10:00:00Z");
+        let members = servers.map(|(name, server)| server.member(name));
+        let tokens = tokens(&members).await.unwrap();
+        assert_eq!(current(&tokens["foo"]).map(|token| token.slot), Some(Slot::A));
+        let server = |name: &str| (name.to_owned(), format!("https://{name}.example:6443").parse().unwrap());
+        let of = |cluster: usize, servers: &ApiServers| {
+            let mesh = mesh();
+            let made = remote_secrets(&mesh, &mesh.clusters[cluster], servers, &tokens);
+            made.into_iter()
+                .map(|made| match made {
+                    Ok(secret) => secret.key().to_string(),
+                    Err(later) => format!("{} later: {}", later.key, later.reason),
+                })
+                .collect::<Vec<_>>()
+                .join("\n")
+        };
+        let all: ApiServers = ["foo", "bar", "baz"].map(server).into();
+        insta::assert_snapshot!(of(1, &all), @r"
+        Secret/istio-remote-secret-foo in namespace istio-system
+        Secret/istio-remote-secret-baz in namespace istio-system
+        ");
+        insta::assert_snapshot!(of(2, &all), @r"
+        Secret/istio-remote-secret-foo in namespace istio-system
+        Secret/istio-remote-secret-bar in namespace istio-system later: bar has no token for its readers yet
+        ");
+        insta::assert_snapshot!(of(2, &ApiServers::new()), @r"
+        Secret/istio-remote-secret-foo in namespace istio-system later: the address of the API server of foo is not known
+        Secret/istio-remote-secret-bar in namespace istio-system later: the address of the API server of bar is not known
+        ");
+    }
+
+    #[tokio::test]
+    async fn a_plan_has_the_token_in_use_and_all_access_and_what_is_left_over() {
+        let servers = ["foo", "bar", "baz"].map(|name| (name, FakeServer::default()));
+        put_token(&servers[0].1, "b", "2026-11-25T10:00:00Z");
+        put_token(&servers[2].1, "b", "2026-11-25T10:00:00Z");
+        let labels = json!({
+            "app.kubernetes.io/managed-by": "mesh-install", "spire-mesh.dev/mesh": "devup", "istio/multiCluster": "true",
+        });
+        for cluster in ["bar", "gone"] {
+            let path = format!("/api/v1/namespaces/istio-system/secrets/istio-remote-secret-{cluster}");
+            servers[2].1.put(&path, json!({"metadata": {"labels": labels}}));
+        }
+        let members = servers.map(|(name, server)| server.member(name));
+        let object = |cluster: &str| {
+            let value = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": format!("of-{cluster}"), "namespace": "istio-system"}});
+            let version = "1.31.0".parse().unwrap();
+            Rendered {
+                cluster: cluster.to_owned(),
+                version,
+                objects: owner(&mesh()).stamped(vec![Object::from_value(value).unwrap()]),
+            }
+        };
+        let rendered = ["foo", "bar", "baz"].map(object);
+        let server = |name: &str| (name.to_owned(), format!("https://{name}.example:6443").parse().unwrap());
+        let servers: ApiServers = ["foo", "bar", "baz"].map(server).into();
+        let plan = plan(&mesh(), &members, &rendered, &servers).await.unwrap();
+        let told = plan.clusters.iter().map(|planned| {
+            let objects = planned.plan.objects.iter().map(|object| object.key.to_string());
+            let later = planned.later.iter().map(|later| format!("later {}", later.key));
+            let stale = planned.stale.iter().map(|key| format!("stale {key}"));
+            let all: Vec<_> = objects.chain(later).chain(stale).collect();
+            format!("{}: {}", planned.cluster, all.join(", "))
+        });
+        insta::assert_snapshot!(told.collect::<Vec<_>>().join("\n"), @r"
+        foo: ConfigMap/of-foo in namespace istio-system, Secret/spire-mesh-remote-reader-b in namespace istio-system, Secret/istio-remote-secret-baz in namespace istio-system, later Secret/istio-remote-secret-bar in namespace istio-system
+        bar: ConfigMap/of-bar in namespace istio-system, Secret/spire-mesh-remote-reader-a in namespace istio-system, Secret/istio-remote-secret-foo in namespace istio-system, Secret/istio-remote-secret-baz in namespace istio-system
+        baz: ConfigMap/of-baz in namespace istio-system, Secret/spire-mesh-remote-reader-b in namespace istio-system, Secret/istio-remote-secret-foo in namespace istio-system, later Secret/istio-remote-secret-bar in namespace istio-system, stale Secret/istio-remote-secret-gone in namespace istio-system
+        ");
+    }
+}

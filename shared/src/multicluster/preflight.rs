@@ -64,7 +64,7 @@ pub enum PreflightError {
         cluster: String,
     },
     /// istiod is newer than `istioctl`.
-    #[error("istiod is of version {running}, and istioctl of {wanted}: it would be made older")]
+    #[error("istiod is of version {running}, and istioctl of {wanted}: that would be a downgrade")]
     Downgrade {
         /// What runs.
         running: IstioVersion,
@@ -73,7 +73,7 @@ pub enum PreflightError {
     },
     /// istiod is too old to be replaced in one step.
     #[error(
-        "istiod is of version {running}, and istioctl of {wanted}: Istio is made newer by one minor version at a time"
+        "istiod is of version {running}, and istioctl of {wanted}: Istio is upgraded one minor version at a time"
     )]
     Leap {
         /// What runs.
@@ -199,7 +199,7 @@ async fn rights(member: &Member, rendered: &[Rendered]) -> Result<(), PreflightE
             .map(|verb| Need::new(verb, kind.group(), kind.plural(), namespace.as_deref()))
     });
     let mut needs: Vec<Need> = applied.collect();
-    // What nothing asks for any more is found by listing everything that there may be.
+    // What is no longer wanted is found by listing everything that there may be.
     needs.extend(stale::kinds().map(|kind| Need::new("list", kind.group(), kind.plural(), None)));
     needs.extend([
         Need::new("list", "", "pods", None),
@@ -369,7 +369,10 @@ fn has_address(service: &Service) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
+    use crate::fleet::fake::FakeServer;
 
     #[test]
     fn an_address_of_this_machine_is_told_from_others() {
@@ -382,14 +385,246 @@ mod tests {
     }
 
     #[test]
-    fn istio_is_made_newer_by_one_minor_version_at_a_time() {
+    fn istio_is_upgraded_one_minor_version_at_a_time() {
         let follow = |running: &str, wanted: &str| {
             follows("foo", running.parse().unwrap(), wanted.parse().unwrap())
                 .map_err(|error| error.to_string())
         };
         assert!(follow("1.30.2", "1.31.0").is_ok() && follow("1.31.0", "1.31.0").is_ok());
-        insta::assert_snapshot!(follow("1.31.0", "1.30.2").unwrap_err(), @"istiod is of version 1.31.0, and istioctl of 1.30.2: it would be made older");
+        insta::assert_snapshot!(follow("1.31.0", "1.30.2").unwrap_err(), @"istiod is of version 1.31.0, and istioctl of 1.30.2: that would be a downgrade");
         insta::assert_snapshot!(follow("1.28.4", "1.29.2").unwrap_err(), @"istiod is of version 1.28.4, and 1.29.0 is the oldest that works");
-        insta::assert_snapshot!(follow("1.29.0", "1.31.0").unwrap_err(), @"istiod is of version 1.29.0, and istioctl of 1.31.0: Istio is made newer by one minor version at a time");
+        insta::assert_snapshot!(follow("1.29.0", "1.31.0").unwrap_err(), @"istiod is of version 1.29.0, and istioctl of 1.31.0: Istio is upgraded one minor version at a time");
+    }
+
+    fn rendered(cluster: &str, version: &str) -> Rendered {
+        Rendered { cluster: cluster.to_owned(), version: version.parse().unwrap(), objects: Vec::new() }
+    }
+
+    fn mesh() -> Mesh {
+        let text = "apiVersion: spire-mesh/v1alpha1\nkind: Mesh\nmetadata: {name: devup}\nspec:\n  clusters:\n  \
+             - {name: foo, trustDomain: foo.com}\n  - {name: bar, trustDomain: bar.com}\n  - {name: baz, trustDomain: baz.com}\n";
+        Mesh::parse(text, "test").unwrap()
+    }
+
+    fn told<T>(result: Result<T, PreflightError>) -> String {
+        result.map_or_else(
+            |error| format!("{error}\n  hint: {}", error.hint().unwrap_or_default()),
+            |_| "fine".to_owned(),
+        )
+    }
+
+    #[test]
+    fn versions_have_to_work_together_with_those_of_every_other_cluster() {
+        let all = [rendered("foo", "1.31.0"), rendered("bar", "1.30.4"), rendered("baz", "1.29.2")];
+        insta::assert_snapshot!(told(versions("foo", &all)), @r"
+        it would get Istio 1.31.0, and baz 1.29.2: Istio supports one minor version of difference in a mesh
+          hint: use istioctls that are at most one minor version apart
+        ");
+        insta::assert_snapshot!(told(versions("bar", &all)), @"fine");
+        insta::assert_snapshot!(told(versions("baz", &all)), @r"
+        it would get Istio 1.29.2, and foo 1.31.0: Istio supports one minor version of difference in a mesh
+          hint: use istioctls that are at most one minor version apart
+        ");
+        assert!(versions("foo", &all[..2]).is_ok() && versions("qux", &all).is_ok());
+    }
+
+    fn spire_of(name: &str, problems: &[&str], has_spire: bool) -> federation::ClusterStatus {
+        federation::ClusterStatus {
+            cluster: name.to_owned(),
+            context: name.to_owned(),
+            trust_domain: format!("{name}.com").parse().unwrap(),
+            managed: true,
+            spire: has_spire.then(|| federation::SpireStatus {
+                server_version: String::new(),
+                server_pod: String::new(),
+                agents: None,
+                nodes: Vec::new(),
+                entries: 0,
+                ca: None,
+                upstream_authority: None,
+                authorities: Vec::new(),
+                bundle_endpoint: None,
+            }),
+            problems: problems.iter().map(|problem| (*problem).to_owned()).collect(),
+        }
+    }
+
+    fn trust(from: &str, to: &str, state: federation::RelationshipState) -> federation::RelationshipStatus {
+        federation::RelationshipStatus {
+            from: from.to_owned(),
+            to: to.to_owned(),
+            state,
+            url: None,
+            mutual: None,
+            stored_authorities: Vec::new(),
+            live_authorities: None,
+            refresh: federation::Refresh {
+                state: federation::RefreshState::Works,
+                not_before: None,
+                known_from: String::new(),
+            },
+            locked_out_after: None,
+        }
+    }
+
+    #[test]
+    fn a_cluster_takes_part_where_its_own_spire_is_at_work_and_trusts_every_peer() {
+        use federation::RelationshipState::{Behind, Current};
+        let status = |baz: federation::ClusterStatus, state| MeshStatus {
+            mesh: "devup".to_owned(),
+            clusters: vec![spire_of("foo", &["its agents are gone"], true), spire_of("bar", &[], true), baz],
+            relationships: vec![
+                trust("foo", "bar", Behind),
+                trust("baz", "foo", Current),
+                trust("baz", "bar", state),
+            ],
+        };
+        let of = |baz, state| told(spire(&status(baz, state), "baz"));
+        assert_eq!(of(spire_of("baz", &[], true), Current), "fine");
+        insta::assert_snapshot!(of(spire_of("baz", &[], true), Behind), @r"
+        its SPIRE is not ready for a mesh: its trust in bar is behind
+          hint: kubectl spire-federate, or see what is wrong: kubectl spire-federate verify
+        ");
+        insta::assert_snapshot!(of(spire_of("baz", &[], false), Current), @r"
+        its SPIRE is not ready for a mesh: there is no SPIRE server
+          hint: kubectl spire-federate, or see what is wrong: kubectl spire-federate verify
+        ");
+        insta::assert_snapshot!(of(spire_of("baz", &["no route"], false), Current), @r"
+        its SPIRE is not ready for a mesh: no route
+          hint: kubectl spire-federate, or see what is wrong: kubectl spire-federate verify
+        ");
+        insta::assert_snapshot!(of(spire_of("baz", &["the server waits", "an agent waits"], true), Behind), @r"
+        its SPIRE is not ready for a mesh: the server waits; an agent waits; its trust in bar is behind
+          hint: kubectl spire-federate, or see what is wrong: kubectl spire-federate verify
+        ");
+    }
+
+    fn istiod(labels: &Value, image: &str) -> Value {
+        let mut all = json!({"app": "istiod"});
+        all.as_object_mut().unwrap().extend(labels.as_object().unwrap().clone());
+        json!({
+            "metadata": {"labels": all},
+            "spec": {"selector": {}, "template": {"spec": {"containers": [{"name": "a"}, {"name": "discovery", "image": image}]}}},
+        })
+    }
+
+    #[tokio::test]
+    async fn an_istio_of_somebody_else_and_one_that_cannot_be_followed_are_refused() {
+        let found = |deployment: Option<Value>| async move {
+            let server = FakeServer::default();
+            server.put(
+                "/apis/apps/v1/namespaces/shop/deployments/cart",
+                json!({"metadata": {"labels": {"app": "cart"}}}),
+            );
+            if let Some(deployment) = deployment {
+                server.put("/apis/apps/v1/namespaces/istio-system/deployments/istiod", deployment);
+            }
+            let wanted = [rendered("foo", "1.27.0"), rendered("baz", "1.31.0")];
+            told(existing(&mesh(), &server.member("baz"), &wanted).await)
+        };
+        let ours = json!({"app.kubernetes.io/managed-by": "mesh-install", "spire-mesh.dev/mesh": "devup"});
+        assert_eq!(found(None).await, "fine");
+        assert_eq!(found(Some(istiod(&ours, "pilot:1.30.0"))).await, "fine");
+        assert_eq!(found(Some(istiod(&ours, "pilot:latest"))).await, "fine");
+        insta::assert_snapshot!(found(Some(istiod(&ours, "pilot:1.29.0"))).await, @r"
+        istiod is of version 1.29.0, and istioctl of 1.31.0: Istio is upgraded one minor version at a time
+          hint: go by way of 1.30: set istio.istioctl in the mesh file to its istioctl first
+        ");
+        insta::assert_snapshot!(found(Some(istiod(&json!({}), "pilot:1.31.0"))).await, @r"
+        there is an Istio already that this tool did not install: Deployment/istiod in namespace istio-system (somebody else)
+          hint: an Istio that gets its identities from istiod cannot be changed under running workloads; take it away first: istioctl uninstall --purge --context baz
+        ");
+        let helm = json!({"app.kubernetes.io/managed-by": "Helm", "spire-mesh.dev/mesh": "devup"});
+        insta::assert_snapshot!(found(Some(istiod(&helm, "pilot:1.31.0"))).await, @r"
+        there is an Istio already that this tool did not install: Deployment/istiod in namespace istio-system (Helm)
+          hint: an Istio that gets its identities from istiod cannot be changed under running workloads; take it away first: istioctl uninstall --purge --context baz
+        ");
+        let other = json!({"app.kubernetes.io/managed-by": "mesh-install", "spire-mesh.dev/mesh": "other"});
+        insta::assert_snapshot!(found(Some(istiod(&other, "pilot:1.31.0"))).await, @r"
+        there is an Istio already that this tool did not install: Deployment/istiod in namespace istio-system (mesh-install for mesh other)
+          hint: an Istio that gets its identities from istiod cannot be changed under running workloads; take it away first: istioctl uninstall --purge --context baz
+        ");
+    }
+
+    #[tokio::test]
+    async fn a_namespace_of_somebody_else_has_to_say_the_network() {
+        let found = |labels: Option<Value>| async move {
+            let server = FakeServer::default();
+            if let Some(labels) = labels {
+                server.put("/api/v1/namespaces/istio-system", json!({"metadata": {"labels": labels}}));
+            }
+            told(network(&mesh(), &server.member("baz")).await)
+        };
+        assert_eq!(found(None).await, "fine");
+        assert_eq!(found(Some(json!({"topology.istio.io/network": "baz"}))).await, "fine");
+        let ours = json!({"app.kubernetes.io/managed-by": "mesh-install", "spire-mesh.dev/mesh": "devup"});
+        assert_eq!(found(Some(ours)).await, "fine");
+        insta::assert_snapshot!(found(Some(json!({"app.kubernetes.io/managed-by": "mesh-install"}))).await, @r"
+        namespace istio-system is somebody else's and has no network label instead of topology.istio.io/network=baz
+          hint: kubectl --context baz label namespace istio-system topology.istio.io/network=baz --overwrite
+        ");
+        insta::assert_snapshot!(found(Some(json!({"spire-mesh.dev/mesh": "devup", "topology.istio.io/network": "vpc"}))).await, @r"
+        namespace istio-system is somebody else's and has topology.istio.io/network=vpc instead of topology.istio.io/network=baz
+          hint: kubectl --context baz label namespace istio-system topology.istio.io/network=baz --overwrite
+        ");
+    }
+
+    #[tokio::test]
+    async fn load_balancers_that_all_wait_get_no_address() {
+        let service = |kind: &str, made: &str, ingress: Value| {
+            json!({
+                "metadata": {"creationTimestamp": made},
+                "spec": {"type": kind}, "status": {"loadBalancer": {"ingress": ingress}},
+            })
+        };
+        let found = |services: Vec<(&'static str, Value)>| async move {
+            let server = FakeServer::default();
+            for (name, service) in services {
+                server.put(&format!("/api/v1/namespaces/shop/services/{name}"), service);
+            }
+            told(load_balancers(&server.member("baz")).await)
+        };
+        let (early, late) = ("2026-11-25T10:00:00Z", "2026-11-25T11:00:00Z");
+        let waits = |made| service("LoadBalancer", made, Value::Null);
+        let served = || service("LoadBalancer", early, json!([{"ip": "10.0.0.1"}]));
+        let plain = || service("ClusterIP", early, Value::Null);
+        assert_eq!(found(vec![]).await, "fine");
+        assert_eq!(found(vec![("a", plain())]).await, "fine");
+        assert_eq!(found(vec![("a", waits(early)), ("b", served())]).await, "fine");
+        insta::assert_snapshot!(found(vec![("a", waits(late)), ("b", waits(early)), ("c", plain())]).await, @r"
+        no load balancer has an address here: shop/b waits for one since 2026-11-25T10:00:00Z
+          hint: install a load balancer controller (on EKS: the AWS Load Balancer Controller), and see: kubectl -n shop describe service b
+        ");
+        assert_ne!(found(vec![("a", service("LoadBalancer", early, json!([])))]).await, "fine");
+    }
+
+    #[tokio::test]
+    async fn every_right_that_an_installation_takes_is_asked_for() {
+        let refused = |right: &'static str| async move {
+            let server = FakeServer::default();
+            server.forbid(right);
+            let object = |cluster: &str, kind: &str| {
+                let value =
+                    json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": "a", "namespace": "x"}});
+                let objects = vec![crate::manifest::Object::from_value(value).unwrap()];
+                Rendered { objects, ..rendered(cluster, "1.31.0") }
+            };
+            let all = [object("foo", "ConfigMap"), object("baz", "ServiceAccount")];
+            told(rights(&server.member("baz"), &all).await)
+        };
+        assert_eq!(refused("x").await, "fine");
+        for right in [
+            "create secrets",
+            "patch serviceaccounts",
+            "get serviceaccounts",
+            "list configmaps",
+            "list pods",
+            "list secrets",
+            "create pods/exec",
+            "create pods/portforward",
+        ] {
+            assert_ne!(refused(right).await, "fine", "{right}");
+        }
+        assert_eq!(refused("patch configmaps").await, "fine", "it is of another cluster");
     }
 }

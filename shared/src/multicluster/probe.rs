@@ -126,4 +126,46 @@ mod tests {
         );
         assert_eq!(closed("dial tcp 10.9.0.1:15443: connect: no route to host"), "there is no route to it");
     }
+
+    #[test]
+    fn what_gos_words_are_not_known_is_said_as_it_is() {
+        for made in ["remote error: tls: bad", "x509: no", "malformed HTTP response"] {
+            assert_eq!(closed(made), "open", "{made}");
+        }
+        assert_eq!(closed("connect: network is unreachable"), "there is no route to it");
+        for silent in ["context deadline exceeded", "read: i/o timeout", "(Client.Timeout exceeded)"] {
+            assert_eq!(closed(silent), "packets get no answer", "{silent}");
+        }
+        assert_eq!(
+            closed("something else\u{1b}"),
+            r#"Get "https://10.3.0.129:15443/": something else\u{1b}"#
+        );
+        assert_eq!(judge("command not found"), Way::Closed("command not found".to_owned()));
+        let twice = "Last error: EOF\nLast error: connect: connection refused\nbye";
+        assert_eq!(judge(twice), Way::Closed("the connection is refused".to_owned()));
+        assert_eq!(judge(&"x".repeat(500)), Way::Closed("x".repeat(200)));
+    }
+
+    #[tokio::test]
+    async fn the_way_is_tried_from_a_gateway_that_runs() {
+        let server = crate::fleet::fake::FakeServer::default();
+        let member = server.member("baz");
+        let put = |name: &str, app: &str, phase: &str, deleted: Option<&str>| {
+            server.put(
+                &format!("/api/v1/namespaces/istio-system/pods/{name}"),
+                serde_json::json!({"metadata": {"labels": {"app": app}, "deletionTimestamp": deleted}, "status": {"phase": phase}}),
+            );
+        };
+        put("a-istiod", "istiod", "Running", None);
+        put("b-waits", EAST_WEST_GATEWAY, "Pending", None);
+        put("c-ends", EAST_WEST_GATEWAY, "Running", Some("2026-11-25T10:00:00Z"));
+        assert_eq!(gateway_pod(&member).await.unwrap(), None);
+        let closed = way(&member, "10.0.0.1:15443").await.unwrap();
+        assert_eq!(
+            closed,
+            Way::Closed("no pod of the east-west gateway runs here to try it from".to_owned())
+        );
+        put("d-runs", EAST_WEST_GATEWAY, "Running", None);
+        assert_eq!(gateway_pod(&member).await.unwrap().as_deref(), Some("d-runs"));
+    }
 }

@@ -65,3 +65,53 @@ pub(super) async fn outbound(
     let rules = proxy.outbound_rules().await.map_err(|error| Unread::error(&error))?;
     Ok(Some((format!("{}/{}", sidecar.namespace, sidecar.pod), rules)))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::fleet::fake::FakeServer;
+
+    fn put(server: &FakeServer, pod: &str, containers: &[&str], runs: bool) {
+        let statuses = containers.iter().map(|name| {
+            let state = if runs { json!({"running": {}}) } else { json!({"waiting": {"reason": "PodInitializing"}}) };
+            json!({"name": name, "image": "", "imageID": "", "ready": runs, "restartCount": 0, "state": state})
+        });
+        let containers: Vec<Value> = containers.iter().map(|name| json!({"name": name})).collect();
+        server.put(
+            &format!("/api/v1/namespaces/shop/pods/{pod}"),
+            json!({
+                "spec": {"containers": containers, "serviceAccountName": "cart"},
+                "status": {"phase": "Running", "containerStatuses": statuses.collect::<Vec<_>>()},
+            }),
+        );
+    }
+
+    #[tokio::test]
+    async fn pods_with_a_proxy_are_looked_at_and_those_whose_proxy_does_not_run_say_so() {
+        let server = FakeServer::default();
+        put(&server, "plain", &["app"], true);
+        put(&server, "starting", &["app", "istio-proxy"], false);
+        let member = server.member("baz");
+        let pods = meshed_pods(&member).await.unwrap();
+        assert_eq!(pods.iter().map(|pod| pod.name.as_str()).collect::<Vec<_>>(), ["starting"]);
+        let seen = proxies(&member, &pods).await;
+        assert_eq!(seen.len(), 1);
+        assert_eq!(
+            (seen[0].object().as_str(), seen[0].service_account.as_str()),
+            ("Pod shop/starting", "cart")
+        );
+        assert_eq!(seen[0].secrets.as_ref().unwrap_err().why, "its proxy does not run yet");
+        assert_eq!(seen[0].inbound.as_ref().unwrap_err().why, "its proxy does not run yet");
+        assert_eq!(
+            outbound(&member, &Ok(seen)).await.unwrap(),
+            None,
+            "there is no sidecar that could be asked"
+        );
+        let unread = || Unread::because("you may not list pods");
+        assert_eq!(outbound(&member, &Err(unread())).await, Err(unread()));
+        server.refuse("/api/v1/pods", 403);
+        assert_eq!(meshed_pods(&member).await.unwrap_err().why, "you may not list pods");
+    }
+}

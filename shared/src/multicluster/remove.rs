@@ -214,3 +214,184 @@ async fn configuration_maps(member: &Member) -> Result<(), InstallError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::fleet::fake::FakeServer;
+
+    const SYSTEM: &str = "/api/v1/namespaces/istio-system";
+    const CRDS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+
+    fn key(kind: Kind, namespace: Option<&str>, name: &str) -> ObjectKey {
+        ObjectKey::new(kind, namespace, name)
+    }
+
+    fn mesh() -> Mesh {
+        let text = "apiVersion: spire-mesh/v1alpha1\nkind: Mesh\nmetadata: {name: devup}\nspec:\n  clusters:\n  \
+             - {name: foo, trustDomain: foo.com}\n  - {name: bar, trustDomain: bar.com}\n  - {name: baz, trustDomain: baz.com}\n";
+        Mesh::parse(text, "test").unwrap()
+    }
+
+    fn ours() -> Value {
+        json!({"metadata": {"labels": {"app.kubernetes.io/managed-by": "mesh-install", "spire-mesh.dev/mesh": "devup"}}})
+    }
+
+    struct Silent;
+
+    impl Watch<Step> for Silent {
+        fn step(&self, _: &str, _: &Step) {}
+    }
+
+    #[test]
+    fn what_uses_istio_and_access_to_other_clusters_go_first() {
+        let system = Some(NAMESPACE);
+        let first = [
+            key(Kind::Secret, system, "istio-remote-secret-foo"),
+            key(Kind::Deployment, system, "istio-eastwestgateway"),
+            key(Kind::Service, system, "istio-ingressgateway"),
+            key(Kind::ServiceAccount, system, "istio-eastwestgateway-service-account"),
+            key(Kind::Deployment, Some("sleep"), "sleep"),
+            key(Kind::ConfigMap, Some("sleep"), "istio"),
+        ];
+        let then = [
+            key(Kind::Deployment, system, "istiod"),
+            key(Kind::ConfigMap, system, "istio"),
+            key(Kind::Namespace, None, "sleep"),
+            key(Kind::ClusterRole, None, "istio-eastwestgateway"),
+            key(Kind::CustomResourceDefinition, None, "gateways.networking.istio.io"),
+        ];
+        for key in &first {
+            assert!(goes_first(key), "{key}");
+        }
+        for key in &then {
+            assert!(!goes_first(key), "{key}");
+        }
+    }
+
+    fn definition(group: &str, plural: &str, kind: &str) -> Value {
+        let version = |name: &str, storage: bool| json!({"name": name, "served": true, "storage": storage});
+        let mut definition = ours();
+        definition["spec"] = json!({
+            "group": group, "scope": "Namespaced", "names": {"kind": kind, "plural": plural},
+            "versions": [version("v1alpha3", false), version("v1", true)],
+        });
+        definition
+    }
+
+    fn installed() -> FakeServer {
+        let server = FakeServer::default();
+        server.put("/apis/apps/v1/namespaces/istio-system/deployments/istiod", ours());
+        server.put("/apis/apps/v1/namespaces/istio-system/deployments/istio-eastwestgateway", ours());
+        server.put("/api/v1/namespaces/sleep", ours());
+        server.put(
+            &format!("{CRDS}/gateways.networking.istio.io"),
+            definition("networking.istio.io", "gateways", "Gateway"),
+        );
+        server.put(
+            &format!("{CRDS}/sidecars.networking.istio.io"),
+            definition("networking.istio.io", "sidecars", "Sidecar"),
+        );
+        server.put("/apis/networking.istio.io/v1/namespaces/shop/gateways/of-ours", ours());
+        server.put("/apis/networking.istio.io/v1/namespaces/shop/sidecars/of-shop", json!({}));
+        server
+    }
+
+    #[tokio::test]
+    async fn a_definition_that_somebody_else_has_objects_of_stays_and_sidecars_that_are_left_are_named() {
+        let server = installed();
+        let sidecar = |deleted: bool| {
+            let mut pod = json!({"metadata": {"labels": {"security.istio.io/tlsMode": "istio"}}});
+            if deleted {
+                pod["metadata"]["deletionTimestamp"] = json!("2026-11-25T10:00:00Z");
+            }
+            pod
+        };
+        server.put("/api/v1/namespaces/sleep/pods/sleep-1", sidecar(false));
+        server.put("/api/v1/namespaces/shop/pods/cart-1", sidecar(false));
+        server.put("/api/v1/namespaces/shop/pods/cart-2", sidecar(true));
+        server.put("/api/v1/namespaces/shop/pods/without", json!({}));
+        let removal = removal(&mesh(), &server.member("baz")).await.unwrap();
+        insta::assert_json_snapshot!(removal);
+    }
+
+    #[tokio::test]
+    async fn where_nothing_is_to_go_no_sidecar_is_left() {
+        let server = FakeServer::default();
+        server.put(
+            "/api/v1/namespaces/shop/pods/cart-1",
+            json!({"metadata": {"labels": {"security.istio.io/tlsMode": "istio"}}}),
+        );
+        let removal = removal(&mesh(), &server.member("baz")).await.unwrap();
+        assert_eq!(
+            (removal.objects, removal.sidecars, removal.leftovers),
+            (Vec::new(), Vec::new(), Vec::new())
+        );
+    }
+
+    #[tokio::test]
+    async fn of_a_cluster_that_stays_only_the_access_to_the_other_goes() {
+        let server = FakeServer::default();
+        for cluster in ["foo", "bar"] {
+            let mut secret = ours();
+            secret["metadata"]["labels"]["istio/multiCluster"] = json!("true");
+            server.put(&format!("{SYSTEM}/secrets/istio-remote-secret-{cluster}"), secret);
+        }
+        let removal = removal_of_access(&mesh(), &server.member("baz"), "bar").await.unwrap();
+        assert_eq!(removal.objects, [remote_secret_key("bar")]);
+        assert_eq!(removal.cluster, "baz");
+    }
+
+    #[tokio::test]
+    async fn istio_goes_last_and_with_it_what_istiod_has_put_everywhere() {
+        let server = installed();
+        server.put(&format!("{SYSTEM}/secrets/istio-remote-secret-foo"), ours());
+        let of_istiod = || json!({"metadata": {"labels": {"istio.io/config": "true"}}});
+        server.put("/api/v1/namespaces/shop/configmaps/istio-ca-root-cert", of_istiod());
+        server.put("/api/v1/namespaces/shop/configmaps/istio-ca-crl", of_istiod());
+        server.put("/api/v1/namespaces/shop/configmaps/of-somebody", of_istiod());
+        server.put("/api/v1/namespaces/shop/configmaps/istio-ca-root-cert-too", json!({}));
+        let objects = vec![
+            key(Kind::Deployment, Some(NAMESPACE), "istiod"),
+            key(Kind::Deployment, Some(NAMESPACE), "istio-eastwestgateway"),
+            key(Kind::Secret, Some(NAMESPACE), "istio-remote-secret-foo"),
+            key(Kind::Secret, Some(NAMESPACE), "istio-remote-secret-gone"),
+        ];
+        let removals =
+            [Removal { cluster: "baz".to_owned(), objects, sidecars: Vec::new(), leftovers: Vec::new() }];
+        let members = [FakeServer::default().member("foo"), server.member("baz")];
+        let removed = down(&removals, &members, Deadline::after(Duration::from_mins(1)), &Silent).await;
+        let counts: Vec<_> =
+            removed.clusters.iter().map(|(name, count)| (name.as_str(), *count.as_ref().unwrap())).collect();
+        assert_eq!(counts, [("foo", 0), ("baz", 3)]);
+        insta::assert_snapshot!(server.writes().join("\n"), @r"
+        DELETE /apis/apps/v1/namespaces/istio-system/deployments/istio-eastwestgateway
+        DELETE /api/v1/namespaces/istio-system/secrets/istio-remote-secret-foo
+        DELETE /api/v1/namespaces/istio-system/secrets/istio-remote-secret-gone
+        DELETE /apis/apps/v1/namespaces/istio-system/deployments/istiod
+        DELETE /api/v1/namespaces/shop/configmaps/istio-ca-crl
+        DELETE /api/v1/namespaces/shop/configmaps/istio-ca-root-cert
+        ");
+    }
+
+    #[tokio::test]
+    async fn istio_stays_where_what_uses_it_does_not_go() {
+        let server = installed();
+        let gateway = "/apis/apps/v1/namespaces/istio-system/deployments/istio-eastwestgateway";
+        server.refuse(gateway, 403);
+        let objects = vec![
+            key(Kind::Deployment, Some(NAMESPACE), "istiod"),
+            key(Kind::Deployment, Some(NAMESPACE), "istio-eastwestgateway"),
+        ];
+        let removals =
+            [Removal { cluster: "baz".to_owned(), objects, sidecars: Vec::new(), leftovers: Vec::new() }];
+        let removed =
+            down(&removals, &[server.member("baz")], Deadline::after(Duration::from_mins(1)), &Silent).await;
+        assert!(removed.clusters[0].1.is_err());
+        assert_eq!(server.writes(), [""; 0]);
+    }
+}

@@ -22,7 +22,7 @@ const MOST_RESTARTS: usize = 3;
 /// How long proxies may take to have their configuration from a new istiod. What they lack then is for checks to find.
 const SERVED_WITHIN: Duration = Duration::from_secs(30);
 
-/// Starts a cluster's istiod again, and once more where the new one takes workloads of the clusters for those of another trust domain.
+/// Starts a cluster's istiod again, and once more where the new one assigns workloads of the clusters to the wrong trust domain.
 /// Where that lasts, or cannot be asked, it is for checks to say what is wrong.
 pub(super) async fn restart_istiod(
     member: &Member,

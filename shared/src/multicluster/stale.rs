@@ -1,4 +1,4 @@
-//! What an earlier `up` made, and nothing asks for any more.
+//! What an earlier `up` made, and is no longer wanted.
 
 use std::collections::BTreeSet;
 
@@ -53,4 +53,74 @@ pub(super) async fn stale(
         have(member, &needs).await.map_err(Box::new)?;
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::fleet::fake::FakeServer;
+
+    fn mesh() -> Mesh {
+        let text = "apiVersion: spire-mesh/v1alpha1\nkind: Mesh\nmetadata: {name: devup}\nspec:\n  clusters:\n  \
+             - {name: foo, trustDomain: foo.com}\n  - {name: bar, trustDomain: bar.com}\n  - {name: baz, trustDomain: baz.com}\n";
+        Mesh::parse(text, "test").unwrap()
+    }
+
+    #[test]
+    fn what_holds_other_things_does_not_go_by_itself() {
+        let kinds: Vec<Kind> = kinds().collect();
+        assert!(STAY.iter().all(|kind| !kinds.contains(kind)));
+        assert!(kinds.contains(&Kind::Deployment) && kinds.contains(&Kind::PeerAuthentication));
+    }
+
+    #[tokio::test]
+    async fn what_nothing_asks_for_is_found_and_what_is_wanted_of_others_or_of_a_demo_is_not() {
+        let server = FakeServer::default();
+        let labels = |more: &[(&str, &str)]| {
+            let mut labels =
+                json!({"app.kubernetes.io/managed-by": "mesh-install", "spire-mesh.dev/mesh": "devup"});
+            for (label, value) in more {
+                labels[label] = json!(value);
+            }
+            json!({"metadata": {"labels": labels}})
+        };
+        let system = "/api/v1/namespaces/istio-system";
+        server.put(&format!("{system}/services/istio-ingressgateway"), labels(&[]));
+        server.put(&format!("{system}/services/istiod"), labels(&[]));
+        server.put("/api/v1/namespaces/sleep/services/sleep", labels(&[(DEMO_LABEL, "sleep")]));
+        server
+            .put(&format!("{system}/services/of-another-mesh"), labels(&[("spire-mesh.dev/mesh", "other")]));
+        server.put(&format!("{system}/services/of-nobody"), json!({}));
+        server.put("/api/v1/namespaces/old", labels(&[]));
+        for cluster in ["foo", "gone"] {
+            let remote = labels(&[("istio/multiCluster", "true")]);
+            server.put(&format!("{system}/secrets/istio-remote-secret-{cluster}"), remote);
+        }
+        server.put(&format!("{system}/secrets/key"), labels(&[]));
+        let wanted = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "istiod", "namespace": "istio-system"}});
+        let wanted = [Object::from_value(wanted).unwrap()];
+        let member = server.member("baz");
+        let found = stale(&mesh(), &member, &wanted).await.unwrap();
+        let names: Vec<_> = found.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            names,
+            [
+                "Secret/istio-remote-secret-gone in namespace istio-system",
+                "Service/istio-ingressgateway in namespace istio-system"
+            ]
+        );
+        server.forbid("delete services");
+        assert!(stale(&mesh(), &member, &wanted).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn where_nothing_is_left_over_no_right_to_delete_is_asked_for() {
+        let server = FakeServer::default();
+        for right in ["delete services", "delete secrets"] {
+            server.forbid(right);
+        }
+        assert_eq!(stale(&mesh(), &server.member("baz"), &[]).await.unwrap(), []);
+    }
 }

@@ -230,3 +230,191 @@ fn pair_status(from: &Cluster, to: &Cluster, looked: Option<&Looked>) -> PairSta
         remote_secret_made: secret.and_then(|secret| secret.made).map(|made| format!("{made:.0}")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fleet::{Read, Unread};
+    use crate::istio::istiod::KnownCluster;
+    use crate::istio::remote::AccessProblem;
+    use crate::istio::remote::FoundRemoteSecret;
+    use crate::manifest::HostPort;
+
+    fn workload(name: &str, ready: i32, wanted: i32, trouble: Option<&str>) -> SeenWorkload {
+        SeenWorkload {
+            name: name.to_owned(),
+            wanted,
+            ready,
+            trouble: trouble.map(str::to_owned),
+            version: None,
+        }
+    }
+
+    fn known(id: &str, status: &str) -> KnownCluster {
+        KnownCluster { id: id.to_owned(), secret_name: String::new(), sync_status: status.to_owned() }
+    }
+
+    fn secret(clusters: &[&str], made: Option<&str>) -> FoundRemoteSecret {
+        let entry = |cluster: &&str| ((*cluster).to_owned(), Err(AccessProblem::NoToken));
+        FoundRemoteSecret {
+            name: "x".to_owned(),
+            made: made.map(|made| made.parse().unwrap()),
+            clusters: clusters.iter().map(entry).collect(),
+        }
+    }
+
+    fn looked() -> Looked {
+        Looked {
+            workloads: Ok(vec![
+                workload("istio-eastwestgateway", 2, 2, None),
+                workload("istio-ingressgateway", 3, 3, None),
+                workload("istiod", 1, 1, None),
+            ]),
+            version: Some("1.31.0".to_owned()),
+            known: Ok(vec![known("foo", "synced"), known("bar", "synced"), known("baz", "synced")]),
+            gateway: Ok(ServiceAddress::Ready(HostPort::new("baz.example", 15443).unwrap())),
+            remote_secrets: Ok(vec![
+                secret(&["foo"], None),
+                secret(&["qux", "bar"], Some("2026-11-25T10:00:00.5Z")),
+            ]),
+            proxies: Ok(Counted { ready: 9, total: 9 }),
+        }
+    }
+
+    fn of(change: impl FnOnce(&mut Looked)) -> ClusterStatus {
+        let mut looked = looked();
+        change(&mut looked);
+        cluster_status(&Cluster::example("baz", "baz.com"), &looked)
+    }
+
+    fn unread<T>() -> Read<T> {
+        Err(Unread::because("you may not list that"))
+    }
+
+    #[test]
+    fn a_cluster_is_shown_with_all_of_its_gateways() {
+        insta::assert_json_snapshot!(of(|_| ()));
+    }
+
+    #[test]
+    fn what_is_not_as_it_should_be_is_a_problem_in_words() {
+        let problems = |change: fn(&mut Looked)| of(change).problems;
+        let gateway = |ready, wanted, trouble| {
+            of(|looked| {
+                looked.workloads.as_mut().unwrap()[1] =
+                    workload("istio-ingressgateway", ready, wanted, trouble)
+            })
+            .problems
+        };
+        assert_eq!(
+            gateway(2, 3, Some("ImagePullBackOff")),
+            ["2 of 3 pods of istio-ingressgateway are ready: ImagePullBackOff"]
+        );
+        assert_eq!(gateway(0, 0, None), ["0 of 0 pods of istio-ingressgateway are ready"]);
+        assert_eq!(gateway(-1, 1, None), ["0 of 1 pods of istio-ingressgateway are ready"]);
+        assert_eq!(
+            problems(|looked| looked.gateway = Ok(ServiceAddress::Pending("it waits".to_owned()))),
+            ["it waits"]
+        );
+        assert_eq!(
+            problems(|looked| looked.gateway = Ok(ServiceAddress::Unreachable("none".to_owned()))),
+            ["none"]
+        );
+        assert_eq!(problems(|looked| looked.gateway = unread()), ["you may not list that"]);
+        assert_eq!(problems(|looked| looked.proxies = unread()), ["you may not list that"]);
+        let fewer = |looked: &mut Looked| looked.proxies = Ok(Counted { ready: 8, total: 9 });
+        assert_eq!(problems(fewer), ["8/9 pods with a proxy are ready"]);
+        assert!(of(|looked| looked.gateway = unread()).istio.unwrap().east_west_address.is_none());
+    }
+
+    #[test]
+    fn without_istiod_there_is_no_istio() {
+        let without =
+            of(|looked| looked.workloads.as_mut().unwrap().retain(|workload| workload.name != "istiod"));
+        assert_eq!((without.istio, without.problems), (None, vec!["there is no istiod".to_owned()]));
+        let unread = of(|looked| looked.workloads = unread());
+        assert_eq!((unread.istio, unread.problems), (None, vec!["you may not list that".to_owned()]));
+    }
+
+    #[test]
+    fn how_far_istiod_is_with_another_cluster_is_told_from_what_it_knows_and_was_given() {
+        let (baz, bar) = (Cluster::example("baz", "baz.com"), Cluster::example("bar", "bar.com"));
+        let pair = |change: &dyn Fn(&mut Looked)| {
+            let mut looked = looked();
+            change(&mut looked);
+            pair_status(&baz, &bar, Some(&looked))
+        };
+        let is = |status: &'static str| {
+            pair(&|looked| looked.known.as_mut().unwrap()[1] = known("bar", status)).state
+        };
+        let synced = pair(&|_| ());
+        assert_eq!(
+            (synced.from.as_str(), synced.to.as_str(), synced.state),
+            ("baz", "bar", PairState::Synced)
+        );
+        assert_eq!(synced.remote_secret_made.as_deref(), Some("2026-11-25T10:00:00Z"));
+        assert_eq!(is("syncing"), PairState::Syncing);
+        assert_eq!((is("timeout"), is("closed")), (PairState::Failed, PairState::Failed));
+        let unknown = pair(&|looked| drop(looked.known.as_mut().unwrap().remove(1)));
+        assert_eq!(unknown.state, PairState::Failed);
+        let without = pair(&|looked| drop(looked.remote_secrets.as_mut().unwrap().pop()));
+        assert_eq!((without.state, without.remote_secret_made), (PairState::NoRemoteSecret, None));
+        assert_eq!(pair(&|looked| looked.known = unread()).state, PairState::Unknown);
+        assert_eq!(
+            pair(&|looked| looked.remote_secrets = unread()).state,
+            PairState::Synced,
+            "who may not read Secrets"
+        );
+        assert_eq!(pair_status(&baz, &bar, None).state, PairState::Unknown);
+    }
+
+    #[test]
+    fn a_mesh_is_healthy_where_every_cluster_and_every_pair_is() {
+        let cluster = || of(|_| ());
+        let pair = |state| PairStatus {
+            from: "foo".to_owned(),
+            to: "baz".to_owned(),
+            state,
+            remote_secret_made: None,
+        };
+        let healthy = |last: ClusterStatus, state| {
+            let clusters = vec![cluster(), cluster(), last];
+            MeshStatus { mesh: "m".to_owned(), clusters, pairs: vec![pair(PairState::Synced), pair(state)] }
+                .is_healthy()
+        };
+        assert!(healthy(cluster(), PairState::Synced));
+        assert!(!healthy(ClusterStatus { istio: None, ..cluster() }, PairState::Synced));
+        assert!(!healthy(ClusterStatus { problems: vec!["x".to_owned()], ..cluster() }, PairState::Synced));
+        let states = [PairState::Syncing, PairState::Failed, PairState::NoRemoteSecret, PairState::Unknown];
+        for state in states {
+            assert!(!healthy(cluster(), state), "{state:?}");
+        }
+        assert_eq!(states.map(PairState::as_str), ["syncing", "failed", "no remote secret", "unknown"]);
+        assert_eq!(PairState::Synced.as_str(), "synced");
+    }
+
+    #[tokio::test]
+    async fn of_a_cluster_that_was_not_reached_the_reason_is_shown() {
+        let text = "apiVersion: spire-mesh/v1alpha1\nkind: Mesh\nmetadata: {name: devup}\nspec:\n  clusters:\n  \
+             - {name: foo, trustDomain: foo.com}\n  - {name: bar, trustDomain: bar.com}\n  - {name: baz, trustDomain: baz.com}\n";
+        let mesh = Mesh::parse(text, "test").unwrap();
+        let foo = crate::fleet::fake::FakeServer::default().member("foo");
+        let unreachable = [("bar".to_owned(), "no route".to_owned())].into();
+        let status = status(&mesh, &[foo], &unreachable).await;
+        let problems: Vec<_> = status.clusters.iter().map(|cluster| cluster.problems.join("; ")).collect();
+        assert_eq!(problems, ["there is no istiod", "no route", "it was not asked"]);
+        let pairs: Vec<_> = status
+            .pairs
+            .iter()
+            .map(|pair| format!("{}→{} {}", pair.from, pair.to, pair.state.as_str()))
+            .collect();
+        insta::assert_snapshot!(pairs.join("\n"), @r"
+        foo→bar no remote secret
+        foo→baz no remote secret
+        bar→foo unknown
+        bar→baz unknown
+        baz→foo unknown
+        baz→bar unknown
+        ");
+    }
+}

@@ -126,3 +126,40 @@ impl Stage for Step {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_step_is_said_in_words_and_only_the_last_ones_end() {
+        let steps = [
+            Step::Applying,
+            Step::WaitingForCa,
+            Step::ApplyingDemo(Demo::Sleep),
+            Step::WaitingForToken,
+            Step::WaitingForPeers,
+            Step::GivingAccess,
+            Step::WaitingFor("istiod"),
+            Step::WaitingForAddress,
+            Step::Verifying(None),
+            Step::Verifying(Some("istiod has not read foo".to_owned())),
+            Step::MakingToken,
+            Step::WaitingForReaders,
+            Step::DeletingToken,
+            Step::RestartingIstiod,
+            Step::ReadingProxies,
+            Step::ReadingCa,
+            Step::AddingRoot,
+            Step::WaitingForNamespaces { done: 1, of: 3 },
+            Step::WaitingForKubelets(Duration::from_secs(90)),
+            Step::IssuingCa,
+            Step::WaitingForReload { done: 1, of: 2 },
+            Step::Deleting,
+            Step::ended(&Ok(Counts { created: 2, ..Counts::default() })),
+            Step::ended(&Err(InstallError::NoIstio { mesh: "devup".to_owned() })),
+        ];
+        let told = steps.each_ref().map(|step| format!("{step} | {:?}", step.ended()));
+        insta::assert_snapshot!(told.join("\n"));
+    }
+}

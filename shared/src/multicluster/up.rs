@@ -233,3 +233,187 @@ pub(super) async fn east_west_address(member: &Member) -> Result<ServiceAddress,
 pub(super) fn request(what: &str, error: &kube::Error) -> InstallError {
     InstallError::Request { what: what.to_owned(), source: RequestError::from(error) }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::time::Duration;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::fleet::fake::FakeServer;
+    use crate::manifest::{ClusterPlan, Plan, Planned, Verdict};
+
+    const SYSTEM: &str = "/api/v1/namespaces/istio-system";
+    const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/istio-system/deployments";
+
+    fn object(value: Value) -> Object {
+        owner(&mesh()).stamped(vec![Object::from_value(value).unwrap()]).remove(0)
+    }
+
+    fn named(api_version: &str, kind: &str, name: &str) -> Object {
+        object(
+            json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": name, "namespace": "istio-system"}}),
+        )
+    }
+
+    fn mesh() -> Mesh {
+        let text = "apiVersion: spire-mesh/v1alpha1\nkind: Mesh\nmetadata: {name: devup}\nspec:\n  clusters:\n  \
+             - {name: foo, trustDomain: foo.com}\n  - {name: bar, trustDomain: bar.com}\n  - {name: baz, trustDomain: baz.com}\n";
+        Mesh::parse(text, "test").unwrap()
+    }
+
+    #[test]
+    fn only_objects_of_istios_kinds_wait_for_istiod() {
+        let definition = json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": "gateways.networking.istio.io"}});
+        assert!(needs_istiod(&named("security.istio.io/v1", "PeerAuthentication", "default")));
+        assert!(needs_istiod(&named("networking.istio.io/v1", "Gateway", "a")));
+        assert!(!needs_istiod(&object(definition)) && !needs_istiod(&named("v1", "ConfigMap", "istio.io")));
+    }
+
+    #[derive(Default)]
+    struct Steps(Mutex<Vec<String>>);
+
+    impl Watch<Step> for Steps {
+        fn step(&self, cluster: &str, step: &Step) {
+            self.0.lock().unwrap().push(format!("{cluster}: {step}"));
+        }
+    }
+
+    fn rendered(cluster: &str, objects: Vec<Object>) -> Rendered {
+        Rendered { cluster: cluster.to_owned(), version: "1.31.0".parse().unwrap(), objects }
+    }
+
+    fn of_baz() -> Vec<Object> {
+        let namespace =
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "istio-system"}});
+        vec![
+            object(namespace),
+            object(json!({
+                "apiVersion": "cert-manager.io/v1", "kind": "Certificate", "metadata": {"name": "cacerts", "namespace": "istio-system"},
+                "spec": {"secretName": "cacerts"},
+            })),
+            named("v1", "ServiceAccount", "istiod"),
+            named("security.istio.io/v1", "PeerAuthentication", "default"),
+        ]
+    }
+
+    fn plan_of(verdict: &Verdict, stale: Vec<ObjectKey>) -> MeshPlan {
+        let planned = of_baz()
+            .iter()
+            .map(|object| Planned { key: object.key().clone(), verdict: verdict.clone() })
+            .collect();
+        let plan = Plan { objects: planned };
+        MeshPlan {
+            mesh: "devup".to_owned(),
+            clusters: vec![ClusterPlan { cluster: "baz".to_owned(), plan, later: Vec::new(), stale }],
+        }
+    }
+
+    /// Runs something against a server, and returns what was written and told.
+    async fn with_run(
+        server: &FakeServer,
+        plan: &MeshPlan,
+        what: impl AsyncFnOnce(&Run<'_>, &Member),
+    ) -> String {
+        let mesh = mesh();
+        let all = [rendered("foo", vec![named("v1", "ConfigMap", "of-foo")]), rendered("baz", of_baz())];
+        let servers: ApiServers = ["foo", "bar", "baz"]
+            .map(|name| (name.to_owned(), format!("https://{name}.example:6443").parse().unwrap()))
+            .into();
+        let steps = Steps::default();
+        let deadline = Deadline::after(Duration::from_secs(5));
+        let run = Run { mesh: &mesh, rendered: &all, servers: &servers, plan, deadline, watch: &steps };
+        let member = Member::new(mesh.clusters[2].clone(), (*server.member("baz")).clone());
+        what(&run, &member).await;
+        let writes = server.writes().into_iter().map(|write| format!("  {write}"));
+        let steps = steps.0.lock().unwrap().clone();
+        steps.into_iter().chain(writes).collect::<Vec<_>>().join("\n")
+    }
+
+    fn with_ca() -> FakeServer {
+        let server = FakeServer::default();
+        let root = crate::istio::ca::sample::Ca::root("root");
+        let encoded = |text: &str| base64::Engine::encode(&base64::engine::general_purpose::STANDARD, text);
+        let data =
+            json!({"tls.crt": encoded(&root.pem), "tls.key": encoded("k"), "ca.crt": encoded(&root.pem)});
+        server.put(&format!("{SYSTEM}/secrets/cacerts"), json!({"data": data}));
+        let ready = json!({"conditions": [{"type": "Ready", "status": "True"}]});
+        server.put("/apis/cert-manager.io/v1/namespaces/istio-system/certificates/cacerts", json!({
+            "metadata": {"labels": {"app.kubernetes.io/managed-by": "mesh-install", "spire-mesh.dev/mesh": "devup"}},
+            "spec": {"secretName": "cacerts"}, "status": ready,
+        }));
+        server
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn istiods_ca_is_there_before_the_rest_and_the_token_comes_last() {
+        let told = with_run(&with_ca(), &plan_of(&Verdict::Create, Vec::new()), async |run, member| {
+            let (counts, tokens) = run.base(member).await.unwrap();
+            assert_eq!((counts.created, tokens.len(), tokens[0].slot), (3, 1, Slot::A));
+        })
+        .await;
+        insta::assert_snapshot!(told);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_a_plan_leaves_a_cluster_alone_only_the_token_is_looked_for() {
+        let told = with_run(&with_ca(), &plan_of(&Verdict::Unchanged, Vec::new()), async |run, member| {
+            let error = run.base(member).await.unwrap_err();
+            assert!(error.is_timeout(), "there is no token: {error}");
+        })
+        .await;
+        insta::assert_snapshot!(told);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn access_comes_before_istiod_and_what_nobody_needs_goes_after_it() {
+        let server = FakeServer::default();
+        let ready = json!({"spec": {"replicas": 1, "selector": {}, "template": {}},
+            "status": {"replicas": 1, "updatedReplicas": 1, "availableReplicas": 1, "readyReplicas": 1}});
+        for name in ["istiod", "istio-ingressgateway", "istio-eastwestgateway"] {
+            server.put(&format!("{DEPLOYMENTS}/{name}"), ready.clone());
+        }
+        server.put(&format!("{SYSTEM}/services/istio-eastwestgateway"), json!({
+            "spec": {"type": "LoadBalancer", "ports": [{"name": "tls", "port": 15443, "targetPort": 15443}]},
+            "status": {"loadBalancer": {"ingress": [{"ip": "10.3.0.129"}]}},
+        }));
+        server.put(&format!("{SYSTEM}/configmaps/old"), json!({}));
+        let tokens = {
+            let other = FakeServer::default();
+            other.put(&format!("{SYSTEM}/secrets/spire-mesh-remote-reader-a"), json!({
+                "metadata": {"labels": {"spire-mesh.dev/remote-reader-token": "true"}}, "data": {"token": "dG9rZW4=", "ca.crt": "Y2E="},
+            }));
+            reader_tokens(&other.member("foo")).await.unwrap()
+        };
+        let stale = vec![ObjectKey::new(Kind::ConfigMap, Some(NAMESPACE), "old")];
+        let told = with_run(&server, &plan_of(&Verdict::Create, stale), async |run, member| {
+            let counts = run.connect(member, &[("foo".to_owned(), tokens)].into()).await.unwrap();
+            assert_eq!((counts.created, counts.deleted), (2, 1));
+        })
+        .await;
+        insta::assert_snapshot!(told);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_gateway_that_nobody_can_reach_is_not_waited_for() {
+        let told = |service: Option<Value>| async move {
+            let server = FakeServer::default();
+            if let Some(service) = service {
+                server.put(&format!("{SYSTEM}/services/istio-eastwestgateway"), service);
+            }
+            let mut found = String::new();
+            with_run(&server, &plan_of(&Verdict::Create, Vec::new()), async |run, member| {
+                found = run
+                    .gateway(member)
+                    .await
+                    .map_or_else(|error| error.to_string(), |()| "it is there".to_owned());
+            })
+            .await;
+            found
+        };
+        insta::assert_snapshot!(told(None).await, @"timed out after 5s waiting for the east-west gateway's address; last seen: Service istio-system/istio-eastwestgateway does not exist yet");
+        insta::assert_snapshot!(told(Some(json!({"spec": {"type": "ClusterIP", "ports": [{"port": 15443}]}}))).await, @"other networks cannot come in: Service istio-system/istio-eastwestgateway of type ClusterIP cannot be reached from outside its cluster");
+    }
+}

@@ -291,4 +291,78 @@ mod tests {
         assert!(!account(b"200\t28\t0.1", Duration::ZERO).is_success(), "a body that drips is no answer");
         assert!(!account(b"503\t0\t0.1", Duration::ZERO).is_success());
     }
+
+    fn took(account_text: &str) -> Answer {
+        account(account_text.as_bytes(), Duration::from_secs(7))
+    }
+
+    #[test]
+    fn success_is_a_status_from_200_to_399() {
+        let is = |status: u16| took(&format!("{status}\t0\t0.1")).is_success();
+        assert!(is(200) && is(399) && !is(199) && !is(400) && !is(0));
+        assert!(!took("200\t1\t0.1").is_success());
+    }
+
+    #[test]
+    fn every_field_of_an_account_is_read_in_its_place() {
+        let answer = took("404\t0\t1.5\t10\t\t\tpod-3\tpod-4\twhat\twent wrong");
+        assert_eq!((answer.status, answer.exit, answer.took), (Some(404), 0, Duration::from_millis(1500)));
+        assert_eq!((answer.pod_header.as_slice(), answer.at), (b"pod-3".as_slice(), Duration::from_secs(7)));
+        assert_eq!(answer.complaint, r"what\twent wrong");
+        let long = took(&format!("200\t0\t1\t1\t{}\t\t\t\t{}", "h".repeat(2 * KEPT_BODY), "c".repeat(400)));
+        assert_eq!((long.pod_header.len(), long.complaint.len()), (KEPT_BODY, 300));
+        assert_eq!(took("200\tx").exit, 0, "without an exit code a status is an answer");
+    }
+
+    #[test]
+    fn a_request_waits_for_both_its_account_and_its_body() {
+        let mut answers = Answers::new(&Mark::fixed());
+        let account = b"\nmark<\t200\t0\t0.1\t1\t\t\t\t\t\t>mark\n";
+        assert!(answers.take(Stream::Err, account, Duration::ZERO).is_continue());
+        assert_eq!(answers.next(), None);
+        assert!(answers.take(Stream::Out, b"a\nmark\nb\nmark\nc", Duration::ZERO).is_continue());
+        assert_eq!(answers.next().unwrap().body, b"a");
+        assert_eq!(answers.next(), None);
+        assert!(
+            answers.take(Stream::Err, &[&account[..], &account[..]].concat(), Duration::ZERO).is_continue()
+        );
+        assert_eq!(answers.next().unwrap().body, b"b");
+        assert_eq!((answers.next(), answers.is_endless()), (None, false));
+        assert_eq!(answers.rest().count(), 1, "its body did not come");
+    }
+
+    #[test]
+    fn only_so_many_wait_for_their_other_half() {
+        let mut answers = Answers::new(&Mark::fixed());
+        let bodies = b"\nmark\n".repeat(MOST_WAITING);
+        assert!(answers.take(Stream::Out, &bodies, Duration::ZERO).is_continue());
+        assert!(answers.take(Stream::Out, b"\nmark\n", Duration::ZERO).is_break());
+        let mut answers = Answers::new(&Mark::fixed());
+        let accounts = b"\nmark<\t200\t>mark\n".repeat(MOST_WAITING);
+        assert!(answers.take(Stream::Err, &accounts, Duration::ZERO).is_continue());
+        assert!(answers.take(Stream::Err, b"\nmark<\t200\t>mark\n", Duration::ZERO).is_break());
+    }
+
+    #[test]
+    fn a_body_of_the_greatest_length_is_not_endless_and_the_next_one_starts_anew() {
+        let mut answers = Answers::new(&Mark::fixed());
+        let most = usize::try_from(MOST_BODY).unwrap();
+        let tail = b"\nmark\n".len() - 1;
+        assert!(answers.take(Stream::Out, &vec![b'x'; most + tail], Duration::ZERO).is_continue());
+        assert!(!answers.is_endless());
+        assert!(answers.take(Stream::Out, b"x", Duration::ZERO).is_break());
+        assert!(answers.is_endless());
+        assert!(answers.take(Stream::Out, b"\nmark\n", Duration::ZERO).is_continue());
+        assert!(!answers.is_endless());
+    }
+
+    #[test]
+    fn what_else_curl_says_is_kept_up_to_a_limit() {
+        let mut answers = Answers::new(&Mark::fixed());
+        for _ in 0..20 {
+            assert!(answers.take(Stream::Err, &[b'r'; 1 << 10], Duration::ZERO).is_continue());
+        }
+        assert_eq!(answers.remarks().len(), KEPT_REMARKS);
+        assert!(answers.stderr.len() < 16);
+    }
 }

@@ -21,7 +21,7 @@ use super::request::Request;
 use super::send::{Course, Sent, send};
 use super::service::{Behind, ServiceName, behind, gateways};
 use super::tally::Recorder;
-use crate::envoy::Host;
+use crate::envoy::{Host, ProxyHosts};
 use crate::fleet::Member;
 use crate::watch::{Ended, Stage, Watch};
 
@@ -181,8 +181,12 @@ async fn hosts(client: &Client<'_>, request: &Request, service: &ServiceName) ->
     let proxy = client.proxy().ok_or_else(|| "the client has no sidecar".to_owned())?;
     let host = service.host();
     let known = proxy.hosts_of(&host).await.map_err(|error| error.to_string())?;
-    let of_port = known.of_service(&host).filter(|(name, _)| name.port == request.url.port());
-    // Subsets have the same hosts, each with counters of its own: all of them count.
+    Ok(of_port(&known, &host, request.url.port()))
+}
+
+/// Returns the hosts of a service at one port. Subsets have the same hosts, each with counters of its own: all of them count.
+fn of_port(known: &ProxyHosts, host: &str, port: u16) -> Vec<Host> {
+    let of_port = known.of_service(host).filter(|(name, _)| name.port == port);
     let mut hosts: Vec<Host> = Vec::new();
     for host in of_port.flat_map(|(_, hosts)| hosts) {
         match hosts.iter_mut().find(|known| known.address == host.address) {
@@ -194,7 +198,7 @@ async fn hosts(client: &Client<'_>, request: &Request, service: &ServiceName) ->
             None => hosts.push(host.clone()),
         }
     }
-    Ok(hosts)
+    hosts
 }
 
 /// What is asked, how often, and what has to come of it.
@@ -324,5 +328,99 @@ impl<'t> Teller<'t> {
         self.last.set(Some(now));
         let step = Step::Sending { done: recorder.len(), of: self.of, failed: recorder.failed() };
         self.watch.step(self.name, &step);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::envoy::{Counters, HostAddress};
+
+    fn host(address: &str, requests: u64, connect_failures: u64) -> Host {
+        Host {
+            address: HostAddress::Socket { address: address.to_owned(), port: 5000 },
+            region: String::new(),
+            zone: String::new(),
+            health: "HEALTHY".to_owned(),
+            failures: Vec::new(),
+            weight: 1,
+            counters: Counters { connect_failures, requests, ..Counters::default() },
+        }
+    }
+
+    #[test]
+    fn hosts_of_all_subsets_of_one_port_are_counted_together() {
+        let of = |name: &str, hosts: &[Host]| (name.to_owned(), hosts.to_vec());
+        let known = ProxyHosts {
+            clusters: [
+                of("outbound|5000||a.b.svc.cluster.local", &[host("10.0.0.1", 1, 0), host("10.0.0.2", 2, 1)]),
+                of(
+                    "outbound|5000|v1|a.b.svc.cluster.local",
+                    &[host("10.0.0.2", 4, 2), host("10.0.0.3", 8, 0)],
+                ),
+                of("outbound|80||a.b.svc.cluster.local", &[host("10.0.0.1", 100, 0)]),
+                of("outbound|5000||other.b.svc.cluster.local", &[host("10.0.0.1", 100, 0)]),
+                of("inbound|5000||a.b.svc.cluster.local", &[host("10.0.0.1", 100, 0)]),
+            ]
+            .into(),
+        };
+        let mut found = of_port(&known, "a.b.svc.cluster.local", 5000);
+        found.sort_by_key(|host| host.address.clone());
+        assert_eq!(found, [host("10.0.0.1", 1, 0), host("10.0.0.2", 6, 3), host("10.0.0.3", 8, 0)]);
+    }
+
+    #[test]
+    fn steps_are_said_in_words_and_only_the_last_ones_end() {
+        let sending = |of, failed| Step::Sending { done: 3, of, failed };
+        let steps = [
+            Step::Looking,
+            sending(Some(10), 0),
+            sending(Some(10), 1),
+            sending(None, 2),
+            Step::Explaining,
+            Step::Doing("waiting".to_owned()),
+            Step::Done { succeeded: 9, of: 10 },
+            Step::Failed("no curl".to_owned()),
+        ];
+        let told = steps.each_ref().map(|step| format!("{step} | {:?} {}", step.ended(), step.is_fleeting()));
+        insta::assert_snapshot!(told.join("\n"), @r"
+        looking for who may answer | None false
+        3 of 10 requests answered | None true
+        3 of 10 requests answered, 1 failed | None true
+        3 requests answered, 2 failed | None true
+        looking for the cause | None false
+        waiting | None false
+        9 of 10 requests succeeded | Some(Done) false
+        no curl | Some(Failed) false
+        ");
+    }
+
+    struct Told(std::sync::Mutex<Vec<Step>>);
+
+    impl Watch<Step> for Told {
+        fn step(&self, _: &str, step: &Step) {
+            self.0.lock().unwrap().push(step.clone());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn how_far_sending_is_is_told_once_in_a_while() {
+        let told = Told(std::sync::Mutex::default());
+        let recorder = Recorder::default();
+        let teller = Teller::new("foo", &told, &Load::of(10));
+        teller.tell(&recorder);
+        teller.tell(&recorder);
+        tokio::time::advance(TELL - Duration::from_millis(1)).await;
+        teller.tell(&recorder);
+        assert_eq!(told.0.lock().unwrap().len(), 1);
+        tokio::time::advance(Duration::from_millis(1)).await;
+        teller.tell(&recorder);
+        assert_eq!(
+            *told.0.lock().unwrap(),
+            [(); 2].map(|()| Step::Sending { done: 0, of: Some(10), failed: 0 })
+        );
+        let endless = Load { amount: Amount::For(Duration::from_secs(1)), ..Load::of(1) };
+        Teller::new("foo", &told, &endless).tell(&recorder);
+        assert_eq!(told.0.lock().unwrap()[2], Step::Sending { done: 0, of: None, failed: 0 });
     }
 }

@@ -418,4 +418,87 @@ pub(super) mod tests {
         let seen = reconcile(&map(&[("foo", 8)]), 0, 2, Some(&of(&[("foo", 10)])));
         assert_eq!(seen.remarks, Vec::<String>::new());
     }
+
+    #[test]
+    fn a_pod_of_another_namespace_is_another_pod() {
+        let mut places = places();
+        let elsewhere =
+            Place { namespace: "shop".to_owned(), ..place("bar", "helloworld-v2-def", "v2", "10.9.9.1") };
+        places.learn([elsewhere.clone(), elsewhere]);
+        assert_eq!(places.iter().count(), 5, "it is learnt once");
+        assert_eq!(places.named_in(b"helloworld-v2-def"), None, "there are two of that name");
+        assert_eq!(places.get(4).map(|place| place.namespace.as_str()), Some("shop"));
+        assert!(places.get(5).is_none());
+        assert_eq!(
+            places.named_in(b"seen by web-0, and by helloworld-v1-abc"),
+            Some(0),
+            "the first of whom it is known"
+        );
+    }
+
+    #[test]
+    fn pipes_and_pods_behind_the_same_address_and_another_port_are_nobodys() {
+        let pipe = Host { address: HostAddress::Pipe("/a".to_owned()), ..host("", 0, 3, 1) };
+        let found = counted(
+            &[],
+            &[pipe, host("10.3.0.129", 80, 2, 0), host("10.12.0.17", 5000, 0, 0)],
+            &places(),
+            &gateways(),
+        );
+        assert_eq!(found.by_cluster, map(&[(UNKNOWN, 5)]));
+        assert_eq!(found.broken, map(&[(UNKNOWN, 1)]));
+        assert_eq!(found.hosts, [("foo".to_owned(), 1), (UNKNOWN.to_owned(), 2)].into());
+        assert_eq!((found.total(), found.by_place.len()), (5, 0));
+    }
+
+    #[test]
+    fn counters_are_compared_host_by_host() {
+        let before = [host("10.12.0.16", 5000, 5, 2), host("10.12.0.17", 5000, 5, 2)];
+        let after = [host("10.12.0.16", 5000, 5, 2), host("10.12.0.17", 5000, 9, 3)];
+        let found = counted(&before, &after, &places(), &gateways());
+        assert_eq!((found.by_cluster, found.broken), (map(&[("foo", 4)]), map(&[("foo", 1)])));
+        assert_eq!(found.by_place, [(2, 4)].into());
+        let both = counted(
+            &[],
+            &[host("10.12.0.16", 5000, 1, 1), host("10.12.0.17", 5000, 2, 2)],
+            &places(),
+            &gateways(),
+        );
+        assert_eq!((both.by_cluster, both.broken), (map(&[("foo", 3)]), map(&[("foo", 3)])));
+    }
+
+    #[test]
+    fn a_gateway_is_named_for_each_cluster_behind_it_once() {
+        let mut gateways = Gateways::default();
+        for cluster in ["foo", "foo-2", "foo", "bar", "foo-2"] {
+            gateways.add("10.3.0.129", 15443, cluster);
+        }
+        let found = counted(&[], &[host("10.3.0.129", 15443, 1, 0)], &Places::default(), &gateways);
+        assert_eq!(found.by_cluster, map(&[("foo or foo-2 or bar", 1)]));
+    }
+
+    #[test]
+    fn a_sidecar_that_counted_nothing_is_not_asked() {
+        let named = map(&[("foo", 8)]);
+        let nothing = reconcile(&named, 2, 0, Some(&of(&[])));
+        assert_eq!((nothing.by_cluster, nothing.source), (map(&[("foo", 8), (UNKNOWN, 2)]), Source::Nothing));
+        assert_eq!(nothing.remarks, [""; 0]);
+        let idle = reconcile(&map(&[]), 0, 3, Some(&of(&[])));
+        assert_eq!((idle.by_cluster, idle.source), (map(&[]), Source::Answers));
+    }
+
+    #[test]
+    fn what_a_sidecar_counted_beyond_what_was_sent_is_mentioned_once() {
+        let more = reconcile(&map(&[("foo", 2)]), 3, 1, Some(&of(&[("foo", 3), ("bar", 4)])));
+        insta::assert_snapshot!(more.remarks.join("\n"), @"the client's sidecar counted 7 requests, and 6 were sent: its numbers have retries, or requests of somebody else, in them");
+        assert_eq!((more.by_cluster, more.source), (map(&[("foo", 3), ("bar", 4)]), Source::Sidecar));
+        let exact = reconcile(&map(&[("foo", 2)]), 3, 1, Some(&of(&[("foo", 2), ("bar", 4)])));
+        assert_eq!(exact.remarks, [""; 0], "the one that failed was counted, too");
+        let too_many = reconcile(&map(&[("foo", 2)]), 1, 1, Some(&of(&[("foo", 5)])));
+        assert_eq!(too_many.remarks.len(), 2);
+        let fewest = reconcile(&map(&[("foo", 3)]), 2, 0, Some(&of(&[("foo", 4)])));
+        assert_eq!(fewest.by_cluster, map(&[("foo", 4), (UNKNOWN, 1)]));
+        let all_known = reconcile(&map(&[("foo", 3)]), 1, 0, Some(&of(&[("bar", 1), ("foo", 2)])));
+        assert_eq!(all_known.by_cluster, map(&[("foo", 3), ("bar", 1)]));
+    }
 }

@@ -212,6 +212,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::fleet::fake::FakeServer;
 
     fn from(text: &str) -> Option<Senders> {
         text.parse().ok()
@@ -251,5 +252,94 @@ mod tests {
             json!({"spec": {"containers": [{"name": "a"}], "initContainers": [{"name": "istio-proxy"}]}});
         assert!(has_sidecar(&pod(native)));
         assert!(!has_sidecar(&pod(json!({"spec": {"containers": [{"name": "a"}]}}))));
+    }
+
+    #[test]
+    fn names_of_senders_have_no_more_than_dns_allows() {
+        assert!(from(&"a".repeat(253)).is_some() && from(&"a".repeat(254)).is_none());
+        assert!(from("a-1.b/c/d").is_some() && from("a_b").is_none());
+    }
+
+    #[tokio::test]
+    async fn senders_are_the_members_that_were_named() {
+        let members = ["foo", "bar", "baz"].map(|name| FakeServer::default().member(name));
+        let of = |from: &Senders| {
+            let found = senders(&members, from).unwrap();
+            found
+                .into_iter()
+                .map(|(member, namespace, name)| format!("{}/{namespace}/{name}", member.name()))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(of(&Senders::First), ["foo/sleep/sleep"]);
+        assert_eq!(of(&Senders::Here), ["foo/sleep/sleep"]);
+        assert_eq!(of(&Senders::All), ["foo/sleep/sleep", "bar/sleep/sleep", "baz/sleep/sleep"]);
+        assert_eq!(of(&"baz".parse().unwrap()), ["baz/sleep/sleep"]);
+        assert_eq!(of(&"baz/shop/cart".parse().unwrap()), ["baz/shop/cart"]);
+        let error = senders(&members, &"qux".parse().unwrap()).unwrap_err();
+        insta::assert_snapshot!(error.to_string(), @"cluster `qux` is not in the mesh file; there is foo, bar, baz");
+    }
+
+    fn member_pod(labels: &serde_json::Value, ready: &str) -> serde_json::Value {
+        json!({
+            "metadata": {"labels": labels},
+            "spec": {"containers": [{"name": "app"}, {"name": "istio-proxy"}]},
+            "status": {"conditions": [{"type": "PodScheduled", "status": "True"}, {"type": "Ready", "status": ready}]},
+        })
+    }
+
+    #[tokio::test]
+    async fn the_client_is_the_first_pod_of_the_workload_that_is_ready() {
+        let server = FakeServer::default();
+        let put = |name: &str, pod: serde_json::Value| {
+            server.put(&format!("/api/v1/namespaces/shop/pods/{name}"), pod)
+        };
+        let app = || json!({"app": "cart"});
+        put("a-other", member_pod(&json!({"app": "other"}), "True"));
+        put("b-waits", member_pod(&app(), "False"));
+        let mut ends = member_pod(&app(), "True");
+        ends["metadata"]["deletionTimestamp"] = json!("2026-11-25T10:00:00Z");
+        put("c-ends", ends);
+        put("d-cart", member_pod(&app(), "True"));
+        put("e-cart", member_pod(&app(), "True"));
+        let member = server.member("baz");
+        let found = |workload: &'static str| {
+            let member = &member;
+            async move {
+                Client::find(member, "shop", workload)
+                    .await
+                    .map(|client| client.target.pod)
+                    .map_err(|error| error.to_string())
+            }
+        };
+        assert_eq!(found("cart").await.unwrap(), "d-cart");
+        assert_eq!(found("e-cart").await.unwrap(), "e-cart");
+        insta::assert_snapshot!(found("gone").await.unwrap_err(), @"no pod of shop/gone in baz is ready to send requests");
+        assert!(found("b-waits").await.is_err() && found("c-ends").await.is_err());
+        let client = Client::find(&member, "shop", "cart").await.unwrap();
+        assert_eq!(
+            (client.target.container.as_str(), client.has_sidecar, client.is_here),
+            ("app", true, false)
+        );
+        assert_eq!(client.to_string(), "baz/shop/d-cart");
+        assert!(
+            client.proxy().is_some() && Client { has_sidecar: false, ..client.clone() }.proxy().is_none()
+        );
+        let gateway = FakeServer::default().member("foo");
+        let via =
+            Ingress { member: &gateway, pod: "ingress-1".to_owned(), host: "10.0.0.1".to_owned(), port: 80 };
+        let through = Client { via: Some(via), has_sidecar: false, ..client.clone() };
+        assert_eq!((through.viewpoint().name(), client.viewpoint().name()), ("foo", "baz"));
+        assert!(through.proxy().is_some());
+    }
+
+    #[tokio::test]
+    async fn this_machine_is_called_here() {
+        let member = FakeServer::default().member("baz");
+        let here = Client::here(&member, "shop");
+        assert_eq!(
+            (here.to_string().as_str(), here.is_here, here.target.namespace.as_str()),
+            ("here", true, "shop")
+        );
+        assert!(here.proxy().is_none());
     }
 }

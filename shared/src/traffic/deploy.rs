@@ -178,6 +178,7 @@ fn pod(name: &str, image: &str, sidecar: bool) -> Pod {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fleet::fake::FakeServer;
 
     #[test]
     fn our_own_pod_ends_by_itself_and_may_do_nothing() {
@@ -212,5 +213,32 @@ mod tests {
         assert!(runs(&put(json!({"running": {}}))));
         assert!(!runs(&put(json!({"waiting": {"reason": "ImagePullBackOff"}}))));
         assert!(!runs(&Pod::default()));
+    }
+
+    #[test]
+    fn a_container_of_another_name_is_not_ours() {
+        let pod: Pod = serde_json::from_value(json!({"status": {"ephemeralContainerStatuses": [
+            {"name": "debugger", "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": {"running": {}}}]}}))
+        .unwrap();
+        assert!(!runs(&pod));
+    }
+
+    #[test]
+    fn what_our_own_pod_may_do_is_as_little_as_can_be() {
+        insta::assert_json_snapshot!(pod("xcluster-curl-0", "curl:1", true));
+    }
+
+    #[tokio::test]
+    async fn a_pod_that_is_gone_already_is_removed() {
+        let server = FakeServer::default();
+        let path = "/api/v1/namespaces/shop/pods/xcluster-curl-0";
+        server.put(path, json!({}));
+        let member = server.member("baz");
+        remove(&member, "shop", "xcluster-curl-0").await.unwrap();
+        remove(&member, "shop", "xcluster-curl-0").await.unwrap();
+        assert!(server.object(path).is_none());
+        server.refuse(path, 403);
+        let error = remove(&member, "shop", "xcluster-curl-0").await.unwrap_err();
+        insta::assert_snapshot!(error.to_string(), @"cannot delete pods in namespace shop in baz");
     }
 }

@@ -13,7 +13,7 @@ pub enum TrafficError {
     #[error(transparent)]
     Rate(#[from] RateError),
     /// `--from` is none.
-    #[error("`{0}` is nobody who can send; write CLUSTER, CLUSTER/NAMESPACE/WORKLOAD, all or here")]
+    #[error("`{0}` cannot send requests; write CLUSTER, CLUSTER/NAMESPACE/WORKLOAD, all or here")]
     From(String),
     /// What is to go away is no name.
     #[error("`{0}` is no name of a workload; write NAME or CLUSTER/NAMESPACE/NAME")]
@@ -136,5 +136,61 @@ impl Hint for TrafficError {
             Self::Rate(_) | Self::From(_) | Self::Victim(_) | Self::NoFailover(_) | Self::NotReady(_) => None,
             Self::NoIngress { .. } => Some("kubectl mesh-install status".to_owned()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_error_says_what_is_wrong_what_to_do_and_whose_fault_it_is() {
+        let text = str::to_owned;
+        let request = |code: u16| {
+            let status = kube::core::Status { code, reason: String::new(), ..kube::core::Status::default() };
+            TrafficError::request(
+                "baz",
+                Need::new("list", "", "pods", Some("shop")),
+                kube::Error::Api(Box::new(status)),
+            )
+        };
+        let client = |namespace: &str| TrafficError::NoClient {
+            cluster: text("baz"),
+            context: text("baz-eks"),
+            namespace: text(namespace),
+            workload: text("sleep"),
+        };
+        let errors = [
+            "ftp://a/".parse::<crate::traffic::request::Url>().unwrap_err().into(),
+            TrafficError::Rate(RateError::Form),
+            TrafficError::From(text("x y")),
+            TrafficError::Victim(text("A")),
+            TrafficError::NoCluster { name: text("qux"), known: vec![text("foo"), text("bar")] },
+            client("sleep"),
+            client("shop"),
+            TrafficError::NoCurl {
+                cluster: text("baz"),
+                namespace: text("shop"),
+                pod: text("cart-0"),
+                container: text("app"),
+            },
+            TrafficError::Nothing {
+                cluster: text("baz"),
+                namespace: text("shop"),
+                pod: text("cart-0"),
+                said: text("nothing"),
+            },
+            TrafficError::Here(std::io::Error::other("no")),
+            request(403),
+            request(404),
+            TrafficError::NoFailover(text("nothing could go away")),
+            TrafficError::NotReady(text("it does not get ready")),
+            TrafficError::NoIngress { cluster: text("baz"), why: text("it waits") },
+        ];
+        let told = errors.each_ref().map(|error| {
+            let whose = if error.is_usage() { "usage" } else { "found" };
+            format!("{whose}: {error}\n  hint: {}", error.hint().unwrap_or_default())
+        });
+        insta::assert_snapshot!(told.join("\n"));
     }
 }

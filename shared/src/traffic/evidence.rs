@@ -159,4 +159,17 @@ mod tests {
         assert!(!of(vec![Protection::Plaintext, Protection::Mutual(BTreeSet::new())]));
         assert!(!of(vec![]));
     }
+
+    #[test]
+    fn a_prefix_admits_what_it_begins_and_what_is_not_understood_may_admit_all() {
+        let domains: Vec<TrustDomain> =
+            ["foo.com", "bar.com", "baz.com"].map(|name| name.parse().unwrap()).into();
+        let missing =
+            |names: &[NameRule]| not_expected(&rules(names), domains.iter()).into_iter().collect::<Vec<_>>();
+        let prefix = |name: &str| NameRule::Prefix(name.to_owned());
+        assert_eq!(missing(&[prefix("spiffe://")]), [""; 0]);
+        assert_eq!(missing(&[prefix("spiffe://baz.com/ns/a")]), ["bar.com", "foo.com"]);
+        assert_eq!(missing(&[NameRule::Other("regex".to_owned())]), [""; 0]);
+        assert_eq!(missing(&[prefix("spiffe://ba")]), ["foo.com"]);
+    }
 }

@@ -371,4 +371,150 @@ mod tests {
             assert!(!text.parse::<Expectation>().unwrap().judge(&facts).met, "{text}");
         }
     }
+
+    fn counts(counts: &[(&str, u64)]) -> BTreeMap<String, u64> {
+        counts.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect()
+    }
+
+    /// Who is meant by a name, where these clusters are in the mesh and all of them answered.
+    fn meant(name: &str) -> Option<u64> {
+        let clusters = ["bar-eks-cluster", "bar-gke", "foo.eu", "baz", "baz-2"].map(str::to_owned);
+        let facts = Facts {
+            requests: 0,
+            succeeded: 0,
+            clusters: &clusters,
+            by_cluster: &counts(&[
+                ("bar-eks-cluster", 1),
+                ("bar-gke", 2),
+                ("foo.eu", 4),
+                ("baz-2", 8),
+                ("unknown", 16),
+            ]),
+            by_version: &counts(&[("v1", 32), ("foo", 64)]),
+            by_workload: &counts(&[("v1", 128), ("cart", 256)]),
+            by_pod: &counts(&[("cart", 512), ("cart-0", 1024)]),
+            latencies: &Latencies::default(),
+        };
+        answers(&facts, name)
+    }
+
+    #[test]
+    fn a_name_that_two_clusters_begin_with_is_nobodys() {
+        assert_eq!(meant("bar"), None);
+        assert_eq!(
+            (meant("bar-eks"), meant("bar-eks-cluster"), meant("bar-gke")),
+            (Some(1), Some(1), Some(2))
+        );
+        let facts = Facts {
+            requests: 0,
+            succeeded: 0,
+            clusters: &["bar-eks-cluster", "bar-gke"].map(str::to_owned),
+            by_cluster: &counts(&[("bar-eks-cluster", 100)]),
+            by_version: &BTreeMap::new(),
+            by_workload: &BTreeMap::new(),
+            by_pod: &BTreeMap::new(),
+            latencies: &Latencies::default(),
+        };
+        let judged = "bar>=30%".parse::<Expectation>().unwrap().judge(&facts);
+        assert_eq!((judged.met, judged.actual.as_str()), (false, "nobody of that name answered"));
+    }
+
+    #[test]
+    fn a_name_is_a_whole_clusters_before_anything_elses_and_its_beginning_comes_last() {
+        assert_eq!(meant("baz"), Some(0), "it has answered nothing, and baz-2 is another one");
+        assert_eq!(meant("foo"), Some(64), "a version is called so, and a cluster only begins with it");
+        assert_eq!((meant("foo.eu"), meant("fo"), meant("foo.")), (Some(4), None, None));
+        assert_eq!((meant("v1"), meant("cart"), meant("cart-0")), (Some(32), Some(256), Some(1024)));
+        assert_eq!((meant("unknown"), meant("unkn")), (Some(16), None));
+    }
+
+    #[test]
+    fn every_comparison_and_unit_is_read_as_it_is_written() {
+        insta::assert_snapshot!(judged(&[
+            "foo>140", "foo>=140", "foo<140", "foo<=140", "foo==140", "foo!=140", "foo>139", "foo<141", "foo!=141", "foo=139",
+            "min=1ms", "max>=0.1s", "max<=99999us", "p100<=100000µs", "p50=50ms", "mean<=51ms", "mean>50ms", "p0.1<=1ms",
+            "succeeded=199", "errors=1", "failed=0.5%", "success<100%", "  bar  =  30%  ", "v1!=70%", "bar<=100%",
+        ]), @r"
+        foo>140 false (140)
+        foo>=140 true (140)
+        foo<140 false (140)
+        foo<=140 true (140)
+        foo==140 true (140)
+        foo!=140 false (140)
+        foo>139 true (140)
+        foo<141 true (140)
+        foo!=141 true (140)
+        foo=139 false (140)
+        min=1ms true (1.0ms)
+        max>=0.1s true (100.0ms)
+        max<=99999us false (100.0ms)
+        p100<=100000µs false (100.0ms)
+        p50=50ms false (50.0ms)
+        mean<=51ms true (50.5ms)
+        mean>50ms true (50.5ms)
+        p0.1<=1ms true (1.0ms)
+        succeeded=199 true (199)
+        errors=1 true (1)
+        failed=0.5% true (0.5%)
+        success<100% true (99.5%)
+        bar  =  30% true (30.0%)
+        v1!=70% false (70.0%)
+        bar<=100% true (30.0%)
+        ");
+    }
+
+    #[test]
+    fn what_looks_like_a_quantile_and_is_none_is_a_name() {
+        let subject = |text: &str| text.parse::<Expectation>().map(|expectation| expectation.subject);
+        assert_eq!(subject("p99<1s").unwrap(), Subject::Quantile(0.99));
+        assert_eq!(subject("p100<1s").unwrap(), Subject::Quantile(1.0));
+        for text in ["p0=1", "p101=1", "p1e1=1", "p+5=1", "pod-1=1", "p=1", "p1.2.3=1"] {
+            let name = text.split('=').next().unwrap().to_owned();
+            if name.contains('+') {
+                assert!(subject(text).is_err(), "{text}");
+            } else {
+                assert_eq!(subject(text).unwrap(), Subject::Answers(name), "{text}");
+            }
+        }
+        assert_eq!(subject("a_b=1").unwrap(), Subject::Answers("a_b".to_owned()));
+        for text in ["succes=1%", "SUCCESS=1%", "faild=1", "failed_=1", "error=1", "erorrs=1"] {
+            assert!(subject(text).unwrap_err().to_string().contains("did you mean"), "{text}");
+        }
+        assert!(subject("terrors=1").is_err() && subject("mirrors=1").is_ok());
+    }
+
+    #[test]
+    fn numbers_and_lengths_have_limits() {
+        let fails = |text: &str| text.parse::<Expectation>().is_err();
+        assert!(!fails("bar>=100%") && fails("bar>=100.1%"));
+        assert!(fails("bar>=1e3") && fails("bar>=.") && fails("bar>=") && fails("bar>=1.5.2"));
+        assert!(fails("max<5") && fails("mean<5%") && fails("bar<5ms") && fails("failed<5us"));
+        assert!(fails("bar!5") && fails("bar>=x%") && fails("max<xs"));
+        let long = |length: usize| format!("{}=1", "a".repeat(length - 2));
+        assert!(!fails(&long(LONGEST)) && fails(&long(LONGEST + 1)));
+        let about = |text: &str| text.parse::<Expectation>().unwrap().is_about_success();
+        assert!(
+            about("success=1%")
+                && about("failed<1")
+                && !about("bar=1")
+                && !about("p99<1s")
+                && !about("mean<1s")
+        );
+        assert_eq!("bar >= 30%".parse::<Expectation>().unwrap().to_string(), "bar >= 30%");
+    }
+
+    #[test]
+    fn more_successes_than_requests_are_no_failures() {
+        let facts = Facts {
+            requests: 2,
+            succeeded: 3,
+            clusters: &[],
+            by_cluster: &BTreeMap::new(),
+            by_version: &BTreeMap::new(),
+            by_workload: &BTreeMap::new(),
+            by_pod: &BTreeMap::new(),
+            latencies: &Latencies::default(),
+        };
+        assert_eq!("failed=0".parse::<Expectation>().unwrap().judge(&facts).actual, "0");
+    }
 }

@@ -295,7 +295,7 @@ fn no_endpoints(host: &str, evidence: &Evidence) -> Explanation {
     }
     if missing.is_empty() {
         return Explanation::other(
-            "the client's sidecar knows endpoints, and holds all of them for sick at the moment (outlier detection)",
+            "the client's sidecar knows endpoints, and has ejected all of them for now (outlier detection)",
             "wait for `baseEjectionTime`, or look at the DestinationRule of this service",
         );
     }
@@ -410,7 +410,7 @@ mod tests {
         let unread = Evidence { hosts: Some(BTreeMap::new()), ..evidence() };
         insta::assert_snapshot!(none(&unread), @"istiod-synced: pods are ready in bar, and the client's sidecar knows none of them: its istiod does not read that cluster (remote secret), or does not know the gateway of its network -> kubectl mesh-install verify");
         insta::assert_snapshot!(none(&Evidence::default()), @"-: no pod of helloworld.helloworld is ready in any cluster -> kubectl get endpointslices --all-namespaces -l kubernetes.io/service-name=helloworld");
-        insta::assert_snapshot!(none(&evidence()), @"-: the client's sidecar knows endpoints, and holds all of them for sick at the moment (outlier detection) -> wait for `baseEjectionTime`, or look at the DestinationRule of this service");
+        insta::assert_snapshot!(none(&evidence()), @"-: the client's sidecar knows endpoints, and has ejected all of them for now (outlier detection) -> wait for `baseEjectionTime`, or look at the DestinationRule of this service");
     }
 
     #[test]
@@ -466,5 +466,111 @@ mod tests {
         ] {
             assert!(known.contains(&id), "{id}");
         }
+    }
+
+    #[test]
+    fn every_kind_of_failure_has_its_cause_and_what_is_next() {
+        use FailureKind::{
+            Curl, Denied, Endless, NoAddress, NoAnswer, NoRoute, Overflow, Refused, Status, TimedOut, Tls,
+            UpstreamTimeout,
+        };
+        let with = Evidence { context: "foo-eks".to_owned(), ..evidence() };
+        let kinds = [
+            Denied,
+            NoRoute,
+            NoAddress,
+            Refused,
+            TimedOut,
+            UpstreamTimeout,
+            Endless,
+            Overflow,
+            NoAnswer,
+            Tls,
+            Status(404),
+            Status(500),
+            Curl(99),
+        ];
+        let told = kinds.map(|kind| format!("{kind} {}", explained(kind, &with)));
+        insta::assert_snapshot!(told.join("\n"));
+        assert!(explained(Denied, &Evidence::default()).contains("the client's is unknown"));
+    }
+
+    #[test]
+    fn more_of_what_the_proxy_says_names_the_cause() {
+        let connect = |reason: &str, change: fn(&mut Evidence)| {
+            let mut evidence = logged(reason);
+            change(&mut evidence);
+            explained(FailureKind::ConnectFailed, &evidence)
+        };
+        let domains = |evidence: &mut Evidence| {
+            evidence.without_bundle = Some(set(&["bar.com", "baz.com"]));
+            evidence.not_expected = Some(set(&["bar.com", "baz.com"]));
+            evidence.plaintext_only = set(&["bar", "baz"]);
+            evidence.broken = [("bar".to_owned(), 1), ("baz".to_owned(), 1)].into();
+        };
+        let nothing = |evidence: &mut Evidence| {
+            evidence.without_bundle = None;
+            evidence.not_expected = None;
+            evidence.broken.clear();
+        };
+        let reasons = [
+            "no_trust_bundle_store",
+            "certificate_signed_by_unknown_authority",
+            "certificate has expired",
+            "certificate_is_not_yet_valid",
+            "SAN_match",
+            "Connection_refused",
+            "Connection_reset_by_peer",
+        ];
+        let told =
+            reasons.map(|reason| format!("{}\n{}", connect(reason, domains), connect(reason, nothing)));
+        insta::assert_snapshot!(told.join("\n"));
+    }
+
+    #[test]
+    fn a_connection_that_ended_is_a_refusal_and_one_that_never_was_is_the_way() {
+        let of = |kind, change: fn(&mut Evidence)| {
+            let mut evidence = Evidence { broken: BTreeMap::new(), ..evidence() };
+            change(&mut evidence);
+            explained(kind, &evidence)
+        };
+        insta::assert_snapshot!(of(FailureKind::Reset, |_| ()), @"proxy-admits: the server's sidecar ended the connection; that is how it refuses a client whose trust domain it does not know (foo.com) -> kubectl mesh-install verify");
+        insta::assert_snapshot!(of(FailureKind::ConnectFailed, |evidence| evidence.not_admitted = set(&["bar", "baz"])), @"proxy-admits: the sidecars in bar and baz let nobody of trust domain foo.com in -> kubectl mesh-install verify");
+        insta::assert_snapshot!(of(FailureKind::ConnectFailed, |_| ()), @"way-open: the client's sidecar gets no connection through the way to the server; its access log would say why (meshConfig.accessLogFile: /dev/stdout) -> kubectl mesh-install verify");
+        insta::assert_snapshot!(of(FailureKind::ConnectFailed, |evidence| evidence.without_certificate = true), @"mutual-tls: the client's sidecar sends without mutual TLS, which a DestinationRule of this service can turn off: pods of the mesh take nothing without it, and gateways let nothing through -> kubectl get destinationrules.networking.istio.io --all-namespaces");
+        insta::assert_snapshot!(of(FailureKind::Reset, |evidence| evidence.plaintext_only = set(&["bar"])), @"mutual-tls: the pods in bar take no mutual TLS (PeerAuthentication of mode DISABLE) -> kubectl mesh-install verify");
+        insta::assert_snapshot!(of(FailureKind::NoEndpoints, |evidence| evidence.hosts = None), @"istiod-synced: the client's sidecar knows no endpoint that works, and pods are ready in bar -> kubectl mesh-install verify");
+        insta::assert_snapshot!(of(FailureKind::NoEndpoints, |evidence| {
+            evidence.ready.extend([("baz".to_owned(), "baz.com".to_owned()), ("qux".to_owned(), "qux.com".to_owned())]);
+        }), @"istiod-synced: pods are ready in baz and qux, and the client's sidecar knows none of them: its istiod does not read that cluster (remote secret), or does not know the gateway of its network -> kubectl mesh-install verify");
+    }
+
+    #[test]
+    fn a_line_of_the_log_is_one_of_a_failure_of_this_service() {
+        let line = |host: &str, flags: &str, words: &str| {
+            format!("[t] \"GET / HTTP/1.1\" 503 {flags} {words} - \"{host}:5000\" x")
+        };
+        let reset = "upstream_reset_before_response_started{connection_termination} more";
+        let of = |flags: &str, words: &str| reason_of_log_line(&line("a.b", flags, words), "a.b");
+        for flags in ["UF", "URX", "UC ", "UH "] {
+            assert_eq!(
+                of(flags, reset).as_deref(),
+                Some("upstream_reset_before_response_started{connection_termination}"),
+                "{flags}"
+            );
+        }
+        assert_eq!((of("-", reset), of("UAEX", reset)), (None, None));
+        assert_eq!(of("UF", "nothing"), None);
+        for word in ["TLS_error: x", "CERTIFICATE_VERIFY", "delayed_connect_error: 111", "a connection_error"]
+        {
+            assert_eq!(of("UF", &format!("\"{word}\" {reset}")).as_deref(), Some(word));
+        }
+        let long = of("UF", &format!("\"TLS_error{}\"", "x".repeat(400))).unwrap();
+        assert_eq!(long.len(), 300);
+        let by_cluster = "503 UF upstream_reset_before_response_started{x} outbound|5000||a.b.svc";
+        assert!(
+            reason_of_log_line(by_cluster, "a.b.svc").is_some()
+                && reason_of_log_line(by_cluster, "b.svc").is_none()
+        );
     }
 }

@@ -117,6 +117,7 @@ fn millis(time: Duration) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::{Format, Printer, Report};
 
     fn moment(started: u64, ended: u64, cluster: Option<&str>) -> Moment<'_> {
         let succeeded = cluster.is_some();
@@ -176,5 +177,83 @@ mod tests {
         );
         let none = judged(&[]);
         assert_eq!((none.failed, none.failed_for_ms), (0, 0.0));
+    }
+
+    #[test]
+    fn an_answer_of_the_old_pods_is_not_back() {
+        let of = |moments: &[Moment<'_>]| judged(moments).first_answer_back_ms;
+        // Asked before the scaling back: pods that were still ending answered.
+        assert_eq!(of(&[moment(2990, 3050, Some("foo"))]), None);
+        assert_eq!(of(&[moment(2990, 3050, Some("foo")), moment(3500, 3600, Some("foo"))]), Some(600.0));
+        assert_eq!(of(&[moment(3000, 3050, Some("foo"))]), Some(50.0));
+        assert_eq!(
+            of(&[moment(3500, 3600, Some("bar")), moment(3600, 3700, Some(""))]),
+            None,
+            "others are not back"
+        );
+        assert_eq!(of(&[moment(3500, 3600, None)]), None);
+    }
+
+    #[test]
+    fn who_answered_while_the_pods_were_away_is_another() {
+        let of = |moments: &[Moment<'_>]| judged(moments).first_remote_answer_ms;
+        assert_eq!(of(&[moment(999, 1100, Some("bar"))]), None, "it was asked before");
+        assert_eq!(of(&[moment(1000, 1100, Some("bar"))]), Some(100.0));
+        assert_eq!(of(&[moment(1100, 3000, Some("bar"))]), Some(2000.0));
+        assert_eq!(of(&[moment(1100, 3001, Some("bar"))]), None, "by then the pods were on their way back");
+        assert_eq!(of(&[moment(1499, 1600, Some(""))]), None, "a pod was still there");
+        assert_eq!(of(&[moment(1500, 1600, Some(""))]), Some(600.0));
+        assert_eq!(of(&[moment(1600, 1700, Some("foo"))]), None);
+        let done = Done { scaled: Duration::from_secs(1), gone: None, restored: Duration::from_secs(3) };
+        let unseen = Failover::judge("w".to_owned(), "foo", 2, done, &[moment(1600, 1700, Some(""))]);
+        assert_eq!((unseen.first_remote_answer_ms, unseen.replicas), (None, 2));
+    }
+
+    #[test]
+    fn failures_are_counted_where_they_fall_and_from_the_first_to_the_last() {
+        let found = judged(&[
+            moment(900, 1100, None),
+            moment(1000, 1200, None),
+            moment(1100, 3000, None),
+            moment(2900, 3100, None),
+            moment(3000, 3001, None),
+            moment(3500, 3600, Some("foo")),
+            moment(3000, 3700, None),
+        ]);
+        assert_eq!((found.failed, found.failed_for_ms), (2, 2000.0));
+        assert_eq!((found.failed_on_return, found.failed_on_return_for_ms), (3, 800.0));
+    }
+
+    #[derive(Serialize)]
+    struct Shown(Failover);
+    impl Report for Shown {
+        fn table(&self, _wide: bool) -> Table {
+            self.0.table()
+        }
+    }
+
+    #[test]
+    fn a_failover_is_shown_in_two_rows() {
+        let judged = judged(&[moment(1200, 1210, None), moment(1700, 1710, Some("bar"))]);
+        let text = |failover: &Failover| {
+            let (printer, captured) = Printer::captured(Format::Table);
+            printer.report(&Shown(failover.clone())).unwrap();
+            captured.stdout()
+        };
+        insta::assert_snapshot!(text(&judged), @r"
+        FAILOVER                            FIRST ANSWER AFTER   FAILED   FOR
+        foo/helloworld/helloworld-v1 to 0   710.0ms              1        10.0ms
+            the first answer of another cluster
+        back to 1                           never                0        0.0ms
+            its pods are not ready yet
+        ");
+        let restored = Failover { restored: true, first_answer_back_ms: Some(1500.0), ..judged };
+        insta::assert_snapshot!(text(&restored), @r"
+        FAILOVER                            FIRST ANSWER AFTER   FAILED   FOR
+        foo/helloworld/helloworld-v1 to 0   710.0ms              1        10.0ms
+            the first answer of another cluster
+        back to 1                           1.50s                0        0.0ms
+            its pods are ready again
+        ");
     }
 }

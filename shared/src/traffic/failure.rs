@@ -159,4 +159,51 @@ mod tests {
         assert_eq!(kind(200, 28, "drip"), "timed-out");
         assert_eq!(kind(200, 0, ""), "success");
     }
+
+    #[test]
+    fn every_code_of_tls_and_every_word_of_envoy_counts() {
+        for exit in [35, 51, 53, 54, 58, 59, 60, 77, 80, 83, 90, 91] {
+            assert_eq!(kind(0, exit, ""), "tls");
+        }
+        for exit in [52, 55, 56] {
+            assert_eq!(kind(0, exit, ""), "no-answer");
+        }
+        assert_eq!(kind(503, 0, "no_healthy_upstream"), "no-endpoints");
+        assert_eq!(kind(503, 0, "upstream connect error: remote reset"), "connection-reset");
+        assert_eq!(kind(502, 0, ""), "no-route");
+        assert_eq!(kind(502, 0, "bad gateway"), "http-502");
+        assert_eq!(kind(502, 63, ""), "curl-63");
+        assert_eq!(kind(500, 0, "no healthy upstream"), "http-500");
+        assert_eq!(kind(503, 0, "RBAC: access denied"), "http-503");
+        assert_eq!(kind(403, 0, "upstream request timeout"), "http-403");
+        assert_eq!(kind(504, 0, "no"), "http-504");
+        assert_eq!(kind(503, 99, "upstream connect error"), "connect-failed");
+    }
+
+    #[test]
+    fn failures_between_sidecars_are_worth_a_look_at_the_mesh() {
+        use FailureKind::{
+            ConnectFailed, Curl, Denied, Endless, NoAddress, NoAnswer, NoEndpoints, NoRoute, Overflow,
+            Refused, Reset, Status, TimedOut, Tls, UpstreamTimeout,
+        };
+        for kind in [NoEndpoints, ConnectFailed, Reset, Denied, NoRoute] {
+            assert!(kind.is_of_the_mesh(), "{kind}");
+        }
+        for kind in [
+            NoAddress,
+            NoAnswer,
+            Overflow,
+            Refused,
+            TimedOut,
+            Tls,
+            UpstreamTimeout,
+            Endless,
+            Status(500),
+            Curl(99),
+        ] {
+            assert!(!kind.is_of_the_mesh(), "{kind}");
+        }
+        assert_eq!(Endless.to_string(), "endless-body");
+        assert_eq!(serde_json::to_string(&NoRoute).unwrap(), "\"no-route\"");
+    }
 }

@@ -56,11 +56,44 @@ fn case(name: &str, passed: bool, message: impl Fn() -> String) -> TestCase {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::traffic::failover::Failover;
     use crate::traffic::report::tests::sample;
 
     #[test]
     fn a_suite_has_the_requests_and_every_expectation() {
         let xml = junit(&[sample(&["bar>=30%", "success=100%"])], true).unwrap();
         insta::assert_snapshot!(xml);
+    }
+
+    fn suite(report: &TrafficReport, lenient: bool) -> (usize, usize) {
+        let xml = junit(std::slice::from_ref(report), lenient).unwrap();
+        (xml.matches("<testcase ").count(), xml.matches("<failure ").count())
+    }
+
+    #[test]
+    fn requests_fail_where_one_failed_unless_expectations_say_how_many_may() {
+        let good = TrafficReport { failed: 0, errors: Vec::new(), ..sample(&[]) };
+        let bad = sample(&[]);
+        assert_eq!((suite(&good, false), suite(&good, true)), ((1, 0), (1, 0)));
+        assert_eq!((suite(&bad, false), suite(&bad, true)), ((1, 1), (1, 0)));
+        let none = TrafficReport { requests: 0, ..good };
+        assert_eq!((suite(&none, false), suite(&none, true)), ((1, 1), (1, 1)));
+    }
+
+    #[test]
+    fn a_failover_is_a_case_of_its_own() {
+        let failover = |first: Option<f64>| Failover {
+            workload: "foo/a/b".to_owned(),
+            replicas: 1,
+            first_remote_answer_ms: first,
+            failed: 0,
+            failed_for_ms: 0.0,
+            first_answer_back_ms: None,
+            failed_on_return: 0,
+            failed_on_return_for_ms: 0.0,
+            restored: true,
+        };
+        let with = |first| TrafficReport { failover: Some(failover(first)), ..sample(&[]) };
+        assert_eq!((suite(&with(Some(1.0)), true), suite(&with(None), true)), ((2, 0), (2, 1)));
     }
 }

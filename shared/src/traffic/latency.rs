@@ -164,4 +164,12 @@ mod tests {
         assert_eq!(of([5]).bars(f64::NAN, 0.0).chars().count(), BARS);
         assert_eq!(of(1..=100).bars(1.0, 100.0), "▁▁▁▁▁▂▃▄▆█");
     }
+
+    #[test]
+    fn the_mean_and_quantiles_are_in_milliseconds_and_of_nothing_there_is_none() {
+        let times = of([10, 20, 60]);
+        assert_eq!((times.count(), times.mean().map(f64::round)), (3, Some(30.0)));
+        assert_eq!((times.at(0.0).map(f64::round), times.at(1.0).map(f64::round)), (Some(10.0), Some(60.0)));
+        assert_eq!((of([]).mean(), of([]).at(0.5), of([]).count()), (None, None, 0));
+    }
 }

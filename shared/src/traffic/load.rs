@@ -164,4 +164,43 @@ mod tests {
         assert_eq!(Load { streams: 9, ..Load::of(2) }.shares().len(), 2);
         assert_eq!(Load { streams: 0, ..Load::of(2) }.shares().len(), 1);
     }
+
+    #[test]
+    fn there_are_no_more_streams_than_there_may_be() {
+        let streams = |streams, load: Load| Load { streams, ..load }.shares();
+        let long = Load { amount: Amount::For(Duration::from_secs(9)), ..Load::of(1) };
+        assert_eq!(streams(1000, Load::of(1000)).len(), 64);
+        assert_eq!(streams(1000, long).len(), 64);
+        assert_eq!(streams(0, long), [Share { amount: Amount::For(Duration::from_secs(9)), rate: None }]);
+        assert_eq!(streams(3, Load::of(0)).len(), 1);
+        let of = |requests| {
+            streams(4, Load::of(requests))
+                .iter()
+                .map(|share| match share.amount {
+                    Amount::Requests(requests) => requests,
+                    Amount::For(_) => 0,
+                })
+                .collect::<Vec<_>>()
+        };
+        assert_eq!((of(10), of(12)), (vec![3, 3, 2, 2], vec![3, 3, 3, 3]));
+        let slow = Load { streams: 64, rate: Some(rate("1/h")), ..Load::of(100) };
+        assert_eq!(slow.shares()[63].rate, Some(rate("1/h")));
+    }
+
+    #[test]
+    fn rates_are_shown_in_the_largest_unit_that_is_whole() {
+        assert_eq!(
+            (rate("7/h").to_string(), rate("60/h").to_string(), rate("3600/h").to_string()),
+            ("7/h".to_owned(), "1/m".to_owned(), "1/s".to_owned())
+        );
+        assert_eq!(
+            (rate("1000/s").per_hour(), rate("1/h").per_hour(), rate(" 2 / m ").per_hour()),
+            (3_600_000, 1, 120)
+        );
+        assert_eq!("3600001/h".parse::<Rate>(), Err(RateError::Range));
+        assert_eq!(
+            Load::of(3),
+            Load { amount: Amount::Requests(3), streams: 1, rate: None, patience: Duration::from_secs(5) }
+        );
+    }
 }

@@ -121,4 +121,33 @@ mod tests {
         printer.report(&PlaintextReport::judge(sample(&[]), plain(2, &[]))).unwrap();
         insta::assert_snapshot!(captured.stdout());
     }
+
+    #[test]
+    fn why_plain_requests_were_refused_or_not_is_said_in_words() {
+        let told = |report| {
+            let judged = PlaintextReport::judge(sample(&[]), report);
+            format!("{} {} {:?}", judged.refused, judged.cause, judged.check.map(|check| check.0))
+        };
+        insta::assert_snapshot!(told(plain(0, &[FailureKind::NoAnswer, FailureKind::NoAnswer])), @"true every connection without mutual TLS was ended None");
+        insta::assert_snapshot!(told(plain(2, &[FailureKind::NoAnswer])), @r#"false 2 of 5 plain requests were answered Some("mutual-tls")"#);
+        insta::assert_snapshot!(told(plain(0, &[FailureKind::NoAnswer, FailureKind::TimedOut])), @"false plain requests failed in another way than by being refused: no-answer, timed-out None");
+        insta::assert_snapshot!(told(plain(0, &[])), @"false plain requests failed in another way than by being refused:  None");
+        let nobody = PlaintextReport::judge(TrafficReport { succeeded: 0, ..sample(&[]) }, plain(2, &[]));
+        assert_eq!(
+            (nobody.refused, nobody.cause.as_str(), nobody.check),
+            (false, "nobody answers pods of the mesh either: that proves nothing", None)
+        );
+    }
+
+    #[test]
+    fn what_was_refused_and_what_nobody_answered_is_shown_as_such() {
+        let shown = |in_mesh, plain| {
+            let (printer, captured) = Printer::captured(Format::Table);
+            printer.report(&PlaintextReport::judge(in_mesh, plain)).unwrap();
+            captured.stdout()
+        };
+        insta::assert_snapshot!("refused", shown(sample(&[]), plain(0, &[FailureKind::NoAnswer])));
+        let nobody = TrafficReport { succeeded: 0, ..sample(&[]) };
+        insta::assert_snapshot!("nobody_answers", shown(nobody, plain(0, &[FailureKind::NoAnswer])));
+    }
 }

@@ -314,6 +314,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::fleet::fake::FakeServer;
 
     #[test]
     fn a_workload_is_named_alone_or_with_its_cluster() {
@@ -380,5 +381,132 @@ mod tests {
         assert_eq!(judged(&[]), (0, 1));
         let bad = json!({"spec": {"trafficPolicy": {"tls": {"mode": "DISABLE"}, "loadBalancer": {"localityLbSetting": {"distribute": []}}}}});
         assert_eq!(judged(&[bad]), (1, 2));
+    }
+
+    #[test]
+    fn every_part_of_a_name_is_one() {
+        assert!("a".repeat(253).parse::<Victim>().is_ok() && "a".repeat(254).parse::<Victim>().is_err());
+        for text in ["a/b/", "a//c", "a/b/C", "a/b/c/d", "a b"] {
+            assert!(text.parse::<Victim>().is_err(), "{text}");
+        }
+        assert!("a-1.b".parse::<Victim>().is_ok());
+    }
+
+    #[test]
+    fn what_keeps_only_some_of_the_other_clusters_keeps_nobody_from_taking_over() {
+        let three = || Evidence {
+            ready: ["foo", "bar", "baz"].map(|name| (name.to_owned(), format!("{name}.com"))).into(),
+            ..evidence()
+        };
+        let domains = |names: &[&str]| Some(names.iter().map(|name| format!("{name}.com")).collect());
+        let clusters = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let said = |change: fn(
+            &mut Evidence,
+            std::collections::BTreeSet<String>,
+            Option<std::collections::BTreeSet<String>>,
+        ),
+                    names: &[&str]| {
+            let mut evidence = three();
+            change(&mut evidence, clusters(names), domains(names));
+            no_way("foo", &evidence)
+        };
+        let changes: [fn(&mut Evidence, _, _); 4] = [
+            |evidence, _, domains| evidence.without_bundle = domains,
+            |evidence, _, domains| evidence.not_expected = domains,
+            |evidence, clusters, _| evidence.plaintext_only = clusters,
+            |evidence, clusters, _| evidence.not_admitted = clusters,
+        ];
+        for change in changes {
+            assert_eq!(said(change, &["foo", "bar"]), [""; 0], "baz can take over");
+            assert_eq!(said(change, &["bar", "baz"]).len(), 1);
+        }
+        let unknown = Evidence { hosts: None, ..three() };
+        assert_eq!(no_way("foo", &unknown), [""; 0]);
+        assert_eq!(
+            no_way("foo", &Evidence { hosts: Some([("unknown".to_owned(), 3)].into()), ..three() }).len(),
+            1
+        );
+    }
+
+    fn place(cluster: &str, workload: &str) -> super::super::attribution::Place {
+        super::super::attribution::Place {
+            cluster: cluster.to_owned(),
+            namespace: "shop".to_owned(),
+            pod: format!("{workload}-1"),
+            workload: workload.to_owned(),
+            version: None,
+            addresses: Vec::new(),
+        }
+    }
+
+    #[tokio::test]
+    async fn the_workload_that_goes_away_is_the_only_one_here_or_the_one_that_was_named() {
+        let member = FakeServer::default().member("foo");
+        let client = Client::here(&member, "shop");
+        let service = ServiceName { namespace: "shop".to_owned(), name: "cart".to_owned() };
+        let of = |here: &[&str], victim: &str| {
+            let mut places = super::super::attribution::Places::default();
+            places.learn(here.iter().map(|workload| place("foo", workload)).chain([place("bar", "cart-v9")]));
+            let known = Known {
+                service: Some(service.clone()),
+                behind: super::super::service::Behind::default(),
+                places,
+                gateways: super::super::attribution::Gateways::default(),
+                hosts: None,
+                remarks: Vec::new(),
+            };
+            let found = find(&client, &known, &service, &victim.parse().unwrap());
+            found.map_or_else(
+                |error| error.to_string(),
+                |(cluster, namespace, name)| format!("{cluster}/{namespace}/{name}"),
+            )
+        };
+        assert_eq!(of(&["cart-v1"], ""), "foo/shop/cart-v1");
+        assert_eq!(of(&["cart-v2", "cart-v1"], "cart-v2"), "foo/shop/cart-v2");
+        assert_eq!(of(&[], "baz/a/b"), "baz/a/b");
+        insta::assert_snapshot!(of(&["cart-v2", "cart-v1"], ""), @"several workloads are behind cart.shop.svc.cluster.local in foo: name one of cart-v1, cart-v2");
+        insta::assert_snapshot!(of(&[], ""), @"no pod is behind cart.shop.svc.cluster.local in foo: nothing could go away");
+        insta::assert_snapshot!(of(&["cart-v2", "cart-v1"], "cart-v9"), @"no pod of cart-v9 is behind cart.shop.svc.cluster.local in foo; there is cart-v1, cart-v2");
+        insta::assert_snapshot!(of(&[], "cart-v1"), @"no pod of cart-v1 is behind cart.shop.svc.cluster.local in foo; there is none");
+    }
+
+    #[tokio::test]
+    async fn autoscalers_of_the_workload_are_named() {
+        let server = FakeServer::default();
+        let put = |name: &str, kind: &str, target: &str| {
+            let path = format!("/apis/autoscaling/v2/namespaces/shop/horizontalpodautoscalers/{name}");
+            server.put(
+                &path,
+                json!({"spec": {"maxReplicas": 3, "scaleTargetRef": {"kind": kind, "name": target}}}),
+            );
+        };
+        put("other", "Deployment", "other");
+        put("set", "StatefulSet", "cart");
+        put("cart-hpa", "Deployment", "cart");
+        let member = server.member("baz");
+        assert_eq!(scalers(&member, "shop", "cart").await, ["HorizontalPodAutoscaler cart-hpa scales it"]);
+        server.refuse("/apis/autoscaling/v2/namespaces/shop/horizontalpodautoscalers", 403);
+        assert_eq!(
+            scalers(&member, "shop", "cart").await,
+            ["it cannot be found out whether a HorizontalPodAutoscaler scales it"]
+        );
+    }
+
+    #[tokio::test]
+    async fn rules_of_the_service_are_those_near_it() {
+        let server = FakeServer::default();
+        let put = |namespace: &str, name: &str, host: &str| {
+            let path = format!("/apis/networking.istio.io/v1/namespaces/{namespace}/destinationrules/{name}");
+            server.put(&path, json!({"spec": {"host": host, "of": name}}));
+        };
+        put("shop", "short", "cart");
+        put("shop", "other", "db");
+        put("istio-system", "of-mesh", "cart.shop.svc.cluster.local");
+        put("istio-system", "of-another", "cart");
+        put("elsewhere", "far", "cart.shop.svc.cluster.local");
+        let service = ServiceName { namespace: "shop".to_owned(), name: "cart".to_owned() };
+        let found = rules(&server.member("baz"), &service).await.unwrap();
+        let names: Vec<_> = found.iter().map(|rule| rule["spec"]["of"].as_str().unwrap()).collect();
+        assert_eq!(names, ["of-mesh", "short"]);
     }
 }

@@ -454,4 +454,134 @@ pub(super) mod tests {
         assert!(sample(&["success>=90%"]).is_as_expected(true));
         assert!(!sample(&["success>=99%"]).is_as_expected(true));
     }
+
+    fn report_of(
+        answers: &[(u16, u64, &str)],
+        attributed: &[(&str, u64)],
+        by_pod: &[(&str, u64)],
+    ) -> TrafficReport {
+        let (mut recorder, places) = (Recorder::default(), places());
+        for (status, took, body) in answers {
+            recorder.take(&answer(1, *took, *status, body), &places);
+        }
+        let counts = |counts: &[(&str, u64)]| {
+            counts.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect()
+        };
+        TrafficReport::new(Parts {
+            url: "http://a/".to_owned(),
+            from: Sender { cluster: "here".to_owned(), namespace: String::new(), pod: String::new() },
+            clusters: &["foo".to_owned(), "bar".to_owned(), "baz".to_owned()],
+            tally: &recorder.tally(&places),
+            attribution: Attribution {
+                by_cluster: counts(attributed),
+                source: Source::Sidecar,
+                remarks: vec!["first".to_owned()],
+            },
+            by_pod: counts(by_pod),
+            remarks: vec!["then".to_owned()],
+            explanations: BTreeMap::new(),
+            expectations: &["failed<=1".parse().unwrap(), "baz=0".parse().unwrap()],
+            failover: None,
+        })
+    }
+
+    #[test]
+    fn where_one_known_cluster_answered_everything_the_times_are_its_own() {
+        let answers = [(200, 10, "x"), (200, 20, "x"), (200, 30, "x")];
+        let one = report_of(&answers, &[("baz", 3)], &[]);
+        assert_eq!(one.latency_by_cluster_ms.keys().collect::<Vec<_>>(), ["baz"]);
+        assert_eq!(one.latency_by_cluster_ms["baz"], one.latency_ms.unwrap());
+        assert!(report_of(&answers, &[(UNKNOWN, 3)], &[]).latency_by_cluster_ms.is_empty());
+        assert!(report_of(&answers, &[("foo", 2), ("baz", 1)], &[]).latency_by_cluster_ms.is_empty());
+        let named = [(200, 10, "helloworld-v1-abc"), (200, 20, "helloworld-v2-def")];
+        let both = report_of(&named, &[("foo", 1), ("bar", 1)], &[]);
+        assert_eq!(both.latency_by_cluster_ms.keys().collect::<Vec<_>>(), ["bar", "foo"]);
+        assert_eq!(both.bars.keys().collect::<Vec<_>>(), ["", "bar", "foo"]);
+    }
+
+    #[test]
+    fn the_most_frequent_error_comes_first_and_of_equal_ones_the_one_of_the_mesh() {
+        let report = report_of(
+            &[(500, 1, "a"), (404, 1, "b"), (404, 1, "c"), (503, 1, "no healthy upstream"), (200, 5, "x")],
+            &[],
+            &[("pod-1", 1)],
+        );
+        let errors: Vec<_> =
+            report.errors.iter().map(|failed| format!("{} {}", failed.count, failed.kind)).collect();
+        assert_eq!(errors, ["2 http-404", "1 no-endpoints", "1 http-500"]);
+        assert_eq!((report.requests, report.succeeded, report.failed), (5, 1, 4));
+        assert_eq!(report.remarks, ["first", "then"]);
+        assert_eq!(report.by_pod, [("pod-1".to_owned(), 1)].into(), "answers named none");
+        let met: Vec<bool> = report.expectations.iter().map(|judged| judged.met).collect();
+        assert_eq!(met, [false, true]);
+        assert_eq!(report.from.to_string(), "here");
+        let named = report_of(&[(200, 1, "helloworld-v1-abc")], &[], &[("pod-1", 1)]);
+        assert_eq!(
+            named.by_pod,
+            [("helloworld-v1-abc".to_owned(), 1)].into(),
+            "what answers say counts before"
+        );
+    }
+
+    #[test]
+    fn nothing_that_was_sent_is_not_as_expected() {
+        let good = report_of(&[(200, 1, "x"), (500, 1, "y")], &[], &[]);
+        assert!(good.is_as_expected(true) && !good.is_as_expected(false));
+        assert!(!TrafficReport { requests: 0, ..good.clone() }.is_as_expected(true));
+        assert!(TrafficReport { failed: 0, ..good }.is_as_expected(false));
+    }
+
+    #[test]
+    fn only_so_many_pods_are_listed_unless_all_are_asked_for() {
+        let pods: Vec<(String, u64)> =
+            (0..=MOST_PODS as u64).map(|number| (format!("pod-{number:02}"), 1)).collect();
+        let pods: Vec<(&str, u64)> = pods.iter().map(|(name, count)| (name.as_str(), *count)).collect();
+        let report = |pods: &[(&str, u64)]| report_of(&[(200, 1, "x")], &[("foo", 21)], pods);
+        let (short, wide) = (printed(Format::Table, &report(&pods)), printed(Format::Wide, &report(&pods)));
+        assert!(
+            short.contains("pod-19")
+                && !short.contains("pod-20")
+                && short.contains("and 1 more; -o wide shows all")
+        );
+        assert!(wide.contains("pod-20") && !wide.contains("more"));
+        let twenty = printed(Format::Table, &report(&pods[..MOST_PODS]));
+        assert!(twenty.contains("pod-19") && !twenty.contains("more"));
+    }
+
+    #[test]
+    fn a_failover_and_what_nobody_answered_are_shown() {
+        let failover = Failover {
+            workload: "foo/shop/cart".to_owned(),
+            replicas: 2,
+            first_remote_answer_ms: None,
+            failed: 3,
+            failed_for_ms: 1500.0,
+            first_answer_back_ms: Some(999.9),
+            failed_on_return: 0,
+            failed_on_return_for_ms: 0.0,
+            restored: true,
+        };
+        let report = TrafficReport {
+            failover: Some(failover),
+            ..report_of(&[(503, 1, "no healthy upstream")], &[], &[])
+        };
+        insta::assert_snapshot!(printed(Format::Table, &report));
+    }
+
+    #[test]
+    fn a_matrix_shows_failures_and_answers_of_clusters_that_the_mesh_does_not_have() {
+        let bad = report_of(&[(200, 1, "x"), (500, 1, "y"), (500, 1, "z")], &[(UNKNOWN, 1), ("baz", 1)], &[]);
+        let good = TrafficReport { failed: 0, errors: Vec::new(), ..bad.clone() };
+        let clusters = vec!["foo".to_owned(), "bar".to_owned(), "baz".to_owned()];
+        let matrix = MatrixReport { url: bad.url.clone(), matrix: vec![good, bad], clusters };
+        insta::assert_snapshot!(printed(Format::Table, &matrix));
+    }
+
+    #[test]
+    fn from_a_second_on_times_are_in_seconds() {
+        assert_eq!(
+            (time_text(999.94), time_text(1000.0), time_text(1234.0)),
+            ("999.9ms".to_owned(), "1.00s".to_owned(), "1.23s".to_owned())
+        );
+    }
 }

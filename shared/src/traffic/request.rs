@@ -414,4 +414,56 @@ mod tests {
         assert_eq!(request.method.as_str(), "POST");
         assert!(!format!("{request:?}").contains("secret"), "{request:?}");
     }
+
+    #[test]
+    fn every_part_of_a_request_has_a_limit() {
+        let url_of = |length: usize| url(&format!("http://a/{}", "x".repeat(length - 9)));
+        assert!(url_of(LONGEST_URL).is_ok() && url_of(LONGEST_URL + 1).is_err());
+        let header_of = |length: usize| format!("A: {}", "x".repeat(length - 3)).parse::<Header>();
+        assert!(header_of(LONGEST_HEADER).is_ok() && header_of(LONGEST_HEADER + 1).is_err());
+        let body_of = |length: usize| "x".repeat(length).parse::<Body>();
+        assert!(body_of(LONGEST_BODY).is_ok() && body_of(LONGEST_BODY + 1).is_err());
+        let of = |headers: usize| {
+            Request::new(url("http://a").unwrap(), None, vec!["A: b".parse().unwrap(); headers], None)
+        };
+        assert!(of(MOST_HEADERS).is_ok());
+        assert_eq!(of(MOST_HEADERS + 1), Err(RequestPartError::TooManyHeaders));
+        assert!("A".repeat(32).parse::<Method>().is_ok() && "A".repeat(33).parse::<Method>().is_err());
+    }
+
+    #[test]
+    fn ports_and_hosts_are_what_they_say() {
+        let port = |text: &str| url(text).map(|url| url.port());
+        assert_eq!((port("http://a:1/"), port("http://a:65535/")), (Ok(1), Ok(65535)));
+        assert!(
+            port("http://a:0/").is_err() && port("http://a:65536/").is_err() && port("http://a:/").is_err()
+        );
+        assert_eq!(port("http://[fd00::1]/"), Ok(80));
+        assert!(
+            url("http://a_b-c.d/").is_ok() && url("http://:80/").is_err() && url("http://a\tb/").is_err()
+        );
+        assert_eq!(url("https://a/b").unwrap().to_string(), "https://a/b");
+        assert_eq!(url("http://a b/").unwrap_err(), url("http://a b/").unwrap_err());
+    }
+
+    #[test]
+    fn a_get_has_nothing_but_its_url_and_a_method_that_was_given_stays() {
+        let plain = Request::get(url("http://a/").unwrap());
+        assert_eq!(plain, Request::new(url("http://a/").unwrap(), None, Vec::new(), None).unwrap());
+        assert_eq!((plain.method.as_str(), Method::default().as_str()), ("GET", "GET"));
+        let put = Request::new(url("http://a/").unwrap(), "PUT".parse().ok(), Vec::new(), "x".parse().ok())
+            .unwrap();
+        assert_eq!((put.method.as_str(), put.body.as_ref().map(Body::as_str)), ("PUT", Some("x")));
+        assert_eq!(format!("{:?}", put.body.unwrap()), "Body(1 bytes)");
+        assert_eq!(format!("{:?}", "A: b".parse::<Header>().unwrap()), "Header(A)");
+        for text in ["a\rb", "a\tb", "a\nb"] {
+            assert!(text.parse::<Body>().is_ok());
+        }
+        assert!("A:\tb\t".parse::<Header>().is_ok_and(|header| header.value() == "b"));
+        assert!(
+            "1a: b".parse::<Header>().is_ok()
+                && "_a: b".parse::<Header>().is_err()
+                && "a b: c".parse::<Header>().is_err()
+        );
+    }
 }

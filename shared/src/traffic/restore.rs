@@ -119,6 +119,7 @@ async fn write(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fleet::fake::FakeServer;
 
     #[test]
     fn only_a_sensible_record_is_believed() {
@@ -133,5 +134,59 @@ mod tests {
             assert_eq!(of(text), None, "{text}");
         }
         assert_eq!(recorded(&Deployment::default()), None);
+    }
+
+    const PATH: &str = "/apis/apps/v1/namespaces/shop/deployments/cart";
+
+    fn deployment(replicas: i32, record: Option<&str>) -> serde_json::Value {
+        let annotations = record.map(|record| json!({RECORD: record, "a": "b"}));
+        json!({"metadata": {"annotations": annotations}, "spec": {"replicas": replicas}})
+    }
+
+    #[tokio::test]
+    async fn who_scaled_meanwhile_keeps_their_number() {
+        let back = |replicas: i32, record: Option<&'static str>| async move {
+            let server = FakeServer::default();
+            server.put(PATH, deployment(replicas, record));
+            let brought = bring_back(&server.member("baz"), "shop", "cart").await.unwrap();
+            let now = server.object(PATH).unwrap();
+            let recorded = now["metadata"]["annotations"].get(RECORD).cloned();
+            (brought, now["spec"]["replicas"].as_i64().unwrap(), recorded.is_some(), server.writes().len())
+        };
+        assert_eq!(back(0, Some("3")).await, (Some(3), 3, false, 1));
+        assert_eq!(back(5, Some("3")).await, (Some(5), 5, false, 1));
+        assert_eq!(back(1, Some("3")).await, (Some(1), 1, false, 1));
+        // Nothing that could be believed is recorded: then nothing is changed.
+        assert_eq!(back(0, None).await, (None, 0, false, 0));
+        assert_eq!(back(0, Some("many")).await, (None, 0, true, 0));
+    }
+
+    #[tokio::test]
+    async fn pods_go_away_in_the_write_that_records_how_many_there_were() {
+        let server = FakeServer::default();
+        server.put(PATH, deployment(3, None));
+        let member = server.member("baz");
+        take_away(&member, "shop", "cart", 3, "7").await.unwrap();
+        let taken = server.object(PATH).unwrap();
+        assert_eq!(
+            (&taken["spec"]["replicas"], &taken["metadata"]["annotations"][RECORD]),
+            (&json!(0), &json!("3"))
+        );
+        assert_eq!(taken["metadata"]["resourceVersion"], json!("7"));
+        assert_eq!(server.writes().len(), 1);
+        let error = take_away(&member, "shop", "gone", 3, "7").await.unwrap_err();
+        insta::assert_snapshot!(error.to_string(), @"cannot patch deployments.apps in namespace shop in baz");
+    }
+
+    #[tokio::test]
+    async fn every_workload_with_a_record_is_found() {
+        let server = FakeServer::default();
+        let path =
+            |namespace: &str, name: &str| format!("/apis/apps/v1/namespaces/{namespace}/deployments/{name}");
+        server.put(&path("sample", "helloworld-v1"), deployment(0, Some("2")));
+        server.put(&path("shop", "cart"), deployment(0, Some("many")));
+        server.put(&path("shop", "other"), deployment(0, None));
+        let found = taken_away(&server.member("baz")).await.unwrap();
+        insta::assert_json_snapshot!(found);
     }
 }

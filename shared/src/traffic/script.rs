@@ -160,4 +160,28 @@ mod tests {
         assert_ne!(one, other);
         assert_eq!(one.0.len(), 33);
     }
+
+    #[test]
+    fn a_method_is_said_where_curl_would_take_another() {
+        let of = |method: Option<&str>, body: Option<&str>| {
+            let request = Request::new(
+                "http://a/".parse().unwrap(),
+                method.map(|method| method.parse().unwrap()),
+                Vec::new(),
+                body.map(|body| body.parse().unwrap()),
+            );
+            let text = script(&request.unwrap(), 1, None, Duration::from_secs(5), &Mark::fixed());
+            let words = ["head", "request", "data-raw", "rate"];
+            let lines =
+                text.lines().filter(|line| words.iter().any(|word| line.split(' ').next() == Some(word)));
+            lines.map(str::to_owned).collect::<Vec<_>>().join("; ")
+        };
+        assert_eq!(of(None, None), "");
+        assert_eq!(of(Some("GET"), None), "");
+        assert_eq!(of(Some("HEAD"), None), "head");
+        assert_eq!(of(Some("HEAD"), Some("x")), "request = \"HEAD\"; data-raw = \"x\"");
+        assert_eq!(of(Some("GET"), Some("x")), "request = \"GET\"; data-raw = \"x\"");
+        assert_eq!(of(Some("PUT"), None), "request = \"PUT\"");
+        assert_eq!(of(None, Some("a\tb\r")), "request = \"POST\"; data-raw = \"a\\tb\\r\"");
+    }
 }

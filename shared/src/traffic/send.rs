@@ -340,4 +340,25 @@ mod tests {
         assert_eq!(most_at_once(&request(1)), MOST_AT_ONCE);
         assert!(most_at_once(&request(8000)) < 300);
     }
+
+    #[test]
+    fn a_rate_counts_before_what_was_seen_and_a_part_is_never_of_nothing() {
+        let share = |rate: Option<&str>| Share {
+            amount: Amount::For(Duration::from_mins(1)),
+            rate: rate.map(|rate| rate.parse().unwrap()),
+        };
+        let left = Duration::from_mins(1);
+        assert_eq!(spell(share(Some("10/s")), Some(1000.0), left, None), 50);
+        assert_eq!(spell(share(None), Some(1000.0), left, Some((1, 4))), 1250);
+        assert_eq!(spell(share(None), Some(1000.0), left, Some((1, 0))), 5000);
+        assert_eq!(spell(share(Some("1/h")), None, left, None), 1, "a part of a request is one");
+        assert_eq!(spell(share(None), Some(10.0), Duration::from_millis(500), None), 5);
+    }
+
+    #[test]
+    fn the_longest_script_is_shared_by_the_length_of_a_line() {
+        let request = Request::get(format!("http://a/{}", "x".repeat(1000)).parse().unwrap());
+        let length = request.url.as_str().len();
+        assert_eq!(most_at_once(&request) as usize, LONGEST_SCRIPT / (length * 2 + 10));
+    }
 }

@@ -141,6 +141,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::fleet::fake::FakeServer;
 
     #[test]
     fn hosts_are_read_as_a_pod_resolves_them() {
@@ -173,5 +174,83 @@ mod tests {
             }),
             "p"
         );
+    }
+
+    #[test]
+    fn a_replica_set_of_another_hash_and_an_owner_that_is_no_controller_are_no_deployment() {
+        let pod = |hash: &str, owner: serde_json::Value| -> Pod {
+            serde_json::from_value(json!({"metadata": {"name": "p-1", "labels": {"pod-template-hash": hash}, "ownerReferences": [owner]}}))
+                .unwrap()
+        };
+        let owner = |kind: &str, name: &str, controller: bool| json!({"apiVersion": "apps/v1", "kind": kind, "name": name, "uid": "u", "controller": controller});
+        assert_eq!(workload(&pod("abc", owner("ReplicaSet", "web-def", true))), "web-def");
+        assert_eq!(workload(&pod("abc", owner("Rollout", "web-abc", true))), "web-abc");
+        assert_eq!(workload(&pod("abc", owner("ReplicaSet", "web-abc", false))), "p-1");
+    }
+
+    fn pod(labels: &serde_json::Value, ready: &str, ip: &str) -> serde_json::Value {
+        json!({
+            "metadata": {"labels": labels},
+            "status": {"conditions": [{"type": "Ready", "status": ready}], "podIPs": [{"ip": ip}]},
+        })
+    }
+
+    #[tokio::test]
+    async fn the_pods_behind_a_service_are_those_it_selects_in_every_cluster() {
+        let servers = ["foo", "bar", "baz", "qux"].map(|name| (name, FakeServer::default()));
+        for (_, server) in &servers {
+            let put = |name: &str, pod: serde_json::Value| {
+                server.put(&format!("/api/v1/namespaces/shop/pods/{name}"), pod)
+            };
+            put("cart-0", pod(&json!({"app": "cart", "tier": "web", "version": "v1"}), "False", "10.0.0.1"));
+            put(
+                "cart-1",
+                pod(
+                    &json!({"app": "cart", "tier": "web", "app.kubernetes.io/version": "v2"}),
+                    "True",
+                    "10.0.0.2",
+                ),
+            );
+            put(
+                "cart-2",
+                pod(
+                    &json!({"app": "cart", "tier": "web", "version": "v3", "app.kubernetes.io/version": "v4"}),
+                    "True",
+                    "10.0.0.3",
+                ),
+            );
+            put("cart-db", pod(&json!({"app": "cart", "tier": "db"}), "True", "10.0.0.4"));
+        }
+        let selecting = |selector: serde_json::Value| json!({"spec": {"selector": selector}});
+        let path = "/api/v1/namespaces/shop/services/cart";
+        servers[0].1.put(path, selecting(json!({"app": "cart", "tier": "web"})));
+        // A service without a selector has no pods, and so has an empty one.
+        servers[1].1.put(path, selecting(json!({})));
+        servers[2].1.put(path, selecting(json!({"app": "cart", "tier": "web"})));
+        servers[3].1.refuse(path, 403);
+        let members = servers.map(|(name, server)| server.member(name));
+        let service = ServiceName { namespace: "shop".to_owned(), name: "cart".to_owned() };
+        let found = behind(&members, &service, "baz").await;
+        let places: Vec<_> = found
+            .places
+            .iter()
+            .map(|place| {
+                format!(
+                    "{} {} {} {:?} {:?}",
+                    place.cluster, place.pod, place.workload, place.version, place.addresses
+                )
+            })
+            .collect();
+        insta::assert_snapshot!(places.join("\n"), @r#"
+        foo cart-0 cart-0 Some("v1") []
+        foo cart-1 cart-1 Some("v2") []
+        foo cart-2 cart-2 Some("v3") []
+        baz cart-0 cart-0 Some("v1") ["10.0.0.1"]
+        baz cart-1 cart-1 Some("v2") ["10.0.0.2"]
+        baz cart-2 cart-2 Some("v3") ["10.0.0.3"]
+        "#);
+        assert_eq!(found.ready, [("baz".to_owned(), 2), ("foo".to_owned(), 2)].into());
+        assert_eq!(found.sample, ["baz", "foo"].map(|name| (name.to_owned(), "cart-1".to_owned())).into());
+        insta::assert_snapshot!(found.remarks.join("\n"), @"the pods behind the service in qux are not known: Forbidden");
     }
 }

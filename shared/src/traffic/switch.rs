@@ -18,7 +18,7 @@ use super::report::TrafficReport;
 use super::restore::{bring_back, take_away};
 use super::send::{Course, send};
 use super::service::{ServiceName, behind};
-use super::tally::Recorder;
+use super::tally::{Moment, Recorder};
 use crate::fleet::Member;
 use crate::manifest::{Deadline, workload_ready};
 use crate::watch::Watch;
@@ -43,6 +43,28 @@ struct Seen {
     local: Option<Duration>,
     failed: Option<Duration>,
     succeeded: Option<Duration>,
+}
+
+impl Seen {
+    /// Takes notice of an answer, where the pods of `cluster` are those that go away.
+    fn take(&mut self, moment: Moment<'_>, cluster: &str) {
+        let at = Some(moment.ended);
+        match (moment.succeeded, moment.cluster) {
+            (false, _) => self.failed = at,
+            (true, Some(answering)) if answering == cluster => (self.local, self.succeeded) = (at, at),
+            (true, Some(_)) => (self.remote, self.succeeded) = (at, at),
+            (true, None) => self.succeeded = at,
+        }
+    }
+
+    /// Tells whether others have taken over: another cluster, or somebody without a name since the last pod had gone, and no request has
+    /// failed for a while.
+    fn took_over(&self, scaled: Duration, gone: Option<Duration>, now: Duration) -> bool {
+        let Some(gone) = gone else { return false };
+        let others = self.remote.is_some_and(|at| at > scaled) || self.succeeded.is_some_and(|at| at > gone);
+        let last = self.failed.unwrap_or(scaled).max(scaled);
+        others && now.saturating_sub(last) > CALM
+    }
 }
 
 /// A failover under way: what is done, and what is seen of its answers meanwhile.
@@ -128,16 +150,7 @@ impl Stage<'_> {
     fn see(&self, recorder: &Recorder) {
         let places = self.places.borrow();
         let Some(moment) = recorder.latest(&places) else { return };
-        let mut seen = self.seen.borrow_mut();
-        let at = Some(moment.ended);
-        match (moment.succeeded, moment.cluster) {
-            (false, _) => seen.failed = at,
-            (true, Some(answering)) if answering == self.prepared.member.name() => {
-                (seen.local, seen.succeeded) = (at, at);
-            }
-            (true, Some(_)) => (seen.remote, seen.succeeded) = (at, at),
-            (true, None) => seen.succeeded = at,
-        }
+        self.seen.borrow_mut().take(moment, self.prepared.member.name());
     }
 
     fn since(&self, then: Duration) -> Duration {
@@ -199,12 +212,7 @@ impl Stage<'_> {
                 let pods = deployment.status.and_then(|status| status.replicas).unwrap_or(0);
                 gone = (pods == 0).then(|| self.started.elapsed());
             }
-            let Seen { remote, failed, succeeded, .. } = *self.seen.borrow();
-            let took_over = remote
-                .filter(|at| *at > scaled)
-                .or_else(|| succeeded.filter(|at| gone.is_some_and(|gone| *at > gone)));
-            let calm = self.since(failed.unwrap_or(scaled).max(scaled)) > CALM;
-            if took_over.is_some() && gone.is_some() && calm {
+            if self.seen.borrow().took_over(scaled, gone, self.started.elapsed()) {
                 break;
             }
         }
@@ -216,5 +224,61 @@ impl Stage<'_> {
         let Some(service) = self.service else { return };
         let now = behind(std::slice::from_ref(self.prepared.member), service, self.network).await;
         self.places.borrow_mut().learn(now.places);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seconds(seconds: f64) -> Duration {
+        Duration::from_secs_f64(seconds)
+    }
+
+    fn seen(answers: &[(f64, Option<&str>)]) -> Seen {
+        let mut seen = Seen::default();
+        for (at, cluster) in answers {
+            let moment = Moment {
+                started: seconds(at - 0.1),
+                ended: seconds(*at),
+                succeeded: cluster.is_some(),
+                cluster: cluster.filter(|name| !name.is_empty()),
+            };
+            seen.take(moment, "foo");
+        }
+        seen
+    }
+
+    #[test]
+    fn the_last_answer_of_each_kind_is_kept() {
+        let seen = seen(&[(1.0, Some("foo")), (2.0, Some("bar")), (3.0, None), (4.0, Some(""))]);
+        let at = |at: f64| Some(seconds(at));
+        assert_eq!(
+            (seen.local, seen.remote, seen.failed, seen.succeeded),
+            (at(1.0), at(2.0), at(3.0), at(4.0))
+        );
+        let after = self::seen(&[(1.0, Some("bar")), (2.0, Some("foo"))]);
+        assert_eq!((after.local, after.remote, after.succeeded), (at(2.0), at(1.0), at(2.0)));
+    }
+
+    #[test]
+    fn others_have_taken_over_when_they_answer_all_pods_have_gone_and_nothing_fails_for_a_while() {
+        let (scaled, gone) = (seconds(10.0), Some(seconds(12.0)));
+        let after =
+            |answers: &[(f64, Option<&str>)], now: f64| seen(answers).took_over(scaled, gone, seconds(now));
+        assert!(after(&[(11.0, Some("bar"))], 15.1));
+        assert!(!after(&[(11.0, Some("bar"))], 15.0), "it is not calm for long enough");
+        assert!(!after(&[(10.0, Some("bar"))], 20.0), "it answered before");
+        assert!(!after(&[], 20.0));
+        assert!(after(&[(12.1, Some(""))], 20.0) && !after(&[(12.0, Some(""))], 20.0));
+        assert!(
+            after(&[(11.0, Some("bar")), (14.0, None)], 19.1)
+                && !after(&[(11.0, Some("bar")), (14.0, None)], 19.0)
+        );
+        assert!(
+            after(&[(5.0, None), (11.0, Some("bar"))], 15.1),
+            "what failed before the scaling is of the past"
+        );
+        assert!(!seen(&[(11.0, Some("bar"))]).took_over(scaled, None, seconds(20.0)), "pods are still there");
     }
 }

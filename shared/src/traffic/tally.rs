@@ -364,4 +364,94 @@ pub(super) mod tests {
         assert!(recorder.texts.iter().all(|text| text.len() <= KEPT_TEXT));
         assert_eq!(recorder.tally(&places).unnamed, 2000);
     }
+
+    #[test]
+    fn requests_are_given_in_the_order_in_which_they_ended() {
+        let (mut recorder, places) = (Recorder::default(), places());
+        for (at, took, status, body) in [
+            (30, 5, 200, "instance: helloworld-v1-abc"),
+            (10, 9, 503, "no healthy upstream"),
+            (20, 25, 200, "instance: helloworld-v2-def"),
+            (25, 1, 503, "said by helloworld-v2-def"),
+        ] {
+            recorder.take(&answer(at, took, status, body), &places);
+        }
+        let moment = |(started, ended, succeeded, cluster)| Moment {
+            started: Duration::from_millis(started),
+            ended: Duration::from_millis(ended),
+            succeeded,
+            cluster,
+        };
+        let wanted = [
+            (1, 10, false, None),
+            (0, 20, true, Some("bar")),
+            (24, 25, false, Some("bar")),
+            (25, 30, true, Some("foo")),
+        ];
+        assert_eq!(recorder.moments(&places), wanted.map(moment));
+        assert_eq!(recorder.latest(&places), Some(moment(wanted[2])), "the one that was taken last");
+        assert_eq!((recorder.len(), recorder.failed(), recorder.is_empty()), (4, 2, false));
+        assert_eq!((Recorder::default().latest(&places), Recorder::default().is_empty()), (None, true));
+    }
+
+    #[test]
+    fn an_error_that_a_known_pod_gave_is_that_pods_and_no_error_of_nobody() {
+        let (mut recorder, places) = (Recorder::default(), places());
+        recorder.take(&answer(1, 1, 500, "thrown by helloworld-v1-abc"), &places);
+        recorder.take(&answer(2, 1, 500, "thrown by helloworld-v1-abc"), &places);
+        recorder.take(&answer(3, 1, 500, "thrown by somebody"), &places);
+        recorder.take(&answer(4, 1, 0, ""), &places);
+        let tally = recorder.tally(&places);
+        assert_eq!((tally.requests, tally.succeeded, tally.errors, tally.unnamed), (4, 0, 2, 0));
+        assert_eq!(tally.by_cluster, [("foo".to_owned(), 2)].into());
+        let failures: Vec<_> =
+            tally.failures.iter().map(|(kind, of)| format!("{kind} {} {}", of.count, of.sample)).collect();
+        insta::assert_snapshot!(failures.join("\n"), @r"
+        http-500 3 thrown by helloworld-v1-abc
+        curl-0 1
+        ");
+        assert_eq!((tally.latencies.count(), tally.latencies_by_cluster.len()), (0, 0));
+    }
+
+    #[test]
+    fn what_a_failed_request_was_told_is_what_curl_says_or_the_body_or_the_status() {
+        let told = |status: u16, body: &str, complaint: &str| {
+            sample(&Answer { complaint: complaint.to_owned(), ..answer(1, 1, status, body) })
+        };
+        assert_eq!(told(503, "no healthy upstream", ""), "no healthy upstream");
+        assert_eq!(told(503, "no healthy upstream", "Operation timed out"), "Operation timed out");
+        assert_eq!(told(502, " \n", ""), "status 502 without a body");
+        assert_eq!(told(0, "", ""), "");
+        assert_eq!(told(500, &"x".repeat(5000), "").len(), SAMPLE);
+        assert_eq!(told(500, &"é".repeat(5000), "").chars().count(), SAMPLE, "they may take more bytes");
+    }
+
+    #[test]
+    fn texts_that_repeat_are_kept_once_and_a_header_instead_of_the_body() {
+        let (mut recorder, mut places) = (Recorder::default(), places());
+        let of = |number: usize, header: &str, body: &str| Answer {
+            pod_header: header.as_bytes().to_vec(),
+            ..answer(number as u64, 1, 200, body)
+        };
+        for number in 0..3 {
+            recorder.take(&of(number, "", "instance: helloworld-v3-1"), &places);
+            recorder.take(&of(number, "helloworld-v3-2", "seen by helloworld-v3-1"), &places);
+        }
+        recorder.take(&of(9, "", ""), &places);
+        assert_eq!(recorder.texts.len(), 2);
+        places.learn([place("foo", "helloworld-v3-1", "v3", ""), place("bar", "helloworld-v3-2", "v4", "")]);
+        let tally = recorder.tally(&places);
+        assert_eq!((tally.by_cluster["foo"], tally.by_cluster["bar"], tally.unnamed), (3, 3, 1));
+        assert_eq!(tally.by_version, [("v3".to_owned(), 3), ("v4".to_owned(), 3)].into());
+    }
+
+    #[test]
+    fn a_pod_without_a_version_has_none() {
+        let mut places = places();
+        places.learn([Place { version: None, ..place("baz", "plain-0", "v1", "") }]);
+        let mut recorder = Recorder::default();
+        recorder.take(&answer(1, 1, 200, "plain-0"), &places);
+        let tally = recorder.tally(&places);
+        assert_eq!((tally.by_version.len(), tally.by_pod["plain-0"]), (0, 1));
+    }
 }

@@ -74,7 +74,7 @@ pub(crate) struct DiffArgs {
 
 /// Carry bundles from cluster to cluster over the Kubernetes API
 ///
-/// For a server that cannot fetch its peer's bundle any more, because it lacks the authority that the peer signs with. Carries
+/// For a server that can no longer fetch its peer's bundle, because it lacks the authority that the peer signs with. Carries
 /// what differs, takes a bundle out of the relationship object that would set an old one again, and lets the server fetch.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\

@@ -59,7 +59,7 @@ pub const CATALOGUE: [Check<Examined, Repair>; 23] = [
     Check { id: SPIRE_FOUND, title: "there is a SPIRE server", needs: &[REACHABLE], run: server::found },
     Check {
         id: UPSTREAM_ISSUER,
-        title: "the issuer of the server's CA certificate is ready, and nobody else's",
+        title: "the issuer of the server's CA certificate is ready, and reserved for it",
         needs: &[SPIRE_FOUND],
         run: upstream::issuer,
     },

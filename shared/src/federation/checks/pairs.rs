@@ -255,7 +255,7 @@ fn locked_out(
     }
     if lacks_all {
         return Some(format!(
-            "{from} holds none of the authorities of {to}; it cannot fetch them, because it does not trust the endpoint any more"
+            "{from} holds none of the authorities of {to}; it cannot fetch them, because it no longer trusts the endpoint"
         ));
     }
     let since = signing.and_then(|(_, authority)| Timestamp::from_second(authority.not_before()).ok());

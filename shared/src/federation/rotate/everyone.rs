@@ -167,8 +167,11 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::wanted::short;
     use super::*;
     use crate::federation::sample::{Ca, bundle, bundle_of, domain, examined};
+    use crate::spire::workload_api::Served;
+    use crate::trust::TrustBundle;
 
     fn wanted(id: &str) -> [Wanted; 2] {
         [Wanted::Holds(domain("baz"), id.to_owned()), Wanted::Lacks(domain("baz"), id.to_owned())]

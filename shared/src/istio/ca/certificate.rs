@@ -192,4 +192,35 @@ mod tests {
         let now = "2026-11-25T10:00:00.5Z".parse().unwrap();
         insta::assert_json_snapshot!(certificate.renewal(now));
     }
+
+    #[test]
+    fn what_keeps_a_certificate_from_being_issued_is_said_in_words() {
+        let says = |conditions: Value| certificate(&json!({"conditions": conditions})).says();
+        let ready = |status: &str, reason: &str, message: &str| json!({"type": "Ready", "status": status, "reason": reason, "message": message});
+        let issuing = json!({"type": "Issuing", "status": "True", "reason": "DoesNotExist", "message": ""});
+        assert_eq!(says(json!([ready("False", "DoesNotExist", "there is no Secret")])), "there is no Secret");
+        assert_eq!(says(json!([ready("False", "DoesNotExist", "")])), "DoesNotExist");
+        assert_eq!(says(json!([ready("False", "a", "b"), issuing])), "DoesNotExist");
+        assert_eq!(says(json!([ready("True", "Ready", "up to date")])), "it is as it was");
+    }
+
+    #[test]
+    fn counts_and_conditions_are_read_from_the_status() {
+        let of = |status: Value| {
+            let certificate = certificate(&status);
+            (certificate.revision(), certificate.failures(), certificate.is_issuing(), certificate.is_ready())
+        };
+        assert_eq!(of(Value::Null), (0, 0, false, false));
+        let condition = |kind: &str, status: &str| json!({"type": kind, "status": status});
+        assert_eq!(
+            of(
+                json!({"revision": 3, "failedIssuanceAttempts": 2, "conditions": [condition("Issuing", "True"), condition("Ready", "True")]})
+            ),
+            (3, 2, true, true)
+        );
+        assert_eq!(
+            of(json!({"conditions": [condition("Issuing", "False"), condition("Ready", "False")]})),
+            (0, 0, false, false)
+        );
+    }
 }

@@ -85,4 +85,17 @@ not a line of a log
         assert_eq!(when, at("2026-11-25T18:41:00Z"));
         insta::assert_snapshot!(words, @r#"Failed to update new Plug-in CA certs: cannot verify"}"#);
     }
+
+    #[test]
+    fn a_root_is_refused_in_either_spelling_and_long_words_are_cut() {
+        let stamp = "2026-11-25T18:25:51.9Z";
+        for words in ["updating new ROOT-CA not supported", "Updating new ROOT-CA not supported"] {
+            assert!(parse_ca_log(&format!("{stamp} x {words}")).refused_root.is_some());
+        }
+        assert_eq!(parse_ca_log("yesterday Istiod certificates are reloaded"), CaLog::default());
+        assert_eq!(parse_ca_log(&format!("{stamp} nothing of interest")), CaLog::default());
+        let long =
+            parse_ca_log(&format!("{stamp} x Failed to update new Plug-in CA certs: {}", "y".repeat(400)));
+        assert_eq!(long.failed.unwrap().1.len(), 300);
+    }
 }

@@ -7,6 +7,8 @@ mod certificate;
 mod issuer;
 mod log;
 mod observe;
+#[cfg(test)]
+pub(crate) mod sample;
 mod secret;
 mod state;
 mod x509;

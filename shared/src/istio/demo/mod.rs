@@ -126,7 +126,7 @@ pub fn objects(demo: Demo, mesh: &Mesh, cluster: &Cluster) -> Vec<Object> {
     Owner::new(Tool::MeshInstall, &mesh.name).stamped(objects)
 }
 
-/// Lists what there is of a demo in a cluster, by its labels: also what the mesh file does not ask for any more.
+/// Lists what there is of a demo in a cluster, by its labels: also what the mesh file no longer asks for.
 ///
 /// # Errors
 /// As [`owned_with`].

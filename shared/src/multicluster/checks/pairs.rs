@@ -234,7 +234,7 @@ pub(super) fn identities(examined: &Examined) -> Findings {
             let clusters = std::slice::from_ref(peer);
             Ok(crate::multicluster::identities::wrong_identity(clusters, expected).map(|wrong| {
                 let cause = format!(
-                    "istiod takes the workloads of {} for those of another trust domain: calls to them fail, and retries hide it while there \
+                    "istiod assigns the workloads of {} to the wrong trust domain: calls to them fail, and retries hide it while there \
                      are local ones",
                     peer.name
                 );

@@ -1,154 +1,29 @@
-//! Checks on a healthy mesh of two in which one thing was changed. What foo's sidecar has is what Envoy said in the lab.
+//! Checks on a healthy mesh of three in which one thing was changed: in the last of the clusters, and there in the last of what there is
+//! several of.
+
+mod mesh;
 
 use std::collections::BTreeMap;
 
 use serde_json::json;
 
+use self::mesh::{HELLOWORLD, NAMES, authority, examined, pair, remote_secret, rule};
 use super::*;
 use crate::check::{CheckResult, Status};
-use crate::envoy::{self, InboundRules, NameRule, OutboundRules, Protection, ProxySecrets};
-use crate::federation::examined as spire;
-use crate::federation::observed::Observed;
-use crate::fleet::Unread;
-use crate::istio::ca::SeenCa;
-use crate::istio::istiod::{KnownCluster, NetworkGateway};
-use crate::istio::remote::{Access, AccessProblem, FoundRemoteSecret};
-use crate::manifest::{HostPort, ServiceAddress};
+use crate::envoy::{self, InboundChain, InboundRules, NameRule, OutboundRules, Protection, ProxySecrets};
+use crate::fleet::{Need, Unread};
+use crate::istio::ca::{self, CaLog, CaSecret, SeenCa};
+use crate::istio::remote::AccessProblem;
+use crate::manifest::ServiceAddress;
 use crate::multicluster::examined::{
     SeenInjection, SeenIstiod, SeenPeerAuthentication, SeenProxy, SeenRemoteSecret, SeenWorkload,
 };
 use crate::multicluster::probe::Way;
+use crate::trust::svid::Certificate;
+use crate::trust::{TrustBundle, TrustDomain};
 
-const MESH: &str = "\
-apiVersion: spire-mesh/v1alpha1
-kind: Mesh
-metadata: {name: example}
-spec:
-  clusters:
-    - {name: foo, trustDomain: foo.com}
-    - {name: bar, trustDomain: bar.com}
-";
-const SECRETS: &[u8] = include_bytes!("../../../../tests/fixtures/envoy/secrets.json");
-const NOTHING: &[u8] = include_bytes!("../../../../tests/fixtures/envoy/nothing.json");
-const INBOUND: &[u8] = include_bytes!("../../../../tests/fixtures/envoy/virtual-inbound.json");
-const OUTBOUND: &[u8] = include_bytes!("../../../../tests/fixtures/envoy/outbound.json");
-
-/// A moment at which the fixture's certificates are valid.
-const AT: &str = "2026-11-25T18:00:00Z";
-const HELLOWORLD: &str = "helloworld.sample.svc.cluster.local";
-
-fn peer_of(name: &str) -> &'static str {
-    if name == "foo" { "bar" } else { "foo" }
-}
-
-fn workload(name: &str) -> SeenWorkload {
-    SeenWorkload { name: name.to_owned(), wanted: 1, ready: 1, trouble: None, version: None }
-}
-
-fn istiod(own: &str) -> SeenIstiod {
-    let known = |id: &str| KnownCluster {
-        id: id.to_owned(),
-        secret_name: String::new(),
-        sync_status: "synced".to_owned(),
-    };
-    let gateway = |network: &str| NetworkGateway {
-        network: network.to_owned(),
-        cluster: network.to_owned(),
-        addr: "10.0.0.1".to_owned(),
-        port: 15443,
-    };
-    let identity =
-        |name: &str| (name.to_owned(), [format!("spiffe://{name}.com/ns/sample/sa/helloworld")].into());
-    SeenIstiod {
-        pod: "istiod-1".to_owned(),
-        version: "1.31.0".parse().ok(),
-        clusters: Ok(vec![known("foo"), known("bar")]),
-        networks: Ok(vec![gateway("foo"), gateway("bar")]),
-        identities: Ok([(HELLOWORLD.to_owned(), ["foo", "bar"].map(identity).into())].into()),
-        mesh_config: Ok(json!({
-            "trustDomain": format!("{own}.com"),
-            "caCertificates": [{"trustDomains": ["foo.com", "bar.com"]}],
-        })),
-    }
-}
-
-fn access(server: &str) -> Access {
-    let kubeconfig = json!({
-        "clusters": [{"name": "c", "cluster": {"server": server}}],
-        "users": [{"name": "u", "user": {"token": "t"}}],
-        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
-        "current-context": "x",
-    });
-    Access::parse(kubeconfig.to_string().as_bytes()).unwrap()
-}
-
-/// A remote secret for a cluster, whose token some clusters take.
-fn remote_secret(cluster: &str, taken_by: &[&str]) -> SeenRemoteSecret {
-    let found = FoundRemoteSecret {
-        name: format!("istio-remote-secret-{cluster}"),
-        made: None,
-        clusters: vec![(cluster.to_owned(), Ok(access("https://api.example:6443")))],
-    };
-    let taken_by = taken_by.iter().map(|name| (*name).to_owned()).collect();
-    SeenRemoteSecret { found, accepted_by: [(cluster.to_owned(), Ok(taken_by))].into() }
-}
-
-fn rule(namespace: &str, mode: &str) -> SeenPeerAuthentication {
-    SeenPeerAuthentication {
-        namespace: namespace.to_owned(),
-        name: "default".to_owned(),
-        selects: false,
-        mode: mode.to_owned(),
-        ports: BTreeMap::new(),
-    }
-}
-
-/// The sidecar that the fixtures are of.
-fn sidecar() -> SeenProxy {
-    SeenProxy {
-        namespace: "sample".to_owned(),
-        pod: "sleep-0".to_owned(),
-        service_account: "sleep".to_owned(),
-        is_gateway: false,
-        trouble: None,
-        secrets: Ok(envoy::parse_secrets(SECRETS, NOTHING).unwrap()),
-        inbound: Ok(envoy::parse_inbound(INBOUND).unwrap()),
-    }
-}
-
-fn seen(own: &str) -> Seen {
-    let has_proxy = own == "foo";
-    let outbound = || ("sample/sleep-0".to_owned(), envoy::parse_outbound(OUTBOUND).unwrap());
-    Seen {
-        workloads: Ok(["istiod", "istio-eastwestgateway", "istio-ingressgateway"].map(workload).into()),
-        istiods: Ok(vec![istiod(own)]),
-        network: Ok(Some(own.to_owned())),
-        gateway: Ok(ServiceAddress::Ready(HostPort::new(&format!("{own}.example"), 15443).unwrap())),
-        remote_secrets: Ok(vec![remote_secret(peer_of(own), &[peer_of(own)])]),
-        token_made: Ok(None),
-        peer_authentications: Ok(vec![rule("istio-system", "STRICT")]),
-        injection: Ok(SeenInjection {
-            template: Some("spec: {initContainers: []}".to_owned()),
-            default_templates: vec!["sidecar".to_owned(), "spire".to_owned()],
-            native: true,
-            why: "istiod is 1.31.0 and every kubelet is 1.36".to_owned(),
-        }),
-        ca: Ok(SeenCa { secret: None, published: Vec::new(), istiods: Vec::new() }),
-        proxies: Ok(if has_proxy { vec![sidecar()] } else { Vec::new() }),
-        outbound: Ok(has_proxy.then(outbound)),
-    }
-}
-
-fn examined() -> Examined {
-    let mesh = Mesh::parse(MESH, "spire-mesh.yaml").unwrap();
-    let observed = Observed { clusters: Vec::new(), mesh, at: AT.parse().unwrap() };
-    let pair = |own: &str| (own.to_owned(), peer_of(own).to_owned());
-    Examined {
-        spire: spire::Examined { observed, details: BTreeMap::new(), fetched: BTreeMap::new() },
-        clusters: ["foo", "bar"].map(|name| (name.to_owned(), seen(name))).into(),
-        ways: ["foo", "bar"].map(|own| (pair(own), Ok(Way::Open))).into(),
-    }
-}
+/// Before the pods of istiod started.
+const EARLY: &str = "2026-11-25T09:00:00Z";
 
 /// Takes the checks on Istio, without those on SPIRE.
 fn verified(change: impl FnOnce(&mut Examined)) -> Verification<Repair> {
@@ -157,44 +32,91 @@ fn verified(change: impl FnOnce(&mut Examined)) -> Verification<Repair> {
     crate::check::run(&CATALOGUE, &examined)
 }
 
-/// Says what is wrong where something in foo was changed, and what is not looked at for that reason.
+/// Takes them where something in baz was changed.
+fn changed(change: impl FnOnce(&mut Seen)) -> Verification<Repair> {
+    verified(|examined| change(examined.clusters.get_mut("baz").unwrap()))
+}
+
+/// Says what is wrong where something in baz was changed, and what is not looked at for that reason.
 fn wrong(change: impl FnOnce(&mut Seen)) -> String {
-    told(&verified(|examined| change(examined.clusters.get_mut("foo").unwrap())))
+    told(&changed(change))
 }
 
 fn told(verification: &Verification<Repair>) -> String {
-    let is_wrong = |result: &&CheckResult| result.status != Status::Pass;
-    let about_foo =
-        |result: &&CheckResult| !matches!(&result.scope, Scope::Pair { from, .. } if from == "bar");
-    let results = verification.results().iter().filter(is_wrong).filter(about_foo);
+    lines(verification, |result| result.status != Status::Pass)
+}
+
+/// Writes what was found, but for what other clusters know of their peers.
+fn lines(verification: &Verification<Repair>, wanted: impl Fn(&CheckResult) -> bool) -> String {
+    let of_baz = |result: &&CheckResult| !matches!(&result.scope, Scope::Pair { from, .. } if from != "baz");
+    let results = verification.results().iter().filter(|result| wanted(result)).filter(of_baz);
     let lines = results.map(|result| format!("{} of {}: {}", result.id, result.scope, result.told()));
     lines.collect::<Vec<_>>().concat()
 }
 
-fn only(seen: &mut Seen) -> &mut SeenIstiod {
-    &mut seen.istiods.as_mut().unwrap()[0]
+/// Returns the second pod of istiod.
+fn second(seen: &mut Seen) -> &mut SeenIstiod {
+    seen.istiods.as_mut().unwrap().last_mut().unwrap()
 }
 
+/// Returns the last proxy, a sidecar.
 fn proxy(seen: &mut Seen) -> &mut SeenProxy {
-    &mut seen.proxies.as_mut().unwrap()[0]
+    seen.proxies.as_mut().unwrap().last_mut().unwrap()
 }
 
 fn secrets(seen: &mut Seen) -> &mut ProxySecrets {
     proxy(seen).secrets.as_mut().unwrap()
 }
 
+fn bundles(seen: &mut Seen) -> &mut BTreeMap<TrustDomain, TrustBundle> {
+    let validation = secrets(seen).validation.as_mut().unwrap().value.as_mut().unwrap();
+    let envoy::Validation::Spiffe(bundles) = validation else { panic!("bundles") };
+    bundles
+}
+
 fn injection(seen: &mut Seen) -> &mut SeenInjection {
     seen.injection.as_mut().unwrap()
+}
+
+fn deployment<'s>(seen: &'s mut Seen, name: &str) -> &'s mut SeenWorkload {
+    seen.workloads.as_mut().unwrap().iter_mut().find(|workload| workload.name == name).unwrap()
+}
+
+fn domain(name: &str) -> TrustDomain {
+    format!("{name}.com").parse().unwrap()
 }
 
 #[test]
 fn nothing_is_wrong_with_a_healthy_mesh() {
     let healthy = verified(|_| ());
     assert!(healthy.is_healthy());
-    insta::assert_snapshot!(told(&healthy), @"");
-    let passed = healthy.results().iter().filter(|result| result.status == Status::Pass);
-    let passed: std::collections::BTreeSet<&str> = passed.map(|result| result.id.0).collect();
-    assert_eq!(passed.len(), CATALOGUE.len(), "each check passes somewhere: {passed:?}");
+    assert_eq!(told(&healthy), "");
+    insta::assert_snapshot!(lines(&healthy, |result| result.scope.to_string().starts_with("baz")));
+    let of = |id: &str| healthy.results().iter().filter(|result| result.id.0 == id).count();
+    for Check { id, .. } in &CATALOGUE {
+        let wanted = match id.0 {
+            "proxy-identity" | "proxy-bundles" => 9,
+            "remote-secret"
+            | "istiod-synced"
+            | "way-open"
+            | "network-known"
+            | "endpoint-identities"
+            | "proxy-expects"
+            | "proxy-admits" => 6,
+            _ => 3,
+        };
+        assert_eq!(of(id.0), wanted, "{id}");
+    }
+}
+
+#[test]
+fn what_is_wrong_with_spire_is_found_first() {
+    let verification = verify(&examined());
+    let ids: Vec<&str> = verification.results().iter().map(|result| result.id.0).collect();
+    let is_of_istio = |id: &&str| CATALOGUE.iter().any(|check| check.id.0 == *id);
+    let (of_spire, of_istio): (Vec<_>, Vec<_>) = ids.iter().partition(|id| !is_of_istio(id));
+    assert!(of_spire.contains(&"cluster-reachable") && of_istio.contains(&"mutual-tls"));
+    assert_eq!(ids, [of_spire, of_istio].concat());
 }
 
 #[test]
@@ -205,60 +127,145 @@ fn of_a_cluster_that_was_not_reached_nothing_is_said() {
     });
     let of_bar = lost.results().iter().filter(|result| result.scope == Scope::cluster("bar"));
     assert!(of_bar.clone().count() > 10 && of_bar.into_iter().all(|result| result.status == Status::Skip));
+    let of_pair = |from: &str| {
+        let of =
+            |result: &&CheckResult| matches!(&result.scope, Scope::Pair { from: own, .. } if own == from);
+        lost.results().iter().filter(of).count()
+    };
+    assert_eq!((of_pair("foo"), of_pair("bar"), of_pair("baz")), (12, 0, 12));
+}
+
+#[test]
+fn repairs_are_said_in_words() {
+    let repair = Repair::RestartIstiod { cluster: "foo".to_owned() };
+    insta::assert_snapshot!(repair.to_string(), @"foo: start istiod again, so that it reads the other clusters anew");
+    let of_spire = federation::verify(&examined().spire).map_repairs(Repair::Spire);
+    assert!(of_spire.repairs().iter().all(|repair| matches!(repair, Repair::Spire(_))));
+}
+
+fn forbidden<T>(resource: &str) -> Result<T, Unread> {
+    let need = Need::new("list", "", resource, None);
+    Err(Unread { why: format!("you may not {need}"), need: Some(Box::new(need)), hint: None })
 }
 
 #[test]
 fn what_cannot_be_read_is_named_with_the_right_that_is_missing() {
-    let forbidden = |seen: &mut Seen| {
-        let need = crate::fleet::Need::new("list", "security.istio.io", "peerauthentications", None);
-        let why = format!("you may not {need}");
-        seen.peer_authentications = Err(Unread { why, need: Some(Box::new(need)), hint: None });
-    };
-    insta::assert_snapshot!(wrong(forbidden));
+    let rules = |seen: &mut Seen| seen.peer_authentications = forbidden("peerauthentications");
+    insta::assert_snapshot!(wrong(rules));
+}
+
+#[test]
+fn every_right_that_is_missing_is_named_and_what_needs_it_is_not_looked_at() {
+    let all = changed(|seen| {
+        *seen = Seen {
+            workloads: forbidden("workloads"),
+            istiods: forbidden("istiods"),
+            network: forbidden("network"),
+            gateway: forbidden("gateway"),
+            remote_secrets: forbidden("remote-secrets"),
+            token_made: forbidden("token-made"),
+            peer_authentications: forbidden("peer-authentications"),
+            injection: forbidden("injection"),
+            ca: forbidden("ca"),
+            proxies: forbidden("proxies"),
+            outbound: forbidden("outbound"),
+        };
+    });
+    insta::assert_snapshot!("rights_of_everything", told(&all));
+    let of_proxies = changed(|seen| {
+        proxy(seen).secrets = forbidden("secrets");
+        proxy(seen).inbound = forbidden("inbound");
+    });
+    insta::assert_snapshot!("rights_of_a_proxy", told(&of_proxies));
 }
 
 #[test]
 fn an_istiod_that_is_not_there_or_does_not_answer_is_told_apart_from_one_that_lacks_a_pod() {
-    let workloads = |seen: &mut Seen| seen.workloads.as_mut().unwrap()[0].clone();
     let missing = wrong(|seen| {
         seen.workloads.as_mut().unwrap().remove(0);
     });
     insta::assert_snapshot!("istiod_missing", missing);
     let mute = wrong(|seen| {
-        let trouble = Some("istiod-1: CrashLoopBackOff".to_owned());
-        let ready = SeenWorkload { ready: 0, trouble, ..workloads(seen) };
-        seen.workloads.as_mut().unwrap()[0] = ready;
+        let istiod = deployment(seen, "istiod");
+        istiod.ready = 0;
+        istiod.trouble = Some("istiod-1: CrashLoopBackOff".to_owned());
         seen.istiods = Err(Unread::because("no pod of it is ready"));
     });
     insta::assert_snapshot!("istiod_mute", mute);
-    let fewer = wrong(|seen| {
-        let two = SeenWorkload { wanted: 2, ..workloads(seen) };
-        seen.workloads.as_mut().unwrap()[0] = two;
-    });
-    insta::assert_snapshot!("istiod_fewer", fewer);
+    insta::assert_snapshot!("istiod_fewer", wrong(|seen| deployment(seen, "istiod").ready = 1));
 }
 
 #[test]
 fn versions_of_istio_that_are_too_far_apart_are_named_on_both_sides() {
-    let old = |seen: &mut Seen| only(seen).version = "1.29.2".parse().ok();
-    insta::assert_snapshot!(wrong(old));
-    let near = |seen: &mut Seen| only(seen).version = "1.30.1".parse().ok();
-    insta::assert_snapshot!(wrong(near), @"");
+    let of = |version: &str| {
+        wrong(|seen| {
+            for istiod in seen.istiods.as_mut().unwrap() {
+                istiod.version = version.parse().ok();
+            }
+        })
+    };
+    insta::assert_snapshot!(of("1.29.2"));
+    insta::assert_snapshot!(of("1.30.1"), @"");
+    insta::assert_snapshot!(of("latest"), @"istio-versions of baz: skip: istiod does not say which version it is");
+}
+
+#[test]
+fn the_ca_that_istiod_signs_with_is_held_against_the_one_in_its_secret() {
+    let (root, other_root) = (authority("root"), authority("next"));
+    let (ca, old) = (authority("ca"), authority("old"));
+    let read = |der: &[u8]| Certificate::from_der(der.to_vec()).unwrap();
+    let root = || read(root.der());
+    let presents = |pod: &str, ca: Certificate| ca::SeenIstiod {
+        pod: pod.to_owned(),
+        started: Some("2026-11-25T10:00:00Z".parse().unwrap()),
+        presented: vec![ca.clone(), ca, root()],
+        log: CaLog::default(),
+    };
+    let with = |published: Vec<Certificate>, created: &str, second: Certificate| {
+        let secret = CaSecret {
+            ca: read(ca.der()),
+            roots: published.clone(),
+            created: Some(created.parse().unwrap()),
+            certificate: Some("cacerts".to_owned()),
+        };
+        let istiods = vec![presents("istiod-1", read(ca.der())), presents("istiod-2", second)];
+        wrong(|seen| seen.ca = Ok(SeenCa { secret: Some(secret), published, istiods }))
+    };
+    assert_eq!(with(vec![root()], EARLY, read(ca.der())), "");
+    insta::assert_snapshot!("ca_behind", with(vec![root()], EARLY, read(old.der())));
+    let both = vec![root(), read(other_root.der())];
+    insta::assert_snapshot!("ca_between_roots", with(both, EARLY, read(ca.der())));
+    let of_another = |created: &str| {
+        let secret = CaSecret {
+            ca: read(ca.der()),
+            roots: vec![read(other_root.der())],
+            created: Some(created.parse().unwrap()),
+            certificate: Some("cacerts".to_owned()),
+        };
+        let istiods = vec![presents("istiod-1", read(old.der()))];
+        wrong(|seen| seen.ca = Ok(SeenCa { secret: Some(secret), published: vec![root()], istiods }))
+    };
+    insta::assert_snapshot!("ca_of_another_root", of_another(EARLY));
+    insta::assert_snapshot!("ca_that_came_after_istiod", of_another("2026-11-25T11:00:00Z"));
 }
 
 #[test]
 fn an_istiod_that_is_too_old_is_named() {
-    insta::assert_snapshot!(wrong(|seen| only(seen).version = "1.28.4".parse().ok()));
+    insta::assert_snapshot!(wrong(|seen| second(seen).version = "1.28.4".parse().ok()));
 }
 
 #[test]
 fn trust_domains_that_are_wrong_missing_or_merged_are_told_apart() {
-    let with = |config: serde_json::Value| wrong(|seen| only(seen).mesh_config = Ok(config));
+    let with = |config: serde_json::Value| wrong(|seen| second(seen).mesh_config = Ok(config));
     let admitted = json!([{"trustDomains": ["foo.com", "bar.com"]}]);
     insta::assert_snapshot!("trust_domain_default", with(json!({"caCertificates": admitted})));
-    insta::assert_snapshot!("trust_domain_missing", with(json!({"trustDomain": "foo.com"})));
-    let aliases = json!({"trustDomain": "foo.com", "trustDomainAliases": ["bar.com"]});
+    insta::assert_snapshot!("trust_domain_missing", with(json!({"trustDomain": "baz.com"})));
+    let one = json!({"trustDomain": "baz.com", "caCertificates": [{"trustDomains": ["foo.com", "qux.com"]}]});
+    insta::assert_snapshot!("trust_domain_of_the_last_peer_missing", with(one));
+    let aliases = json!({"trustDomain": "baz.com", "trustDomainAliases": ["foo.com", "bar.com"]});
     insta::assert_snapshot!("trust_domain_aliases", with(aliases));
+    let unread = wrong(|seen| second(seen).mesh_config = Err(Unread::because("istiod is busy")));
+    insta::assert_snapshot!("trust_domain_unread", unread);
 }
 
 #[test]
@@ -270,6 +277,11 @@ fn an_injection_template_has_to_be_there_be_a_default_and_fit() {
         with(|injection| drop(injection.default_templates.pop()))
     );
     insta::assert_snapshot!("injection_other_form", with(|injection| injection.native = false));
+    let old_form = |injection: &mut SeenInjection| {
+        injection.native = false;
+        injection.template = Some("spec: {containers: []}".to_owned());
+    };
+    assert_eq!(with(old_form), "");
     let both = with(|injection| {
         injection.native = false;
         injection.template = Some("{{ if .NativeSidecars }}initContainers:{{ end }}".to_owned());
@@ -281,73 +293,163 @@ fn an_injection_template_has_to_be_there_be_a_default_and_fit() {
 fn a_network_needs_its_label_and_a_gateway_with_an_address() {
     insta::assert_snapshot!("network_no_label", wrong(|seen| seen.network = Ok(None)));
     insta::assert_snapshot!("network_other", wrong(|seen| seen.network = Ok(Some("elsewhere".to_owned()))));
-    let gone = |seen: &mut Seen| drop(seen.workloads.as_mut().unwrap().remove(1));
-    insta::assert_snapshot!("gateway_missing", wrong(gone));
-    let scaled = |seen: &mut Seen| {
-        let gateway = &mut seen.workloads.as_mut().unwrap()[1];
-        (gateway.wanted, gateway.ready) = (0, 0);
+    let without = |name: &'static str| {
+        wrong(move |seen| seen.workloads.as_mut().unwrap().retain(|workload| workload.name != name))
     };
-    insta::assert_snapshot!("gateway_scaled_to_none", wrong(scaled));
+    insta::assert_snapshot!("gateway_missing", without("istio-eastwestgateway"));
+    insta::assert_snapshot!("gateway_of_ingress_missing", without("istio-ingressgateway"));
+    let scaled = |wanted: i32, ready: i32, trouble: Option<&str>| {
+        wrong(|seen| {
+            let gateway = deployment(seen, "istio-eastwestgateway");
+            (gateway.wanted, gateway.ready) = (wanted, ready);
+            gateway.trouble = trouble.map(str::to_owned);
+        })
+    };
+    insta::assert_snapshot!("gateway_scaled_to_none", scaled(0, 0, None));
+    insta::assert_snapshot!("gateway_not_ready", scaled(2, 0, Some("ImagePullBackOff")));
+    assert_eq!(scaled(2, 1, None), "", "one is enough");
     let pending = "Service istio-system/istio-eastwestgateway waits for its load balancer";
     let pending = wrong(|seen| seen.gateway = Ok(ServiceAddress::Pending(pending.to_owned())));
     insta::assert_snapshot!("gateway_without_address", pending);
-    let way = |way: Way| {
-        told(&verified(|examined| drop(examined.ways.insert(("foo".to_owned(), "bar".to_owned()), Ok(way)))))
+    let way = |way: Option<Way>| {
+        let way = way.map_or_else(|| Err(Unread::because("no pod runs")), Ok);
+        told(&verified(|examined| drop(examined.ways.insert(pair("baz", "bar"), way))))
     };
-    insta::assert_snapshot!("way_closed", way(Way::Closed("there is no route to it".to_owned())));
+    insta::assert_snapshot!("way_closed", way(Some(Way::Closed("there is no route to it".to_owned()))));
+    insta::assert_snapshot!("way_untried", way(None));
     let unknown =
-        |seen: &mut Seen| only(seen).networks.as_mut().unwrap().retain(|known| known.network == "foo");
+        |seen: &mut Seen| second(seen).networks.as_mut().unwrap().retain(|known| known.network != "bar");
     insta::assert_snapshot!("network_unknown", wrong(unknown));
+    let none = |seen: &mut Seen| second(seen).networks = Ok(Vec::new());
+    insta::assert_snapshot!("network_none_known", wrong(none));
+}
+
+#[test]
+fn an_ingress_gateway_that_the_mesh_file_leaves_out_is_not_missed() {
+    let without = verified(|examined| {
+        examined.spire.observed.mesh.clusters[2].istio.ingress_gateway = None;
+        let workloads = examined.clusters.get_mut("baz").unwrap().workloads.as_mut().unwrap();
+        workloads.retain(|workload| workload.name != "istio-ingressgateway");
+    });
+    assert_eq!(told(&without), "");
+}
+
+#[test]
+fn clusters_of_one_network_need_no_way_between_them() {
+    let one_network = verified(|examined| {
+        let clusters = &mut examined.spire.observed.mesh.clusters;
+        let network = clusters[2].network.clone();
+        clusters[1].network = network;
+        examined.ways.clear();
+    });
+    let pairs = |id: &str| {
+        let of = one_network.results().iter().filter(|result| result.id.0 == id);
+        of.map(|result| result.scope.to_string()).collect::<Vec<_>>()
+    };
+    let of_others = ["foo→bar", "foo→baz", "bar→foo", "baz→foo"];
+    assert_eq!(pairs("way-open"), of_others);
+    assert_eq!(pairs("network-known"), of_others);
 }
 
 #[test]
 fn remote_secrets_that_do_not_work_are_told_apart() {
-    let with = |secrets: Vec<SeenRemoteSecret>| wrong(|seen| seen.remote_secrets = Ok(secrets));
-    insta::assert_snapshot!("remote_none", with(Vec::new()));
-    insta::assert_snapshot!("remote_refused", with(vec![remote_secret("bar", &[])]));
-    insta::assert_snapshot!("remote_of_another", with(vec![remote_secret("bar", &["foo"])]));
+    let with = |of_bar: Option<SeenRemoteSecret>| {
+        let secrets: Vec<_> = [remote_secret("foo", &["foo"])].into_iter().chain(of_bar).collect();
+        wrong(|seen| seen.remote_secrets = Ok(secrets))
+    };
+    insta::assert_snapshot!("remote_none", with(None));
+    insta::assert_snapshot!("remote_refused", with(Some(remote_secret("bar", &[]))));
+    insta::assert_snapshot!("remote_of_another", with(Some(remote_secret("bar", &["foo"]))));
     let mut program = remote_secret("bar", &[]);
     program.found.clusters[0].1 = Err(AccessProblem::Exec);
-    insta::assert_snapshot!("remote_with_a_program", with(vec![program]));
-    let own = || remote_secret("bar", &["bar"]);
-    insta::assert_snapshot!("remote_misnamed", with(vec![own(), remote_secret("bar-eks", &["bar"])]));
-    insta::assert_snapshot!("remote_of_a_stranger", with(vec![own(), remote_secret("qux", &[])]));
+    insta::assert_snapshot!("remote_with_a_program", with(Some(program)));
+    let mut unread = remote_secret("bar", &[]);
+    unread.accepted_by.insert("bar".to_owned(), Err(Unread::because("you may not ask")));
+    insta::assert_snapshot!("remote_unread", with(Some(unread)));
+    let mut unasked = remote_secret("bar", &[]);
+    unasked.accepted_by.clear();
+    insta::assert_snapshot!("remote_unasked", with(Some(unasked)));
+    let and = |more: SeenRemoteSecret| wrong(|seen| seen.remote_secrets.as_mut().unwrap().push(more));
+    insta::assert_snapshot!("remote_misnamed", and(remote_secret("bar-eks", &["bar"])));
+    insta::assert_snapshot!("remote_of_a_stranger", and(remote_secret("qux", &[])));
+    assert_eq!(with(Some(remote_secret("bar", &["foo", "bar"]))), "", "whoever else takes the token");
+}
+
+#[test]
+fn a_remote_secret_says_when_it_was_made_and_for_whom() {
+    let made = changed(|seen| {
+        let secrets = seen.remote_secrets.as_mut().unwrap();
+        // Both clusters in one Secret, as somebody may write it.
+        let of_bar = secrets.pop().unwrap();
+        secrets[0].found.clusters.extend(of_bar.found.clusters);
+        secrets[0].accepted_by.extend(of_bar.accepted_by);
+        secrets[0].found.made = Some("2026-11-25T10:00:00Z".parse().unwrap());
+    });
+    let of_bar =
+        |result: &CheckResult| result.id == REMOTE_SECRET && result.scope == Scope::pair("baz", "bar");
+    insta::assert_snapshot!(lines(&made, of_bar));
 }
 
 #[test]
 fn a_cluster_that_istiod_has_closed_is_repaired_and_one_that_it_cannot_read_is_not() {
     let is = |status: &'static str| {
-        verified(move |examined| {
-            let known = only(examined.clusters.get_mut("foo").unwrap()).clusters.as_mut().unwrap();
-            status.clone_into(&mut known[1].sync_status);
+        changed(move |seen| {
+            let known = second(seen).clusters.as_mut().unwrap();
+            status.clone_into(&mut known.iter_mut().find(|known| known.id == "bar").unwrap().sync_status);
         })
     };
     let closed = is("closed");
     insta::assert_snapshot!("istiod_closed", told(&closed));
-    assert_eq!(closed.repairs(), [Repair::RestartIstiod { cluster: "foo".to_owned() }]);
+    assert_eq!(closed.repairs(), [Repair::RestartIstiod { cluster: "baz".to_owned() }]);
     let timeout = is("timeout");
     insta::assert_snapshot!("istiod_timeout", told(&timeout));
     assert_eq!(timeout.repairs(), []);
-    let unknown = |seen: &mut Seen| drop(only(seen).clusters.as_mut().unwrap().pop());
+    let unknown = |seen: &mut Seen| second(seen).clusters.as_mut().unwrap().retain(|known| known.id != "bar");
     insta::assert_snapshot!("istiod_unknown", wrong(unknown));
+    let none = |seen: &mut Seen| second(seen).clusters = Ok(Vec::new());
+    insta::assert_snapshot!("istiod_that_knows_nobody", wrong(none));
+    let unread = |seen: &mut Seen| second(seen).clusters = Err(Unread::because("istiod is busy"));
+    insta::assert_snapshot!("istiod_that_does_not_say", wrong(unread));
 }
 
 #[test]
 fn identities_of_the_wrong_trust_domain_and_sidecars_that_do_not_expect_them_are_named() {
-    let taken = verified(|examined| {
-        let identities = only(examined.clusters.get_mut("foo").unwrap()).identities.as_mut().unwrap();
-        let of_foo = identities[HELLOWORLD]["foo"].clone();
-        identities.get_mut(HELLOWORLD).unwrap().insert("bar".to_owned(), of_foo);
+    let taken = changed(|seen| {
+        let identities = second(seen).identities.as_mut().unwrap();
+        let of_baz = identities[HELLOWORLD]["baz"].clone();
+        identities.get_mut(HELLOWORLD).unwrap().insert("bar".to_owned(), of_baz);
     });
     insta::assert_snapshot!("identities_wrong", told(&taken));
-    assert_eq!(taken.repairs(), [Repair::RestartIstiod { cluster: "foo".to_owned() }]);
+    assert_eq!(taken.repairs(), [Repair::RestartIstiod { cluster: "baz".to_owned() }]);
     let fewer = |rules: &mut OutboundRules| {
         for rule in rules.clusters.values_mut() {
-            rule.names.retain(|name| !name.to_string().contains("bar.com"));
+            rule.names.retain(|name| !name.to_string().contains("bar.com/ns/sample"));
         }
     };
-    let unexpected = wrong(|seen| fewer(&mut seen.outbound.as_mut().unwrap().as_mut().unwrap().1));
-    insta::assert_snapshot!("identities_unexpected", unexpected);
+    let rules = |seen: &mut Seen| seen.outbound.clone().unwrap().unwrap().1;
+    let with = |change: &dyn Fn(&mut OutboundRules)| {
+        wrong(|seen| {
+            let mut rules = rules(seen);
+            change(&mut rules);
+            seen.outbound = Ok(Some(("sample/sleep-0".to_owned(), rules)));
+        })
+    };
+    insta::assert_snapshot!("identities_unexpected", with(&fewer));
+    let every_name =
+        |rules: &mut OutboundRules| rules.clusters.values_mut().for_each(|rule| rule.names.clear());
+    assert_eq!(with(&every_name), "", "without a name every name is accepted");
+    let without_tls = |rules: &mut OutboundRules| {
+        fewer(rules);
+        rules.clusters.values_mut().for_each(|rule| rule.mutual = false);
+    };
+    assert_eq!(with(&without_tls), "", "without mutual TLS no name is looked at");
+    insta::assert_snapshot!("identities_without_a_sidecar", wrong(|seen| seen.outbound = Ok(None)));
+    let silent = |seen: &mut Seen| {
+        for istiod in seen.istiods.as_mut().unwrap() {
+            istiod.identities = Err(Unread::because("istiod is busy"));
+        }
+    };
+    insta::assert_snapshot!("identities_that_istiod_does_not_say", wrong(silent));
 }
 
 #[test]
@@ -364,54 +466,113 @@ fn what_a_proxy_presents_is_its_own_svid_of_spire() {
     insta::assert_snapshot!("proxy_without_certificate", wrong(none));
     let other = |seen: &mut Seen| "other".clone_into(&mut proxy(seen).service_account);
     insta::assert_snapshot!("proxy_of_another_account", wrong(other));
-    let expired = verified(|examined| examined.spire.observed.at = "2027-11-25T18:00:00Z".parse().unwrap());
-    insta::assert_snapshot!("proxy_expired", told(&expired));
+    let expired = verified(|examined| examined.spire.observed.at = "2026-11-26T18:00:00Z".parse().unwrap());
+    let of_cart = Scope::object("baz", "Pod shop/cart-0");
+    let of_cart = |result: &CheckResult| result.status != Status::Pass && result.scope == of_cart;
+    insta::assert_snapshot!("proxy_expired", lines(&expired, of_cart));
+}
+
+#[test]
+fn the_certificate_of_a_proxy_of_another_cluster_is_not_its_own() {
+    let exchanged = verified(|examined| {
+        let of_foo = proxy(examined.clusters.get_mut("foo").unwrap()).secrets.clone();
+        proxy(examined.clusters.get_mut("baz").unwrap()).secrets = of_foo;
+    });
+    insta::assert_snapshot!(told(&exchanged));
 }
 
 #[test]
 fn a_proxy_has_the_bundle_of_every_trust_domain() {
-    let without = |domain: &'static str| {
-        wrong(move |seen| {
-            let validation = secrets(seen).validation.as_mut().unwrap().value.as_mut().unwrap();
-            let envoy::Validation::Spiffe(bundles) = validation else { panic!("bundles") };
-            bundles.remove(&domain.parse().unwrap());
-        })
+    let without = |names: &'static [&'static str]| {
+        wrong(move |seen| bundles(seen).retain(|held, _| !names.iter().any(|name| *held == domain(name))))
     };
-    insta::assert_snapshot!("bundle_of_the_peer_missing", without("bar.com"));
-    insta::assert_snapshot!("bundle_of_its_own_missing", without("foo.com"));
+    insta::assert_snapshot!("bundle_of_the_peer_missing", without(&["bar"]));
+    insta::assert_snapshot!("bundle_of_all_peers_missing", without(&["foo", "bar"]));
+    insta::assert_snapshot!("bundle_of_its_own_missing", without(&["baz"]));
+}
+
+#[test]
+fn a_bundle_that_lacks_an_authority_of_the_server_is_an_old_one() {
+    let next = authority("bar");
+    let mut missing = String::new();
+    let renewed = verified(|examined| {
+        let bar = &mut examined.spire.observed.clusters[1];
+        let bundle = &mut bar.seen.as_mut().unwrap().server.as_mut().unwrap().bundle;
+        let der: Vec<u8> = bundle.authorities().values().flat_map(|held| held.der().to_vec()).collect();
+        *bundle =
+            TrustBundle::from_der_sequence(domain("bar"), &[&der, next.der().as_ref()].concat()).unwrap();
+        missing = crate::trust::AuthorityDigest::of(next.der()).short();
+        let new = bundle.clone();
+        // All proxies but the last have it already.
+        for name in NAMES {
+            let proxies = examined.clusters.get_mut(name).unwrap().proxies.as_mut().unwrap();
+            for proxy in proxies.iter_mut().filter(|proxy| name != "baz" || proxy.namespace != "shop") {
+                let secrets = proxy.secrets.as_mut().unwrap();
+                let value = secrets.validation.as_mut().unwrap().value.as_mut();
+                let Some(envoy::Validation::Spiffe(bundles)) = value else { panic!("bundles") };
+                bundles.insert(domain("bar"), new.clone());
+            }
+        }
+    });
+    insta::assert_snapshot!(told(&renewed).replace(&missing, "DIGEST"));
 }
 
 #[test]
 fn a_sidecar_admits_the_mesh_and_nobody_else() {
-    let with = |change: fn(&mut InboundRules)| {
+    let with = |change: &dyn Fn(&mut InboundRules)| {
         wrong(|seen| change(proxy(seen).inbound.as_mut().unwrap().as_mut().unwrap()))
     };
-    let fewer = with(|rules| {
-        for chain in &mut rules.chains {
-            if let Protection::Mutual(names) = &mut chain.protection {
-                names.retain(|name| !name.to_string().contains("bar.com"));
+    let names = |change: fn(&mut std::collections::BTreeSet<NameRule>)| {
+        with(&|rules: &mut InboundRules| {
+            for chain in &mut rules.chains {
+                if let Protection::Mutual(names) = &mut chain.protection {
+                    change(names);
+                }
             }
-        }
-    });
+        })
+    };
+    let fewer = names(|names| names.retain(|name| !name.to_string().contains("bar.com")));
     insta::assert_snapshot!("sidecar_refuses_the_peer", fewer);
-    let more = with(|rules| {
-        for chain in &mut rules.chains {
-            if let Protection::Mutual(names) = &mut chain.protection {
-                names.insert(NameRule::Prefix("spiffe://elsewhere.com/".to_owned()));
-            }
-        }
-    });
+    let more = names(|names| names.extend([NameRule::Prefix("spiffe://elsewhere.com/".to_owned())]));
     insta::assert_snapshot!("sidecar_admits_a_stranger", more);
-    insta::assert_snapshot!("sidecar_without_rules", with(|rules| rules.chains.clear()));
+    let one = names(|names| names.extend([NameRule::Exact("spiffe://foo.com/".to_owned())]));
+    insta::assert_snapshot!("sidecar_admits_by_another_form", one);
+    insta::assert_snapshot!("sidecar_without_rules", with(&|rules| rules.chains.clear()));
+    // One chain that admits everybody, and one that admits nobody of the mesh.
+    let strict = |names: &[NameRule]| InboundChain {
+        name: "a".to_owned(),
+        port: None,
+        protection: Protection::Mutual(names.iter().cloned().collect()),
+    };
+    let others = NameRule::Prefix("spiffe://elsewhere.com/".to_owned());
+    let mixed = |rules: &mut InboundRules| rules.chains = vec![strict(&[]), strict(&[others.clone()])];
+    insta::assert_snapshot!("sidecar_of_two_minds", with(&mixed));
 }
 
 #[test]
 fn plaintext_is_named_where_a_rule_lets_it_in() {
     let with = |rules: Vec<SeenPeerAuthentication>| wrong(|seen| seen.peer_authentications = Ok(rules));
     let strict = || rule("istio-system", "STRICT");
+    let of_some = |rule| SeenPeerAuthentication { selects: true, ..rule };
     insta::assert_snapshot!("plaintext_no_rule", with(Vec::new()));
     insta::assert_snapshot!("plaintext_permissive", with(vec![rule("istio-system", "PERMISSIVE")]));
     insta::assert_snapshot!("plaintext_of_a_namespace", with(vec![strict(), rule("shop", "DISABLE")]));
-    let of_some = SeenPeerAuthentication { selects: true, ..rule("shop", "PERMISSIVE") };
-    insta::assert_snapshot!("plaintext_of_some_workloads", with(vec![strict(), of_some]));
+    insta::assert_snapshot!(
+        "plaintext_of_some_workloads",
+        with(vec![strict(), of_some(rule("shop", "PERMISSIVE"))])
+    );
+    insta::assert_snapshot!(
+        "plaintext_with_a_strict_rule_for_some",
+        with(vec![of_some(strict()), rule("shop", "STRICT")])
+    );
+    let gateway =
+        SeenPeerAuthentication { name: "gateway".to_owned(), ..of_some(rule("istio-system", "PERMISSIVE")) };
+    insta::assert_snapshot!("plaintext_at_a_gateway", with(vec![strict(), gateway]));
+    let port = SeenPeerAuthentication {
+        ports: [("9000", "DISABLE"), ("9001", "STRICT")]
+            .map(|(port, mode)| (port.to_owned(), mode.to_owned()))
+            .into(),
+        ..strict()
+    };
+    insta::assert_snapshot!("plaintext_at_a_port_of_the_whole_mesh", with(vec![port]));
 }

@@ -202,8 +202,13 @@ impl Rotation<'_> {
             }
         });
         let now = filled.await?;
+        self.has_wanted_roots(before, &now)?;
+        Ok(now)
+    }
+
+    pub(super) fn has_wanted_roots(&self, before: &Looked, now: &CaSecret) -> Result<(), RotateCaError> {
         if same(&now.roots, before.wanted_roots()) {
-            return Ok(now);
+            return Ok(());
         }
         match before.change {
             Change::NewRoot(_) if same(&now.roots, &before.roots_before()) => Err(self.renewed()),
@@ -213,8 +218,6 @@ impl Rotation<'_> {
 
     /// Waits until every pod of istiod has said that it has the next CA, and presents a certificate of it.
     async fn taken(&self, before: &SeenCa, was_behind: bool) -> Result<(), RotateCaError> {
-        // Stamps of one kubelet: no other clock is asked.
-        let reloaded = |pod: &str| before.istiods.iter().find(|istiod| istiod.pod == pod)?.log.reloaded;
         let what = "istiod to take what is in Secret cacerts, which the kubelet passes on within two minutes";
         let taken = until(self.deadline, what, || async {
             let seen = match observe(self.member).await {
@@ -227,25 +230,15 @@ impl Rotation<'_> {
                     return Poll::Ready(Err(error));
                 }
             }
-            // One that has come since has read the Secret as it started.
-            let is_new = |pod: &str| before.istiods.iter().all(|istiod| istiod.pod != pod);
-            let has_said = |istiod: &SeenIstiod| {
-                was_behind || is_new(&istiod.pod) || istiod.log.reloaded > reloaded(&istiod.pod)
-            };
-            let waiting = seen.istiods.iter().find(|istiod| !has_said(istiod));
-            let done = seen.istiods.iter().filter(|istiod| has_said(istiod)).count();
+            let (done, lacking) = progress(before, &seen, was_behind);
             self.step(&Step::WaitingForReload { done, of: seen.istiods.len() });
-            match (waiting, seen.state()) {
-                (Some(istiod), _) => Poll::Pending(format!("{} has not reloaded it", istiod.pod)),
-                (None, CaState::InForce) => Poll::Ready(Ok(())),
-                (None, state) => Poll::Pending(state.to_string()),
-            }
+            lacking.map_or(Poll::Ready(Ok(())), Poll::Pending)
         });
         taken.await?
     }
 
     /// Returns why a pod of istiod does not take the next CA, where it has said so since.
-    fn refusal(&self, before: &SeenCa, now: &SeenIstiod) -> Option<RotateCaError> {
+    pub(super) fn refusal(&self, before: &SeenCa, now: &SeenIstiod) -> Option<RotateCaError> {
         let then = before.istiods.iter().find(|istiod| istiod.pod == now.pod).map(|istiod| &istiod.log);
         if now.log.refused_root > then.and_then(|log| log.refused_root) {
             return Some(RotateCaError::RootChanged { context: self.context() });
@@ -282,8 +275,24 @@ impl Rotation<'_> {
     }
 }
 
+/// Counts the pods of istiod that have said since `before` that they have the next CA, and says what is lacking until it is in force.
+pub(super) fn progress(before: &SeenCa, now: &SeenCa, was_behind: bool) -> (usize, Option<String>) {
+    let has_said = |istiod: &&SeenIstiod| {
+        let then = before.istiods.iter().find(|then| then.pod == istiod.pod);
+        // One that has come since has read the Secret as it started. Stamps are of one kubelet: no other clock is asked.
+        was_behind || then.is_none_or(|then| istiod.log.reloaded > then.log.reloaded)
+    };
+    let done = now.istiods.iter().filter(has_said).count();
+    let lacking = match (now.istiods.iter().find(|istiod| !has_said(istiod)), now.state()) {
+        (Some(istiod), _) => Some(format!("{} has not reloaded it", istiod.pod)),
+        (None, CaState::InForce) => None,
+        (None, state) => Some(state.to_string()),
+    };
+    (done, lacking)
+}
+
 /// Appends a root to the text of those that are there.
-fn with_root(roots: &[u8], root: &Certificate) -> Vec<u8> {
+pub(super) fn with_root(roots: &[u8], root: &Certificate) -> Vec<u8> {
     let mut text = roots.to_vec();
     if !text.ends_with(b"\n") {
         text.push(b'\n');

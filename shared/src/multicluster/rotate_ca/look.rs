@@ -13,7 +13,7 @@ use crate::istio::ca::{
     CA_SECRET, CaSecret, CaState, CertificateIssuer, CertificateV1, SeenCa, issuer_root, observe, same,
 };
 use crate::istio::{ISTIOD, NAMESPACE};
-use crate::mesh::{IstioCa, duration_text};
+use crate::mesh::{Cluster, IstioCa, duration_text};
 use crate::multicluster::ca::issuer_is_ready;
 use crate::trust::svid::Certificate;
 
@@ -121,18 +121,19 @@ fn trusted<'a>(seen: &'a SeenCa, secret: &'a CaSecret) -> &'a [Certificate] {
 pub(super) async fn look(member: &Member, next: NextCa) -> Result<Looked, RotateCaError> {
     let certificate = certificate(member).await?;
     let seen = observe(member).await.map_err(Box::new)?;
-    let Some(secret) = seen.secret.clone() else { return Err(not_issued(member, &certificate)) };
+    let Some(secret) = seen.secret.clone() else { return Err(not_issued(&member.cluster, &certificate)) };
     let (change, next) = match next {
         NextCa::SameRoot { duration } => {
             if let Some(asked) = duration {
                 fits(&certificate, asked)?;
             }
-            let next = same_root(member, &certificate, &seen, &secret).await?;
+            let root = root_of(member, &certificate.spec.issuer_ref).await?;
+            let next = same_root(&member.cluster, &certificate, &seen, &secret, root.as_ref())?;
             (Change::SameRoot { duration }, next)
         }
         NextCa::OtherRoot { kubelet_delay } => {
             let (issuer, root) = mesh_file_root(member).await?;
-            let next = other_root(member, &certificate, &seen, &secret, &root)?;
+            let next = other_root(&member.cluster, &certificate, &seen, &secret, &root)?;
             if next != NextCaStep::Nothing {
                 takes_roots(member).await?;
             }
@@ -142,52 +143,49 @@ pub(super) async fn look(member: &Member, next: NextCa) -> Result<Looked, Rotate
     Ok(Looked { certificate, seen, secret, change, next })
 }
 
-fn not_issued(member: &Member, certificate: &CertificateV1) -> RotateCaError {
-    RotateCaError::NotIssued { why: certificate.says(), context: member.cluster.context.clone() }
+fn not_issued(cluster: &Cluster, certificate: &CertificateV1) -> RotateCaError {
+    RotateCaError::NotIssued { why: certificate.says(), context: cluster.context.clone() }
 }
 
-fn unfit(member: &Member, state: CaState) -> RotateCaError {
-    RotateCaError::Unfit { state, context: member.cluster.context.clone() }
+fn unfit(cluster: &Cluster, state: CaState) -> RotateCaError {
+    RotateCaError::Unfit { state, context: cluster.context.clone() }
 }
 
-/// Returns where a rotation within the same root begins, or goes on.
-async fn same_root(
-    member: &Member,
+/// Returns where a rotation within the same root begins, or goes on. `root` is the one that the issuer signs with, where that is known.
+pub(super) fn same_root(
+    cluster: &Cluster,
     certificate: &CertificateV1,
     seen: &SeenCa,
     secret: &CaSecret,
+    root: Option<&Certificate>,
 ) -> Result<NextCaStep, RotateCaError> {
     let trusted = trusted(seen, secret);
-    let issuer = &certificate.spec.issuer_ref;
-    let root = root_of(member, issuer).await?;
     let next = match seen.state() {
         _ if certificate.is_issuing() => NextCaStep::AwaitIssue,
         CaState::InForce if certificate.is_ready() => NextCaStep::Issue,
         CaState::Behind { .. } => NextCaStep::AwaitReload,
         // The issuer has its old root back: what it signs now repairs it.
-        CaState::OtherRoot { .. } if root.as_ref().is_some_and(|root| trusted.contains(root)) => {
-            NextCaStep::Issue
-        }
-        CaState::InForce => return Err(not_issued(member, certificate)),
-        state => return Err(unfit(member, state)),
+        CaState::OtherRoot { .. } if root.is_some_and(|root| trusted.contains(root)) => NextCaStep::Issue,
+        CaState::InForce => return Err(not_issued(cluster, certificate)),
+        state => return Err(unfit(cluster, state)),
     };
     match root {
-        Some(found) if next != NextCaStep::AwaitReload && !trusted.contains(&found) => {
+        Some(found) if next != NextCaStep::AwaitReload && !trusted.contains(found) => {
             Err(RotateCaError::IssuerHasOtherRoot {
-                issuer: issuer.to_string(),
-                found: name(&found),
+                issuer: certificate.spec.issuer_ref.to_string(),
+                found: name(found),
                 trusted: trusted.iter().map(name).collect::<Vec<_>>().join("; "),
             })
         }
         // What is signed now has one root, and proxies may still hold certificates of the other one.
-        _ if trusted.len() > 1 => Err(RotateCaError::BetweenRoots { cluster: member.name().to_owned() }),
+        _ if trusted.len() > 1 => Err(RotateCaError::BetweenRoots { cluster: cluster.name.clone() }),
         _ => Ok(next),
     }
 }
 
 /// Returns where a change of the root to `new` begins, or goes on. Everything is told from what is there, so that it can be interrupted.
-fn other_root(
-    member: &Member,
+pub(super) fn other_root(
+    cluster: &Cluster,
     certificate: &CertificateV1,
     seen: &SeenCa,
     secret: &CaSecret,
@@ -195,7 +193,11 @@ fn other_root(
 ) -> Result<NextCaStep, RotateCaError> {
     if certificate.is_issuing() {
         let is_on_its_way = trusted(seen, secret).contains(new);
-        return if is_on_its_way { Ok(NextCaStep::AwaitIssue) } else { Err(not_issued(member, certificate)) };
+        return if is_on_its_way {
+            Ok(NextCaStep::AwaitIssue)
+        } else {
+            Err(not_issued(cluster, certificate))
+        };
     }
     let is_new_alone = same(&secret.roots, std::slice::from_ref(new));
     match seen.state() {
@@ -204,8 +206,8 @@ fn other_root(
         CaState::InForce if secret.roots.contains(new) => Ok(NextCaStep::Issue),
         CaState::Behind { .. } if secret.roots.contains(new) => Ok(NextCaStep::AwaitTrust),
         CaState::InForce if certificate.is_ready() => Ok(NextCaStep::TrustBoth),
-        CaState::InForce => Err(not_issued(member, certificate)),
-        state => Err(unfit(member, state)),
+        CaState::InForce => Err(not_issued(cluster, certificate)),
+        state => Err(unfit(cluster, state)),
     }
 }
 

@@ -1,3 +1,5 @@
+mod steps;
+
 use serde_json::json;
 
 use k8s_openapi::api::apps::v1::Deployment;
@@ -78,4 +80,30 @@ fn multi_root_is_read_as_istiod_reads_it() {
     };
     assert!(has_multiroot(&with("true")) && has_multiroot(&with("1")));
     assert!(!has_multiroot(&with("false")) && !has_multiroot(&Deployment::default()));
+}
+
+#[test]
+fn proxies_are_counted_and_no_more_than_five_are_named() {
+    let of = |count: usize| {
+        RotateCaError::OfIstiod { proxies: (1..=count).map(|n| format!("shop/cart-{n}")).collect() }
+            .to_string()
+    };
+    let named = "shop/cart-1, shop/cart-2, shop/cart-3, shop/cart-4, shop/cart-5";
+    assert!(of(1).contains("there is 1 proxy") && of(2).contains("there are 2 proxies"));
+    assert!(of(5).contains(named) && !of(5).contains("more"));
+    assert!(of(6).contains(&format!("{named} and 1 more")) && !of(6).contains("cart-6"));
+}
+
+#[test]
+fn only_a_deadline_is_a_timeout() {
+    use crate::manifest::WaitError;
+    let timed_out = WaitError::TimedOut {
+        what: "x".to_owned(),
+        last_seen: "y".to_owned(),
+        waited: Duration::from_secs(1),
+    };
+    let never = WaitError::Never { what: "x".to_owned(), reason: "y".to_owned() };
+    let error = RotateCaError::Wait(timed_out);
+    assert!(error.is_timeout() && error.hint().unwrap().contains("goes on where it was"));
+    assert!(!RotateCaError::Wait(never).is_timeout() && !RotateCaError::NoCertificate.is_timeout());
 }

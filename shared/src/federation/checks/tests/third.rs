@@ -165,7 +165,7 @@ fn a_peer_that_signs_with_what_is_not_held_locks_out_though_another_authority_is
     let (old, new) = (Ca::of("baz"), Ca::of("baz"));
     let cause = |result: CheckResult| result.cause.unwrap_or_default();
     insta::assert_snapshot!(cause(stored(&[&old, &new], &[&old], Some(fetch_failed()))), @"baz signs with a new CA (made at 1970-01-01T00:00:00Z) that foo did not get in time; it cannot fetch it, because the endpoint presents it too");
-    insta::assert_snapshot!(cause(stored(&[&new], &[&old], Some(fetch_failed()))), @"foo holds none of the authorities of baz; it cannot fetch them, because it does not trust the endpoint any more");
+    insta::assert_snapshot!(cause(stored(&[&new], &[&old], Some(fetch_failed()))), @"foo holds none of the authorities of baz; it cannot fetch them, because it no longer trusts the endpoint");
     // It lacks what baz does not sign with any more.
     let lacks_old = stored(&[&old, &new], &[&new], Some(fetch_failed()));
     assert_eq!(lacks_old.status, Status::Pass);

@@ -1,6 +1,7 @@
 use super::*;
-use crate::federation::observed::{Trouble, Unread};
+use crate::federation::observed::Trouble;
 use crate::federation::sample::{Ca, WEEK, attested, bundle, bundle_of, domain, observed, unread, url};
+use crate::fleet::Unread;
 use crate::spire::discovery::FoundUpstream;
 
 const NOW: &str = "2026-11-25T10:00:00Z";
