@@ -5,7 +5,6 @@ use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::ListParams;
 
 use super::plan::owner;
-use super::up::request;
 use super::{InstallError, Step};
 use crate::fleet::{ClusterErrors, Member, each};
 use crate::istio::demo::{Demo, Role, installed, objects, workloads};
@@ -35,8 +34,10 @@ pub async fn plan_demo(
 async fn injects(mesh: &Mesh, member: &Member) -> Result<(), InstallError> {
     let injectors = Kind::MutatingWebhookConfiguration.api(member.client(), None);
     let params = ListParams::default().labels(&owner(mesh).selector());
-    let found =
-        injectors.list_metadata(&params).await.map_err(|error| request("webhooks of Istio", &error))?;
+    let found = injectors
+        .list_metadata(&params)
+        .await
+        .map_err(|error| InstallError::request("webhooks of Istio", &error))?;
     if found.items.is_empty() { Err(InstallError::NoIstio { mesh: mesh.name.clone() }) } else { Ok(()) }
 }
 

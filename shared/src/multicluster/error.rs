@@ -61,6 +61,11 @@ pub enum InstallError {
 }
 
 impl InstallError {
+    /// Makes the error of a request to the API server that failed.
+    pub(super) fn request(what: &str, error: &kube::Error) -> Self {
+        Self::Request { what: what.to_owned(), source: RequestError::from(error) }
+    }
+
     /// Tells whether time ran out, which has an exit code of its own.
     #[must_use]
     pub fn is_timeout(&self) -> bool {

@@ -13,9 +13,9 @@ use super::examined::{
     Counted, Examined, Looked, NO_ISTIOD, Seen, SeenInjection, SeenIstiod, SeenPeerAuthentication,
     SeenRemoteSecret, SeenWorkload,
 };
+use super::gateway::east_west_address;
 use super::probe::way;
 use super::proxies::{meshed_pods, outbound, proxies};
-use super::up::east_west_address;
 use crate::federation::{self};
 use crate::fleet::{Member, Need, Read, RequestError, Unread};
 use crate::istio::ca::SeenCa;

@@ -16,6 +16,7 @@ mod demo;
 mod error;
 mod examine;
 pub mod examined;
+mod gateway;
 mod identities;
 mod plan;
 mod preflight;

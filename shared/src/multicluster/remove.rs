@@ -12,7 +12,6 @@ use kube::core::{ApiResource, GroupVersionKind};
 use serde::Serialize;
 
 use super::plan::{REMOTE_SECRETS, owner};
-use super::up::request;
 use super::{InstallError, Step};
 use crate::fleet::{Member, RequestError};
 use crate::istio::remote::{owned_remote_secrets, remote_secret_key};
@@ -94,7 +93,10 @@ pub async fn removal_of_access(mesh: &Mesh, member: &Member, to: &str) -> Result
 /// Tells whether somebody else has objects of a definition: they would go with it.
 async fn used(client: &kube::Client, key: &ObjectKey) -> Result<Option<Leftover>, InstallError> {
     let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
-    let found = definitions.get_opt(&key.name).await.map_err(|error| request(&key.to_string(), &error))?;
+    let found = definitions
+        .get_opt(&key.name)
+        .await
+        .map_err(|error| InstallError::request(&key.to_string(), &error))?;
     let Some(definition) = found else { return Ok(None) };
     let Some(version) = definition.spec.versions.iter().find(|version| version.storage) else {
         return Ok(None);
@@ -107,7 +109,7 @@ async fn used(client: &kube::Client, key: &ObjectKey) -> Result<Option<Leftover>
     let list = match objects.list_metadata(&ListParams::default().labels(&unlike_ours)).await {
         Ok(list) => list.items,
         Err(error) if RequestError::from(&error).is_not_found() => Vec::new(),
-        Err(error) => return Err(request(&names.plural, &error)),
+        Err(error) => return Err(InstallError::request(&names.plural, &error)),
     };
     let others: Vec<String> = list
         .iter()
@@ -125,7 +127,7 @@ async fn sidecars(client: &kube::Client) -> Result<Vec<(String, String)>, Instal
     let list = pods
         .list(&ListParams::default().labels("security.istio.io/tlsMode=istio"))
         .await
-        .map_err(|error| request("pods in all namespaces", &error))?;
+        .map_err(|error| InstallError::request("pods in all namespaces", &error))?;
     let running = list.items.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none());
     Ok(running.map(|pod| (pod.namespace().unwrap_or_default(), pod.name_any())).collect())
 }
@@ -202,14 +204,16 @@ async fn configuration_maps(member: &Member) -> Result<(), InstallError> {
     let list = all
         .list_metadata(&ListParams::default().labels(OF_ISTIOD_LABEL))
         .await
-        .map_err(|error| request("ConfigMaps of istiod", &error))?;
+        .map_err(|error| InstallError::request("ConfigMaps of istiod", &error))?;
     for map in list.items.iter().filter(|map| OF_ISTIOD.contains(&map.name_any().as_str())) {
         let (namespace, name) = (map.namespace().unwrap_or_default(), map.name_any());
         let maps: Api<ConfigMap> = Api::namespaced(member.client().clone(), &namespace);
         match maps.delete(&name, &DeleteParams::default()).await {
             Ok(_) => {}
             Err(error) if RequestError::from(&error).is_not_found() => {}
-            Err(error) => return Err(request(&format!("ConfigMap {namespace}/{name}"), &error)),
+            Err(error) => {
+                return Err(InstallError::request(&format!("ConfigMap {namespace}/{name}"), &error));
+            }
         }
     }
     Ok(())

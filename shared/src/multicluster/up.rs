@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 
 use futures::future::{join_all, try_join, try_join_all};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::Service;
-use kube::api::Api;
 
+use super::gateway::east_west_address;
 use super::plan::{current, owner, remote_secrets};
 use super::remove::delete;
 use super::settle::settle;
@@ -14,13 +13,12 @@ use super::status::status_of;
 use super::{ApiServers, InstallError, MeshStatus, Rendered, Repair, Step, ca};
 use crate::check::Verification;
 use crate::federation::Patience;
-use crate::fleet::{Member, Need, ReadError, RequestError};
+use crate::fleet::Member;
 use crate::istio::remote::{ReaderToken, Slot, reader_tokens};
-use crate::istio::{EAST_WEST_GATEWAY, EAST_WEST_PORT, INGRESS_GATEWAY, ISTIOD, NAMESPACE};
+use crate::istio::{EAST_WEST_GATEWAY, INGRESS_GATEWAY, ISTIOD, NAMESPACE};
 use crate::manifest::wait::until;
 use crate::manifest::{
-    self, Counts, Deadline, Kind, MeshPlan, Object, ObjectKey, Poll, ServiceAddress, service_address,
-    workload_ready,
+    self, Counts, Deadline, Kind, MeshPlan, Object, ObjectKey, Poll, ServiceAddress, workload_ready,
 };
 use crate::mesh::Mesh;
 use crate::watch::Watch;
@@ -213,25 +211,6 @@ impl Run<'_> {
 /// Tells whether the API server asks istiod before it takes an object.
 fn needs_istiod(object: &Object) -> bool {
     object.key().kind.group().ends_with("istio.io") && object.key().kind != Kind::CustomResourceDefinition
-}
-
-/// Reads at which address other networks come in.
-pub(super) async fn east_west_address(member: &Member) -> Result<ServiceAddress, ReadError> {
-    let services: Api<Service> = Api::namespaced(member.client().clone(), NAMESPACE);
-    let service = services.get_opt(EAST_WEST_GATEWAY).await.map_err(|error| {
-        let need = Need::new("get", "", "services", Some(NAMESPACE));
-        ReadError::new(member.name(), format!("Service {NAMESPACE}/{EAST_WEST_GATEWAY}"), need, &error)
-    })?;
-    match service {
-        Some(service) => service_address(member, &service, Some(EAST_WEST_PORT)).await,
-        None => {
-            Ok(ServiceAddress::Pending(format!("Service {NAMESPACE}/{EAST_WEST_GATEWAY} does not exist yet")))
-        }
-    }
-}
-
-pub(super) fn request(what: &str, error: &kube::Error) -> InstallError {
-    InstallError::Request { what: what.to_owned(), source: RequestError::from(error) }
 }
 
 #[cfg(test)]
