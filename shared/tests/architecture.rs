@@ -180,7 +180,7 @@ static LIBRARY: LazyLock<Library> = LazyLock::new(Library::read);
 impl Library {
     fn read() -> Self {
         let mut all = BTreeMap::new();
-        read_module(&mut all, Vec::new(), "lib.rs".to_owned());
+        read_module(&mut all, Vec::new(), "lib.rs");
         Self(all)
     }
 
@@ -278,11 +278,11 @@ fn reached<'u>(uses: &'u BTreeMap<&str, BTreeSet<String>>, from: &str) -> BTreeS
     seen
 }
 
-fn read_module(all: &mut BTreeMap<Names, Module>, place: Names, file: String) {
+fn read_module(all: &mut BTreeMap<Names, Module>, place: Names, file: &str) {
     let source = root().join("shared/src");
-    let text = fs::read_to_string(source.join(&file)).unwrap_or_else(|error| panic!("{file}: {error}"));
+    let text = fs::read_to_string(source.join(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
     let code: TokenStream = text.parse().unwrap_or_else(|error| panic!("{file}: {error}"));
-    let mut module = Module { file: file.clone(), ..Module::default() };
+    let mut module = Module { file: file.to_owned(), ..Module::default() };
     module.read(code, true);
     let folder = if ["lib.rs", "mod.rs"].iter().any(|name| file.ends_with(name)) {
         file.rsplit_once('/').map_or(String::new(), |(folder, _)| format!("{folder}/"))
@@ -292,7 +292,7 @@ fn read_module(all: &mut BTreeMap<Names, Module>, place: Names, file: String) {
     for child in &module.children {
         let flat = format!("{folder}{child}.rs");
         let file = if source.join(&flat).exists() { flat } else { format!("{folder}{child}/mod.rs") };
-        read_module(all, [place.as_slice(), std::slice::from_ref(child)].concat(), file);
+        read_module(all, [place.as_slice(), std::slice::from_ref(child)].concat(), &file);
     }
     all.insert(place, module);
 }

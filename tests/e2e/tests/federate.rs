@@ -143,8 +143,8 @@ fn a_server_that_lost_its_volume_is_named_and_federated_again() {
     let status = bench.plugin(&["status", "-o", "json"]).ended_with(3).json();
     let relationships = status["relationships"].as_array().expect("relationships");
     let to_first = relationships.iter().filter(|pair| pair["to"] == first.context());
-    let states: Vec<_> = to_first.map(|pair| &pair["state"]).collect();
-    assert_eq!(states, ["locked-out"], "{relationships:?}");
+    let found: Vec<_> = to_first.map(|pair| &pair["state"]).collect();
+    assert_eq!(found, ["locked-out"], "{relationships:?}");
     bench.up();
     bench.plugin(&["status"]).succeeded();
 }

@@ -285,9 +285,9 @@ fn fetches_are_told_for_each_pair_from_the_log_of_the_one_that_fetches() {
         seen.polls = Ok(Polls { from: Some(Timestamp::MIN), of: [(domain("bar"), failed)].into() });
         server(seen).relationships[0].url = url("elsewhere");
     });
-    let states: Vec<RefreshState> = status.relationships.iter().map(|pair| pair.refresh.state).collect();
+    let fetches: Vec<RefreshState> = status.relationships.iter().map(|pair| pair.refresh.state).collect();
     let unknown = RefreshState::Unknown;
-    assert_eq!(states, [unknown, unknown, unknown, unknown, RefreshState::Works, RefreshState::Fails]);
+    assert_eq!(fetches, [unknown, unknown, unknown, unknown, RefreshState::Works, RefreshState::Fails]);
     assert_eq!(status.relationships[4].url, Some(url("elsewhere")));
     insta::assert_snapshot!(status.relationships[4].refresh.known_from, @"the server's log: no fetch failed since 1969-12-31T23:57:30Z, and the server fetches every 75 s");
     let forgotten = with("baz", |seen| {
