@@ -79,7 +79,7 @@ mod tests {
     fn ran(arguments: &[&str]) -> Option<(String, String)> {
         let (printer, captured) = Printer::captured(Format::Table);
         let arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
-        run(&command(), &arguments, &printer)?.unwrap();
+        run(&command(), &arguments, &printer)?.expect("it is printed");
         Some((captured.stdout(), captured.stderr()))
     }
 

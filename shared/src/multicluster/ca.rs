@@ -410,7 +410,7 @@ mod tests {
             server.put(
                 &format!("/api/v1/{SYSTEM}/secrets/root-key"),
                 json!({"data": {"tls.crt": encoded(&root.pem)}}),
-            )
+            );
         };
         certificate("before");
         assert_eq!(told(&member, &named).await, "fine", "its root is not known");

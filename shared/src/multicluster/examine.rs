@@ -453,7 +453,7 @@ mod tests {
             })
         };
         let put = |name: &str, value: Value| {
-            server.put(&format!("/apis/apps/v1/{SYSTEM}/deployments/{name}"), value)
+            server.put(&format!("/apis/apps/v1/{SYSTEM}/deployments/{name}"), value);
         };
         put("istiod", deployment(json!(3), json!(3), "docker.io/istio/pilot:1.31.0-distroless"));
         put("istio-eastwestgateway", deployment(Value::Null, json!(1), "docker.io/istio/proxyv2:latest"));

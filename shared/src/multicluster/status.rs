@@ -302,7 +302,7 @@ mod tests {
         let gateway = |ready, wanted, trouble| {
             of(|looked| {
                 looked.workloads.as_mut().unwrap()[1] =
-                    workload("istio-ingressgateway", ready, wanted, trouble)
+                    workload("istio-ingressgateway", ready, wanted, trouble);
             })
             .problems
         };

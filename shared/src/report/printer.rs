@@ -417,7 +417,7 @@ mod tests {
             printer.report(&Everything { rows }).unwrap();
             (captured.stdout(), captured.stderr())
         };
-        let lines = |lines: &[&str]| lines.iter().map(|line| format!("{line}\n")).collect::<String>();
+        let lines = |lines: &[&str]| format!("{}\n", lines.join("\n"));
         let (out, error) = print(Format::Table, true);
         assert_eq!(out, lines(&["above", "FIRST", "narrow", "", "SECOND", "narrow"]));
         assert_eq!(error, "");

@@ -410,7 +410,7 @@ mod tests {
         let teller = Teller::new("foo", &told, &Load::of(10));
         teller.tell(&recorder);
         teller.tell(&recorder);
-        tokio::time::advance(TELL - Duration::from_millis(1)).await;
+        tokio::time::advance(TELL.checked_sub(Duration::from_millis(1)).unwrap()).await;
         teller.tell(&recorder);
         assert_eq!(told.0.lock().unwrap().len(), 1);
         tokio::time::advance(Duration::from_millis(1)).await;

@@ -291,7 +291,7 @@ mod tests {
     async fn the_client_is_the_first_pod_of_the_workload_that_is_ready() {
         let server = FakeServer::default();
         let put = |name: &str, pod: serde_json::Value| {
-            server.put(&format!("/api/v1/namespaces/shop/pods/{name}"), pod)
+            server.put(&format!("/api/v1/namespaces/shop/pods/{name}"), pod);
         };
         let app = || json!({"app": "cart"});
         put("a-other", member_pod(&json!({"app": "other"}), "True"));

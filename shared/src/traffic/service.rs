@@ -200,7 +200,7 @@ mod tests {
         let servers = ["foo", "bar", "baz", "qux"].map(|name| (name, FakeServer::default()));
         for (_, server) in &servers {
             let put = |name: &str, pod: serde_json::Value| {
-                server.put(&format!("/api/v1/namespaces/shop/pods/{name}"), pod)
+                server.put(&format!("/api/v1/namespaces/shop/pods/{name}"), pod);
             };
             put("cart-0", pod(&json!({"app": "cart", "tier": "web", "version": "v1"}), "False", "10.0.0.1"));
             put(

@@ -465,6 +465,7 @@ mod tests {
     }
 
     /// The secrets of the proxy, changed.
+    #[expect(clippy::unnecessary_wraps, reason = "it stands where what was read does")]
     fn secrets(change: impl FnOnce(&mut Value)) -> Read<ProxySecrets> {
         let mut value: Value = serde_json::from_slice(SECRETS).expect("a fixture");
         change(&mut value);
@@ -472,11 +473,13 @@ mod tests {
     }
 
     /// Secrets without the bundle of foo.com.
+    #[expect(clippy::unnecessary_wraps, reason = "it stands where what was read does")]
     fn without_foo() -> Read<ProxySecrets> {
         let without = String::from_utf8_lossy(SECRETS).replace("\"foo.com\"", "\"baz.com\"");
         Ok(parse_secrets(without.as_bytes(), NOTHING).expect("secrets"))
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "it stands where what was read does")]
     fn policies(spec: Value) -> Read<Vec<Policy>> {
         let spec = serde_json::from_value(spec).expect("a policy");
         Ok(vec![Policy { name: "sample/one".to_owned(), spec }])
@@ -622,7 +625,10 @@ mod tests {
         let any = behind("b", &[("b1", true, &[])]);
         // Without a certificate nobody's name is looked at.
         let plain = behind("c", &[("c1", false, std::slice::from_ref(&other))]);
-        let wrong = behind("d", &[("d1", true, &[own.clone()]), ("d2", true, &[other.clone()])]);
+        let wrong = behind(
+            "d",
+            &[("d1", true, std::slice::from_ref(&own)), ("d2", true, std::slice::from_ref(&other))],
+        );
         let unknown = behind("e", &[]);
         insta::assert_snapshot!(told(&[fine.clone(), any.clone(), plain.clone()]), @"yes: it expects spiffe://foo.com/ns/sample/sa/other, spiffe://foo.com/ns/sample/sa/sleep");
         insta::assert_snapshot!(told(&[any.clone(), plain.clone()]), @"yes: it expects every name");

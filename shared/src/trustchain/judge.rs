@@ -667,7 +667,7 @@ pub(super) mod tests {
         assert_eq!(reasons(&without), ["own-bundle"]);
         insta::assert_snapshot!(without.verdict.reasons[0].message, @"there is no bundle of its own trust domain foo.com, only of bar.com");
         let none = inspected(anything(), at(), |secrets| {
-            *secrets.pointer_mut(DOMAINS).expect("domains") = json!([])
+            *secrets.pointer_mut(DOMAINS).expect("domains") = json!([]);
         });
         insta::assert_snapshot!(said(&none), @"bad own-bundle: there is no bundle of its own trust domain foo.com, none at all");
     }

@@ -169,7 +169,7 @@ fn tls(own: Option<&str>, name: &str) -> Value {
 }
 
 /// The rule of a cluster that calls its hosts in these ways.
-fn rule_of(matches: &[Value], last: Option<Value>) -> OutboundRule {
+fn rule_of(matches: &[Value], last: Option<&Value>) -> OutboundRule {
     let matches: Vec<Value> = matches.iter().map(|socket| json!({"transport_socket": socket})).collect();
     let cluster = json!({"name": "a", "transport_socket_matches": matches, "transport_socket": last});
     let clusters = json!({"configs": [{"cluster": cluster}]});
@@ -184,11 +184,11 @@ fn what_holds_for_some_hosts_of_a_cluster_is_seen_wherever_it_stands() {
     let both = OutboundRule { mutual: true, names: names(&["a", "b"]), plaintext: false };
     assert_eq!(rule_of(&[own.clone(), none.clone()], None), both);
     assert_eq!(rule_of(&[none.clone(), own.clone()], None), both);
-    assert_eq!(rule_of(&[none.clone()], Some(own.clone())), both);
-    assert_eq!(rule_of(&[own.clone()], Some(none.clone())), both);
+    assert_eq!(rule_of(std::slice::from_ref(&none), Some(&own)), both);
+    assert_eq!(rule_of(std::slice::from_ref(&own), Some(&none)), both);
     let with_raw = OutboundRule { plaintext: true, ..both };
     assert_eq!(rule_of(&[own.clone(), raw.clone(), none.clone()], None), with_raw);
-    assert_eq!(rule_of(&[own.clone(), none.clone()], Some(raw)), with_raw);
+    assert_eq!(rule_of(&[own.clone(), none.clone()], Some(&raw)), with_raw);
     let server_only = OutboundRule { mutual: false, names: names(&["b"]), plaintext: false };
     assert_eq!(rule_of(&[none], None), server_only);
     let fixed = OutboundRule { mutual: true, names: names(&["c"]), plaintext: false };

@@ -545,7 +545,8 @@ fn a_sidecar_admits_the_mesh_and_nobody_else() {
         protection: Protection::Mutual(names.iter().cloned().collect()),
     };
     let others = NameRule::Prefix("spiffe://elsewhere.com/".to_owned());
-    let mixed = |rules: &mut InboundRules| rules.chains = vec![strict(&[]), strict(&[others.clone()])];
+    let mixed =
+        |rules: &mut InboundRules| rules.chains = vec![strict(&[]), strict(std::slice::from_ref(&others))];
     insta::assert_snapshot!("sidecar_of_two_minds", with(&mixed));
 }
 

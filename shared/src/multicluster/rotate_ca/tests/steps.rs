@@ -37,12 +37,12 @@ impl Authorities {
         vec![self.old.certificate()]
     }
 
-    fn new(&self) -> Vec<Certificate> {
+    fn next(&self) -> Vec<Certificate> {
         vec![self.new.certificate()]
     }
 
     fn both(&self) -> Vec<Certificate> {
-        [self.old(), self.new()].concat()
+        [self.old(), self.next()].concat()
     }
 
     fn secret(&self, ca: &Ca, roots: Vec<Certificate>) -> CaSecret {
@@ -101,7 +101,7 @@ fn a_rotation_within_the_root_begins_or_goes_on_by_what_is_there() {
     let all = authorities();
     let in_force = all.secret(&all.of_old, all.old());
     let behind = all.secret(&all.next_of_old, all.old());
-    let of_new = all.secret(&all.of_new, all.new());
+    let of_new = all.secret(&all.of_new, all.next());
     let next =
         |certificate: &CertificateV1, secret: &CaSecret, published: Vec<Certificate>, root: Option<&Ca>| {
             let seen = all.seen(secret, published, &all.of_old);
@@ -149,12 +149,12 @@ fn a_change_of_the_root_begins_or_goes_on_by_what_is_there() {
     assert_eq!(next(&ready(), &all.of_old, all.old(), all.old(), &all.of_old), "TrustBoth");
     assert_eq!(next(&ready(), &all.of_old, all.both(), all.old(), &all.of_old), "AwaitTrust");
     assert_eq!(next(&ready(), &all.of_old, all.both(), all.both(), &all.of_old), "Issue");
-    assert_eq!(next(&ready(), &all.of_new, all.new(), all.both(), &all.of_old), "AwaitReload");
-    assert_eq!(next(&ready(), &all.of_new, all.new(), all.new(), &all.of_new), "Nothing");
+    assert_eq!(next(&ready(), &all.of_new, all.next(), all.both(), &all.of_old), "AwaitReload");
+    assert_eq!(next(&ready(), &all.of_new, all.next(), all.next(), &all.of_new), "Nothing");
     assert_eq!(next(&issuing(), &all.of_old, all.both(), all.both(), &all.of_old), "AwaitIssue");
     insta::assert_snapshot!(next(&issuing(), &all.of_old, all.old(), all.old(), &all.of_old), @"Certificate istio-system/cacerts is not issued: Renewing");
     insta::assert_snapshot!(next(&unready(), &all.of_old, all.old(), all.old(), &all.of_old), @"Certificate istio-system/cacerts is not issued: DoesNotExist");
-    insta::assert_snapshot!(next(&ready(), &all.of_new, all.new(), all.old(), &all.of_old), @"the CA in Secret cacerts has another root than the one that istiod-1 gives to proxies");
+    insta::assert_snapshot!(next(&ready(), &all.of_new, all.next(), all.old(), &all.of_old), @"the CA in Secret cacerts has another root than the one that istiod-1 gives to proxies");
 }
 
 fn looked(all: &Authorities, change: Change, ca: &Ca, published: Vec<Certificate>) -> Looked {
@@ -179,10 +179,10 @@ fn the_roots_before_and_after_are_told_apart() {
     );
     assert_eq!(
         (other(all.old()).roots_before(), other(all.old()).wanted_roots()),
-        (all.old(), all.new().as_slice())
+        (all.old(), all.next().as_slice())
     );
     assert_eq!(other(all.both()).roots_before(), all.old());
-    assert_eq!(other(all.new()).roots_before(), all.new(), "all is done");
+    assert_eq!(other(all.next()).roots_before(), all.next(), "all is done");
     assert_eq!(other(all.both()).new_root().map(|new| new.root.clone()), Some(all.new.certificate()));
     assert!(same(all.both()).new_root().is_none());
     assert_eq!(subjects(&all.both()), "CN=old root; CN=new root");
@@ -321,9 +321,9 @@ async fn the_next_ca_has_the_roots_that_were_wanted() {
     };
     let same = || Change::SameRoot { duration: None };
     assert_eq!(told(same(), all.old(), all.old()), Ok(()));
-    assert_eq!(told(new_root(&all, "x"), all.both(), all.new()), Ok(()));
+    assert_eq!(told(new_root(&all, "x"), all.both(), all.next()), Ok(()));
     let changed = RotateCaError::RootChanged { context: "other".to_owned() }.to_string();
-    assert_eq!(told(same(), all.old(), all.new()), Err(changed.clone()));
+    assert_eq!(told(same(), all.old(), all.next()), Err(changed.clone()));
     assert_eq!(told(new_root(&all, "x"), all.both(), vec![Ca::root("third").certificate()]), Err(changed));
     let renewed = RotateCaError::RenewedMeanwhile { cluster: "baz".to_owned() }.to_string();
     assert_eq!(told(new_root(&all, "x"), all.both(), all.old()), Err(renewed));
