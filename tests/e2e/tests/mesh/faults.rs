@@ -178,7 +178,7 @@ fn identities_that_istiod_gets_wrong_are_named_and_istiod_is_started_again() {
     is_about(&check, &json!({"from": first, "to": second}));
     // The right comes back, and istiod goes on with what it has.
     mesh.bench.target.kubectl(second).apply(&binding.to_string()).expect("a binding");
-    let check = mesh.finds_one("endpoint-identities", "those of another trust domain");
+    let check = mesh.finds_one("endpoint-identities", "to the wrong trust domain");
     is_about(&check, &json!({"from": first, "to": second}));
     mesh.bench.mesh_install(&["verify", "--fix", "--yes"]).succeeded();
     mesh.is_healthy();

@@ -34,9 +34,10 @@ pub(super) struct Test {
     /// Leave the lab running afterwards
     #[arg(long)]
     keep: bool,
-    /// Labs at the same time, which share the end-to-end tests; with --only, --keep and --contexts there is one
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=6))]
-    lanes: u8,
+    /// Labs at the same time, which share the end-to-end tests [default: one for every four processors]; with --only, --keep and
+    /// --contexts there is one
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=6))]
+    lanes: Option<u8>,
     /// Only the end-to-end tests whose name holds this
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
@@ -78,21 +79,32 @@ impl Test {
         if let Some(contexts) = &self.contexts {
             self.emulated_aws(times, left_out)?;
             times.time("end-to-end tests", || self.end_to_end(Some(contexts), left_out))
-        } else if self.keep || self.only.is_some() {
-            self.in_the_lab(times, left_out)
         } else {
-            self.in_lanes(times, left_out)
+            match self.lanes() {
+                1 => self.in_the_lab(times, left_out),
+                lanes => self.in_lanes(lanes, times, left_out),
+            }
+        }
+    }
+
+    /// How many labs share the end-to-end tests. A lab of three clusters keeps two processors busy by itself.
+    fn lanes(&self) -> usize {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        match self.lanes {
+            _ if self.keep || self.only.is_some() => 1,
+            Some(lanes) => lanes.into(),
+            None => (processors / 4).clamp(1, 3),
         }
     }
 
     /// Runs the end-to-end tests in fresh labs that end with them.
-    fn in_lanes(&self, times: &mut Times, left_out: &LeftOut) -> Result<()> {
+    fn in_lanes(&self, count: usize, times: &mut Times, left_out: &LeftOut) -> Result<()> {
         times.time("components built", || build::all(&Options::from_env()?))?;
         self.emulated_aws(times, left_out)?;
         // Once, and where the network is; in the lanes cargo finds it done.
         let tests = ["test", "--locked", "--no-run", "--package", "spire-mesh-e2e"];
         times.time("end-to-end tests built", || run(cargo().args(tests)))?;
-        let lanes = lanes::Lanes::new(self.lanes.into())?;
+        let lanes = lanes::Lanes::new(count)?;
         let tested = times.time("end-to-end tests", || lanes.run(left_out));
         times.0.extend(lanes.times()?);
         tested
