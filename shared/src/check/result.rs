@@ -262,3 +262,37 @@ impl<R: Clone + fmt::Display> Verification<R> {
         self.results.push(result);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::{Finding, run};
+
+    #[test]
+    fn what_failed_in_a_cluster_is_about_it_something_in_it_or_its_trust() {
+        let catalogue: [Check<(), String>; 1] = [Check {
+            id: CheckId("a"),
+            title: "",
+            needs: &[],
+            run: |()| {
+                let fail = |scope| Finding::fail(scope, Fault::new("it fails", ""));
+                vec![
+                    fail(Scope::cluster("baz")),
+                    fail(Scope::pair("baz", "foo")),
+                    fail(Scope::pair("foo", "baz")),
+                    fail(Scope::object("baz", "Pod a/b")),
+                    fail(Scope::Mesh),
+                    Finding::warn(Scope::cluster("baz"), Fault::new("it will fail", "")),
+                    Finding::pass(Scope::pair("baz", "bar"), "it is so"),
+                ]
+            },
+        }];
+        let found = run(&catalogue, &());
+        let failed = |cluster: &str| -> Vec<String> {
+            found.failed_in(cluster).iter().map(|result| result.scope.to_string()).collect()
+        };
+        assert_eq!(failed("baz"), ["baz", "baz→foo", "baz: Pod a/b"]);
+        assert_eq!(failed("foo"), ["foo→baz"]);
+        assert!(failed("bar").is_empty());
+    }
+}

@@ -162,6 +162,18 @@ mod tests {
     }
 
     #[test]
+    fn the_bundle_of_a_trust_domain_is_found_among_its_own_and_the_stored_ones() {
+        let of = |name: &str| {
+            TrustBundle::from_base64_der(name.parse().unwrap(), [certificate().as_str()]).unwrap()
+        };
+        let held = HeldBundles { own: of("foo.com"), stored: vec![of("bar.com"), of("baz.com")] };
+        for name in ["foo.com", "bar.com", "baz.com"] {
+            assert_eq!(held.of(&name.parse().unwrap()).unwrap().trust_domain().as_str(), name);
+        }
+        assert!(held.of(&"qux.com".parse().unwrap()).is_none());
+    }
+
+    #[test]
     fn every_authority_of_either_side_is_there_once() {
         let (old, kept, new) = (certificate(), certificate(), certificate());
         let sides = |stored: Option<&TrustBundle>, live: &TrustBundle| {

@@ -154,3 +154,22 @@ impl Hint for FederationError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_wait_that_ran_out_of_time_is_a_timeout() {
+        let what = || "the server".to_owned();
+        let timed_out = WaitError::TimedOut {
+            what: what(),
+            last_seen: "nothing".to_owned(),
+            waited: std::time::Duration::from_secs(1),
+        };
+        assert!(FederationError::Wait(timed_out).is_timeout());
+        let never = WaitError::Never { what: what(), reason: "it is gone".to_owned() };
+        assert!(!FederationError::Wait(never).is_timeout());
+        assert!(!FederationError::PeerMissing { peer: "foo.com".parse().unwrap() }.is_timeout());
+    }
+}

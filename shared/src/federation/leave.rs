@@ -339,6 +339,34 @@ mod tests {
         }
     }
 
+    #[test]
+    fn nothing_trusts_the_leaver_only_where_each_kind_of_trust_is_gone() {
+        let key = || vec![ObjectKey::new(Kind::ClusterSPIFFEID, None, "a")];
+        let none = ties(Keeper::Nobody);
+        assert!(none.is_empty());
+        assert!(!Ties { workload_ids: key(), ..none.clone() }.is_empty());
+        assert!(!Ties { relationships: key(), ..none.clone() }.is_empty());
+        assert!(!Ties { others: key(), ..none.clone() }.is_empty());
+        assert!(!Ties { entries: 1, ..none.clone() }.is_empty());
+        assert!(!Ties { holds_bundle: true, ..none }.is_empty());
+    }
+
+    #[test]
+    fn the_first_entries_are_named_and_the_others_counted() {
+        let entry = |id: &str| Entry {
+            id: id.to_owned(),
+            spiffe_id: "spiffe://foo.com/a".parse().unwrap(),
+            parent_id: "spiffe://foo.com/agent".parse().unwrap(),
+            selectors: Vec::new(),
+            federates_with: Vec::new(),
+        };
+        let all = ["1", "2", "3", "4", "5"].map(entry);
+        let told = |count: usize| named(&all[..count].iter().collect::<Vec<_>>());
+        assert_eq!(told(1), "1 still do: spiffe://foo.com/a (entry 1)");
+        assert!(told(3).ends_with("spiffe://foo.com/a (entry 3)"));
+        assert!(told(5).starts_with("5 still do: ") && told(5).ends_with("(entry 3), and 2 more"));
+    }
+
     fn names(keys: &[ObjectKey]) -> Vec<&str> {
         keys.iter().map(|key| key.name.as_str()).collect()
     }

@@ -236,7 +236,7 @@ async fn check(mesh: &Mesh, member: &Member) -> Result<(), PreflightError> {
             let (own, (), ()) = try_join3(looked.0, looked.1, looked.2).await?;
             let found = own.as_ref().and_then(|own| own.upstream.as_ref());
             upstream::stays(found, &spire.upstream_authority)?;
-            version(member)
+            version(member.version())
         }
         Spire::Existing(existing) => {
             rights(member, existing_needs()).await?;
@@ -339,12 +339,12 @@ async fn storage(member: &Member, spire: &ManagedSpire) -> Result<(), PreflightE
     }
 }
 
-fn version(member: &Member) -> Result<(), PreflightError> {
+fn version(text: &str) -> Result<(), PreflightError> {
     // `v1.34.2-eks-abc`; what cannot be read is not held against the cluster.
-    let mut parts = member.version().trim_start_matches('v').split('.').map(|part| part.parse::<u32>().ok());
+    let mut parts = text.trim_start_matches('v').split('.').map(|part| part.parse::<u32>().ok());
     match (parts.next().flatten(), parts.next().flatten()) {
         (Some(major), Some(minor)) if (major, minor) < OLDEST_KUBERNETES => {
-            Err(PreflightError::OldKubernetes { version: member.version().to_owned() })
+            Err(PreflightError::OldKubernetes { version: text.to_owned() })
         }
         _ => Ok(()),
     }

@@ -101,3 +101,26 @@ fn rights_to_take_a_mesh_down_are_named_together() {
     insta::assert_snapshot!("rights_to_remove_managed", needs(0));
     insta::assert_snapshot!("rights_to_remove_existing", needs(1));
 }
+
+#[test]
+fn only_a_kubernetes_that_is_known_to_be_too_old_is_refused() {
+    let (major, minor) = OLDEST_KUBERNETES;
+    let taken = |text: String| version(&text).is_ok();
+    assert!(taken(format!("v{major}.{minor}.0")) && taken(format!("v{major}.{}.2-eks-abc", minor + 1)));
+    assert!(taken(format!("v{}.0.0", major + 1)) && taken("unknown".to_owned()) && taken(String::new()));
+    let refused = version(&format!("v{major}.{}.9", minor - 1)).unwrap_err().to_string();
+    assert_eq!(
+        refused,
+        format!("Kubernetes is v{major}.{}.9; {major}.{minor} is the oldest that works", minor - 1)
+    );
+}
+
+#[test]
+fn storage_classes_that_there_are_are_listed() {
+    let told = |known: &[&str]| {
+        let known: Vec<String> = known.iter().map(|name| (*name).to_owned()).collect();
+        PreflightError::NoStorageClass { name: "fast".to_owned(), known }.to_string()
+    };
+    insta::assert_snapshot!(told(&[]), @"storage class fast does not exist (there is none at all)");
+    insta::assert_snapshot!(told(&["gp2", "gp3"]), @"storage class fast does not exist (there is gp2, gp3)");
+}
