@@ -68,7 +68,7 @@ mod tests {
 
     #[test]
     fn what_spire_does_in_a_moment_is_waited_for_and_what_somebody_has_to_mend_is_not() {
-        for id in ["bundle-fetched", "agents", "entries"] {
+        for id in ["bundle-fetched", "agents", "identity-objects", "entries"] {
             assert_eq!(settles_within(CheckId(id)), SETTLES_WITHIN, "{id}");
         }
         for id in ["ca-lifetime", "clocks", "trust-domain", "pods-on-spire"] {

@@ -36,6 +36,7 @@ pub(super) const BUNDLE_STORED: CheckId = CheckId("bundle-stored");
 const UPSTREAM_REQUEST: CheckId = CheckId("upstream-request");
 const WEBHOOK: CheckId = CheckId("webhook");
 const ENTRIES: CheckId = CheckId("entries");
+const IDENTITY_OBJECTS: CheckId = CheckId("identity-objects");
 const BUNDLE_FETCHED: CheckId = CheckId("bundle-fetched");
 const CSI_DRIVER: CheckId = CheckId("csi-driver");
 const AGENTS: CheckId = CheckId("agents");
@@ -149,7 +150,7 @@ pub const CATALOGUE: [Check<Examined, Repair>; 23] = [
         run: fetch::fetched,
     },
     Check {
-        id: CheckId("identity-objects"),
+        id: IDENTITY_OBJECTS,
         title: "every ClusterSPIFFEID gives its pods an entry",
         needs: &[SERVER_READY],
         run: workloads::identity_objects,
@@ -170,7 +171,7 @@ pub const CATALOGUE: [Check<Examined, Repair>; 23] = [
 
 /// Tells whether something that fails may pass without anybody's doing, because what was applied takes effect in a moment.
 pub(crate) fn settles_by_itself(id: CheckId) -> bool {
-    const SETTLING: [CheckId; 11] = [
+    const SETTLING: [CheckId; 12] = [
         UPSTREAM_REQUEST,
         SERVER_READY,
         WEBHOOK,
@@ -181,6 +182,8 @@ pub(crate) fn settles_by_itself(id: CheckId) -> bool {
         RELATIONSHIP,
         BUNDLE_STORED,
         BUNDLE_FETCHED,
+        // The controller-manager says what became of entries when it has looked again.
+        IDENTITY_OBJECTS,
         ENTRIES,
     ];
     SETTLING.contains(&id)
