@@ -1,10 +1,10 @@
 //! `verify`: what is wrong, why, and what to do about it.
 
-use spire_mesh::check::Verification;
+use spire_mesh::check::{Patience, Verification};
 use spire_mesh::command::{Asked, Reached, Repairs, Shown, conclude};
 use spire_mesh::entry::{Failure, Outcome};
 use spire_mesh::manifest::Deadline;
-use spire_mesh::multicluster::{self, Repair};
+use spire_mesh::multicluster::{self, Istiods, Repair};
 
 use crate::cli::VerifyArgs;
 
@@ -23,22 +23,33 @@ pub(crate) async fn run(asked: &Asked, args: &VerifyArgs) -> Result<Outcome, Fai
         asked.printer.note("nothing was repaired");
         return conclude(asked, &verification, asked_for);
     }
-    let failed = {
+    let (failed, repaired) = {
         let shown = Shown::of(&asked.printer, &reached.members);
-        Box::pin(multicluster::repair(
+        let failed = Box::pin(multicluster::repair(
             &reached.mesh,
             &reached.members,
             verification.repairs(),
             deadline,
             &shown,
         ))
-        .await
+        .await;
+        let patience = if failed.is_empty() { Patience::Some } else { Patience::None };
+        let (_, verification) = Box::pin(multicluster::settle(
+            &reached.mesh,
+            &reached.members,
+            &reached.reasons(),
+            patience,
+            Istiods::StayUp,
+            deadline,
+            &shown,
+        ))
+        .await;
+        (failed, verification)
     };
     for (cluster, error) in &failed {
         asked.printer.warn(&format!("{cluster}: not repaired: {error}"));
     }
-    asked.printer.note("verifying once more");
-    conclude(asked, &look(&reached).await, asked_for)
+    conclude(asked, &repaired, asked_for)
 }
 
 async fn look(reached: &Reached) -> Verification<Repair> {

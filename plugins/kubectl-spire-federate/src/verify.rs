@@ -1,6 +1,6 @@
 //! `verify`: what is wrong, why, and what to do about it.
 
-use spire_mesh::check::Verification;
+use spire_mesh::check::{Patience, Verification};
 use spire_mesh::command::{Asked, Reached, Repairs, Shown, conclude};
 use spire_mesh::entry::{Failure, Outcome};
 use spire_mesh::federation::{self, Repair};
@@ -24,15 +24,25 @@ pub(crate) async fn run(asked: &Asked, args: &VerifyArgs) -> Result<Outcome, Fai
         asked.printer.note("nothing was repaired");
         return conclude(asked, &verification, asked_for);
     }
-    let failed = {
+    let (failed, repaired) = {
         let shown = Shown::of(&asked.printer, &reached.members);
-        federation::repair(&reached.members, &repairs, deadline, &shown).await
+        let failed = federation::repair(&reached.members, &repairs, deadline, &shown).await;
+        let patience = if failed.is_empty() { Patience::Some } else { Patience::None };
+        let (_, verification) = federation::settle(
+            &reached.mesh,
+            &reached.members,
+            &reached.reasons(),
+            patience,
+            deadline,
+            &shown,
+        )
+        .await;
+        (failed, verification)
     };
     for (cluster, error) in &failed {
         asked.printer.warn(&format!("{cluster}: not repaired: {error}"));
     }
-    asked.printer.note("verifying once more");
-    conclude(asked, &look(&reached).await, asked_for)
+    conclude(asked, &repaired, asked_for)
 }
 
 async fn look(reached: &Reached) -> Verification<Repair> {

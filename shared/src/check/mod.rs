@@ -10,6 +10,7 @@ mod settle;
 use std::fmt;
 
 pub use result::{CheckId, CheckResult, Scope, Status, Verification};
+pub use settle::Patience;
 pub(crate) use settle::Settling;
 
 /// One check of a catalogue: about `W`, what was read; with repairs of type `R`.

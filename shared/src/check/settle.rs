@@ -8,18 +8,27 @@ use tokio::time::Instant;
 
 use super::result::{CheckId, CheckResult, Scope, Status, Verification};
 
+/// Whether what fails may pass by itself when it is looked at again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// What was changed takes effect in a moment.
+    Some,
+    /// Something could not be changed, so what fails will go on failing.
+    None,
+}
+
 /// What fails in looks that follow on each other, and since when.
 #[derive(Debug)]
 pub(crate) struct Settling {
     failing: BTreeMap<(CheckId, Scope), Instant>,
-    patience: fn(CheckId) -> Duration,
+    within: fn(CheckId) -> Duration,
     now: Instant,
 }
 
 impl Settling {
-    /// Begins. `patience` says how long a check may go on failing until what was changed has taken effect.
-    pub(crate) fn new(patience: fn(CheckId) -> Duration) -> Self {
-        Self { failing: BTreeMap::new(), patience, now: Instant::now() }
+    /// Begins. `within` says how long a check may go on failing until what was changed has taken effect.
+    pub(crate) fn new(within: fn(CheckId) -> Duration) -> Self {
+        Self { failing: BTreeMap::new(), within, now: Instant::now() }
     }
 
     /// Takes in a look that was made at `now`. What passes is forgotten: when it fails again, its time begins anew.
@@ -42,7 +51,7 @@ impl Settling {
     /// Tells whether something failed in the last look, and may still pass by itself.
     pub(crate) fn is_under_way(&self, result: &CheckResult) -> bool {
         let since = self.failing.get(&(result.id, result.scope.clone()));
-        since.is_some_and(|since| self.now.duration_since(*since) < (self.patience)(result.id))
+        since.is_some_and(|since| self.now.duration_since(*since) < (self.within)(result.id))
     }
 
     /// Returns the first cause in a cluster that may still pass by itself, or in any cluster.
@@ -53,6 +62,19 @@ impl Settling {
     ) -> Option<&'v CheckResult> {
         let concerns = |result: &&CheckResult| cluster.is_none_or(|name| result.scope.begins_in(name));
         found.results().iter().filter(concerns).find(|result| self.is_under_way(result))
+    }
+
+    /// Says of each cluster what is under way there: its cause, or nothing.
+    pub(crate) fn tell<'c, R: Clone + fmt::Display>(
+        &self,
+        found: &Verification<R>,
+        clusters: impl IntoIterator<Item = &'c str>,
+        tell: impl Fn(&str, Option<String>),
+    ) {
+        for cluster in clusters {
+            let cause = self.under_way(found, Some(cluster)).and_then(|result| result.cause.clone());
+            tell(cluster, cause);
+        }
     }
 }
 

@@ -48,7 +48,7 @@ pub use repair::{merged, repair};
 pub use rotate::{
     Before, BegunRotation, NextStep, RotateError, Rotated, RotationPlan, Wanted, rotate, rotation_plan,
 };
-pub use settle::Patience;
+pub use settle::settle;
 pub use status::{
     CaStatus, ClusterStatus, Counted, MeshStatus, NodeStatus, Refresh, RefreshState, RelationshipState,
     RelationshipStatus, SpireStatus,

@@ -1,4 +1,5 @@
-//! `up` is done when the checks of the catalogue pass: the same ones that `verify` takes, taken again until nothing is under way any more.
+//! What changes something is done when the checks of the catalogue pass: those that `verify` takes, taken again until nothing is under way
+//! any more.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use super::checks::{Repair, settles_by_itself, verify};
 use super::examine::examine;
 use super::examined::Examined;
 use super::step::Step;
-use crate::check::{CheckId, Settling, Verification};
+use crate::check::{CheckId, Patience, Settling, Verification};
 use crate::fleet::Member;
 use crate::manifest::Deadline;
 use crate::mesh::Mesh;
@@ -20,19 +21,12 @@ const SETTLES_WITHIN: Duration = Duration::from_secs(40);
 /// Between two looks.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Whether what fails may pass by itself when it is looked at again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Patience {
-    /// What was applied takes effect in a moment.
-    Some,
-    /// A cluster did not come up, so what fails will go on failing.
-    None,
-}
-
-/// Takes the checks of the catalogue until nothing fails that may still pass by itself, or until the deadline.
-pub(super) async fn settle(
+/// Takes the checks of the catalogue until nothing fails that may still pass by itself, or until the deadline. `unreachable` are the
+/// clusters of the mesh that have no member, with the reason.
+pub async fn settle(
     mesh: &Mesh,
     members: &[Member],
+    unreachable: &BTreeMap<String, String>,
     patience: Patience,
     deadline: Deadline<'_>,
     watch: &dyn Watch<Step>,
@@ -42,18 +36,16 @@ pub(super) async fn settle(
         watch.step(member.name(), &Step::Verifying(None));
     }
     loop {
-        let examined = Box::pin(examine(mesh, members, &BTreeMap::new())).await;
+        let examined = Box::pin(examine(mesh, members, unreachable)).await;
         let found = verify(&examined);
         settling.look(&found, Instant::now());
         let is_over = patience == Patience::None || deadline.left().is_zero();
         if is_over || settling.under_way(&found, None).is_none() {
             return (examined, found);
         }
-        for member in members {
-            let cause =
-                settling.under_way(&found, Some(member.name())).and_then(|result| result.cause.clone());
-            watch.step(member.name(), &Step::Verifying(cause));
-        }
+        settling.tell(&found, members.iter().map(|member| member.name()), |cluster, cause| {
+            watch.step(cluster, &Step::Verifying(cause));
+        });
         sleep(PAUSE.min(deadline.left())).await;
     }
 }

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use futures::future::{join, join_all};
 use k8s_openapi::api::apps::v1::{DaemonSet, StatefulSet};
 
@@ -6,9 +8,9 @@ use super::lost::Lost;
 use super::observe;
 use super::plan::owner;
 use super::repair::restart;
-use super::settle::{Patience, settle};
+use super::settle::settle;
 use super::{FederationError, MeshStatus, Repair, Step};
-use crate::check::Verification;
+use crate::check::{Patience, Verification};
 use crate::fleet::Member;
 use crate::manifest::wait::until;
 use crate::manifest::{self, Counts, Deadline, MeshPlan, Object, Owner, Poll};
@@ -75,7 +77,7 @@ pub async fn up(
         .collect();
     let came_up = clusters.iter().all(|(_, _, errors)| errors.is_empty());
     let patience = if came_up { Patience::Some } else { Patience::None };
-    let (examined, verification) = settle(mesh, members, patience, deadline, watch).await;
+    let (examined, verification) = settle(mesh, members, &BTreeMap::new(), patience, deadline, watch).await;
     for (cluster, applied, errors) in &clusters {
         let outcome = match (errors.first(), verification.failed_in(cluster).first()) {
             (Some(error), _) => Step::Failed(error.to_string()),

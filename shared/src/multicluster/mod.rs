@@ -48,6 +48,7 @@ pub use rotate_ca::{
     CaIssue, CaRotationPlan, Connected, Load, NextCa, NextCaStep, RotateCaError, RotatedCa, Svids,
     ca_rotation_plan, rotate_ca,
 };
+pub use settle::{Istiods, settle};
 pub use status::{ClusterStatus, IstioStatus, MeshStatus, PairState, PairStatus, status};
 pub use step::Step;
 pub use up::{Installed, up};

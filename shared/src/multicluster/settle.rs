@@ -1,4 +1,5 @@
-//! `up` is done when the checks of the catalogue pass: the same ones that `verify` takes, taken again until nothing is under way any more.
+//! What changes something is done when the checks of the catalogue pass: those that `verify` takes, taken again until nothing is under way
+//! any more.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,8 +11,7 @@ use super::checks::{ENDPOINT_IDENTITIES, WAY_OPEN, settles_by_itself};
 use super::examined::Examined;
 use super::restart::restart_istiod;
 use super::{Repair, Step, examine, verify};
-use crate::check::{CheckId, Settling, Verification};
-use crate::federation::Patience;
+use crate::check::{CheckId, Patience, Settling, Verification};
 use crate::fleet::Member;
 use crate::manifest::Deadline;
 use crate::mesh::Mesh;
@@ -24,32 +24,44 @@ const WAY_WITHIN: Duration = Duration::from_mins(2);
 /// Between two looks.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Takes the checks of the catalogue until nothing fails that may still pass by itself, or until the deadline. An istiod that has given up
-/// another cluster is started again once.
-pub(super) async fn settle(
+/// Whether an istiod that has given up another cluster may be started again while its mesh settles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Istiods {
+    /// Once each.
+    MayStartAgain,
+    /// Nobody asked for that.
+    StayUp,
+}
+
+/// Takes the checks of the catalogue until nothing fails that may still pass by itself, or until the deadline. `unreachable` are the
+/// clusters of the mesh that have no member, with the reason.
+pub async fn settle(
     mesh: &Mesh,
     members: &[Member],
+    unreachable: &BTreeMap<String, String>,
     patience: Patience,
+    istiods: Istiods,
     deadline: Deadline<'_>,
     watch: &dyn Watch<Step>,
 ) -> (Examined, Verification<Repair>) {
     let mut settling = Settling::new(settles_within);
-    let mut restarted: Vec<String> = Vec::new();
+    let mut may_start: Vec<&Member> = match istiods {
+        Istiods::MayStartAgain => members.iter().collect(),
+        Istiods::StayUp => Vec::new(),
+    };
     for member in members {
         watch.step(member.name(), &Step::Verifying(None));
     }
     loop {
-        let examined = Box::pin(examine(mesh, members, &BTreeMap::new())).await;
+        let examined = Box::pin(examine(mesh, members, unreachable)).await;
         let found = verify(&examined);
         settling.look(&found, Instant::now());
         if patience == Patience::None || deadline.left().is_zero() {
             return (examined, found);
         }
-        let is_new = |member: &&Member| !restarted.iter().any(|name| name == member.name());
         let due: Vec<&Member> =
-            members.iter().filter(is_new).filter(|member| is_due(member.name(), &found, &settling)).collect();
+            may_start.extract_if(.., |member| is_due(member.name(), &found, &settling)).collect();
         if !due.is_empty() {
-            restarted.extend(due.iter().map(|member| member.name().to_owned()));
             join_all(due.into_iter().map(|member| async {
                 // Whether it helped is what the next look is for.
                 let _ = restart_istiod(member, &mesh.clusters, deadline, watch).await;
@@ -57,11 +69,9 @@ pub(super) async fn settle(
             .await;
             settling.restart();
         } else if settling.under_way(&found, None).is_some() {
-            for member in members {
-                let cause =
-                    settling.under_way(&found, Some(member.name())).and_then(|result| result.cause.clone());
-                watch.step(member.name(), &Step::Verifying(cause));
-            }
+            settling.tell(&found, members.iter().map(|member| member.name()), |cluster, cause| {
+                watch.step(cluster, &Step::Verifying(cause));
+            });
             sleep(PAUSE.min(deadline.left())).await;
         } else {
             return (examined, found);

@@ -8,11 +8,10 @@ use k8s_openapi::api::apps::v1::Deployment;
 use super::gateway::east_west_address;
 use super::plan::{current, owner, remote_secrets};
 use super::remove::delete;
-use super::settle::settle;
+use super::settle::{Istiods, settle};
 use super::status::status_of;
 use super::{ApiServers, InstallError, MeshStatus, Rendered, Repair, Step, ca};
-use crate::check::Verification;
-use crate::federation::Patience;
+use crate::check::{Patience, Verification};
 use crate::fleet::Member;
 use crate::istio::remote::{ReaderToken, Slot, reader_tokens};
 use crate::istio::{EAST_WEST_GATEWAY, INGRESS_GATEWAY, ISTIOD, NAMESPACE};
@@ -79,7 +78,8 @@ pub async fn up(
         }
     }
     let patience = if errors.is_empty() { Patience::Some } else { Patience::None };
-    let (examined, verification) = settle(mesh, members, patience, deadline, watch).await;
+    let (examined, verification) =
+        settle(mesh, members, &BTreeMap::new(), patience, Istiods::MayStartAgain, deadline, watch).await;
     let clusters = members
         .iter()
         .map(|member| {
