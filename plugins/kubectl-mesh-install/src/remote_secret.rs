@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use serde::Serialize;
-use spire_mesh::command::{Asked, Shown, each_cluster, named};
+use spire_mesh::command::{Asked, Shown, each_cluster, named, refuse_unchecked};
 use spire_mesh::entry::{Failure, Outcome};
 use spire_mesh::fleet::{Kubeconfig, Member};
 use spire_mesh::manifest::Deadline;
@@ -36,6 +36,7 @@ async fn list(asked: &Asked) -> Result<Outcome, Failure> {
 async fn rotate(asked: &Asked, args: &RotateSecretArgs) -> Result<Outcome, Failure> {
     let deadline = Deadline::after(args.wait.timeout);
     let (mesh, members) = asked.reach_all().await?;
+    refuse_unchecked(&members)?;
     let chosen: Vec<&Member> = match &args.cluster {
         Some(name) => vec![named(&members, name)?],
         None => members.iter().collect(),

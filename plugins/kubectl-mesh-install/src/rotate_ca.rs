@@ -1,7 +1,7 @@
 //! `rotate-ca`: the next CA for istiod, in a cluster or in all of them.
 
 use serde::Serialize;
-use spire_mesh::command::{Asked, Shown, each_cluster, named};
+use spire_mesh::command::{Asked, Shown, each_cluster, named, refuse_unchecked};
 use spire_mesh::entry::{Failure, Outcome};
 use spire_mesh::fleet::{Member, each};
 use spire_mesh::manifest::Deadline;
@@ -12,6 +12,7 @@ use crate::cli::RotateCaArgs;
 
 pub(crate) async fn run(asked: &Asked, args: &RotateCaArgs) -> Result<Outcome, Failure> {
     let (_, members) = asked.reach_all().await?;
+    refuse_unchecked(&members)?;
     let chosen: Vec<Member> = match &args.cluster {
         Some(name) => vec![named(&members, name)?.clone()],
         None => members.clone(),

@@ -1,7 +1,7 @@
 //! `verify`: what is wrong, why, and what to do about it.
 
 use spire_mesh::check::{Patience, Verification};
-use spire_mesh::command::{Asked, Reached, Repairs, Shown, conclude};
+use spire_mesh::command::{Asked, Reached, Repairs, Shown, conclude, refuse_unchecked};
 use spire_mesh::entry::{Failure, Outcome};
 use spire_mesh::manifest::Deadline;
 use spire_mesh::multicluster::{self, Istiods, Repair};
@@ -12,6 +12,9 @@ pub(crate) async fn run(asked: &Asked, args: &VerifyArgs) -> Result<Outcome, Fai
     let deadline = Deadline::after(args.wait.timeout);
     let asked_for = if args.fix { Repairs::Asked } else { Repairs::NotAsked };
     let reached = asked.reach().await?;
+    if args.fix {
+        refuse_unchecked(&reached.members)?;
+    }
     let verification = look(&reached).await;
     if !args.fix || verification.repairs().is_empty() {
         return conclude(asked, &verification, asked_for);

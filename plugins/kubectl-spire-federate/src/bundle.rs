@@ -1,7 +1,7 @@
 //! `bundle`: what the servers hold, of themselves and of each other.
 
 use serde::Serialize;
-use spire_mesh::command::{Asked, Shown, each_cluster, named};
+use spire_mesh::command::{Asked, Shown, each_cluster, named, refuse_unchecked};
 use spire_mesh::entry::{Failure, Outcome};
 use spire_mesh::federation::{self, AuthorityInfo, BundleDifference, HeldBundles, Repair, Side};
 use spire_mesh::fleet::{Member, each};
@@ -54,7 +54,7 @@ async fn show(asked: &Asked, args: &ShowArgs) -> Result<Outcome, Failure> {
     match args.encoding {
         Some(Encoding::Spiffe) => {
             let document = federation::bundle_document(holder, domain).await.map_err(failure)?;
-            asked.printer.data(&format!("{}\n", document.ok_or_else(none)?.as_json().trim_end()))?;
+            asked.printer.data(&format!("{}\n", document.ok_or_else(none)?.to_json()))?;
         }
         encoding => {
             let bundles = federation::held_bundles(holder).await.map_err(failure)?;
@@ -125,6 +125,7 @@ async fn diff(asked: &Asked, args: &DiffArgs) -> Result<Outcome, Failure> {
 async fn exchange(asked: &Asked, args: &ExchangeArgs) -> Result<Outcome, Failure> {
     let deadline = Deadline::after(args.wait.timeout);
     let (_, members) = asked.reach_all().await?;
+    refuse_unchecked(&members)?;
     let found = differences(&members, &holders(&members).await?, args.pair.as_ref())?;
     let differing = found.iter().filter(|authority| authority.side != Side::Both);
     let carries = differing

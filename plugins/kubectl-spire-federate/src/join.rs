@@ -1,6 +1,6 @@
 //! `join`: a cluster more in the mesh file, and then what `up` does.
 
-use spire_mesh::command::{Asked, summary};
+use spire_mesh::command::{Asked, refuse_unchecked, summary};
 use spire_mesh::entry::{Failure, Outcome};
 use spire_mesh::manifest::Deadline;
 use spire_mesh::mesh::{Cluster, Mesh, NewCluster};
@@ -24,6 +24,7 @@ pub(crate) async fn run(asked: &Asked, args: JoinArgs) -> Result<Outcome, Failur
     }
     let deadline = Deadline::after(wait.timeout);
     let (mesh, members) = asked.reach_those_of(after.mesh()?).await?.all(&asked.printer)?;
+    refuse_unchecked(&members)?;
     let plan = checked(&mesh, &members).await?;
     if let Some(Cluster { name, context, trust_domain, .. }) = mesh.clusters.last() {
         let joins =

@@ -1,7 +1,7 @@
 //! `rotate`: a new CA for a server, or for all of them.
 
 use serde::Serialize;
-use spire_mesh::command::{Asked, Shown, each_cluster, named};
+use spire_mesh::command::{Asked, Shown, each_cluster, named, refuse_unchecked};
 use spire_mesh::entry::{Failure, Outcome};
 use spire_mesh::federation::{self, NextStep, RotateError, Rotated, RotationPlan};
 use spire_mesh::fleet::{Member, each};
@@ -13,6 +13,7 @@ use crate::cli::RotateArgs;
 pub(crate) async fn run(asked: &Asked, args: &RotateArgs) -> Result<Outcome, Failure> {
     let deadline = Deadline::after(args.wait.timeout);
     let (mesh, members) = asked.reach_all().await?;
+    refuse_unchecked(&members)?;
     let chosen: Vec<Member> = match &args.cluster {
         Some(name) => vec![named(&members, name)?.clone()],
         None => members.clone(),

@@ -1,6 +1,6 @@
 //! `up`, and the bare command: SPIRE on every cluster, federated and proven.
 
-use spire_mesh::command::{Asked, Reasons, Shown, summary, tell};
+use spire_mesh::command::{Asked, Reasons, Shown, refuse_unchecked, summary, tell};
 use spire_mesh::entry::{Failure, Outcome};
 use spire_mesh::federation::{self, FederationError};
 use spire_mesh::fleet::Member;
@@ -14,6 +14,7 @@ use crate::status::{StatusReport, problems};
 pub(crate) async fn run(asked: &Asked, args: UpArgs) -> Result<Outcome, Failure> {
     let deadline = Deadline::after(args.wait.timeout);
     let (mesh, members) = asked.reach_all().await?;
+    refuse_unchecked(&members)?;
     let plan = checked(&mesh, &members).await?;
     if args.confirm.dry_run {
         return asked.show(&plan);

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::cli::GlobalArgs;
 use crate::entry::{Context, Failure};
-use crate::fleet::{KubeSettings, Kubeconfig, Member};
+use crate::fleet::{KubeSettings, Kubeconfig, Member, Peer};
 use crate::mesh::{self, Mesh, MeshText};
 use crate::report::Printer;
 
@@ -103,6 +103,22 @@ impl Reached {
     }
 }
 
+/// Refuses to go on where nobody knows who one of these API servers is: what a verb carries from one cluster to the others, whose CA is trusted
+/// and with which token a cluster is read, would be anybody's.
+pub fn refuse_unchecked(members: &[Member]) -> Result<(), Failure> {
+    let unchecked = members.iter().filter(|member| member.peer() == Peer::Unchecked).map(|member| {
+        let error = anyhow::anyhow!("the certificate of its API server {} is not checked", member.server());
+        (member.name().to_owned(), Failure::usage(error))
+    });
+    let unchecked: Vec<_> = unchecked.collect();
+    if unchecked.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::clusters(members.len(), unchecked).with_hint(
+        "nothing was changed: what this command hands from cluster to cluster has to come from the right one; leave out --insecure-skip-tls-verify, and put the CA of the API server (or `tls-server-name`) into the kubeconfig",
+    ))
+}
+
 /// Returns the cluster with this name.
 pub fn named<'m>(members: &'m [Member], name: &str) -> Result<&'m Member, Failure> {
     members.iter().find(|member| member.name() == name).ok_or_else(|| {
@@ -185,6 +201,16 @@ mod tests {
           baz: nobody listens
         hint: nothing was changed: every cluster has to be reachable
         ");
+    }
+
+    #[tokio::test]
+    async fn what_is_handed_from_cluster_to_cluster_has_to_come_from_a_proven_one() {
+        let mut members = ["foo", "bar", "baz"].map(member);
+        assert!(refuse_unchecked(&members).is_ok());
+        members[2].connection = members[2].connection.clone().unchecked();
+        let (printer, captured) = Printer::captured(Format::Table);
+        refuse_unchecked(&members).unwrap_err().print(&printer);
+        insta::assert_snapshot!(captured.stderr());
     }
 
     #[tokio::test]

@@ -8,7 +8,7 @@ mod shown;
 mod status;
 mod verify;
 
-pub use connect::{Asked, Reached, named};
+pub use connect::{Asked, Reached, named, refuse_unchecked};
 pub use plan::{each_cluster, refuse_foreign, summary};
 pub use render::write_manifests;
 pub use shown::Shown;

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::FederationError;
-use super::locate::locate;
+use super::locate::{Located, locate};
 use super::status::text;
 use crate::fleet::Member;
 use crate::trust::{Authority, AuthorityDigest, BundleDocument, TrustBundle, TrustDomain};
@@ -30,9 +30,8 @@ impl HeldBundles {
 /// # Errors
 /// [`FederationError`] when the server cannot be found or asked.
 pub async fn held_bundles(member: &Member) -> Result<HeldBundles, FederationError> {
-    let server = locate(member).await?.server;
-    let (own, stored) = futures::try_join!(server.bundle(), server.stored_bundles())?;
-    Ok(HeldBundles { own, stored })
+    let Located { server, own, .. } = locate(member).await?;
+    Ok(HeldBundles { own, stored: server.stored_bundles().await? })
 }
 
 /// Reads one bundle that a cluster's server holds, in SPIFFE's JSON. `None` where it holds none of that trust domain.
@@ -43,11 +42,11 @@ pub async fn bundle_document(
     member: &Member,
     domain: &TrustDomain,
 ) -> Result<Option<BundleDocument>, FederationError> {
-    let server = locate(member).await?.server;
-    let own = server.bundle().await?;
-    if own.trust_domain() == domain {
-        return Ok(Some(server.bundle_document(domain).await?));
+    let located = locate(member).await?;
+    if located.own.trust_domain() == domain {
+        return Ok(Some(located.document().await?));
     }
+    let server = located.server;
     if !server.stored_bundles().await?.iter().any(|bundle| bundle.trust_domain() == domain) {
         return Ok(None);
     }

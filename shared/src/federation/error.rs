@@ -64,6 +64,12 @@ pub enum FederationError {
         /// What the mesh file says.
         expected: TrustDomain,
     },
+    /// A server gave two bundles of itself, one after the other.
+    #[error("the bundle of the SPIRE server in {pod} changed while it was read")]
+    BundleChanged {
+        /// Namespace and name of the server's pod.
+        pod: String,
+    },
     /// `managed: false`, and other clusters cannot reach the bundle endpoint.
     #[error("the SPIRE server's bundle endpoint cannot be reached from other clusters: {reason}")]
     Unexposed {
@@ -137,8 +143,9 @@ impl Hint for FederationError {
                 workload.to_lowercase()
             )),
             Self::OtherTrustDomain { found, .. } => Some(format!(
-                "write `trustDomain: {found}` in the mesh file; a trust domain cannot be renamed while its SPIRE runs"
+                "find out whose server it is; only if it is the cluster's own, write `trustDomain: {found}` in the mesh file (a trust domain cannot be renamed while its SPIRE runs)"
             )),
+            Self::BundleChanged { .. } => Some("run the same command again".to_owned()),
             Self::Unexposed { .. } => Some(
                 "make a service for it that other clusters reach, or set spire.bundleEndpoint.url of this cluster in the mesh file"
                     .to_owned(),

@@ -10,7 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::api::{Api, ListParams};
 use kube::{Resource, ResourceExt};
 
-use super::locate::meant;
+use super::locate::{self, meant};
 use super::observed::{
     Observed, ObservedCluster, Seen, SeenAgentPod, SeenAgents, SeenNode, SeenServer, Trouble, server_unread,
 };
@@ -18,7 +18,7 @@ use crate::fleet::{Member, Need, Read, RequestError, Unread};
 use crate::manifest;
 use crate::mesh::{ExistingSpire, Mesh, Spire};
 use crate::spire::crd::ClusterFederatedTrustDomain;
-use crate::spire::discovery::{DiscoveryError, FoundSpire, find_agents};
+use crate::spire::discovery::{DiscoveryError, FoundSpire};
 use crate::spire::endpoint::{Endpoint, bundle_endpoint};
 use crate::spire::polls::polls;
 use crate::spire::server::{Server, ServerError};
@@ -56,11 +56,7 @@ struct OfSpire {
 }
 
 async fn see_spire(member: &Member) -> OfSpire {
-    let spire = match meant(member).await {
-        Ok(spire) => Ok(spire),
-        Err(DiscoveryError::Read(error)) => Err(Unread::read(&error)),
-        Err(error @ DiscoveryError::Several { .. }) => Err(Unread::error(&error)),
-    };
+    let spire = meant(member).await.map_err(|error| unfound(&error));
     let found = match &spire {
         Ok(Some(found)) => found,
         Ok(None) => {
@@ -89,6 +85,13 @@ async fn see_spire(member: &Member) -> OfSpire {
     let (server_trouble, server, endpoint, polls) =
         Box::pin(join4(trouble(member, found), server(member, found), endpoint(member, found), polls)).await;
     OfSpire { spire, server_trouble, server, endpoint, polls }
+}
+
+fn unfound(error: &DiscoveryError) -> Unread {
+    match error {
+        DiscoveryError::Read(error) => Unread::read(error),
+        DiscoveryError::SeveralServers { .. } | DiscoveryError::SeveralAgents { .. } => Unread::error(error),
+    }
 }
 
 /// Finds out why the server's pod is not ready, and since when.
@@ -172,7 +175,7 @@ async fn relationship_objects(member: &Member) -> Read<Vec<ClusterFederatedTrust
 
 /// Reads a cluster's agents: where they are found, and how each of their pods is.
 pub(super) async fn agents(member: &Member) -> Read<Option<SeenAgents>> {
-    let Some(found) = find_agents(member).await.map_err(|error| Unread::read(&error))? else {
+    let Some(found) = locate::agents(member).await.map_err(|error| unfound(&error))? else {
         return Ok(None);
     };
     let need = Need::new("list", "", "pods", Some(&found.namespace));

@@ -1,14 +1,13 @@
 use std::collections::BTreeMap;
 
 use super::FederationError;
-use super::locate::look;
+use super::locate::meant;
 use crate::fleet::{ClusterErrors, Member, each};
 use crate::manifest::{self, ClusterPlan, Later, MeshPlan, Object, ObjectKey, Owner, Tool};
 use crate::mesh::{Cluster, EndpointUrl, ExistingSpire, Mesh, Spire};
 use crate::spire::desired::{
     CLASS_NAME, agent_objects, relationship, relationship_name, server_objects, workload_ids,
 };
-use crate::spire::discovery::Found;
 use crate::spire::endpoint::{Endpoint, bundle_endpoint};
 use crate::trust::TrustDomain;
 
@@ -56,9 +55,9 @@ pub async fn endpoints(members: &[Member]) -> Result<Endpoints, ClusterErrors<Fe
             Spire::Existing(ExistingSpire { bundle_endpoint_url: Some(url), .. }) => {
                 Endpoint::Ready(url.clone())
             }
-            Spire::Existing(_) => match look(member).await? {
-                Found::Ours(found) | Found::Foreign(found) => found.endpoint(member).await?,
-                Found::None => Endpoint::Unexposed("no SPIRE server was found".to_owned()),
+            Spire::Existing(_) => match meant(member).await? {
+                Some(found) => found.endpoint(member).await?,
+                None => Endpoint::Unexposed("no SPIRE server was found".to_owned()),
             },
         };
         Ok::<_, FederationError>((
@@ -119,9 +118,9 @@ pub fn desired(mesh: &Mesh, cluster: &Cluster, class_name: Option<&str>, endpoin
 pub async fn class_name(member: &Member) -> Result<Option<String>, FederationError> {
     match &member.cluster.spire {
         Spire::Managed(_) => Ok(Some(CLASS_NAME.to_owned())),
-        Spire::Existing(existing) => match look(member).await? {
-            Found::Ours(found) | Found::Foreign(found) => Ok(found.class_name().map(str::to_owned)),
-            Found::None => Err(FederationError::NoServer { namespace: existing.server_namespace.clone() }),
+        Spire::Existing(existing) => match meant(member).await? {
+            Some(found) => Ok(found.class_name().map(str::to_owned)),
+            None => Err(FederationError::NoServer { namespace: existing.server_namespace.clone() }),
         },
     }
 }

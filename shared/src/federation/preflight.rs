@@ -13,13 +13,13 @@ use kube::{Resource, ResourceExt};
 
 pub use removal::{preflight_down, preflight_removal};
 
-use super::locate::look;
+use super::locate::meant;
 use crate::fleet::{ClusterErrors, Member, Need, RequestError, ask_for, each, listed, missing};
 use crate::hint::Hint;
 use crate::manifest::Kind;
 use crate::mesh::{Cluster, Exposure, ManagedSpire, Mesh, Spire, UpstreamAuthority};
 use crate::spire::desired::{OLDEST_KUBERNETES, agent_objects, server_objects};
-use crate::spire::discovery::{DiscoveryError, Found, FoundSpire, FoundUpstream};
+use crate::spire::discovery::{DiscoveryError, FoundSpire, FoundUpstream, servers};
 use crate::spire::upstream::IssuerRef;
 use crate::trust::TrustDomain;
 
@@ -35,6 +35,14 @@ pub enum PreflightError {
     /// Somebody else installed SPIRE here.
     #[error("there is a SPIRE already that this tool did not install: {}", describe(.0))]
     ForeignSpire(Box<FoundSpire>),
+    /// It has the labels of this mesh, and stands where this mesh has none.
+    #[error("a SPIRE with the labels of this mesh is not where the mesh file has it, in namespace {namespace}: {}", describe(.found))]
+    Elsewhere {
+        /// Where the mesh file has the server.
+        namespace: String,
+        /// What was found.
+        found: Box<FoundSpire>,
+    },
     /// SPIRE was installed by these plugins for another mesh.
     #[error("its SPIRE ({}) belongs to mesh {mesh}", describe(.found))]
     OtherMesh {
@@ -166,6 +174,10 @@ impl Hint for PreflightError {
             Self::ForeignSpire(_) => {
                 "set `spire: {managed: false}` for this cluster in the mesh file: it is then federated as it is".to_owned()
             }
+            Self::Elsewhere { .. } => {
+                "find out who made it, and delete it if it was none of you; if you changed spire.serverNamespace of this cluster, change it back"
+                    .to_owned()
+            }
             Self::OtherMesh { mesh, .. } => {
                 format!("use the mesh file of {mesh}, or take that mesh down first: kubectl spire-federate down -f ITS_FILE")
             }
@@ -232,7 +244,8 @@ async fn check(mesh: &Mesh, member: &Member) -> Result<(), PreflightError> {
         Spire::Managed(spire) => {
             // First: without rights the rest could only be refused.
             rights(member, managed_needs(&member.cluster, spire)).await?;
-            let looked = (own_spire(mesh, member), storage(member, spire), upstream::can_sign(member, spire));
+            let looked =
+                (own_spire(mesh, member, spire), storage(member, spire), upstream::can_sign(member, spire));
             let (own, (), ()) = try_join3(looked.0, looked.1, looked.2).await?;
             let found = own.as_ref().and_then(|own| own.upstream.as_ref());
             upstream::stays(found, &spire.upstream_authority)?;
@@ -240,13 +253,13 @@ async fn check(mesh: &Mesh, member: &Member) -> Result<(), PreflightError> {
         }
         Spire::Existing(existing) => {
             rights(member, existing_needs()).await?;
-            match look(member).await? {
-                Found::Ours(found) | Found::Foreign(found) => {
+            match meant(member).await? {
+                Some(found) => {
                     existing::can_be_federated(mesh, &member.cluster, &found)?;
                     existing::can_be_reached(member, existing, &found).await
                 }
                 // The plan says so.
-                Found::None => Ok(()),
+                None => Ok(()),
             }
         }
     }
@@ -302,16 +315,44 @@ fn applied(kind: Kind, namespace: Option<&str>) -> [Need; 3] {
 }
 
 /// Returns the SPIRE of this mesh that is there already.
-async fn own_spire(mesh: &Mesh, member: &Member) -> Result<Option<Box<FoundSpire>>, PreflightError> {
-    match look(member).await? {
-        Found::None => Ok(None),
-        Found::Ours(found) => match &found.mesh {
-            Some(other) if *other != mesh.name => {
-                Err(PreflightError::OtherMesh { mesh: other.clone(), found })
+async fn own_spire(
+    mesh: &Mesh,
+    member: &Member,
+    spire: &ManagedSpire,
+) -> Result<Option<FoundSpire>, PreflightError> {
+    let servers = servers(member, None).await.map_err(DiscoveryError::from)?;
+    own_of(mesh, &spire.server_namespace, servers)
+}
+
+/// Takes the SPIRE of this mesh among those of a cluster: the one that stands where the mesh file says. Once it is there, another one is nothing
+/// to it: whoever may make objects in some other namespace must not be able to stop this tool. Before, there must be none.
+fn own_of(
+    mesh: &Mesh,
+    namespace: &str,
+    servers: Vec<FoundSpire>,
+) -> Result<Option<FoundSpire>, PreflightError> {
+    let (mut here, mut elsewhere): (Vec<FoundSpire>, Vec<FoundSpire>) =
+        servers.into_iter().partition(|found| found.is_installed_in(namespace));
+    match here.pop() {
+        Some(found) if found.mesh.as_ref() == Some(&mesh.name) => Ok(Some(found)),
+        Some(found) => Err(not_ours(found)),
+        None if elsewhere.is_empty() => Ok(None),
+        None => {
+            let found = elsewhere.swap_remove(0);
+            if found.mesh.as_ref() == Some(&mesh.name) {
+                let (namespace, found) = (namespace.to_owned(), Box::new(found));
+                return Err(PreflightError::Elsewhere { namespace, found });
             }
-            _ => Ok(Some(found)),
-        },
-        Found::Foreign(found) => Err(PreflightError::ForeignSpire(found)),
+            Err(not_ours(found))
+        }
+    }
+}
+
+fn not_ours(found: FoundSpire) -> PreflightError {
+    let found = Box::new(found);
+    match found.mesh.clone() {
+        Some(mesh) => PreflightError::OtherMesh { mesh, found },
+        None => PreflightError::ForeignSpire(found),
     }
 }
 

@@ -2,20 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use futures::future::{join_all, try_join_all};
+use futures::future::{join_all, try_join, try_join_all};
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::json;
 
-use super::locate::locate;
+use super::locate::{agents, locate};
 use super::{FederationError, Repair, Step};
 use crate::fleet::{Member, RequestError};
 use crate::manifest::wait::until;
 use crate::manifest::{Deadline, Poll, workload_ready};
 use crate::spire::crd::ClusterFederatedTrustDomain;
-use crate::spire::discovery::find_agents;
 use crate::trust::TrustDomain;
 use crate::watch::Watch;
 
@@ -70,11 +69,11 @@ fn member<'m>(members: &'m [Member], name: &str) -> Option<&'m Member> {
 }
 
 async fn carry(own: &Member, peer: &Member, watch: &dyn Watch<Step>) -> Result<(), FederationError> {
-    let (own_server, peer_server) = (locate(own).await?.server, locate(peer).await?.server);
-    let domain = peer_server.bundle().await?.trust_domain().clone();
+    let (own_located, peer_located) = try_join(locate(own), locate(peer)).await?;
+    let (own_server, domain) = (own_located.server, peer_located.own.trust_domain().clone());
     watch.step(own.name(), &Step::CarryingBundle(domain.clone()));
     drop_carried_bundle(own, &domain).await?;
-    own_server.set_bundle(&peer_server.bundle_document(&domain).await?).await?;
+    own_server.set_bundle(&peer_located.document().await?).await?;
     watch.step(own.name(), &Step::Refreshing(domain.clone()));
     Ok(own_server.refresh(&domain).await?)
 }
@@ -123,7 +122,7 @@ pub(super) async fn restart(
         }
     })
     .await?;
-    if let Some(found) = find_agents(member).await? {
+    if let Some(found) = agents(member).await? {
         workload_ready::<DaemonSet>(member.client(), &found.namespace, &found.name, deadline).await?;
     }
     Ok(())

@@ -39,7 +39,6 @@ pub struct Federated {
 struct Ready<'m> {
     located: Located<'m>,
     url: EndpointUrl,
-    bundle: TrustBundle,
 }
 
 /// Brings up SPIRE on every cluster at the same time and federates every pair of them, until `deadline`.
@@ -127,10 +126,6 @@ impl Run<'_> {
             .await?;
         }
         let located = answering(member, self.deadline).await?;
-        let bundle = located.server.bundle().await?;
-        if let Some(error) = other_domain(&located.pod(), &bundle, &member.cluster.trust_domain) {
-            return Err(error);
-        }
         if let Spire::Managed(spire) = &member.cluster.spire {
             // Their pods mount the bundle that the server has published by now.
             let objects = self.owner.stamped(agent_objects(&member.cluster, spire));
@@ -139,7 +134,7 @@ impl Run<'_> {
         self.step(member, &Step::WaitingForAddress);
         let url = self.endpoint(member, &located).await?;
         self.step(member, &Step::WaitingForPeers);
-        Ok(Ready { located, url, bundle })
+        Ok(Ready { located, url })
     }
 
     async fn endpoint(&self, member: &Member, located: &Located<'_>) -> Result<EndpointUrl, FederationError> {
@@ -182,7 +177,7 @@ impl Run<'_> {
         let peers = self.mesh.clusters.iter().map(|cluster| &cluster.trust_domain);
         let trusted =
             peers.filter(|domain| **domain != member.cluster.trust_domain).map(|domain| async move {
-                match ready.iter().find(|peer| peer.bundle.trust_domain() == domain) {
+                match ready.iter().find(|peer| peer.located.own.trust_domain() == domain) {
                     Some(peer) => self.trust(own, peer, stored).await,
                     None => Err(FederationError::PeerMissing { peer: domain.clone() }),
                 }
@@ -208,9 +203,9 @@ impl Run<'_> {
         stored: &[TrustBundle],
     ) -> Result<Counts, FederationError> {
         let member = own.located.server.member;
-        let domain = peer.bundle.trust_domain();
+        let domain = peer.located.own.trust_domain();
         // With one authority in common the server can fetch the others. With none it is locked out, or new.
-        if !share_one(stored, &peer.bundle) {
+        if !share_one(stored, &peer.located.own) {
             self.carry(own, peer).await?;
         }
         let objects =
@@ -233,15 +228,15 @@ impl Run<'_> {
 
     /// Carries the peer's bundle over the Kubernetes API, which has proven both sides.
     async fn carry(&self, own: &Ready<'_>, peer: &Ready<'_>) -> Result<(), FederationError> {
-        let domain = peer.bundle.trust_domain();
+        let domain = peer.located.own.trust_domain();
         self.step(own.located.server.member, &Step::CarryingBundle(domain.clone()));
-        Ok(own.located.server.set_bundle(&peer.located.server.bundle_document(domain).await?).await?)
+        Ok(own.located.server.set_bundle(&peer.located.document().await?).await?)
     }
 
     /// Waits until the server has fetched the peer's bundle from its endpoint, and holds what the peer holds.
     async fn fetched(&self, own: &Ready<'_>, peer: &Ready<'_>) -> Result<(), FederationError> {
         let server = &own.located.server;
-        let domain = peer.bundle.trust_domain();
+        let domain = peer.located.own.trust_domain();
         let what = format!("the bundle of {domain} from {}", peer.url.as_str());
         let fetched = until(self.deadline, &what, || async {
             match self.knows(own, peer).await {
@@ -274,14 +269,14 @@ impl Run<'_> {
         if self.plan.leaves_alone(server.member.name()) {
             return Ok(true);
         }
-        Ok(is_told(&server.relationships().await?, peer.bundle.trust_domain(), &peer.url))
+        Ok(is_told(&server.relationships().await?, peer.located.own.trust_domain(), &peer.url))
     }
 
     /// Tells whether the server holds exactly the authorities of the peer, which may have changed since they were read.
     async fn holds_what_is_live(&self, own: &Ready<'_>, peer: &Ready<'_>) -> Result<bool, ServerError> {
         let stored = own.located.server.stored_bundles().await?;
         let holds = |live: &TrustBundle| stored.iter().any(|bundle| bundle.same_authorities(live));
-        Ok(holds(&peer.bundle) || holds(&peer.located.server.bundle().await?))
+        Ok(holds(&peer.located.own) || holds(&peer.located.server.bundle().await?))
     }
 
     /// Registers workloads with every peer whose bundle is stored. With one that is not, SPIRE would make no entry at all.
@@ -324,7 +319,7 @@ impl Run<'_> {
         else {
             return Ok(());
         };
-        let Some(lost) = Lost::find(&own.bundle, &attested, &agents, &nodes) else { return Ok(()) };
+        let Some(lost) = Lost::find(&own.located.own, &attested, &agents, &nodes) else { return Ok(()) };
         self.step(member, &Step::RestartingAgents);
         let pods: Vec<String> = lost.pods.iter().map(|pod| pod.name.clone()).collect();
         restart(member, &agents.found.namespace, &pods, self.deadline).await
@@ -350,15 +345,6 @@ impl Run<'_> {
     fn step(&self, member: &Member, step: &Step) {
         self.watch.step(member.name(), step);
     }
-}
-
-/// Refuses a server of another trust domain than the mesh file says: its peers would trust what is not meant.
-fn other_domain(pod: &str, own: &TrustBundle, expected: &TrustDomain) -> Option<FederationError> {
-    (own.trust_domain() != expected).then(|| FederationError::OtherTrustDomain {
-        pod: pod.to_owned(),
-        found: own.trust_domain().clone(),
-        expected: expected.clone(),
-    })
 }
 
 /// Tells whether one of the bundles that a server holds is of the peer's trust domain and has an authority in common with what
@@ -435,13 +421,6 @@ mod tests {
         );
         assert_eq!(federates_with(Some(&[])), ["null"; 3]);
         assert_eq!(federates_with(None), [r#"["bar.com","foo.com"]"#; 3]);
-    }
-
-    #[test]
-    fn a_server_of_another_trust_domain_is_refused() {
-        let refused = |own: &str| other_domain("spire-server/spire-server-0", &bundle(own), &domain("baz"));
-        assert!(refused("baz").is_none());
-        insta::assert_snapshot!(refused("foo").unwrap().to_string(), @"the SPIRE server in spire-server/spire-server-0 is of trust domain foo.com, the mesh file says baz.com");
     }
 
     #[test]

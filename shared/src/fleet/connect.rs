@@ -10,7 +10,7 @@ use tower::timeout::TimeoutLayer;
 
 use super::gather::{PerCluster, gather};
 use super::kubeconfig::{KubeSettings, Kubeconfig};
-use super::member::{Connection, Member};
+use super::member::{Connection, Member, Peer};
 use super::request::{Cause, RequestError, auth_text};
 use super::{proxy, retry};
 use crate::hint::Hint;
@@ -158,6 +158,7 @@ impl Kubeconfig {
         settings: &KubeSettings,
     ) -> Result<Connection, ConnectError> {
         let config = self.config(context, settings).await?;
+        let peer = if config.accept_invalid_certs { Peer::Unchecked } else { Peer::Proven };
         let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
         let timeout =
             settings.request_timeout.filter(|timeout| !timeout.is_zero()).unwrap_or(REQUEST_TIMEOUT);
@@ -177,6 +178,7 @@ impl Kubeconfig {
             kube,
             server: server.clone(),
             version,
+            peer,
         };
         let error = match answer {
             Ok(Ok(version)) => return Ok(connected(version.git_version)),

@@ -13,6 +13,16 @@ pub struct Connection {
     pub(super) kube: kube::Client,
     pub(super) server: String,
     pub(super) version: String,
+    pub(super) peer: Peer,
+}
+
+/// Whether it is known who is at the other end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// The certificate that it presented was checked.
+    Proven,
+    /// Nobody looked: with `--insecure-skip-tls-verify`, or the same in the kubeconfig.
+    Unchecked,
 }
 
 impl fmt::Debug for Connection {
@@ -29,7 +39,7 @@ impl Connection {
     #[cfg(test)]
     pub(crate) fn of(name: &str, kube: kube::Client) -> Self {
         let (name, context) = (name.to_owned(), name.to_owned());
-        Self { name, context, kube, server: String::new(), version: String::new() }
+        Self { name, context, kube, server: String::new(), version: String::new(), peer: Peer::Proven }
     }
 
     /// Returns the cluster's name: that of the mesh file, or the context where there is none.
@@ -56,6 +66,18 @@ impl Connection {
         &self.server
     }
 
+    /// Tells whether it is known who answers.
+    #[must_use]
+    pub fn peer(&self) -> Peer {
+        self.peer
+    }
+
+    /// The same connection, to somebody whose certificate nobody has looked at.
+    #[cfg(test)]
+    pub(crate) fn unchecked(self) -> Self {
+        Self { peer: Peer::Unchecked, ..self }
+    }
+
     /// Returns the version of the API server, `v1.34.1`.
     #[must_use]
     pub fn version(&self) -> &str {
@@ -68,7 +90,7 @@ impl Connection {
 pub struct Member {
     /// What the mesh file says about the cluster.
     pub cluster: mesh::Cluster,
-    pub(super) connection: Connection,
+    pub(crate) connection: Connection,
 }
 
 impl Member {

@@ -25,6 +25,6 @@ pub(crate) use forward::ask;
 pub use forward::{Answer, ForwardError, ForwardProblem, PodPort, Session};
 pub use gather::{ClusterErrors, PerCluster, each};
 pub use kubeconfig::{KubeSettings, Kubeconfig, KubeconfigError};
-pub use member::{Connection, Member};
+pub use member::{Connection, Member, Peer};
 pub use read::{Read, ReadError, Unread};
 pub use request::{Cause, RequestError};

@@ -96,13 +96,14 @@ pub(super) struct ClusterFile {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct SpireFile {
     /// Whether these plugins install it. With `false` somebody else did, it is only federated, and no other key than
-    /// `serverNamespace` and `bundleEndpoint.url` is used.
+    /// `serverNamespace`, `agentNamespace` and `bundleEndpoint.url` is used.
     #[schemars(extend("default" = true))]
     pub(super) managed: Option<bool>,
     /// Namespace of the server. Of a SPIRE that somebody else installed: where to look for it (default: everywhere).
     #[schemars(extend("default" = defaults::SERVER_NAMESPACE))]
     pub(super) server_namespace: Option<String>,
-    /// Namespace of agents and CSI driver; its pods are privileged.
+    /// Namespace of agents and CSI driver; its pods are privileged. Of a SPIRE that somebody else installed: where to look for the agents
+    /// (default: everywhere).
     #[schemars(extend("default" = defaults::AGENT_NAMESPACE))]
     pub(super) agent_namespace: Option<String>,
     /// Container images.

@@ -81,6 +81,8 @@ pub struct ManagedSpire {
 pub struct ExistingSpire {
     /// Namespace of the server; all namespaces are searched when it is absent.
     pub server_namespace: Option<String>,
+    /// Namespace of the agents; all namespaces are searched when it is absent.
+    pub agent_namespace: Option<String>,
     /// Address of its bundle endpoint; found from its services when it is absent.
     pub bundle_endpoint_url: Option<EndpointUrl>,
 }

@@ -80,19 +80,24 @@ pub(super) fn resolve(own: &Layer<'_>, defaults: &Layer<'_>, findings: &mut Find
     let server_namespace = pick.text(&["serverNamespace"], |file| file.server_namespace.clone());
     let server_namespace =
         server_namespace.map(|(text, path)| checked(values::dns_label(&text), path, findings));
+    let mut pick = Pick { own, defaults, findings };
+    let agent_namespace = pick.text(&["agentNamespace"], |file| file.agent_namespace.clone());
+    let agent_namespace =
+        agent_namespace.map(|(text, path)| checked(values::dns_label(&text), path, findings));
     let url = own.endpoint().url.map(|text| parse_url(&text, own.at(&["bundleEndpoint", "url"]), findings));
     Some(Spire::Existing(ExistingSpire {
         server_namespace: transposed(server_namespace)?,
+        agent_namespace: transposed(agent_namespace)?,
         bundle_endpoint_url: transposed(url)?,
     }))
 }
 
 /// Reports keys that do nothing where SPIRE is not ours.
 fn refuse_unused(layer: &Layer<'_>, findings: &mut Findings) {
-    for keys in layer.given_except(&["managed", "serverNamespace", "bundleEndpoint.url"]) {
+    for keys in layer.given_except(&["managed", "serverNamespace", "agentNamespace", "bundleEndpoint.url"]) {
         let message = format!(
-            "`{}` does nothing with `managed: false`: somebody else installed that SPIRE; only `serverNamespace` and \
-             `bundleEndpoint.url` are used",
+            "`{}` does nothing with `managed: false`: somebody else installed that SPIRE; only `serverNamespace`, \
+             `agentNamespace` and `bundleEndpoint.url` are used",
             keys.join(".")
         );
         let keys: Vec<&str> = keys.iter().map(String::as_str).collect();

@@ -289,31 +289,95 @@ impl SpiffeKeys {
     }
 }
 
-/// A trust bundle in SPIFFE's JSON form (SPIFFE Trust Domain and Bundle, section 4), exactly as one server printed it
-/// and the other reads it. Public data: it holds no key.
+/// A trust bundle in SPIFFE's JSON form (SPIFFE Trust Domain and Bundle, section 4), as one server gives it and the other takes it: what was read
+/// and understood of it, and nothing else. Public data: it holds no key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BundleDocument {
-    trust_domain: TrustDomain,
-    json: String,
+    bundle: TrustBundle,
+    keys: Document,
+}
+
+/// The members of the document, all of them public.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+struct Document {
+    keys: Vec<PublicKey>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    spiffe_sequence: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    spiffe_refresh_hint: Option<u64>,
+}
+
+/// What a key is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum Purpose {
+    X509Svid,
+    JwtSvid,
+    /// Not known here. Such a key is passed over (SPIFFE Trust Domain and Bundle, section 4.2.2).
+    #[serde(other)]
+    #[default]
+    Unknown,
+}
+
+/// A public key (RFC 7517 and 7518): the members that SPIRE writes. Those of a private key are not among them.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+struct PublicKey {
+    #[serde(rename = "use", default)]
+    purpose: Purpose,
+    kty: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kid: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    crv: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    x: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    y: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    n: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    e: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    x5c: Vec<String>,
 }
 
 impl BundleDocument {
-    /// Takes the text that the server of `trust_domain` printed.
-    #[must_use]
-    pub fn new(trust_domain: TrustDomain, json: String) -> Self {
-        Self { trust_domain, json }
+    /// Reads what a server printed as the bundle of `trust_domain`, which the document itself does not name.
+    ///
+    /// # Errors
+    /// [`BundleError`] when it is no such document, or holds an authority that is no certificate.
+    pub fn parse(trust_domain: TrustDomain, text: &str) -> Result<Self, BundleError> {
+        let mut keys: Document =
+            serde_json::from_str(text).map_err(|error| BundleError::Json(words_of_json(&error)))?;
+        if keys.keys.len() > MOST_AUTHORITIES {
+            return Err(BundleError::TooMany);
+        }
+        keys.keys.retain(|key| key.purpose != Purpose::Unknown);
+        let authorities = keys.keys.iter().filter(|key| key.purpose == Purpose::X509Svid);
+        let bundle = TrustBundle::from_base64_der(
+            trust_domain,
+            authorities.flat_map(|key| &key.x5c).map(String::as_str),
+        )?;
+        Ok(Self { bundle, keys })
     }
 
-    /// Returns the trust domain whose server printed it.
+    /// Returns the trust domain whose bundle it is.
     #[must_use]
     pub fn trust_domain(&self) -> &TrustDomain {
-        &self.trust_domain
+        &self.bundle.trust_domain
     }
 
-    /// Returns the JSON text.
+    /// Returns its X.509 authorities.
     #[must_use]
-    pub fn as_json(&self) -> &str {
-        &self.json
+    pub fn bundle(&self) -> &TrustBundle {
+        &self.bundle
+    }
+
+    /// Writes it as JSON.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        // Nothing in it can fail to be written.
+        serde_json::to_string_pretty(&self.keys).unwrap_or_default()
     }
 }
 
@@ -420,9 +484,44 @@ mod tests {
         ]});
         let read = TrustBundle::from_spiffe_json("foo.com".parse().unwrap(), &json.to_string()).unwrap();
         assert_eq!(read, of_ders(&ders[1..2]).unwrap());
-        let document = BundleDocument::new("foo.com".parse().unwrap(), json.to_string());
-        assert_eq!(document.trust_domain().as_str(), "foo.com");
-        assert_eq!(document.as_json(), json.to_string());
+    }
+
+    #[test]
+    fn a_document_that_is_carried_holds_what_was_understood_and_nothing_else() {
+        let ders = renewed(&[2027, 2028, 2029]);
+        let encoded: Vec<String> = ders.iter().map(|der| STANDARD.encode(der)).collect();
+        let x509 = |der: &str| serde_json::json!({"use": "x509-svid", "kty": "EC", "crv": "P-256", "x": "eA", "y": "eQ", "x5c": [der]});
+        let jwt = serde_json::json!({"use": "jwt-svid", "kty": "RSA", "kid": "k1", "n": "bg", "e": "AQAB"});
+        let public = serde_json::json!({
+            "keys": [x509(&encoded[0]), jwt, x509(&encoded[2])],
+            "spiffe_sequence": 7,
+            "spiffe_refresh_hint": 300,
+        });
+        let mut printed = public.clone();
+        printed["keys"][1]["d"] = "a private exponent".into();
+        printed["keys"][0]["oth"] = serde_json::json!([1]);
+        printed["trust_domain"] = "bar.com".into();
+        for unknown in [serde_json::json!({"use": "wit-svid", "kty": "EC"}), serde_json::json!({"kty": "EC"})]
+        {
+            printed["keys"].as_array_mut().unwrap().push(unknown);
+        }
+        let read = BundleDocument::parse("foo.com".parse().unwrap(), &printed.to_string()).unwrap();
+        assert_eq!(read.trust_domain().as_str(), "foo.com");
+        assert_eq!(read.bundle(), &of_ders(&[ders[0].clone(), ders[2].clone()]).unwrap());
+        let written: serde_json::Value = serde_json::from_str(&read.to_json()).unwrap();
+        assert_eq!(written, public);
+    }
+
+    #[test]
+    fn a_document_whose_authorities_are_not_understood_is_not_carried() {
+        let refused = |json: &serde_json::Value| {
+            BundleDocument::parse("foo.com".parse().unwrap(), &json.to_string()).unwrap_err().to_string()
+        };
+        let key = serde_json::json!({"use": "x509-svid", "kty": "EC", "x5c": ["AAAA"]});
+        assert!(refused(&serde_json::json!({"keys": [key]})).contains("certificate"));
+        assert!(refused(&serde_json::json!({"jwks": []})).contains("keys"));
+        let keys: Vec<_> = (0..1001).map(|_| serde_json::json!({"use": "jwt-svid", "kty": "EC"})).collect();
+        assert!(refused(&serde_json::json!({"keys": keys})).contains("more than 1000"));
     }
 
     #[test]

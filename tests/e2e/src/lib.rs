@@ -377,6 +377,78 @@ impl<'b> TheirSpire<'b> {
     }
 }
 
+/// A copy of our own SPIRE, labels and all, that somebody made who may make objects in one namespace only: its server runs and answers.
+/// Its agents run nowhere, for they would take the places of the real ones on their nodes.
+pub struct Impostor<'b> {
+    bench: &'b Bench,
+    context: String,
+    objects: String,
+}
+
+impl<'b> Impostor<'b> {
+    /// The namespace.
+    pub const NAMESPACE: &'static str = "apps";
+
+    /// Renders the copy for the cluster of a member, and makes its namespace.
+    ///
+    /// # Panics
+    /// When that fails.
+    pub fn of(bench: &'b Bench, member: &Member) -> Self {
+        let elsewhere = "spire: {serverNamespace: apps, agentNamespace: apps-agents}\n  ";
+        bench.edit("clusters:", &format!("{elsewhere}clusters:"));
+        bench.plugin(&["render", "--to", "copied"]).succeeded();
+        bench.edit(elsewhere, "");
+        let file = bench.folder().join("copied").join(format!("{}.yaml", member.context));
+        let yaml = fs::read_to_string(&file).expect("a rendered file");
+        // Everything that is in a namespace, in the one that somebody else has. What binds roles of the whole cluster is not theirs to make.
+        let is_theirs =
+            |object: &&str| object.contains("\n  namespace: apps") && !object.contains("kind: Cluster");
+        let is_driver = |object: &&str| object.contains("name: spiffe-csi-driver");
+        let objects = yaml.split("\n---\n").filter(is_theirs).filter(|object| !is_driver(object));
+        let objects = objects
+            .collect::<Vec<_>>()
+            .join("\n---\n")
+            .replace("apps-agents", Self::NAMESPACE)
+            .replace("hostNetwork: true", "nodeSelector: {no-node: has-this}");
+        assert!(objects.contains("kind: StatefulSet") && objects.contains("kind: DaemonSet"), "{objects}");
+        let namespace = format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {}}}\n", Self::NAMESPACE);
+        bench.target.kubectl(&member.context).apply(&namespace).expect("a namespace");
+        Self { bench, context: member.context.clone(), objects }
+    }
+
+    /// Installs it.
+    ///
+    /// # Panics
+    /// When that fails.
+    pub fn install(&self) {
+        self.bench.target.kubectl(&self.context).apply(&self.objects).expect("the copy");
+    }
+
+    /// Waits until its server answers, and returns the bundle of its own that it gives.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub fn bundle(&self) -> String {
+        let server = ["-n", Self::NAMESPACE, "exec", "spire-server-0", "-c", "spire-server", "--"];
+        let show = ["/opt/spire/bin/spire-server", "bundle", "show"];
+        let end = Instant::now() + Duration::from_mins(2);
+        loop {
+            match self.bench.target.kubectl(&self.context).run(server.into_iter().chain(show)) {
+                Ok(bundle) => return bundle,
+                Err(error) => assert!(Instant::now() < end, "the copy's server does not answer: {error}"),
+            }
+            thread::sleep(Duration::from_secs(1));
+        }
+    }
+}
+
+impl Drop for Impostor<'_> {
+    fn drop(&mut self) {
+        let delete = ["delete", "namespace", Self::NAMESPACE, "--ignore-not-found"];
+        let _ = self.bench.target.kubectl(&self.context).limit(Duration::from_mins(2)).run(delete);
+    }
+}
+
 impl Default for Bench {
     fn default() -> Self {
         Self::new()

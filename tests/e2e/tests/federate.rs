@@ -4,7 +4,7 @@ use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use spire_mesh_e2e::{Bench, TheirSpire, each};
+use spire_mesh_e2e::{Bench, Impostor, TheirSpire, each};
 use spire_mesh_lab::faults::Fault;
 
 #[test]
@@ -224,6 +224,78 @@ fn a_spire_that_somebody_else_installed_is_named_and_federated_as_it_is() {
     for relationship in each(&status["relationships"]) {
         assert_eq!(relationship["state"], "current", "{relationship}");
     }
+}
+
+#[test]
+fn a_copy_of_spire_in_a_tenants_namespace_is_trusted_by_nobody() {
+    let bench = Bench::new();
+    bench.up();
+    let (first, second) = (&bench.members[0], &bench.members[1]);
+    let copy = Impostor::of(&bench, second);
+    copy.install();
+    let bundle = copy.bundle();
+    let trusted = || bench.server(&first.context, "spire-server", &["bundle", "list"]);
+    let before = trusted();
+
+    let status = bench.plugin(&["status", "-o", "json"]).succeeded().json();
+    for cluster in each(&status["clusters"]) {
+        assert_eq!(cluster["spire"]["serverPod"], "spire-server/spire-server-0", "{cluster:#}");
+    }
+    bench.plugin(&["verify"]).succeeded();
+    bench.up().said("nothing to change");
+    bench.plugin(&["bundle", "exchange", "--yes"]).succeeded().said("nothing to carry");
+    let shown = bench.plugin(&["bundle", "show", &second.context, "--encoding", "pem"]).succeeded().stdout;
+    let certificate = bundle.lines().nth(1).expect("a certificate");
+    assert!(!shown.contains(certificate), "{shown}");
+    assert_eq!(trusted(), before);
+
+    // Without the real one the copy is not taken for it, neither for reading nor for a new start.
+    bench.clean();
+    copy.install();
+    let refused = bench.plugin(&["status"]).ended_with(3);
+    assert!(!refused.stdout.contains(Impostor::NAMESPACE), "{}", refused.stdout);
+    bench
+        .plugin(&["up", "--yes"])
+        .ended_with(1)
+        .said("a SPIRE with the labels of this mesh is not where the mesh file has it")
+        .said("StatefulSet/spire-server in namespace apps");
+}
+
+#[test]
+fn a_server_of_another_trust_domain_than_the_mesh_file_says_is_not_believed() {
+    let bench = Bench::new();
+    bench.up();
+    let (first, second) = (&bench.members[0], &bench.members[1]);
+    let (real, other) = (&second.trust_domain, "c.example");
+    let trusted = || bench.server(&first.context, "spire-server", &["bundle", "list", "-format", "spiffe"]);
+    let before = trusted();
+
+    // Nor is one whose API server could be anybody's.
+    for command in
+        [&["up", "--yes"] as &[&str], &["bundle", "exchange", "--yes"], &["verify", "--fix", "--yes"]]
+    {
+        let unchecked = [command, &["--insecure-skip-tls-verify"]].concat();
+        bench.plugin(&unchecked).ended_with(2).said("is not checked").said("nothing was changed");
+    }
+    bench.plugin(&["status", "--insecure-skip-tls-verify"]).succeeded();
+
+    bench.edit(&format!("trustDomain: {real}"), &format!("trustDomain: {other}"));
+
+    let told = format!("is of trust domain {real}, the mesh file says {other}");
+    let commands: [&[&str]; 6] = [
+        &["bundle", "show"],
+        &["bundle", "show", &second.context, "--encoding", "spiffe"],
+        &["bundle", "diff"],
+        &["bundle", "exchange", "--yes"],
+        &["rotate", &second.context, "--dry-run"],
+        &["rotate", &first.context, "--yes"],
+    ];
+    for command in commands {
+        bench.plugin(command).ended_with(1).said(&told);
+    }
+    let verified = bench.plugin(&["verify", "--fix", "--yes"]).ended_with(3);
+    assert!(verified.stdout.contains(&told), "{}", verified.stdout);
+    assert_eq!(trusted(), before, "nothing was set, under the one name or the other");
 }
 
 #[test]

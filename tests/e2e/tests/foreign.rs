@@ -16,6 +16,8 @@ const RELEASE: &str = include_str!("../manifests/foreign/release.yaml");
 const SERVER: &str = include_str!("../manifests/foreign/server.yaml");
 const NODES: &str = include_str!("../manifests/foreign/nodes.yaml");
 const IDENTITIES: &str = include_str!("../manifests/foreign/identities.yaml");
+/// What somebody made in another namespace: it looks like a SPIRE that this mesh installed.
+const COPY: &str = include_str!("../manifests/foreign/copy.yaml");
 /// A pod that mounts the Workload API.
 const POD: &str = include_str!("../../lab/manifests/proof.yaml");
 
@@ -279,6 +281,7 @@ impl<'b> Foreign<'b> {
 impl Drop for Foreign<'_> {
     /// Whatever the test came to, the next one finds two empty clusters. What cannot be removed now is removed by the next run.
     fn drop(&mut self) {
+        let _ = self.kubectl().limit(PATIENCE).run(["delete", "namespace", "apps", "--ignore-not-found"]);
         let _ = self.remove_pod();
         let _ = self.bench.plugin(&["down", "--yes", "--force", "--ca-volume", "delete"]);
         let _ = self.remove();
@@ -351,6 +354,20 @@ fn a_spire_of_the_public_chart_is_federated_as_it_is_and_left_as_it_was() {
         "managed: false",
     ]);
     leave_the_second_alone(&bench);
+
+    // A second one, whatever its labels say, does not win; nor is it a matter of chance which does.
+    bench.kubectl(&second, &["create", "namespace", "apps"]);
+    foreign.must_apply(COPY);
+    foreign.is_refused(&[
+        "apps/StatefulSet/spire-server, spire-server/StatefulSet/spire-server",
+        "spire.serverNamespace",
+    ]);
+    foreign.finds(&[
+        ("spire-found", "there is no SPIRE server"),
+        ("spire-found", "found several SPIRE servers"),
+    ]);
+    let theirs = "{managed: false, serverNamespace: spire-server, agentNamespace: spire-system}";
+    bench.edit("spire: {managed: false}", &format!("spire: {theirs}"));
 
     // Its owner has already written down whom the pods are to trust. SPIRE makes no entry as long as it lacks that bundle.
     foreign.start_pod();

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Taint, Toleration};
 
+use super::server::unfound;
 use super::{Findings, Reached, Repair, UP, of_each};
 use crate::check::{Fault, Finding};
 use crate::federation::examined::{Examined, Parts, SeenWorkload};
@@ -71,7 +72,10 @@ pub(super) fn on_nodes(examined: &Examined) -> Findings {
                 ));
                 return vec![Finding::fail(reached.scope(), Fault::new("there are no SPIRE agents", hint))];
             }
-            Err(unread) => return vec![Finding::skip(reached.scope(), &unread.why)],
+            Err(unread) => {
+                let look = format!("{} get daemonsets -A", reached.kubectl());
+                return vec![unfound(reached.scope(), unread, look)];
+            }
         };
         let workloads = reached.details.workloads.as_deref().unwrap_or_default();
         let of_node =

@@ -155,9 +155,20 @@ pub(super) fn found(examined: &Examined) -> Findings {
                 let hint = reached.next(format!("{} get statefulsets,deployments -A", reached.kubectl()));
                 Finding::fail(scope, Fault::new("there is no SPIRE server as the mesh file means it", hint))
             }
-            Err(unread) => Finding::skip(scope, &unread.why),
+            Err(unread) => {
+                unfound(scope, unread, format!("{} get statefulsets,deployments -A", reached.kubectl()))
+            }
         }]
     })
+}
+
+/// Says that what runs of SPIRE could not be found out: for lack of rights, which another check names, or because it is not clear which is
+/// meant, or the cluster did not answer. `look` shows what there is.
+pub(super) fn unfound(scope: Scope, unread: &Unread, look: String) -> Finding<super::Repair> {
+    match unread {
+        Unread { need: Some(_), why, .. } => Finding::skip(scope, why),
+        Unread { why, hint, .. } => Finding::fail(scope, Fault::new(why, hint.clone().unwrap_or(look))),
+    }
 }
 
 pub(super) fn ready(examined: &Examined) -> Findings {
@@ -233,7 +244,7 @@ pub(super) fn trust_domain(examined: &Examined) -> Findings {
             Fault::new(
                 format!("its server is of trust domain {own}, the mesh file says {wanted}"),
                 format!(
-                    "write `trustDomain: {own}` in the mesh file; a trust domain cannot be renamed while its SPIRE runs"
+                    "find out whose server it is; only if it is the cluster's own, write `trustDomain: {own}` in the mesh file (a trust domain cannot be renamed while its SPIRE runs)"
                 ),
             )
         } else if let Some((twin, _)) = twin {

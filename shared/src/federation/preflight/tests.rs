@@ -124,3 +124,37 @@ fn storage_classes_that_there_are_are_listed() {
     insta::assert_snapshot!(told(&[]), @"storage class fast does not exist (there is none at all)");
     insta::assert_snapshot!(told(&["gp2", "gp3"]), @"storage class fast does not exist (there is gp2, gp3)");
 }
+
+/// What is said of the SPIREs that are there before or after the first `up`: each by namespace, workload and the mesh of its labels.
+fn own(there: &[(&str, &str, Option<&str>)]) -> Result<Option<String>, String> {
+    let servers = there.iter().map(|(namespace, workload, mesh)| FoundSpire {
+        namespace: (*namespace).to_owned(),
+        workload: (*workload).to_owned(),
+        mesh: mesh.map(str::to_owned),
+        ..foreign()
+    });
+    let own = own_of(&mesh(), "spire-server", servers.collect());
+    own.map(|found| found.map(|found| found.place())).map_err(|error| told(&error))
+}
+
+#[test]
+fn only_what_stands_where_the_mesh_file_says_is_the_spire_of_this_mesh() {
+    let (place, ours) = ("spire-server/StatefulSet/spire-server", Some("example"));
+    let here = ("spire-server", "StatefulSet/spire-server", ours);
+    assert_eq!(own(&[]), Ok(None));
+    assert_eq!(own(&[here]), Ok(Some(place.to_owned())));
+    // Whoever may make objects in `apps` neither passes for it nor stops it.
+    let impostor = ("apps", "StatefulSet/spire-server", ours);
+    assert_eq!(own(&[impostor, here]), Ok(Some(place.to_owned())));
+    assert_eq!(own(&[("apps", "Deployment/server", None), here]), Ok(Some(place.to_owned())));
+}
+
+#[test]
+fn before_the_first_up_there_must_be_no_spire() {
+    let ours = Some("example");
+    insta::assert_snapshot!(own(&[("apps", "StatefulSet/spire-server", ours)]).unwrap_err());
+    insta::assert_snapshot!(own(&[("spire-server", "Deployment/spire-server", ours)]).unwrap_err());
+    insta::assert_snapshot!(own(&[("spire-server", "StatefulSet/spire-server", None)]).unwrap_err());
+    insta::assert_snapshot!(own(&[("apps", "Deployment/server", None)]).unwrap_err());
+    insta::assert_snapshot!(own(&[("elsewhere", "StatefulSet/spire-server", Some("other"))]).unwrap_err());
+}

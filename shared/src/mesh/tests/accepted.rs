@@ -99,10 +99,11 @@ fn a_spire_of_somebody_else_needs_nothing() {
     let mesh = parse(&with_cluster("{managed: false}"));
     assert_eq!(mesh.clusters[0].spire, Spire::Existing(ExistingSpire::default()));
     let mesh = parse(&with_cluster(
-        "{managed: false, serverNamespace: spire, bundleEndpoint: {url: 'https://spire.foo.com:8443'}}",
+        "{managed: false, serverNamespace: spire, agentNamespace: nodes, bundleEndpoint: {url: 'https://spire.foo.com:8443'}}",
     ));
     let existing = ExistingSpire {
         server_namespace: Some("spire".to_owned()),
+        agent_namespace: Some("nodes".to_owned()),
         bundle_endpoint_url: Some("https://spire.foo.com:8443".parse().unwrap()),
     };
     assert_eq!(mesh.clusters[0].spire, Spire::Existing(existing));

@@ -162,15 +162,15 @@ fn contradictions_are_refused() {
 fn a_spire_of_somebody_else_takes_no_settings() {
     insta::assert_snapshot!(refused(&with_cluster("{managed: false, caTTL: 24h, bundleEndpoint: {expose: URL, url: 'https://foo.com'}}")), @r"
     mesh file `spire-mesh.yaml` has 2 problems
-    spire-mesh.yaml:8:31: `caTTL` does nothing with `managed: false`: somebody else installed that SPIRE; only `serverNamespace` and `bundleEndpoint.url` are used
+    spire-mesh.yaml:8:31: `caTTL` does nothing with `managed: false`: somebody else installed that SPIRE; only `serverNamespace`, `agentNamespace` and `bundleEndpoint.url` are used
       8 |       spire: {managed: false, caTTL: 24h, bundleEndpoint: {expose: URL, url: 'https://foo.…
         |                               ^
-    spire-mesh.yaml:8:60: `bundleEndpoint.expose` does nothing with `managed: false`: somebody else installed that SPIRE; only `serverNamespace` and `bundleEndpoint.url` are used
+    spire-mesh.yaml:8:60: `bundleEndpoint.expose` does nothing with `managed: false`: somebody else installed that SPIRE; only `serverNamespace`, `agentNamespace` and `bundleEndpoint.url` are used
       8 |       spire: {managed: false, caTTL: 24h, bundleEndpoint: {expose: URL, url: 'https://foo.com'}}
         |                                                            ^
     ");
     insta::assert_snapshot!(refused_defaults("{managed: false, keyType: ec-p384}"), @r"
-    spire-mesh.yaml:5:27: `keyType` does nothing with `managed: false`: somebody else installed that SPIRE; only `serverNamespace` and `bundleEndpoint.url` are used
+    spire-mesh.yaml:5:27: `keyType` does nothing with `managed: false`: somebody else installed that SPIRE; only `serverNamespace`, `agentNamespace` and `bundleEndpoint.url` are used
       5 |   spire: {managed: false, keyType: ec-p384}
         |                           ^
     ");
@@ -266,7 +266,7 @@ fn an_upstream_authority_needs_an_issuer_with_valid_names() {
         |                    ^
     ");
     insta::assert_snapshot!(refused(&with_cluster("{managed: false, upstreamAuthority: {certManager: {issuer: spire-ca}}}")), @r"
-    spire-mesh.yaml:8:31: `upstreamAuthority` does nothing with `managed: false`: somebody else installed that SPIRE; only `serverNamespace` and `bundleEndpoint.url` are used
+    spire-mesh.yaml:8:31: `upstreamAuthority` does nothing with `managed: false`: somebody else installed that SPIRE; only `serverNamespace`, `agentNamespace` and `bundleEndpoint.url` are used
       8 |       spire: {managed: false, upstreamAuthority: {certManager: {issuer: spire-ca}}}
         |                               ^
     ");

@@ -8,9 +8,9 @@ use kube::ResourceExt;
 
 use super::settings::Settings;
 use super::workload::{files, is_program, runs};
-use super::{config_maps, list};
+use super::{DiscoveryError, config_maps, list};
 use crate::fleet::{Member, ReadError};
-use crate::manifest::{MANAGED_BY_LABEL, Tool};
+use crate::spire::desired::AGENT_NAME;
 
 const AGENT: &str = "spire-agent";
 /// Path of the binary in SPIRE's own image (`Dockerfile`, stage `spire-agent`).
@@ -50,22 +50,51 @@ pub struct SdsNames {
     pub all_bundles: String,
 }
 
-/// Looks for the agents of a cluster. Those of these plugins are found before any other.
+/// Looks for the agents of a cluster, or of one namespace of it, that somebody else installed.
+///
+/// # Errors
+/// [`DiscoveryError`] when something cannot be read, or there are several sets of them.
+pub async fn find_agents(
+    member: &Member,
+    namespace: Option<&str>,
+) -> Result<Option<FoundAgents>, DiscoveryError> {
+    let sets = list::<DaemonSet>(member, namespace).await?;
+    match only_one(sets)? {
+        Some(set) => Ok(Some(look_closer(member, &set).await?)),
+        None => Ok(None),
+    }
+}
+
+/// Returns the agents that these plugins install in this namespace.
 ///
 /// # Errors
 /// [`ReadError`] when something cannot be read.
-pub async fn find_agents(member: &Member) -> Result<Option<FoundAgents>, ReadError> {
-    let sets = list::<DaemonSet>(member, None).await?;
-    let is_ours = |set: &DaemonSet| {
-        set.labels().get(MANAGED_BY_LABEL).is_some_and(|by| by == Tool::SpireFederate.name())
-    };
+pub async fn installed_agents(member: &Member, namespace: &str) -> Result<Option<FoundAgents>, ReadError> {
+    let sets = list::<DaemonSet>(member, Some(namespace)).await?;
+    match sets.iter().find(|set| set.name_any() == AGENT_NAME && pod(set).is_some_and(runs_agent)) {
+        Some(set) => look_closer(member, set).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Takes the one set of agents that there is.
+fn only_one(sets: Vec<DaemonSet>) -> Result<Option<DaemonSet>, DiscoveryError> {
     let mut agents: Vec<DaemonSet> =
         sets.into_iter().filter(|set| pod(set).is_some_and(runs_agent)).collect();
-    agents.sort_by_cached_key(|set| (!is_ours(set), set.namespace(), set.name_any()));
-    let Some(set) = agents.into_iter().next() else { return Ok(None) };
+    if agents.len() > 1 {
+        let place =
+            |set: &DaemonSet| format!("{}/DaemonSet/{}", set.namespace().unwrap_or_default(), set.name_any());
+        let mut sets: Vec<String> = agents.iter().map(place).collect();
+        sets.sort();
+        return Err(DiscoveryError::SeveralAgents { sets });
+    }
+    Ok(agents.pop())
+}
+
+async fn look_closer(member: &Member, set: &DaemonSet) -> Result<FoundAgents, ReadError> {
     let namespace = set.namespace().unwrap_or_default();
-    let maps = config_maps(member, &namespace, pod(&set).map(mounted).unwrap_or_default()).await?;
-    Ok(Some(describe(&set, namespace, &maps)))
+    let maps = config_maps(member, &namespace, pod(set).map(mounted).unwrap_or_default()).await?;
+    Ok(describe(set, namespace, &maps))
 }
 
 fn pod(set: &DaemonSet) -> Option<&PodSpec> {

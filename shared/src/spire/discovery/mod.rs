@@ -1,7 +1,10 @@
 //! Finds the SPIRE servers of a cluster, ours and those that somebody else installed.
 //!
-//! A server is known by what it runs, not by its labels, which differ from installation to installation: a container whose
-//! image or command is `spire-server`, in a `StatefulSet` or a `Deployment` of any namespace.
+//! Ours is known by where it stands: the `StatefulSet` with the one name, in the namespace that the mesh file gives. Whoever may make objects
+//! in some other namespace could put our labels on them, and would be trusted as the server of the cluster.
+//!
+//! Somebody else's is known by what it runs: a container whose image or command is `spire-server`, in a `StatefulSet` or a `Deployment`.
+//! Where several do, none of them is taken.
 
 mod agents;
 #[cfg(test)]
@@ -13,12 +16,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
+use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 use serde::Serialize;
 
-pub use agents::{FoundAgents, SdsNames, find_agents};
+pub use agents::{FoundAgents, SdsNames, find_agents, installed_agents};
 pub use settings::Settings;
 
+use super::desired::SERVER_NAME;
 use super::endpoint::Endpoint;
 use super::server::Server;
 use super::upstream::IssuerRef;
@@ -28,17 +33,6 @@ use crate::manifest::service_address;
 use crate::trust::TrustDomain;
 use workload::Workload;
 
-/// What there is of SPIRE in a cluster.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Found {
-    /// No server.
-    None,
-    /// A server that these plugins installed.
-    Ours(Box<FoundSpire>),
-    /// A server that somebody else installed.
-    Foreign(Box<FoundSpire>),
-}
-
 /// A SPIRE server as it was found.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct FoundSpire {
@@ -46,7 +40,7 @@ pub struct FoundSpire {
     pub namespace: String,
     /// Kind and name of what runs it: `StatefulSet/spire-server`.
     pub workload: String,
-    /// Name of the mesh that it was installed for, where these plugins did.
+    /// Name of the mesh whose labels it has. They prove nothing: anybody can write them.
     pub mesh: Option<String>,
     /// The labels that its pods have.
     pub selector: BTreeMap<String, String>,
@@ -135,12 +129,16 @@ pub enum DiscoveryError {
     #[error(transparent)]
     Read(#[from] ReadError),
     /// There are several, and nothing says which is meant.
-    #[error("found several SPIRE servers: {}", servers.join(", "))]
-    Several {
-        /// Name of the cluster.
-        cluster: String,
+    #[error("found several SPIRE servers, and nothing says which is the cluster's: {}", servers.join(", "))]
+    SeveralServers {
         /// Namespace, kind and name of each.
         servers: Vec<String>,
+    },
+    /// There are agents of several, and nothing says which are meant.
+    #[error("found several sets of SPIRE agents, and nothing says which are the cluster's: {}", sets.join(", "))]
+    SeveralAgents {
+        /// Namespace, kind and name of each.
+        sets: Vec<String>,
     },
 }
 
@@ -148,14 +146,30 @@ impl Hint for DiscoveryError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Read(error) => error.hint(),
-            Self::Several { .. } => {
-                Some("name the namespace of the one to federate in the mesh file".to_owned())
-            }
+            Self::SeveralServers { .. } => Some(
+                "name the namespace of the right one in the mesh file, in spire.serverNamespace of this cluster".to_owned(),
+            ),
+            Self::SeveralAgents { .. } => Some(
+                "name the namespace of the right ones in the mesh file, in spire.agentNamespace of this cluster"
+                    .to_owned(),
+            ),
         }
     }
 }
 
 impl FoundSpire {
+    /// Returns where it stands: `spire-server/StatefulSet/spire-server`.
+    #[must_use]
+    pub fn place(&self) -> String {
+        format!("{}/{}", self.namespace, self.workload)
+    }
+
+    /// Tells whether it stands where these plugins install one: only those who may make objects in that namespace can have put it there.
+    #[must_use]
+    pub fn is_installed_in(&self, namespace: &str) -> bool {
+        self.namespace == namespace && self.workload == format!("StatefulSet/{SERVER_NAME}")
+    }
+
     /// Returns the class that objects for its controller-manager need: its own, or none.
     #[must_use]
     pub fn class_name(&self) -> Option<&str> {
@@ -205,25 +219,25 @@ impl FoundSpire {
     }
 }
 
-/// Looks for SPIRE in a cluster, or in one namespace of it. One of ours is found before any other.
+/// Looks for the one SPIRE server of a cluster, or of one namespace of it.
 ///
 /// # Errors
-/// [`DiscoveryError`] when something cannot be read, or there are several that are not ours.
-pub async fn find(member: &Member, namespace: Option<&str>) -> Result<Found, DiscoveryError> {
-    let mut servers = servers(member, namespace).await?;
-    if let Some(index) = servers.iter().position(|server| server.mesh.is_some()) {
-        return Ok(Found::Ours(Box::new(servers.swap_remove(index))));
-    }
-    match servers.len() {
-        0 => Ok(Found::None),
-        1 => Ok(Found::Foreign(Box::new(servers.swap_remove(0)))),
-        _ => Err(DiscoveryError::Several {
-            cluster: member.name().to_owned(),
-            servers: servers
-                .iter()
-                .map(|server| format!("{}/{}", server.namespace, server.workload))
-                .collect(),
-        }),
+/// [`DiscoveryError`] when something cannot be read, or there are several.
+pub async fn find(member: &Member, namespace: Option<&str>) -> Result<Option<FoundSpire>, DiscoveryError> {
+    only_one(servers(member, namespace).await?)
+}
+
+/// Returns the server that these plugins install in this namespace, if there is one of that name, whoever made it.
+///
+/// # Errors
+/// [`ReadError`] when something cannot be read.
+pub async fn installed(member: &Member, namespace: &str) -> Result<Option<FoundSpire>, ReadError> {
+    let sets = list::<StatefulSet>(member, Some(namespace)).await?;
+    let own =
+        sets.into_iter().filter(|set| set.name_any() == SERVER_NAME).find_map(Workload::of_stateful_set);
+    match own {
+        Some(workload) => look_closer(member, &workload).await.map(Some),
+        None => Ok(None),
     }
 }
 
@@ -241,6 +255,16 @@ pub async fn servers(member: &Member, namespace: Option<&str>) -> Result<Vec<Fou
         .collect();
     workloads.sort_by_cached_key(|workload| (workload.namespace.clone(), workload.name()));
     futures::future::try_join_all(workloads.iter().map(|workload| look_closer(member, workload))).await
+}
+
+/// Takes the one that there is.
+fn only_one(mut servers: Vec<FoundSpire>) -> Result<Option<FoundSpire>, DiscoveryError> {
+    if servers.len() > 1 {
+        return Err(DiscoveryError::SeveralServers {
+            servers: servers.iter().map(FoundSpire::place).collect(),
+        });
+    }
+    Ok(servers.pop())
 }
 
 async fn look_closer(member: &Member, workload: &Workload) -> Result<FoundSpire, ReadError> {

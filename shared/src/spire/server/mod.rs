@@ -88,9 +88,9 @@ impl<'a> Server<'a> {
         let output = self.run(command, arguments, None, READ_DEADLINE).await?;
         let text =
             String::from_utf8(output.stdout).map_err(|_| self.unreadable(command, OutputError::Text))?;
-        serde_json::from_str::<serde_json::Value>(&text)
-            .map_err(|error| self.unreadable(command, OutputError::Json(error.to_string())))?;
-        Ok(BundleDocument::new(trust_domain.clone(), text))
+        BundleDocument::parse(trust_domain.clone(), &text).map_err(|source| {
+            self.unreadable(command, OutputError::Bundle { trust_domain: trust_domain.clone(), source })
+        })
     }
 
     /// Returns the bundles of other trust domains that the server holds.
@@ -103,7 +103,7 @@ impl<'a> Server<'a> {
         let command = "bundle set";
         let id = bundle.trust_domain().id();
         let arguments = ["-id", &id, "-format", "spiffe", "-output", "json"];
-        let output = self.run(command, &arguments, Some(bundle.as_json().as_bytes()), READ_DEADLINE).await?;
+        let output = self.run(command, &arguments, Some(bundle.to_json().as_bytes()), READ_DEADLINE).await?;
         // The exit code is 0 even when the server refused.
         parse_set_results(&output.stdout).map_err(|error| self.unreadable(command, error))
     }

@@ -9,6 +9,7 @@ use serde_json::json;
 use super::*;
 use crate::federation::examined::{Clock, FailedFetch};
 use crate::federation::observed::Trouble;
+use crate::spire::discovery::DiscoveryError;
 use crate::spire::presented::Presented;
 use crate::spire::server::{LocalAuthority, RefreshCause};
 
@@ -48,6 +49,29 @@ fn clocks_that_are_apart_are_named() {
     let verification = verify(&examined);
     let clocks = verification.results().iter().filter(|result| result.id.0 == "clocks");
     insta::assert_snapshot!(clocks.map(CheckResult::told).collect::<String>());
+}
+
+#[test]
+fn which_spire_is_meant_is_not_clear_or_could_not_be_read() {
+    let several = DiscoveryError::SeveralServers {
+        servers: ["apps/StatefulSet/spire-server", "spire/Deployment/server"].map(str::to_owned).into(),
+    };
+    insta::assert_snapshot!(
+        "several_servers",
+        of("bar", "spire-found", &Scope::cluster("bar"), |seen, _| seen.spire = Err(Unread::error(&several)))
+    );
+    let several = DiscoveryError::SeveralAgents {
+        sets: ["apps/DaemonSet/spire-agent", "spire/DaemonSet/agent"].map(str::to_owned).into(),
+    };
+    insta::assert_snapshot!(
+        "several_agents",
+        of("bar", "agents", &Scope::cluster("bar"), |seen, _| seen.agents = Err(Unread::error(&several)))
+    );
+    let mute = || Unread::because("the connection was closed");
+    insta::assert_snapshot!(
+        "agents_unread",
+        of("bar", "agents", &Scope::cluster("bar"), |seen, _| seen.agents = Err(mute()))
+    );
 }
 
 #[test]
