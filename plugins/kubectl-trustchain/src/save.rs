@@ -5,15 +5,17 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use spire_mesh::entry::Failure;
+use spire_mesh::report::{make_folder, write_file};
 use spire_mesh::trustchain::{Inspected, Listed};
 
 /// Writes a folder for each workload that presents a chain: `chain.pem`, the leaf first, and `bundle-DOMAIN.pem`. Returns how many.
 pub(crate) fn write(folder: &Path, inspected: &[Inspected]) -> Result<usize, Failure> {
+    fs::create_dir_all(folder).with_context(|| format!("cannot make folder {}", folder.display()))?;
     let with_chain = inspected.iter().filter(|one| !one.chain.is_empty());
     let mut written = 0;
     for one in with_chain {
         let own = folder.join(file_name(&one.subject.to_string()));
-        fs::create_dir_all(&own).with_context(|| format!("cannot make folder {}", own.display()))?;
+        make_folder(&own).with_context(|| format!("cannot make folder {}", own.display()))?;
         file(&own.join("chain.pem"), &pem(&one.chain))?;
         for bundle in &one.trust_bundles {
             let domain = bundle.trust_domain.as_deref().unwrap_or("everybody");
@@ -30,7 +32,7 @@ pub(crate) fn pem<'c>(certificates: impl IntoIterator<Item = &'c Listed>) -> Str
 }
 
 fn file(path: &Path, text: &str) -> Result<(), Failure> {
-    Ok(fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?)
+    Ok(write_file(path, text).with_context(|| format!("cannot write {}", path.display()))?)
 }
 
 /// Makes one part of a path of a name, whatever is in it: a context's name may hold anything.

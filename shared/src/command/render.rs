@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use super::Asked;
 use crate::entry::Failure;
 use crate::mesh::Cluster;
+use crate::report::write_file;
 
 /// Writes a cluster's manifests to `CLUSTER.yaml` in a folder, or prints them where there is none.
 ///
@@ -30,7 +31,7 @@ pub fn write_manifests(
 
 fn save(folder: &Path, file: &Path, text: &str) -> std::io::Result<()> {
     std::fs::create_dir_all(folder)?;
-    std::fs::write(file, text)
+    write_file(file, text)
 }
 
 #[cfg(test)]

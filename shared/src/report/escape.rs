@@ -1,6 +1,7 @@
 //! Text from elsewhere, made harmless for a terminal.
 
 use std::borrow::Cow;
+use std::fmt::Write as _;
 
 /// Replaces what a terminal would act on instead of showing: control characters, line breaks among them, and the
 /// Unicode characters that reorder or hide text.
@@ -44,6 +45,24 @@ pub(crate) fn indented(text: &str, indent: &str) -> String {
     lines.join(&format!("\n{indent}"))
 }
 
+/// Escapes in JSON what a terminal could take for a command, or what would turn the direction of writing: JSON itself asks only for the
+/// characters below U+0020. It can stand in strings only, so that the text means the same to every reader of JSON.
+pub(crate) fn json(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        if needs_escape(character) && character != '\n' {
+            let mut units = [0; 2];
+            for unit in character.encode_utf16(&mut units) {
+                // Writing to a String cannot fail.
+                let _ = write!(escaped, "\\u{unit:04x}");
+            }
+        } else {
+            escaped.push(character);
+        }
+    }
+    escaped
+}
+
 fn needs_escape(character: char) -> bool {
     character.is_control()
         || matches!(character,
@@ -84,6 +103,18 @@ mod tests {
     fn what_is_too_long_is_cut_off_between_characters() {
         assert_eq!(cut("größer".to_owned(), 6), "größer");
         assert_eq!(cut("größer".to_owned(), 3), "grö…");
+    }
+
+    #[test]
+    fn json_holds_nothing_that_a_terminal_acts_on_and_means_the_same() {
+        let value = serde_json::json!({
+            "c1": "a\u{9b}31m", "del": "\u{7f}", "bidi": "\u{202e}gpj.exe", "tag": "\u{e0041}", "own": "é 😀 \n\t\\",
+        });
+        let text = json(&serde_json::to_string_pretty(&value).unwrap());
+        assert!(!text.chars().any(|c| needs_escape(c) && c != '\n'), "{text:?}");
+        assert!(text.contains("é 😀"), "{text}");
+        assert!(text.contains(r"\u009b31m") && text.contains(r"\udb40\udc41"), "{text}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), value);
     }
 
     #[test]

@@ -1,10 +1,11 @@
-//! Results, messages and progress on their way to the reader: the only room that knows a terminal.
+//! Results, messages and progress on their way to the reader, on a terminal or in a file: the only room that knows a terminal.
 //!
 //! Results go to standard output, everything else to standard error. A command hands over one [`Report`]; the
 //! [`Printer`] makes a table, JSON or YAML of it.
 
 mod confirm;
 mod escape;
+mod file;
 mod printer;
 mod progress;
 mod table;
@@ -15,6 +16,7 @@ use serde::Serialize;
 pub use confirm::ConfirmError;
 pub(crate) use escape::cut;
 pub use escape::{escape, one_line};
+pub use file::{make_folder, write_file};
 pub use printer::{Captured, Format, OutputError, Printer};
 pub use progress::{Line, Progress};
 pub use table::{Cell, Table};

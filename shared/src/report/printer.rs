@@ -8,7 +8,7 @@ use indicatif::MultiProgress;
 use owo_colors::OwoColorize;
 
 use super::Report;
-use super::escape::indented;
+use super::escape::{self, indented};
 use crate::hint::Hint;
 
 /// How a result is printed.
@@ -151,7 +151,7 @@ impl Printer {
             }
             Format::Json => {
                 let json = serde_json::to_string_pretty(report).map_err(OutputError::Json)?;
-                self.data(&format!("{json}\n"))
+                self.data(&format!("{}\n", escape::json(&json)))
             }
             Format::Yaml => {
                 let yaml = serde_saphyr::to_string(report).map_err(OutputError::Yaml)?;
