@@ -91,6 +91,8 @@ impl FakeServer {
     async fn answer(&self, request: Request<Body>) -> (StatusCode, Value) {
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let query = decoded(request.uri().query().unwrap_or_default());
+        let kind = request.headers().get(http::header::CONTENT_TYPE).cloned();
+        let is_apply = kind.is_some_and(|kind| kind == "application/apply-patch+yaml");
         let body = request.into_body().collect_bytes().await.unwrap();
         let body: Value = serde_json::from_slice(&body).unwrap_or_default();
         let mut state = self.state();
@@ -109,7 +111,6 @@ impl FakeServer {
             Method::GET if is_list(&path) => (StatusCode::OK, state.list(&path, &query)),
             Method::GET => failure(404),
             Method::PATCH => {
-                let is_apply = query.contains("fieldManager") && query.contains("force");
                 let mut live = match state.objects.get(&path) {
                     Some(live) => live.clone(),
                     None if is_apply => json!({}),

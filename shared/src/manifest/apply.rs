@@ -1,6 +1,8 @@
 //! Applying objects in an order in which each finds what it needs.
 
 use std::fmt;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use futures::stream::{self, StreamExt};
@@ -11,7 +13,7 @@ use tokio::time::Instant;
 use super::kind::Kind;
 use super::object::{Object, ObjectKey};
 use super::owner::Owner;
-use super::plan::{AT_ONCE, Plan, PlanError, Verdict, apply_params, plan, refusal_hint};
+use super::plan::{AT_ONCE, Plan, PlanError, Verdict, apply_params, look, new_params, plan, refusal_hint};
 use super::ready::custom_resource_established;
 use super::wait::{self, Deadline, Poll, WaitError};
 use crate::fleet::{Cause, RequestError};
@@ -72,7 +74,7 @@ pub enum ApplyError {
     /// There is no plan.
     #[error(transparent)]
     Plan(#[from] PlanError),
-    /// Objects of somebody else have the same names. Nothing was changed.
+    /// Objects of somebody else have the same names. None of these was changed.
     #[error("{}", foreign_text(objects))]
     Foreign {
         /// The objects, and whose they seem to be.
@@ -125,7 +127,8 @@ impl Hint for ApplyError {
 /// are still being deleted are tried again until the deadline.
 ///
 /// # Errors
-/// [`ApplyError`]. With [`ApplyError::Foreign`] and [`ApplyError::Plan`] nothing was changed.
+/// [`ApplyError`]. With [`ApplyError::Plan`] nothing was changed, nor with [`ApplyError::Foreign`] unless an object was made by somebody else
+/// after the plan, which is left as it is.
 pub async fn apply(
     client: &kube::Client,
     objects: &[Object],
@@ -185,8 +188,10 @@ async fn place(
     let api = key.api(client);
     let start = Instant::now();
     let what = format!("{key} to be accepted");
+    let is_there = AtomicBool::new(change != Change::Created);
     let accepted = wait::until(deadline, &what, || async {
-        let error = match api.patch(&key.name, &apply_params(object), &Patch::Apply(object.inner())).await {
+        let params = if is_there.load(Relaxed) { apply_params(object) } else { new_params(object) };
+        let error = match api.patch(&key.name, &params, &Patch::Apply(object.inner())).await {
             // The old one is still going away, and would take this one's place with it.
             Ok(live) if live.metadata.deletion_timestamp.is_some() => {
                 return Poll::Pending("the old one is still being deleted".to_owned());
@@ -196,11 +201,27 @@ async fn place(
         };
         let passes = match error.cause() {
             Cause::NotFound => start.elapsed() < APPEARS_WITHIN,
+            // Somebody has made one since the plan.
+            Cause::Conflict if !is_there.load(Relaxed) => match look(client, object).await {
+                Ok(Verdict::Foreign { owner }) => {
+                    let objects = vec![(key.clone(), owner)];
+                    return Poll::Ready(Err(ApplyError::Foreign { objects, owner: Owner::of(object) }));
+                }
+                Ok(Verdict::Change { .. } | Verdict::Unchanged) => {
+                    is_there.store(true, Relaxed);
+                    true
+                }
+                _ => true,
+            },
             Cause::Conflict => true,
             _ => error.is_transient(),
         };
-        if passes { Poll::Pending(error.to_string()) } else { Poll::Ready(Err(error)) }
+        if passes {
+            Poll::Pending(error.to_string())
+        } else {
+            Poll::Ready(Err(ApplyError::Refused { key: key.clone(), source: error }))
+        }
     });
-    accepted.await?.map_err(|source| ApplyError::Refused { key: key.clone(), source })?;
+    accepted.await??;
     Ok(change)
 }

@@ -137,7 +137,8 @@ pub async fn plan(client: &kube::Client, objects: &[Object]) -> Result<Plan, Pla
     Ok(Plan { objects })
 }
 
-async fn look(client: &kube::Client, object: &Object) -> Result<Verdict, PlanError> {
+/// Finds out what applying one object would do.
+pub(super) async fn look(client: &kube::Client, object: &Object) -> Result<Verdict, PlanError> {
     let key = object.key();
     let api = key.api(client);
     let dry_run = apply_params(object).dry_run();
@@ -175,9 +176,14 @@ async fn look(client: &kube::Client, object: &Object) -> Result<Verdict, PlanErr
     Ok(if fields.is_empty() { Verdict::Unchanged } else { Verdict::Change { fields } })
 }
 
-/// Returns how an object is applied: with its plugin as field manager, which wins over others for the fields that it sets.
+/// Returns how an object is applied that is ours: with its plugin as field manager, which wins over others for the fields that it sets.
 pub(super) fn apply_params(object: &Object) -> PatchParams {
-    PatchParams::apply(Tool::of(object).name()).force()
+    new_params(object).force()
+}
+
+/// Returns how an object is applied that does not exist: it wins over nobody, so that one that somebody has made meanwhile is not overwritten.
+pub(super) fn new_params(object: &Object) -> PatchParams {
+    PatchParams::apply(Tool::of(object).name())
 }
 
 /// Tells whether an admission webhook did not answer, or cannot do a dry run.

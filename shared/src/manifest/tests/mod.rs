@@ -344,6 +344,30 @@ async fn what_is_changed_or_kept_is_told_so() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_somebody_has_made_since_the_plan_is_not_overwritten() {
+    let conflict = || message(409, "Apply failed with 1 conflict: conflict with \"helm\": .data.a");
+    let meanwhile = |labels: Value| {
+        let server = Server::default();
+        // The plan finds nothing, and what is there when it is applied has another owner of its fields.
+        server.script("GET", CONFIG_MAP, vec![failure(404)]);
+        server.script("PATCH", CONFIG_MAP, vec![failure(404), conflict()]);
+        let mut there = config_map("b").to_value();
+        there["metadata"]["labels"] = labels;
+        server.put(CONFIG_MAP, there);
+        server
+    };
+    let server = meanwhile(json!({"app.kubernetes.io/managed-by": "Helm"}));
+    let error = apply(&server.client(), &[config_map("a")], soon(), &|_, _| {}).await.unwrap_err();
+    assert!(matches!(&error, ApplyError::Foreign { objects, .. } if objects.len() == 1), "{error:?}");
+    assert_eq!(server.writes().len(), 1, "{:?}", server.writes());
+
+    // Another run of ours was faster.
+    let server = meanwhile(config_map("b").to_value()["metadata"]["labels"].clone());
+    apply(&server.client(), &[config_map("a")], soon(), &|_, _| {}).await.unwrap();
+    assert_eq!(server.writes().len(), 2, "{:?}", server.writes());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_namespace_that_does_not_appear_and_a_refusal_end_the_wait() {
     let server = Server::default();
     let absent = vec![message(404, "namespaces \"spire\" not found"); 60];
