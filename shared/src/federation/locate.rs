@@ -29,7 +29,9 @@ impl Located<'_> {
         let domain = self.own.trust_domain();
         // The document does not say of which trust domain it is; the other answer does.
         let (document, own) = try_join(self.server.bundle_document(domain), self.server.bundle()).await?;
-        proven(&self.server, &own, domain)?;
+        if let Some(error) = other_domain(&self.server, &own, domain) {
+            return Err(error);
+        }
         if !document.bundle().same_authorities(&own) {
             return Err(FederationError::BundleChanged { pod: pod(&self.server) });
         }
@@ -43,11 +45,8 @@ fn pod(server: &Server<'_>) -> String {
 }
 
 /// Refuses a server of another trust domain than the mesh file says: its peers would trust what is not meant.
-fn proven(server: &Server<'_>, own: &TrustBundle, expected: &TrustDomain) -> Result<(), FederationError> {
-    if own.trust_domain() == expected {
-        return Ok(());
-    }
-    Err(FederationError::OtherTrustDomain {
+fn other_domain(server: &Server<'_>, own: &TrustBundle, expected: &TrustDomain) -> Option<FederationError> {
+    (own.trust_domain() != expected).then(|| FederationError::OtherTrustDomain {
         pod: pod(server),
         found: own.trust_domain().clone(),
         expected: expected.clone(),
@@ -86,8 +85,10 @@ pub(super) async fn locate(member: &Member) -> Result<Located<'_>, FederationErr
         return Err(FederationError::NotRunning { namespace: found.namespace, workload: found.workload });
     };
     let own = server.bundle().await?;
-    proven(&server, &own, &member.cluster.trust_domain)?;
-    Ok(Located { server, found, own })
+    match other_domain(&server, &own, &member.cluster.trust_domain) {
+        Some(error) => Err(error),
+        None => Ok(Located { server, found, own }),
+    }
 }
 
 /// Returns the server that the mesh file means once it answers on its socket: its pod can be starting, or be replaced between being
@@ -213,8 +214,8 @@ mod tests {
             container: "spire-server".to_owned(),
         };
         let server = Server::new(&member, target);
-        assert!(proven(&server, &bundle("baz"), &domain("baz")).is_ok());
-        let refused = proven(&server, &bundle("foo"), &domain("baz")).unwrap_err();
+        assert!(other_domain(&server, &bundle("baz"), &domain("baz")).is_none());
+        let refused = other_domain(&server, &bundle("foo"), &domain("baz")).unwrap();
         insta::assert_snapshot!(refused, @"the SPIRE server in spire-server/spire-server-0 is of trust domain foo.com, the mesh file says baz.com");
     }
 }

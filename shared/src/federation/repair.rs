@@ -52,7 +52,7 @@ pub async fn repair(
         match repair {
             Repair::CarryBundle { from, to } => {
                 let (own, peer) = (member(members, from)?, member(members, to)?);
-                Some((from.clone(), carry(own, peer, watch).await))
+                Some((from.clone(), Box::pin(carry(own, peer, watch)).await))
             }
             Repair::RestartAgents { cluster, namespace, pods } => {
                 let member = member(members, cluster)?;
