@@ -234,6 +234,24 @@ impl<'b> Foreign<'b> {
         assert_eq!(relationships, "", "the second cluster was changed");
     }
 
+    /// Sees that another one in the cluster stops everything until the mesh file names this one.
+    #[track_caller]
+    fn is_told_from_a_copy(&self) {
+        // A second one, whatever its labels say, does not win; nor is it a matter of chance which does.
+        self.bench.kubectl(&self.second, &["create", "namespace", "apps"]);
+        self.must_apply(COPY);
+        self.is_refused(&[
+            "apps/StatefulSet/spire-server, spire-server/StatefulSet/spire-server",
+            "spire.serverNamespace",
+        ]);
+        self.finds(&[
+            ("spire-found", "there is no SPIRE server"),
+            ("spire-found", "found several SPIRE servers"),
+        ]);
+        let theirs = "{managed: false, serverNamespace: spire-server, agentNamespace: spire-system}";
+        self.bench.edit("spire: {managed: false}", &format!("spire: {theirs}"));
+    }
+
     /// Takes it away with all that it left in the cluster; nothing where there is none.
     fn remove(&self) -> Result<(), String> {
         let kubectl = self.kubectl().limit(Duration::from_mins(3));
@@ -355,19 +373,7 @@ fn a_spire_of_the_public_chart_is_federated_as_it_is_and_left_as_it_was() {
     ]);
     leave_the_second_alone(&bench);
 
-    // A second one, whatever its labels say, does not win; nor is it a matter of chance which does.
-    bench.kubectl(&second, &["create", "namespace", "apps"]);
-    foreign.must_apply(COPY);
-    foreign.is_refused(&[
-        "apps/StatefulSet/spire-server, spire-server/StatefulSet/spire-server",
-        "spire.serverNamespace",
-    ]);
-    foreign.finds(&[
-        ("spire-found", "there is no SPIRE server"),
-        ("spire-found", "found several SPIRE servers"),
-    ]);
-    let theirs = "{managed: false, serverNamespace: spire-server, agentNamespace: spire-system}";
-    bench.edit("spire: {managed: false}", &format!("spire: {theirs}"));
+    foreign.is_told_from_a_copy();
 
     // Its owner has already written down whom the pods are to trust. SPIRE makes no entry as long as it lacks that bundle.
     foreign.start_pod();
