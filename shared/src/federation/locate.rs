@@ -70,3 +70,6 @@ pub(super) async fn answering<'m>(
     });
     found.await?
 }
+
+#[cfg(test)]
+mod tests;
