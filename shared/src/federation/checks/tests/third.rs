@@ -176,6 +176,18 @@ fn a_peer_that_signs_with_what_is_not_held_locks_out_though_another_authority_is
 }
 
 #[test]
+fn the_authorities_of_both_sides_are_shown_where_they_do_not_agree() {
+    let (old, kept, new) = (Ca::of("baz"), Ca::of("baz"), Ca::of("baz"));
+    let shorts = |cas: &[&Ca]| {
+        let bundle = bundle_of("baz", cas);
+        bundle.authorities().keys().map(|digest| digest.short().to_string()).collect::<Vec<_>>().join(", ")
+    };
+    let result = stored(&[&kept, &new], &[&old, &kept], Some(fetch_failed()));
+    assert_eq!(result.evidence[0], format!("stored: {}", shorts(&[&old, &kept])));
+    assert_eq!(result.evidence[1], format!("live: {}", shorts(&[&kept, &new])));
+}
+
+#[test]
 fn only_a_fetch_that_worked_brings_what_was_lacking() {
     let (old, new) = (Ca::of("baz"), Ca::of("baz"));
     let with = |fetched| stored(&[&old, &new], &[&old], fetched).status;
