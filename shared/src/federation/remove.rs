@@ -513,6 +513,7 @@ mod tests {
     async fn nobody_is_held_by_a_driver_that_is_not_there() {
         let mesh = mesh();
         let server = FakeServer::default();
+        put(&server, "example", "/api/v1/namespaces/spire-system");
         put_pod(&server, "/api/v1/namespaces/shop/pods/cart", "csi.spiffe.io");
         let found = removal(&mesh, &server.member_of(&mesh.clusters[2])).await.unwrap();
         assert_eq!((found.mounted_by, found.ca_volume, found.leftovers), (Vec::new(), None, Vec::new()));

@@ -557,7 +557,7 @@ mod tests {
             request: &request,
             load: &Load::of(3),
             expectations: &[],
-            timeout: Duration::from_secs(60),
+            timeout: Duration::from_mins(1),
         };
         let mut known = Known::look(&client, &request, &members).await;
         let sent = sent(answers, &known);

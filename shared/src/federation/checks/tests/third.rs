@@ -9,6 +9,7 @@ use crate::federation::examined::FailedFetch;
 use crate::federation::sample::{Ca, WEEK, bundle_of};
 use crate::spire::crd::ClusterFederatedTrustDomain;
 use crate::spire::server::RefreshCause;
+use crate::trust::AuthorityDigest;
 
 /// What a check comes to about everything of the mesh, where baz was changed.
 fn all_of(id: &str, change: impl FnOnce(&mut Seen, &mut Details)) -> Vec<String> {
@@ -180,7 +181,7 @@ fn the_authorities_of_both_sides_are_shown_where_they_do_not_agree() {
     let (old, kept, new) = (Ca::of("baz"), Ca::of("baz"), Ca::of("baz"));
     let shorts = |cas: &[&Ca]| {
         let bundle = bundle_of("baz", cas);
-        bundle.authorities().keys().map(|digest| digest.short().to_string()).collect::<Vec<_>>().join(", ")
+        bundle.authorities().keys().map(AuthorityDigest::short).collect::<Vec<_>>().join(", ")
     };
     let result = stored(&[&kept, &new], &[&old, &kept], Some(fetch_failed()));
     assert_eq!(result.evidence[0], format!("stored: {}", shorts(&[&old, &kept])));
