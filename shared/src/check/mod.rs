@@ -295,4 +295,22 @@ mod tests {
         assert!(verdicts.contains(&"bundle bar→baz fail".to_owned()), "{verdicts:?}");
         assert!(verdicts.contains(&"entries foo→bar skip".to_owned()), "{verdicts:?}");
     }
+
+    #[test]
+    fn each_cluster_is_told_what_is_under_way_in_it_or_that_nothing_is() {
+        let found = taken(|()| {
+            vec![
+                Finding::pass(cluster("foo"), "it answers"),
+                Finding::fail(Scope::pair("bar", "foo"), Fault::new("it is stale", "wait")),
+                broken(Scope::object("baz", "Pod a/b")),
+            ]
+        });
+        let mut settling = Settling::new(|_| std::time::Duration::from_mins(1));
+        settling.look(&found, tokio::time::Instant::now());
+        let told = std::cell::RefCell::new(Vec::new());
+        settling.tell(&found, ["foo", "bar", "baz"], |cluster, cause| {
+            told.borrow_mut().push(format!("{cluster}: {}", cause.unwrap_or_else(|| "nothing".to_owned())));
+        });
+        assert_eq!(told.into_inner(), ["foo: nothing", "bar: it is stale", "baz: it is down"]);
+    }
 }

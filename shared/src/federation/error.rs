@@ -164,7 +164,12 @@ impl Hint for FederationError {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::federation::sample::domain;
+    use crate::fleet::{Cause, Need};
+    use crate::manifest::Kind;
 
     #[test]
     fn only_a_wait_that_ran_out_of_time_is_a_timeout() {
@@ -178,5 +183,85 @@ mod tests {
         let never = WaitError::Never { what: what(), reason: "it is gone".to_owned() };
         assert!(!FederationError::Wait(never).is_timeout());
         assert!(!FederationError::PeerMissing { peer: "foo.com".parse().unwrap() }.is_timeout());
+    }
+
+    fn told(error: &FederationError) -> String {
+        format!("{error}\nhint: {}\n", error.hint().unwrap_or_else(|| "none".to_owned()))
+    }
+
+    #[test]
+    fn every_reason_is_told_with_the_next_step() {
+        let no_server =
+            |namespace: Option<&str>| FederationError::NoServer { namespace: namespace.map(str::to_owned) };
+        let key = |name: &str| ObjectKey::new(Kind::ClusterSPIFFEID, None, name);
+        let refused = RequestError::new(Cause::Transient, "try later");
+        let all = [
+            FederationError::Request { what: "nodes".to_owned(), source: refused },
+            no_server(None),
+            no_server(Some("spire-server")),
+            FederationError::NotRunning {
+                namespace: "spire-server".to_owned(),
+                workload: "StatefulSet/spire-server".to_owned(),
+            },
+            FederationError::OtherTrustDomain {
+                pod: "spire-server/spire-server-0".to_owned(),
+                found: domain("qux"),
+                expected: domain("baz"),
+            },
+            FederationError::BundleChanged { pod: "spire-server/spire-server-0".to_owned() },
+            FederationError::Unexposed { reason: "it is of type ClusterIP".to_owned() },
+            FederationError::PeerMissing { peer: domain("baz") },
+            FederationError::NoAgents { cluster: "baz".to_owned() },
+            FederationError::AgentsUnasked { cluster: "baz".to_owned() },
+            FederationError::TrustedByOthers { peer: domain("baz"), objects: vec![key("a"), key("b")] },
+        ];
+        insta::assert_snapshot!(all.iter().map(told).collect::<String>(), @r"
+        cannot read nodes
+        hint: none
+        no SPIRE server was found
+        hint: set spire.serverNamespace of this cluster in the mesh file, or leave out `managed: false` to have SPIRE installed
+        no SPIRE server was found in namespace spire-server
+        hint: set spire.serverNamespace of this cluster in the mesh file, or leave out `managed: false` to have SPIRE installed
+        no pod of the SPIRE server StatefulSet/spire-server in namespace spire-server is running
+        hint: see what keeps it: kubectl -n spire-server describe statefulset/spire-server
+        the SPIRE server in spire-server/spire-server-0 is of trust domain qux.com, the mesh file says baz.com
+        hint: find out whose server it is; only if it is the cluster's own, write `trustDomain: qux.com` in the mesh file (a trust domain cannot be renamed while its SPIRE runs)
+        the bundle of the SPIRE server in spire-server/spire-server-0 changed while it was read
+        hint: run the same command again
+        the SPIRE server's bundle endpoint cannot be reached from other clusters: it is of type ClusterIP
+        hint: make a service for it that other clusters reach, or set spire.bundleEndpoint.url of this cluster in the mesh file
+        not federated with baz.com: its own SPIRE server did not come up
+        hint: see to that cluster first, then run the same command again
+        no SPIRE agents were found in baz
+        hint: see what is there: kubectl spire-federate verify
+        the agents in baz have no registration entry of their own, so that they cannot be asked what they serve
+        hint: an earlier version installed this SPIRE; run `kubectl spire-federate` first
+        objects that this tool did not make trust baz.com: ClusterSPIFFEID/a, ClusterSPIFFEID/b
+        hint: delete these objects, or take baz.com out of their federatesWith, then run the same command again
+        ");
+    }
+
+    #[test]
+    fn what_another_room_says_is_passed_on_with_its_hint() {
+        let read = ReadError {
+            cluster: "baz".to_owned(),
+            what: "nodes".to_owned(),
+            need: Box::new(Need::new("list", "", "nodes", None)),
+            source: RequestError::new(Cause::Forbidden, "no"),
+        };
+        assert_eq!(told(&read.into()), "cannot read nodes\nhint: ask for the right to list nodes\n");
+        let servers = vec!["a/StatefulSet/spire-server".to_owned(), "b/Deployment/spire".to_owned()];
+        let several = DiscoveryError::SeveralServers { servers };
+        insta::assert_snapshot!(told(&several.into()), @r"
+        found several SPIRE servers, and nothing says which is the cluster's: a/StatefulSet/spire-server, b/Deployment/spire
+        hint: name the namespace of the right one in the mesh file, in spire.serverNamespace of this cluster
+        ");
+        let time =
+            |waited| WaitError::TimedOut { what: "it".to_owned(), last_seen: "nothing".to_owned(), waited };
+        let timed_out = FederationError::from(time(Duration::from_secs(5)));
+        assert!(timed_out.is_timeout() && timed_out.hint().is_some());
+        let never = WaitError::Never { what: "it".to_owned(), reason: "it is gone".to_owned() };
+        assert!(!FederationError::from(never).is_timeout());
+        assert!(!FederationError::PeerMissing { peer: domain("baz") }.is_timeout());
     }
 }

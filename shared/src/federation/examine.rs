@@ -175,20 +175,25 @@ async fn clock(member: &Member) -> Read<Option<Clock>> {
 /// Sends an identity object as a dry run: the controller-manager's webhook has to answer, and nothing is made.
 async fn admission(member: &Member, found: &FoundSpire) -> Read<Result<(), String>> {
     let need = Need::new("create", "spire.spiffe.io", "clusterspiffeids", None);
-    let spec = ClusterSpiffeIdSpec {
-        spiffe_id_template: "spiffe://{{ .TrustDomain }}/spire-mesh-probe".to_owned(),
-        class_name: found.class_name().map(str::to_owned),
-        ..ClusterSpiffeIdSpec::default()
-    };
     let api: Api<ClusterSPIFFEID> = Api::all(member.client().clone());
     let dry = PostParams { dry_run: true, ..PostParams::default() };
-    match api.create(&dry, &ClusterSPIFFEID::new(PROBE, spec)).await.map_err(RequestError::from) {
+    match api.create(&dry, &probe(found)).await.map_err(RequestError::from) {
         Ok(_) => Ok(Ok(())),
         Err(error) if matches!(error.cause(), crate::fleet::Cause::Forbidden) => {
             Err(Unread::request(&need, &error))
         }
         Err(error) => Ok(Err(error.to_string())),
     }
+}
+
+/// Makes the object that is sent as a dry run, of the class that the controller-manager looks at.
+fn probe(found: &FoundSpire) -> ClusterSPIFFEID {
+    let spec = ClusterSpiffeIdSpec {
+        spiffe_id_template: "spiffe://{{ .TrustDomain }}/spire-mesh-probe".to_owned(),
+        class_name: found.class_name().map(str::to_owned),
+        ..ClusterSpiffeIdSpec::default()
+    };
+    ClusterSPIFFEID::new(PROBE, spec)
 }
 
 async fn csi_nodes(member: &Member) -> Read<Vec<String>> {
@@ -277,3 +282,6 @@ fn workload(pod: &Pod, labels: &BTreeMap<String, BTreeMap<String, String>>) -> O
         parts,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,7 +20,7 @@ use crate::manifest::{self, Deadline, Kind, ObjectKey, Owner, Poll};
 use crate::mesh::{Mesh, Spire};
 use crate::spire::desired::CLASS_NAME;
 use crate::spire::server::{Entry, Server};
-use crate::trust::TrustDomain;
+use crate::trust::{TrustBundle, TrustDomain};
 use crate::watch::Watch;
 
 /// The kinds of objects that can make a cluster trust another one.
@@ -140,13 +140,18 @@ pub async fn ties(mesh: &Mesh, leaver: &TrustDomain, member: &Member) -> Result<
     }
     if let Some(Located { server, .. }) = located(member).await? {
         let (entries, stored) = futures::try_join!(server.entries(), server.stored_bundles())?;
-        ties.entries = federating(&entries, leaver).count();
-        ties.holds_bundle = stored.iter().any(|bundle| bundle.trust_domain() == leaver);
+        ties.add_held(&entries, &stored);
     }
     Ok(ties)
 }
 
 impl Ties {
+    /// Adds what the cluster's server holds of the leaver.
+    fn add_held(&mut self, entries: &[Entry], stored: &[TrustBundle]) {
+        self.entries = federating(entries, &self.leaver).count();
+        self.holds_bundle = stored.iter().any(|bundle| *bundle.trust_domain() == self.leaver);
+    }
+
     /// Adds those of a kind's objects that trust the leaver.
     fn add(&mut self, owner: &Owner, kind: Kind, objects: &[DynamicObject]) {
         for object in objects.iter().filter(|object| trusts(kind, object, &self.leaver)) {
@@ -312,9 +317,14 @@ fn named(entries: &[&Entry]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+    use std::time::Duration;
+
     use serde_json::json;
 
     use super::*;
+    use crate::federation::sample::{bundle, domain, examined, mesh};
+    use crate::fleet::fake::FakeServer;
     use crate::manifest::Tool;
 
     fn object(name: &str, labels: &[(&str, &str)], spec: &Value) -> DynamicObject {
@@ -439,5 +449,123 @@ mod tests {
         ClusterFederatedTrustDomain/theirs stays: somebody else made it; it trusts bar.com
         the bundle of bar.com in the SPIRE server stays: objects of somebody else need it
         ");
+    }
+
+    #[test]
+    fn what_a_server_holds_of_the_leaver_is_its_bundle_and_the_entries_that_federate_with_it() {
+        let mut entries = examined().details["foo"].entries.clone().unwrap();
+        entries[0].federates_with.retain(|peer| *peer != domain("bar"));
+        let mut held = ties(Keeper::Nobody);
+        held.add_held(&entries, &[bundle("baz"), bundle("bar")]);
+        assert_eq!((held.entries, held.holds_bundle), (3, true));
+        held.add_held(&[], &[bundle("foo"), bundle("baz")]);
+        assert_eq!((held.entries, held.holds_bundle), (0, false));
+    }
+
+    const IDS: &str = "/apis/spire.spiffe.io/v1alpha1/clusterspiffeids";
+    const RELATIONSHIP: &str = "/apis/spire.spiffe.io/v1alpha1/clusterfederatedtrustdomains/bar.com";
+
+    /// Puts what registers workloads to federate with bar, and a relationship with it, both of this mesh.
+    fn put_ties(server: &FakeServer) {
+        let labels =
+            json!({"app.kubernetes.io/managed-by": "spire-federate", "spire-mesh.dev/mesh": "example"});
+        let ids = json!({"metadata": {"labels": labels}, "spec": {"federatesWith": ["bar.com", "baz.com"]}});
+        server.put(&format!("{IDS}/mesh-workloads"), ids);
+        let relationship = json!({"metadata": {"labels": labels}, "spec": {"trustDomain": "bar.com"}});
+        server.put(RELATIONSHIP, relationship);
+    }
+
+    #[tokio::test]
+    async fn a_cluster_without_a_server_is_tied_by_its_objects_only() {
+        let mesh = mesh();
+        let server = FakeServer::default();
+        put_ties(&server);
+        let read = async |index: usize, leaver: &str| {
+            super::ties(&mesh, &domain(leaver), &server.member_of(&mesh.clusters[index])).await.unwrap()
+        };
+        let foo = read(0, "bar").await;
+        assert_eq!(
+            (names(&foo.workload_ids), names(&foo.relationships)),
+            (vec!["mesh-workloads"], vec!["bar.com"])
+        );
+        assert_eq!(
+            (foo.cluster.as_str(), foo.keeper, foo.entries, foo.holds_bundle),
+            ("foo", Keeper::Nobody, 0, false)
+        );
+        assert!(!foo.is_empty());
+        assert_eq!(read(1, "baz").await.keeper, Keeper::Owner);
+        assert!(read(0, "qux").await.is_empty());
+        server.refuse(IDS, 404);
+        assert_eq!(read(0, "bar").await.workload_ids, [], "the kind does not exist");
+        server.refuse(IDS, 403);
+        let error =
+            super::ties(&mesh, &domain("bar"), &server.member_of(&mesh.clusters[0])).await.unwrap_err();
+        assert_eq!(error.to_string(), "cannot read clusterspiffeids.spire.spiffe.io");
+    }
+
+    #[tokio::test]
+    async fn a_server_that_cannot_be_looked_for_is_not_one_that_is_not_there() {
+        let server = FakeServer::default();
+        let member = server.member("foo");
+        assert!(located(&member).await.unwrap().is_none());
+        server.refuse("/apis/apps/v1/namespaces/spire-server/statefulsets", 403);
+        assert!(matches!(located(&member).await, Err(FederationError::Discovery(_))));
+    }
+
+    struct Steps(Mutex<Vec<String>>);
+
+    impl Watch<Step> for Steps {
+        fn step(&self, cluster: &str, step: &Step) {
+            self.0.lock().unwrap().push(format!("{cluster}: {step}"));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_cluster_that_stays_forgets_the_leaver_and_one_that_cannot_does_not_stop_the_others() {
+        let mesh = mesh();
+        let servers = [(); 2].map(|()| FakeServer::default());
+        let members = [servers[0].member_of(&mesh.clusters[0]), servers[1].member_of(&mesh.clusters[2])];
+        put_ties(&servers[0]);
+        put_ties(&servers[1]);
+        let of_foo = super::ties(&mesh, &domain("bar"), &members[0]).await.unwrap();
+        let mut of_baz = super::ties(&mesh, &domain("bar"), &members[1]).await.unwrap();
+        of_baz.others.push(ObjectKey::new(Kind::ClusterSPIFFEID, None, "theirs"));
+        let mut left = mesh.clone();
+        left.clusters.remove(1);
+        let steps = Steps(Mutex::default());
+        let deadline = Deadline::after(Duration::from_secs(5));
+        let untied = untie(&left, &[of_baz, of_foo], &members, deadline, &steps).await;
+        let told: Vec<String> = untied
+            .iter()
+            .map(|(cluster, result)| match result {
+                Ok(()) => format!("{cluster} is free"),
+                Err(error) => format!("{cluster}: {error}"),
+            })
+            .collect();
+        insta::assert_snapshot!(told.join("\n"), @r"
+        foo is free
+        baz: objects that this tool did not make trust bar.com: ClusterSPIFFEID/theirs
+        ");
+        assert_eq!(servers[0].object(RELATIONSHIP), None);
+        assert!(servers[1].object(RELATIONSHIP).is_some(), "nothing is begun that cannot be finished");
+        let mut told = steps.0.into_inner().unwrap();
+        told.sort_unstable();
+        insta::assert_snapshot!(told.join("\n"), @r"
+        baz: objects that this tool did not make trust bar.com: ClusterSPIFFEID/theirs
+        foo: deleting the relationship with bar.com
+        foo: no longer trusts bar.com
+        ");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_relationship_that_is_not_there_is_not_deleted() {
+        let mesh = mesh();
+        let member = FakeServer::default().member_of(&mesh.clusters[0]);
+        let free = super::ties(&mesh, &domain("bar"), &member).await.unwrap();
+        let steps = Steps(Mutex::default());
+        let deadline = Deadline::after(Duration::from_secs(5));
+        let untied = untie(&mesh, &[free], &[member], deadline, &steps).await;
+        assert!(untied[0].1.is_ok());
+        assert_eq!(steps.0.into_inner().unwrap(), ["foo: no longer trusts bar.com"]);
     }
 }

@@ -229,3 +229,6 @@ where
     }
     .inspect_err(|unread| tracing::debug!(cluster = member.name(), why = unread.why, "cannot list"))
 }
+
+#[cfg(test)]
+mod tests;

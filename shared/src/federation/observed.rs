@@ -206,3 +206,90 @@ impl ObservedCluster {
         hint.max(Duration::from_mins(1)) / 4
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::federation::sample::{NAMES, domain, observed, peers, url};
+    use crate::fleet::{ExecError, ExecTarget, RequestError};
+    use crate::mesh::Spire;
+
+    #[test]
+    fn every_ordered_pair_is_there_once_and_everything_is_found_by_its_name() {
+        let observed = observed();
+        let pairs: Vec<(&str, &str)> = observed.pairs().map(|(from, to)| (from.name(), to.name())).collect();
+        let all: Vec<(&str, &str)> =
+            NAMES.iter().flat_map(|from| peers(from).into_iter().map(move |to| (*from, to))).collect();
+        assert_eq!(pairs, all);
+        assert_eq!(pairs.len(), 6);
+        for name in NAMES {
+            let cluster = observed.cluster(name).unwrap();
+            assert_eq!((cluster.name(), cluster.trust_domain()), (name, &domain(name)));
+            let server = cluster.server().unwrap();
+            for peer in peers(name) {
+                assert_eq!(server.stored_bundle(&domain(peer)).unwrap().trust_domain(), &domain(peer));
+                assert_eq!(server.relationship(&domain(peer)).unwrap().url, url(peer));
+            }
+            assert!(
+                server.stored_bundle(&domain(name)).is_none() && server.relationship(&domain(name)).is_none()
+            );
+        }
+        assert!(observed.cluster("qux").is_none());
+    }
+
+    #[test]
+    fn peers_fetch_four_times_in_a_refresh_hint_of_a_minute_at_least() {
+        let mut clusters = observed().clusters;
+        assert_eq!(clusters[1].poll_interval(), Duration::from_secs(75));
+        let mut every = |hint: u64| {
+            if let Spire::Managed(spire) = &mut clusters[2].cluster.spire {
+                spire.bundle_endpoint.refresh_hint = Duration::from_secs(hint);
+            }
+            clusters[2].poll_interval().as_millis()
+        };
+        assert_eq!([every(10), every(60), every(62), every(600)], [15_000, 15_000, 15_500, 150_000]);
+    }
+
+    #[test]
+    fn a_server_that_may_not_be_asked_is_told_apart_from_one_that_does_not_answer() {
+        let exec = |problem| ServerError::Exec {
+            cluster: "baz".to_owned(),
+            command: "bundle show",
+            source: Box::new(ExecError {
+                at: ExecTarget {
+                    namespace: "spire-server".to_owned(),
+                    pod: "spire-server-0".to_owned(),
+                    container: "spire-server".to_owned(),
+                },
+                program: "spire-server".to_owned(),
+                context: "baz".to_owned(),
+                problem,
+            }),
+        };
+        let asked = |cause| {
+            let refused = ExecProblem::Request(RequestError::new(cause, "no"));
+            server_unread("spire-server", &exec(refused))
+        };
+        let missing = asked(Cause::Forbidden);
+        assert_eq!(missing.why, "you may not create pods/exec in namespace spire-server");
+        assert_eq!(missing.need.unwrap().resource, "pods/exec");
+        let gone = asked(Cause::NotFound);
+        assert_eq!(gone.need, None);
+        assert!(gone.why.starts_with("cannot run `spire-server bundle show`: "), "{}", gone.why);
+        let broken = server_unread("spire-server", &exec(ExecProblem::TooMuch));
+        assert_eq!(broken.need, None);
+        assert!(broken.why.ends_with(": it wrote more than 64 MiB"), "{}", broken.why);
+        let failed = server_unread(
+            "spire-server",
+            &ServerError::Failed {
+                cluster: "baz".to_owned(),
+                namespace: "spire-server".to_owned(),
+                pod: "spire-server-0".to_owned(),
+                command: "bundle show",
+                exit: 1,
+                stderr: "no".to_owned(),
+            },
+        );
+        assert!(failed.need.is_none() && failed.hint.unwrap().contains("logs spire-server-0"));
+    }
+}

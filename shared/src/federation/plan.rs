@@ -143,8 +143,11 @@ pub async fn plan(mesh: &Mesh, members: &[Member]) -> Result<MeshPlan, ClusterEr
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::federation::sample::{domain, mesh, url};
+    use crate::fleet::fake::FakeServer;
 
     fn told(desired: &Desired) -> Vec<String> {
         let of_peers = |object: &&Object| {
@@ -217,5 +220,98 @@ mod tests {
         assert_eq!(of("bar"), Ok(url("bar")));
         assert_eq!(of("baz"), Err("the bundle endpoint of baz has no address yet".to_owned()));
         assert_eq!(given.len(), 3);
+    }
+
+    const SERVICE: &str = "/api/v1/namespaces/spire-server/services/spire-server-bundle";
+
+    /// Puts the service of a bundle endpoint that has an address.
+    fn put_service(server: &FakeServer, host: &str) {
+        let service = json!({
+            "spec": {"type": "LoadBalancer", "ports": [{"port": 8443}]},
+            "status": {"loadBalancer": {"ingress": [{"hostname": host}]}},
+        });
+        server.put(SERVICE, service);
+    }
+
+    /// Puts a server that somebody else installed, with a controller-manager of a class of its own.
+    fn put_foreign(server: &FakeServer) {
+        let containers = json!([{"name": "a", "image": "spire-server:1.15.3"}, {"name": "b", "image": "spire-controller-manager:1"}]);
+        server.put(
+            "/apis/apps/v1/namespaces/theirs/statefulsets/spire",
+            json!({"spec": {
+                "serviceName": "spire",
+                "selector": {},
+                "template": {"spec": {
+                    "containers": containers,
+                    "volumes": [{"name": "c", "configMap": {"name": "conf"}}],
+                }},
+            }}),
+        );
+        server.put(
+            "/api/v1/namespaces/theirs/configmaps/conf",
+            json!({"data": {"a": "kind: ControllerManagerConfig\nclassName: theirs\n"}}),
+        );
+    }
+
+    #[tokio::test]
+    async fn addresses_are_read_from_every_cluster_and_one_that_is_given_is_believed() {
+        let mut mesh = mesh();
+        let servers = [(); 3].map(|()| FakeServer::default());
+        put_service(&servers[0], "foo.example");
+        let members =
+            |mesh: &Mesh| [0, 1, 2].map(|index: usize| servers[index].member_of(&mesh.clusters[index]));
+        let found = endpoints(&members(&mesh)).await.unwrap();
+        assert_eq!(found[&domain("foo")], Ok("https://foo.example:8443".parse().unwrap()));
+        assert_eq!(found[&domain("bar")], Err("bar: no SPIRE server was found".to_owned()));
+        let waits = "baz: Service spire-server/spire-server-bundle does not exist yet";
+        assert_eq!(found[&domain("baz")], Err(waits.to_owned()));
+        if let Spire::Existing(existing) = &mut mesh.clusters[1].spire {
+            existing.bundle_endpoint_url = Some(url("bar").parse().unwrap());
+        }
+        let found = endpoints(&members(&mesh)).await.unwrap();
+        assert_eq!(found[&domain("bar")], Ok(url("bar").parse().unwrap()));
+    }
+
+    #[tokio::test]
+    async fn the_class_is_ours_or_that_of_the_controller_manager_that_is_there() {
+        let mesh = mesh();
+        let class = async |index: usize, server: &FakeServer| {
+            class_name(&server.member_of(&mesh.clusters[index])).await
+        };
+        let nothing = FakeServer::default();
+        assert_eq!(class(2, &nothing).await.unwrap().as_deref(), Some("spire-mesh"));
+        assert!(matches!(class(1, &nothing).await, Err(FederationError::NoServer { namespace: None })));
+        let server = FakeServer::default();
+        put_foreign(&server);
+        assert_eq!(class(1, &server).await.unwrap().as_deref(), Some("theirs"));
+    }
+
+    #[tokio::test]
+    async fn a_plan_has_every_cluster_with_what_would_change_and_what_waits_for_an_address() {
+        let mesh = mesh();
+        let servers = [(); 3].map(|()| FakeServer::default());
+        put_service(&servers[0], "foo.example");
+        put_service(&servers[2], "baz.example");
+        put_foreign(&servers[1]);
+        let members = [0, 1, 2].map(|index: usize| servers[index].member_of(&mesh.clusters[index]));
+        let plan = plan(&mesh, &members).await.unwrap();
+        assert_eq!(plan.mesh, "example");
+        let told: Vec<String> = plan
+            .clusters
+            .iter()
+            .map(|cluster| {
+                let relationships = cluster.plan.objects.iter().map(|planned| planned.key.to_string());
+                let relationships =
+                    relationships.filter(|key| key.starts_with("ClusterFederatedTrustDomain"));
+                let later = cluster.later.iter().map(|later| format!("{} later", later.key));
+                format!("{}: {}", cluster.cluster, relationships.chain(later).collect::<Vec<_>>().join(", "))
+            })
+            .collect();
+        insta::assert_snapshot!(told.join("\n"), @r"
+        foo: ClusterFederatedTrustDomain/baz.com, ClusterFederatedTrustDomain/bar.com later
+        bar: ClusterFederatedTrustDomain/foo.com, ClusterFederatedTrustDomain/baz.com
+        baz: ClusterFederatedTrustDomain/foo.com, ClusterFederatedTrustDomain/bar.com later
+        ");
+        assert!(servers.iter().all(|server| server.writes().is_empty()), "a plan changes nothing");
     }
 }

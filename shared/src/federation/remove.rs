@@ -14,7 +14,7 @@ use crate::manifest::{self, Deadline, Deletion, Kind, MANAGED_BY_LABEL, ObjectKe
 use crate::manifest::{Poll, Tool};
 use crate::mesh::{Mesh, Spire};
 use crate::spire::desired::{CSI_DRIVER, DATA_CLAIM_NAME, relationship_name};
-use crate::spire::server::{Entry, Server, ServerError};
+use crate::spire::server::{Entry, Relationship, Server, ServerError};
 use crate::trust::{TrustBundle, TrustDomain};
 use crate::watch::Watch;
 
@@ -179,9 +179,7 @@ pub(super) async fn forget(
 ) -> Result<(), FederationError> {
     until(deadline, "the relationships to be gone from the SPIRE server", || async {
         match server.relationships().await {
-            Ok(known) if known.iter().any(|known| peers.contains(&known.trust_domain)) => {
-                Poll::Pending("some are still there".to_owned())
-            }
+            Ok(known) if is_with_any(&known, peers) => Poll::Pending("some are still there".to_owned()),
             Ok(_) => Poll::Ready(()),
             Err(error) => Poll::Pending(error.to_string()),
         }
@@ -201,12 +199,21 @@ pub(super) async fn forget(
 /// Deletes the bundles of `peers` that a server holds, and returns how many it held.
 async fn forget_once(server: &Server<'_>, peers: &[TrustDomain]) -> Result<usize, ServerError> {
     let stored = server.stored_bundles().await?;
-    let held: Vec<&TrustDomain> =
-        stored.iter().map(TrustBundle::trust_domain).filter(|domain| peers.contains(domain)).collect();
+    let held = held(&stored, peers);
     for peer in &held {
         server.delete_bundle(peer).await?;
     }
     Ok(held.len())
+}
+
+/// Tells whether one of a server's relationships is with one of `peers`.
+fn is_with_any(known: &[Relationship], peers: &[TrustDomain]) -> bool {
+    known.iter().any(|known| peers.contains(&known.trust_domain))
+}
+
+/// Lists those of `peers` whose bundles a server holds.
+fn held<'b>(stored: &'b [TrustBundle], peers: &[TrustDomain]) -> Vec<&'b TrustDomain> {
+    stored.iter().map(TrustBundle::trust_domain).filter(|domain| peers.contains(domain)).collect()
 }
 
 /// Lists the pods that mount the CSI driver, except the agents' own.
@@ -311,10 +318,13 @@ async fn pods_gone(member: &Member, namespace: &str, deadline: Deadline<'_>) -> 
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use std::time::Duration;
+
+    use serde_json::{Value, json};
 
     use super::*;
-    use crate::federation::sample::{domain, examined, mesh};
+    use crate::federation::sample::{bundle, domain, examined, mesh};
+    use crate::fleet::fake::FakeServer;
 
     fn key(kind: Kind, namespace: Option<&str>, name: &str) -> ObjectKey {
         ObjectKey::new(kind, namespace, name)
@@ -427,5 +437,197 @@ mod tests {
         assert!(!mounts(&pod(&["ebs.csi.aws.com"])));
         assert!(!mounts(&pod(&[])));
         assert!(!mounts(&Pod::default()));
+    }
+
+    #[test]
+    fn a_server_has_forgotten_its_peers_when_neither_relationship_nor_bundle_is_left() {
+        let observed = examined().observed;
+        let server = observed.clusters[1].server().unwrap();
+        let of = |names: &[&str]| names.iter().map(|name| domain(name)).collect::<Vec<_>>();
+        assert!(is_with_any(&server.relationships, &of(&["qux", "baz"])));
+        assert!(!is_with_any(&server.relationships, &of(&["qux", "bar"])));
+        let stored = [bundle("foo"), bundle("qux"), bundle("baz")];
+        assert_eq!(held(&stored, &of(&["baz", "foo"])), [&domain("foo"), &domain("baz")]);
+        assert!(held(&stored, &of(&["bar"])).is_empty());
+    }
+
+    const IDS: &str = "/apis/spire.spiffe.io/v1alpha1/clusterspiffeids";
+    const CLAIM: &str = "/api/v1/namespaces/spire-server/persistentvolumeclaims/data-spire-server-0";
+
+    /// Puts an object that carries the labels of a mesh.
+    fn put(server: &FakeServer, mesh: &str, path: &str) {
+        let labels = json!({"app.kubernetes.io/managed-by": "spire-federate", "spire-mesh.dev/mesh": mesh});
+        server.put(path, json!({"metadata": {"labels": labels}}));
+    }
+
+    fn put_pod(server: &FakeServer, path: &str, driver: &str) {
+        let volumes = json!([{"name": "id", "csi": {"driver": driver}}]);
+        server.put(path, json!({"spec": {"containers": [], "volumes": volumes}}));
+    }
+
+    /// A cluster with a SPIRE of this mesh, and objects of others.
+    fn installed() -> FakeServer {
+        let server = FakeServer::default();
+        for path in [
+            "/api/v1/namespaces/spire-server",
+            "/api/v1/namespaces/spire-system",
+            "/api/v1/namespaces/spire-server/configmaps/spire-server",
+            "/apis/storage.k8s.io/v1/csidrivers/csi.spiffe.io",
+            "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/clusterspiffeids.spire.spiffe.io",
+            "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/clusterstaticentries.spire.spiffe.io",
+            "/apis/spire.spiffe.io/v1alpha1/clusterspiffeids/mesh-workloads",
+            "/apis/spire.spiffe.io/v1alpha1/clusterfederatedtrustdomains/foo.com",
+        ] {
+            put(&server, "example", path);
+        }
+        put(&server, "other", "/api/v1/namespaces/of-another-mesh");
+        server.put(&format!("{IDS}/theirs"), json!({"metadata": {"labels": {}}}));
+        server.put(CLAIM, json!({}));
+        put_pod(&server, "/api/v1/namespaces/shop/pods/cart", "csi.spiffe.io");
+        put_pod(&server, "/api/v1/namespaces/shop/pods/db", "ebs.csi.aws.com");
+        put_pod(&server, "/api/v1/namespaces/spire-system/pods/agent", "csi.spiffe.io");
+        server
+    }
+
+    #[tokio::test]
+    async fn what_carries_the_labels_of_the_mesh_is_found_with_what_others_use_of_it() {
+        let mesh = mesh();
+        let found = removal(&mesh, &installed().member_of(&mesh.clusters[2])).await.unwrap();
+        insta::assert_snapshot!(texts(&found.objects), @r"
+        Namespace/spire-server
+        Namespace/spire-system
+        CustomResourceDefinition/clusterstaticentries.spire.spiffe.io
+        ConfigMap/spire-server in namespace spire-server
+        CSIDriver/csi.spiffe.io
+        ClusterFederatedTrustDomain/foo.com
+        ClusterSPIFFEID/mesh-workloads
+        ");
+        assert_eq!(found.mounted_by, ["shop/cart"]);
+        assert_eq!(found.ca_volume, self::found().ca_volume);
+        assert_eq!(found.leftovers.len(), 1);
+        assert_eq!(found.leftovers[0].what, "CustomResourceDefinition/clusterspiffeids.spire.spiffe.io");
+        assert_eq!(found.leftovers[0].reason, "objects of somebody else: theirs");
+    }
+
+    #[tokio::test]
+    async fn nobody_is_held_by_a_driver_that_is_not_there() {
+        let mesh = mesh();
+        let server = FakeServer::default();
+        put(&server, "example", "/api/v1/namespaces/spire-system");
+        put_pod(&server, "/api/v1/namespaces/shop/pods/cart", "csi.spiffe.io");
+        let found = removal(&mesh, &server.member_of(&mesh.clusters[2])).await.unwrap();
+        assert_eq!((found.mounted_by, found.ca_volume, found.leftovers), (Vec::new(), None, Vec::new()));
+    }
+
+    #[tokio::test]
+    async fn a_server_of_somebody_else_is_asked_for_its_entries_only_where_it_trusts_a_peer_because_of_us() {
+        let mesh = mesh();
+        let server = FakeServer::default();
+        let found = removal(&mesh, &server.member_of(&mesh.clusters[1])).await.unwrap();
+        assert_eq!((found.objects.len(), found.bundles.len()), (0, 0));
+        put(&server, "example", "/apis/spire.spiffe.io/v1alpha1/clusterfederatedtrustdomains/foo.com");
+        let error = removal(&mesh, &server.member_of(&mesh.clusters[1])).await.unwrap_err();
+        assert!(matches!(error, FederationError::NoServer { namespace: None }), "{error}");
+    }
+
+    #[tokio::test]
+    async fn what_may_not_be_read_before_it_is_removed_is_an_error() {
+        let mesh = mesh();
+        let told = async |path: &str| {
+            let server = installed();
+            server.refuse(path, 403);
+            removal(&mesh, &server.member_of(&mesh.clusters[2])).await.unwrap_err().to_string()
+        };
+        assert_eq!(told("/api/v1/pods").await, "cannot read pods in all namespaces");
+        assert_eq!(told(CLAIM).await, "cannot read the server's volume claim");
+    }
+
+    #[tokio::test]
+    async fn objects_of_somebody_else_are_those_without_our_label_and_a_kind_that_is_gone_has_none() {
+        let server = installed();
+        let member = server.member("baz");
+        assert_eq!(others(member.client(), Kind::ClusterSPIFFEID).await.unwrap(), ["theirs"]);
+        server.refuse(IDS, 404);
+        assert_eq!(others(member.client(), Kind::ClusterSPIFFEID).await.unwrap(), [""; 0]);
+        server.refuse(IDS, 403);
+        let error = others(member.client(), Kind::ClusterSPIFFEID).await.unwrap_err();
+        assert_eq!(error.to_string(), "cannot read clusterspiffeids.spire.spiffe.io");
+    }
+
+    struct Steps(Mutex<Vec<String>>);
+
+    impl Watch<Step> for Steps {
+        fn step(&self, cluster: &str, step: &Step) {
+            self.0.lock().unwrap().push(format!("{cluster}: {step}"));
+        }
+    }
+
+    fn soon<'d>() -> Deadline<'d> {
+        Deadline::after(Duration::from_secs(5))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_mesh_is_taken_down_on_each_cluster_with_what_was_found_there() {
+        let mesh = mesh();
+        let (foo, baz, bar) = (installed(), installed(), FakeServer::default());
+        let members =
+            [(&foo, 0), (&bar, 1), (&baz, 2)].map(|(server, index)| server.member_of(&mesh.clusters[index]));
+        let mut removals = Vec::new();
+        for member in &members {
+            removals.insert(0, removal(&mesh, member).await.unwrap());
+        }
+        removals[2].objects.push(key(Kind::ConfigMap, Some("spire-server"), "gone-already"));
+        let volumes = [("foo".to_owned(), CaVolume::Delete)].into();
+        let steps = Steps(Mutex::default());
+        let removed = down(&removals, &members, &volumes, soon(), &steps).await;
+        let counts: Vec<(&str, usize)> =
+            removed.clusters.iter().map(|(name, count)| (name.as_str(), *count.as_ref().unwrap())).collect();
+        assert_eq!(counts, [("foo", 8), ("bar", 0), ("baz", 6)]);
+        let mut told = steps.0.into_inner().unwrap();
+        told.sort_unstable();
+        assert_eq!(
+            told,
+            [
+                "bar: deleting",
+                "bar: nothing to delete",
+                "baz: 6 objects deleted",
+                "baz: deleting",
+                "foo: 8 objects deleted",
+                "foo: deleting",
+            ]
+        );
+        let is_there = |server: &FakeServer, path: &str| server.object(path).is_some();
+        let namespace = "/api/v1/namespaces/spire-server";
+        assert!(!is_there(&foo, CLAIM) && !is_there(&foo, namespace));
+        assert!(is_there(&baz, CLAIM) && is_there(&baz, namespace));
+        assert!(!is_there(&baz, "/api/v1/namespaces/spire-system"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_namespace_that_is_kept_is_left_when_its_pods_are_gone() {
+        let mesh = mesh();
+        let server = installed();
+        let member = server.member_of(&mesh.clusters[2]);
+        let found = removal(&mesh, &member).await.unwrap();
+        let pod: Value = json!({"metadata": {"labels": {"app.kubernetes.io/part-of": "spire-mesh"}}});
+        server.put("/api/v1/namespaces/spire-server/pods/spire-server-0", pod);
+        let error = remove(&found, &member, CaVolume::Keep, soon()).await.unwrap_err();
+        assert!(error.is_timeout());
+        insta::assert_snapshot!(error.to_string(), @"timed out after 5s waiting for the pods in namespace spire-server to stop; last seen: 1 still there");
+        assert!(remove(&found, &member, CaVolume::Delete, soon()).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_holds_bundles_because_of_us_is_told_to_forget_them() {
+        let mesh = mesh();
+        let member = FakeServer::default().member_of(&mesh.clusters[1]);
+        let nothing = || Removal { objects: Vec::new(), ca_volume: None, ..found() };
+        assert_eq!(remove(&nothing(), &member, CaVolume::Keep, soon()).await.unwrap(), 0);
+        let holds = Removal { bundles: vec![domain("foo")], ..nothing() };
+        let error = remove(&holds, &member, CaVolume::Keep, soon()).await.unwrap_err();
+        assert!(
+            matches!(error, FederationError::NoServer { .. }),
+            "there is none that could be told: {error}"
+        );
     }
 }

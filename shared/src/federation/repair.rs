@@ -130,6 +130,8 @@ pub(super) async fn restart(
 
 #[cfg(test)]
 mod tests {
+    mod carried_out;
+
     use super::*;
 
     fn carry(from: &str, to: &str) -> Repair {

@@ -114,3 +114,68 @@ impl Stage for Step {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::federation::sample::domain;
+
+    #[test]
+    fn every_step_says_what_is_being_done_and_only_the_last_ends() {
+        let wanted = Wanted::SignedBy("0123456789ab".to_owned());
+        let all = [
+            Step::Applying,
+            Step::Verifying(None),
+            Step::Verifying(Some("node-1 has no agent".to_owned())),
+            Step::WaitingForServer,
+            Step::WaitingForAddress,
+            Step::WaitingForPeers,
+            Step::CarryingBundle(domain("baz")),
+            Step::Refreshing(domain("baz")),
+            Step::Registering,
+            Step::WaitingForAgents,
+            Step::RestartingAgents,
+            Step::Unregistering(domain("baz")),
+            Step::WaitingForEntries(domain("baz")),
+            Step::DeletingRelationship(domain("baz")),
+            Step::ForgettingBundle(domain("baz")),
+            Step::PreparingCa,
+            Step::ActivatingCa,
+            Step::TaintingCa,
+            Step::RevokingCa,
+            Step::AskingAgents { done: 1, of: 2, wanted },
+            Step::Waiting { time: Duration::from_secs(65), what: "agents to replace SVIDs" },
+            Step::RestartingServer,
+            Step::Deleting,
+        ];
+        assert!(all.iter().all(|step| step.ended().is_none()));
+        insta::assert_snapshot!(all.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"), @r"
+        applying SPIRE
+        verifying
+        verifying; not yet: node-1 has no agent
+        waiting for the SPIRE server
+        waiting for the bundle endpoint's address
+        waiting for the other clusters' servers
+        carrying the bundle of baz.com over the Kubernetes API
+        fetching the bundle of baz.com from its endpoint
+        registering workloads
+        waiting for agents and CSI driver
+        starting the agents again
+        registering workloads without baz.com
+        waiting until no registration entry federates with baz.com
+        deleting the relationship with baz.com
+        deleting the bundle of baz.com in the SPIRE server
+        preparing a new CA
+        activating the new CA
+        tainting the old CA
+        revoking the old CA
+        1 of 2 agents serve SVIDs of CA 01234567
+        waiting 1m 5s for agents to replace SVIDs
+        starting the SPIRE server again
+        deleting
+        ");
+        let (done, failed) = (Step::Done("3 created".to_owned()), Step::Failed("no answer".to_owned()));
+        assert!(matches!((done.ended(), failed.ended()), (Some(Ended::Done), Some(Ended::Failed))));
+        assert_eq!((done.to_string(), failed.to_string()), ("3 created".to_owned(), "no answer".to_owned()));
+    }
+}

@@ -385,10 +385,14 @@ async fn with_event(member: &Member, reason: String) -> String {
         manifest::newest_event(member.client(), &spire.server_namespace, "Service", BUNDLE_SERVICE_NAME)
             .await;
     match event {
-        Ok(Some(event)) => format!("{reason}; {event}"),
-        Ok(None) => format!("{reason}; no controller has taken notice of the service"),
+        Ok(event) => because_of(&reason, event.as_deref()),
         Err(_) => reason,
     }
+}
+
+/// Says why there is no address yet: in the words of the newest event, or because there has been none.
+fn because_of(reason: &str, event: Option<&str>) -> String {
+    format!("{reason}; {}", event.unwrap_or("no controller has taken notice of the service"))
 }
 
 /// Tells whether waiting can help: the endpoint's address is fresh, or the server's pod is being replaced.
@@ -464,5 +468,15 @@ mod tests {
             stderr: String::new(),
         };
         assert!(may_pass(&RefreshError::Server(lost)));
+    }
+
+    #[test]
+    fn an_address_that_does_not_come_is_explained_by_the_newest_event_or_by_none() {
+        let reason = "its service has no address yet";
+        assert_eq!(because_of(reason, Some("no subnet")), "its service has no address yet; no subnet");
+        assert_eq!(
+            because_of(reason, None),
+            "its service has no address yet; no controller has taken notice of the service"
+        );
     }
 }

@@ -21,6 +21,8 @@ struct State {
     /// Tokens that are accepted.
     accepted: BTreeSet<String>,
     writes: Vec<String>,
+    /// What every answer has for its date.
+    date: Option<String>,
 }
 
 /// An API server that answers out of memory.
@@ -30,17 +32,30 @@ pub(crate) struct FakeServer(Arc<Mutex<State>>);
 impl FakeServer {
     /// Makes a member of a mesh, with the cluster's name as its trust domain below `.com`.
     pub(crate) fn member(&self, name: &str) -> Member {
+        self.member_of(&Cluster::example(name, &format!("{name}.com")))
+    }
+
+    /// Makes a member of a mesh of one of the mesh file's clusters.
+    pub(crate) fn member_of(&self, cluster: &Cluster) -> Member {
         let server = self.clone();
         let service = tower::service_fn(move |request| {
             let server = server.clone();
             async move {
                 let (status, body) = server.answer(request).await;
-                let body = Body::from(body.to_string().into_bytes());
-                Ok::<_, std::convert::Infallible>(Response::builder().status(status).body(body).unwrap())
+                let body = match body {
+                    Value::String(text) => text,
+                    body => body.to_string(),
+                };
+                let mut response = Response::builder().status(status);
+                if let Some(date) = &server.state().date {
+                    response = response.header(http::header::DATE, date);
+                }
+                let response = response.body(Body::from(body.into_bytes())).unwrap();
+                Ok::<_, std::convert::Infallible>(response)
             }
         });
-        let connection = Connection::of(name, kube::Client::new(service, "default"));
-        Member::new(Cluster::example(name, &format!("{name}.com")), connection)
+        let connection = Connection::of(&cluster.name, kube::Client::new(service, "default"));
+        Member::new(cluster.clone(), connection)
     }
 
     /// Puts an object where it is read: at its path, whose last parts are its namespace and name.
@@ -55,7 +70,28 @@ impl FakeServer {
         self.state().objects.insert(path.to_owned(), object);
     }
 
-    /// Puts what is no object, such as the list of what an API group has.
+    /// Puts objects of the kind that is listed at a path, each by the namespace and the name in its metadata.
+    pub(crate) fn with(self, list: &str, objects: impl IntoIterator<Item = Value>) -> Self {
+        let (api, plural) = list.rsplit_once('/').unwrap();
+        for object in objects {
+            let metadata = &object["metadata"];
+            let name = metadata["name"].as_str().unwrap();
+            let path = match metadata["namespace"].as_str() {
+                Some(namespace) => format!("{api}/namespaces/{namespace}/{plural}/{name}"),
+                None => format!("{list}/{name}"),
+            };
+            self.put(&path, object.clone());
+        }
+        self
+    }
+
+    /// Gives every answer a date.
+    pub(crate) fn dated(self, date: &str) -> Self {
+        self.state().date = Some(date.to_owned());
+        self
+    }
+
+    /// Puts what is no object, such as the list of what an API group has, or text.
     pub(crate) fn put_raw(&self, path: &str, answer: Value) {
         self.state().objects.insert(path.to_owned(), answer);
     }
@@ -63,6 +99,12 @@ impl FakeServer {
     /// Answers with a status code instead, whatever is asked for at a path.
     pub(crate) fn refuse(&self, path: &str, code: u16) {
         self.state().refused.insert(path.to_owned(), code);
+    }
+
+    /// Answers with a status code instead, whatever is asked for at a path.
+    pub(crate) fn refusing(self, path: &str, code: u16) -> Self {
+        self.refuse(path, code);
+        self
     }
 
     /// Takes a right away: `VERB RESOURCE`.
@@ -99,10 +141,11 @@ impl FakeServer {
         if let Some(code) = state.refused.get(&path) {
             return failure(*code);
         }
-        if method == Method::POST {
+        let is_dry = query.contains("dryRun=All");
+        let is_review = path.ends_with("reviews");
+        if method == Method::POST && is_review {
             return (StatusCode::CREATED, state.review(body));
         }
-        let is_dry = query.contains("dryRun=All");
         if method != Method::GET && !is_dry {
             state.writes.push(format!("{method} {path}"));
         }
@@ -123,6 +166,7 @@ impl FakeServer {
                 }
                 (StatusCode::OK, live)
             }
+            Method::POST => (StatusCode::CREATED, body),
             Method::DELETE => found(state.objects.remove(&path)),
             _ => failure(405),
         }

@@ -544,4 +544,28 @@ mod tests {
         of-another {"foo": Ok(["bar"])}
         "#);
     }
+
+    #[tokio::test]
+    async fn it_is_looked_for_what_keeps_pods_only_where_some_are_not_ready() {
+        let server = FakeServer::default();
+        let deployment = |replicas: u8, ready: u8| {
+            json!({
+                "spec": {"replicas": replicas, "selector": {"matchLabels": {}}, "template": {"spec": {"containers": []}}},
+                "status": {"readyReplicas": ready},
+            })
+        };
+        server.put(&format!("/apis/apps/v1/{SYSTEM}/deployments/istiod"), deployment(3, 2));
+        server.put(&format!("/apis/apps/v1/{SYSTEM}/deployments/istio-eastwestgateway"), deployment(1, 1));
+        server.put(
+            &format!("/api/v1/{SYSTEM}/pods/istiod-3"),
+            json!({"spec": {"containers": []}, "status": {"phase": "Pending", "containerStatuses": [{
+                "name": "discovery", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+                "state": {"waiting": {"reason": "ErrImagePull", "message": "not found"}},
+            }]}}),
+        );
+        let read = workloads(&server.member("baz")).await.unwrap();
+        let told: Vec<(&str, bool)> =
+            read.iter().map(|read| (read.name.as_str(), read.trouble.is_some())).collect();
+        assert_eq!(told, [("istio-eastwestgateway", false), ("istiod", true)]);
+    }
 }

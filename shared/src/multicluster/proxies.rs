@@ -50,17 +50,17 @@ async fn see_proxy(connection: &Connection, pod: &WorkloadPod) -> SeenProxy {
     }
 }
 
+/// Returns the sidecar that is asked whom it accepts: the first that answers, always the same one as long as it is there.
+fn to_ask(proxies: &[SeenProxy]) -> Option<&SeenProxy> {
+    let sidecars = proxies.iter().filter(|proxy| !proxy.is_gateway && proxy.secrets.is_ok());
+    sidecars.min_by_key(|proxy| proxy.object())
+}
+
 pub(super) async fn outbound(
     connection: &Connection,
     proxies: &Read<Vec<SeenProxy>>,
 ) -> Read<Option<(String, OutboundRules)>> {
-    let sidecars = proxies.as_ref().map_err(Clone::clone)?.iter();
-    let Some(sidecar) = sidecars
-        .filter(|proxy| !proxy.is_gateway && proxy.secrets.is_ok())
-        .min_by_key(|proxy| proxy.object())
-    else {
-        return Ok(None);
-    };
+    let Some(sidecar) = to_ask(proxies.as_ref().map_err(Clone::clone)?) else { return Ok(None) };
     let proxy = Proxy::of_pod(connection, &sidecar.namespace, &sidecar.pod);
     let rules = proxy.outbound_rules().await.map_err(|error| Unread::error(&error))?;
     Ok(Some((format!("{}/{}", sidecar.namespace, sidecar.pod), rules)))
@@ -71,6 +71,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::envoy::ProxySecrets;
     use crate::fleet::fake::FakeServer;
 
     fn put(server: &FakeServer, pod: &str, containers: &[&str], runs: bool) {
@@ -86,6 +87,34 @@ mod tests {
                 "status": {"phase": "Running", "containerStatuses": statuses.collect::<Vec<_>>()},
             }),
         );
+    }
+
+    fn seen(namespace: &str, pod: &str, is_gateway: bool, answers: bool) -> SeenProxy {
+        let unread = || Unread::because("its proxy does not answer");
+        let secrets =
+            ProxySecrets { identity: None, validation: None, others: Vec::new(), key_was_shown: false };
+        SeenProxy {
+            namespace: namespace.to_owned(),
+            pod: pod.to_owned(),
+            service_account: "default".to_owned(),
+            is_gateway,
+            trouble: None,
+            secrets: if answers { Ok(secrets) } else { Err(unread()) },
+            inbound: Err(unread()),
+        }
+    }
+
+    #[test]
+    fn the_first_sidecar_that_answers_is_asked_whom_it_accepts() {
+        let all = [
+            seen("shop", "cart", false, true),
+            seen("bank", "teller", false, true),
+            seen("bank", "ledger", false, false),
+            seen("a", "gateway", true, true),
+        ];
+        assert_eq!(to_ask(&all).map(|proxy| proxy.pod.as_str()), Some("teller"));
+        assert!(to_ask(&all[2..]).is_none());
+        assert!(to_ask(&[]).is_none());
     }
 
     #[tokio::test]

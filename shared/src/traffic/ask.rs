@@ -13,14 +13,15 @@ use super::client::Client;
 use super::error::TrafficError;
 use super::evidence;
 use super::expectation::Expectation;
-use super::explain::{Evidence, explain};
+use super::explain::{Evidence, Explanation, explain};
 use super::failover::Failover;
+use super::failure::FailureKind;
 use super::load::{Amount, Load};
 use super::report::{Parts, TrafficReport};
 use super::request::Request;
 use super::send::{Course, Sent, send};
 use super::service::{Behind, ServiceName, behind, gateways};
-use super::tally::Recorder;
+use super::tally::{Failures, Recorder, Tally};
 use crate::envoy::{Host, ProxyHosts};
 use crate::fleet::Member;
 use crate::watch::{Ended, Stage, Watch};
@@ -125,9 +126,8 @@ impl Known {
             hosts(client, request, &service),
         )
         .await;
-        known.places.learn(behind.places.iter().cloned());
         known.remarks.extend(behind.remarks.iter().cloned());
-        known.behind = behind;
+        known.see(behind);
         match gateways {
             Ok(gateways) => known.gateways = gateways,
             Err(why) => known.remarks.push(format!("the gateways of other networks are not known: {why}")),
@@ -137,6 +137,12 @@ impl Known {
             Err(why) => known.remarks.push(format!("who answers is known from answers only: {why}")),
         }
         known
+    }
+
+    /// Takes in who is behind the service now. Pods that are gone stay known: they may have answered.
+    fn see(&mut self, behind: Behind) {
+        self.places.learn(behind.places.iter().cloned());
+        self.behind = behind;
     }
 
     /// Looks again after requests were sent: at the counters, and where `again` at the pods, which may be new ones.
@@ -149,12 +155,18 @@ impl Known {
     ) -> Option<Counted> {
         let service = self.service.clone()?;
         if again {
-            let now = behind(members, &service, &client.viewpoint().cluster.network).await;
-            self.places.learn(now.places.iter().cloned());
-            self.behind = now;
+            self.see(behind(members, &service, &client.viewpoint().cluster.network).await);
         }
+        // Without a first look there is nothing to compare with.
+        self.hosts.as_ref()?;
+        let after = hosts(client, request, &service).await;
+        self.compare(after)
+    }
+
+    /// Compares the counters at the second look with those at the first.
+    fn compare(&mut self, after: Result<Vec<Host>, String>) -> Option<Counted> {
         let before = self.hosts.as_ref()?;
-        match hosts(client, request, &service).await {
+        match after {
             Ok(after) => Some(counted(before, &after, &self.places, &self.gateways)),
             Err(why) => {
                 self.remarks.push(format!("who answered is known from answers only: {why}"));
@@ -260,30 +272,19 @@ pub(super) async fn conclude(
     let counted = known.count(client, question.request, members, again || failover.is_some()).await;
     let tally = sent.recorder.tally(&known.places);
     let failover = failover.map(|judge| judge(&sent.recorder, &known.places));
-    let mut explanations = BTreeMap::new();
-    if !tally.failures.is_empty() {
-        let of_the_mesh = tally.failures.keys().any(|kind| kind.is_of_the_mesh());
-        let mut evidence = if of_the_mesh {
-            watch.step(name, &Step::Explaining);
-            known.evidence(client, members, counted.as_ref()).await
-        } else {
-            Evidence::default()
-        };
-        evidence.context.clone_from(&client.viewpoint().cluster.context);
-        evidence.taken_away = failover.as_ref().map(|failover| failover.workload.clone());
-        explanations = tally
-            .failures
-            .iter()
-            .map(|(kind, failures)| {
-                (*kind, explain(*kind, &failures.sample, question.request.url.host(), &evidence))
-            })
-            .collect();
-    }
+    let mut evidence = if tally.failures.keys().any(|kind| kind.is_of_the_mesh()) {
+        watch.step(name, &Step::Explaining);
+        known.evidence(client, members, counted.as_ref()).await
+    } else {
+        Evidence::default()
+    };
+    evidence.context.clone_from(&client.viewpoint().cluster.context);
+    evidence.taken_away = failover.as_ref().map(|failover| failover.workload.clone());
+    let explanations = explanations(&tally, question.request.url.host(), &evidence);
     // Hosts that go away take their counters with them: after a failover there is nothing to compare with.
     let comparable = counted.as_ref().filter(|_| failover.is_none());
     let attribution = reconcile(&tally.by_cluster, tally.unnamed, tally.errors, comparable);
-    let by_pod = comparable.iter().flat_map(|counted| &counted.by_place);
-    let by_pod = by_pod.filter_map(|(number, count)| Some((known.places.get(*number)?.pod.clone(), *count)));
+    let by_pod = comparable.map(|counted| by_pod(counted, &known.places)).unwrap_or_default();
     let clusters: Vec<String> = members.iter().map(|member| member.name().to_owned()).collect();
     let mut remarks = std::mem::take(&mut known.remarks);
     remarks.extend(sent.remarks);
@@ -293,7 +294,7 @@ pub(super) async fn conclude(
         clusters: &clusters,
         tally: &tally,
         attribution,
-        by_pod: by_pod.collect(),
+        by_pod,
         remarks,
         explanations,
         expectations: question.expectations,
@@ -301,6 +302,18 @@ pub(super) async fn conclude(
     });
     watch.step(name, &Step::Done { succeeded: report.succeeded, of: report.requests });
     report
+}
+
+/// Explains each kind of failure.
+fn explanations(tally: &Tally, host: &str, evidence: &Evidence) -> BTreeMap<FailureKind, Explanation> {
+    let explained = |kind: FailureKind, failures: &Failures| explain(kind, &failures.sample, host, evidence);
+    tally.failures.iter().map(|(kind, failures)| (*kind, explained(*kind, failures))).collect()
+}
+
+/// Returns how many requests went to each pod that is reached without a gateway, by its name.
+fn by_pod(counted: &Counted, places: &Places) -> BTreeMap<String, u64> {
+    let of_pod = |(number, count): (&usize, &u64)| Some((places.get(*number)?.pod.clone(), *count));
+    counted.by_place.iter().filter_map(of_pod).collect()
 }
 
 /// Tells how far sending is, not more often than somebody can read it.
@@ -333,8 +346,14 @@ impl<'t> Teller<'t> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::envoy::{Counters, HostAddress};
+    use crate::fleet::fake::FakeServer;
+    use crate::traffic::answer::Answer;
+    use crate::traffic::attribution::{Place, Source};
+    use crate::traffic::failover::Done;
 
     fn host(address: &str, requests: u64, connect_failures: u64) -> Host {
         Host {
@@ -422,5 +441,177 @@ mod tests {
         let endless = Load { amount: Amount::For(Duration::from_secs(1)), ..Load::of(1) };
         Teller::new("foo", &told, &endless).tell(&recorder);
         assert_eq!(told.0.lock().unwrap()[2], Step::Sending { done: 0, of: None, failed: 0 });
+    }
+
+    /// Three clusters with one pod of `shop/cart` each.
+    fn shops() -> ([FakeServer; 3], [Member; 3]) {
+        let names = ["foo", "bar", "baz"];
+        let servers = names.map(|name| {
+            let server = FakeServer::default();
+            server
+                .put("/api/v1/namespaces/shop/services/cart", json!({"spec": {"selector": {"app": "cart"}}}));
+            put_pod(&server, &format!("cart-{name}"));
+            server
+        });
+        let members = [0, 1, 2].map(|index: usize| servers[index].member(names[index]));
+        (servers, members)
+    }
+
+    fn put_pod(server: &FakeServer, name: &str) {
+        server.put(
+            &format!("/api/v1/namespaces/shop/pods/{name}"),
+            json!({
+                "metadata": {"labels": {"app": "cart"}},
+                "status": {"conditions": [{"type": "Ready", "status": "True"}], "podIPs": [{"ip": "10.0.0.1"}]},
+            }),
+        );
+    }
+
+    fn get(url: &str) -> Request {
+        Request::get(url.parse().unwrap())
+    }
+
+    fn pods(known: &Known) -> Vec<&str> {
+        known.places.iter().map(|place| place.pod.as_str()).collect()
+    }
+
+    #[tokio::test]
+    async fn pods_that_come_while_requests_are_sent_are_known_beside_those_that_went() {
+        let (servers, members) = shops();
+        servers[1].refuse("/api/v1/namespaces/shop/services/cart", 403);
+        let client = Client::here(&members[2], "shop");
+        let request = get("http://cart:5000/");
+        let mut known = Known::look(&client, &request, &members).await;
+        assert_eq!(pods(&known), ["cart-foo", "cart-baz"]);
+        assert_eq!(known.behind.ready.len(), 2);
+        insta::assert_snapshot!(known.remarks.join("\n"), @r"
+        the pods behind the service in bar are not known: Forbidden
+        the gateways of other networks are not known: no pod of istiod in namespace istio-system is ready
+        who answers is known from answers only: the client has no sidecar
+        ");
+        put_pod(&servers[0], "cart-new");
+        assert_eq!(known.count(&client, &request, &members, false).await, None);
+        assert_eq!(pods(&known), ["cart-foo", "cart-baz"]);
+        assert_eq!(known.count(&client, &request, &members, true).await, None);
+        assert_eq!(pods(&known), ["cart-foo", "cart-baz", "cart-new"]);
+        assert_eq!(known.behind.ready["foo"], 2);
+        assert_eq!(known.remarks.len(), 3, "that the client has no sidecar is said once");
+        known.hosts = Some(Vec::new());
+        assert_eq!(known.count(&client, &request, &members, false).await, None);
+        assert_eq!(known.remarks[3], "who answered is known from answers only: the client has no sidecar");
+    }
+
+    #[tokio::test]
+    async fn nothing_is_known_of_a_host_outside_the_mesh() {
+        let (_, members) = shops();
+        let client = Client::here(&members[2], "shop");
+        let request = get("https://www.example.com/");
+        let mut known = Known::look(&client, &request, &members).await;
+        assert_eq!((pods(&known), known.remarks.len()), (Vec::new(), 0));
+        assert_eq!(known.count(&client, &request, &members, true).await, None);
+        assert_eq!(known.evidence(&client, &members, None).await.ready, BTreeMap::new());
+    }
+
+    #[tokio::test]
+    async fn counters_are_compared_with_those_of_the_first_look() {
+        let (_, members) = shops();
+        let client = Client::here(&members[2], "shop");
+        let mut known = Known::look(&client, &get("http://cart:5000/"), &members).await;
+        assert_eq!(known.compare(Ok(vec![host("10.0.0.1", 9, 0)])), None);
+        known.hosts = Some(vec![host("10.0.0.1", 2, 0)]);
+        let counted = known.compare(Ok(vec![host("10.0.0.1", 9, 0)])).unwrap();
+        assert_eq!(counted.by_cluster, [("baz".to_owned(), 7)].into());
+        assert_eq!(by_pod(&counted, &known.places), [("cart-baz".to_owned(), 7)].into());
+    }
+
+    fn answer(at: u64, status: u16, body: &str) -> Answer {
+        Answer {
+            at: Duration::from_millis(at),
+            status: Some(status),
+            exit: 0,
+            took: Duration::from_millis(5),
+            pod_header: Vec::new(),
+            body: body.as_bytes().to_vec(),
+            complaint: String::new(),
+        }
+    }
+
+    fn sent(answers: &[Answer], known: &Known) -> Sent {
+        let mut sent = Sent { remarks: vec!["a stream broke off".to_owned()], ..Sent::default() };
+        for answer in answers {
+            sent.recorder.take(answer, &known.places);
+        }
+        sent
+    }
+
+    /// What is reported of these answers to a client without a sidecar in baz, with the steps that were told.
+    async fn concluded(
+        answers: &[Answer],
+        failover: Option<&Judge<'_>>,
+        meanwhile: impl FnOnce(&[FakeServer; 3]),
+    ) -> (TrafficReport, Vec<Step>) {
+        let (servers, members) = shops();
+        let client = Client::here(&members[2], "shop");
+        let request = get("http://cart:5000/");
+        let question = Question {
+            request: &request,
+            load: &Load::of(3),
+            expectations: &[],
+            timeout: Duration::from_mins(1),
+        };
+        let mut known = Known::look(&client, &request, &members).await;
+        let sent = sent(answers, &known);
+        meanwhile(&servers);
+        let told = Told(std::sync::Mutex::default());
+        let report = conclude(&client, question, &members, &told, &mut known, sent, failover).await;
+        (report, told.0.into_inner().unwrap())
+    }
+
+    #[tokio::test]
+    async fn answers_of_pods_that_are_known_are_counted_by_what_they_say() {
+        let answers = ["cart-foo", "cart-bar", "cart-baz"].map(|pod| answer(0, 200, pod));
+        let (report, steps) = concluded(&answers, None, |_| ()).await;
+        assert_eq!(report.by_cluster, ["foo", "bar", "baz"].map(|name| (name.to_owned(), 1)).into());
+        assert_eq!((report.requests, report.attribution, report.errors.len()), (3, Source::Answers, 0));
+        assert_eq!(report.remarks.last().unwrap(), "a stream broke off");
+        assert_eq!(steps, [Step::Done { succeeded: 3, of: 3 }]);
+    }
+
+    #[tokio::test]
+    async fn pods_are_looked_at_again_where_an_answer_names_none_that_is_known_or_some_were_sent_away() {
+        let new_pod = |servers: &[FakeServer; 3]| put_pod(&servers[0], "cart-new");
+        let (report, _) = concluded(&[answer(0, 200, "cart-new")], None, new_pod).await;
+        assert_eq!(report.by_cluster, [("foo".to_owned(), 1)].into());
+
+        let judge: &Judge<'_> = &|recorder, places| {
+            assert_eq!(recorder.len(), 1);
+            let new = places.iter().any(|place: &Place| place.pod == "cart-new");
+            let done = Done { scaled: Duration::ZERO, gone: None, restored: Duration::from_secs(1) };
+            let workload = if new { "Deployment/cart" } else { "nobody looked again" };
+            Failover::judge(workload.to_owned(), "baz", 1, done, &[])
+        };
+        let (report, _) = concluded(&[answer(0, 200, "cart-foo")], Some(judge), new_pod).await;
+        assert_eq!(report.failover.unwrap().workload, "Deployment/cart");
+        let (report, _) = concluded(&[answer(0, 200, "cart-foo")], None, new_pod).await;
+        assert_eq!(report.failover, None);
+    }
+
+    #[tokio::test]
+    async fn evidence_is_gathered_only_for_failures_that_can_be_of_the_mesh() {
+        let (report, steps) = concluded(&[answer(0, 500, "broken")], None, |_| ()).await;
+        assert_eq!(steps, [Step::Done { succeeded: 0, of: 1 }]);
+        assert_eq!(report.errors[0].kind.to_string(), "http-500");
+
+        let answers = [answer(0, 503, "no healthy upstream"), answer(1, 200, "cart-foo")];
+        let (report, steps) = concluded(&answers, None, |_| ()).await;
+        assert_eq!(steps, [Step::Explaining, Step::Done { succeeded: 1, of: 2 }]);
+        let failed = &report.errors[0];
+        assert_eq!((failed.kind.to_string().as_str(), failed.count), ("no-endpoints", 1));
+        assert_eq!(failed.sample, "no healthy upstream");
+
+        let (report, _) = concluded(&[answer(0, 403, "RBAC: access denied")], None, |_| ()).await;
+        let denied = &report.errors[0];
+        assert!(denied.cause.ends_with("the client's is baz.com"), "{}", denied.cause);
+        assert!(denied.next.contains("--context baz"), "{}", denied.next);
     }
 }

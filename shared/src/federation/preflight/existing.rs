@@ -50,8 +50,14 @@ fn unread(error: ReadError) -> PreflightError {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+    use crate::federation::sample::mesh;
+    use crate::fleet::fake::FakeServer;
     use crate::fleet::{Need, RequestError};
+    use crate::mesh::Spire;
+    use crate::spire::discovery::sample::foreign;
 
     #[test]
     fn a_right_that_the_address_takes_is_named_like_any_other() {
@@ -69,5 +75,28 @@ mod tests {
         };
         assert_eq!(needs, vec![need.clone()]);
         assert!(matches!(refused(Cause::Timeout), PreflightError::Discovery(_)));
+    }
+
+    #[tokio::test]
+    async fn an_endpoint_that_has_no_address_yet_is_waited_for_and_one_that_gets_none_is_refused() {
+        const SERVICE: &str = "/api/v1/namespaces/spire-server/services/spire-server";
+
+        let cluster = mesh().clusters.swap_remove(1);
+        let Spire::Existing(existing) = cluster.spire.clone() else { panic!("bar is somebody else's") };
+        let server = FakeServer::default();
+        let member = server.member_of(&cluster);
+        let put =
+            |kind: &str| server.put(SERVICE, json!({"spec": {"type": kind, "ports": [{"port": 8443}]}}));
+        put("LoadBalancer");
+        assert!(can_be_reached(&member, &existing, &foreign()).await.is_ok());
+        put("ClusterIP");
+        let refused = can_be_reached(&member, &existing, &foreign()).await;
+        assert!(matches!(refused, Err(PreflightError::Unexposed { .. })));
+        let given =
+            ExistingSpire { bundle_endpoint_url: Some("https://x:1".parse().unwrap()), ..existing.clone() };
+        assert!(can_be_reached(&member, &given, &foreign()).await.is_ok());
+        server.refuse(SERVICE, 403);
+        let refused = can_be_reached(&member, &existing, &foreign()).await;
+        assert!(matches!(refused, Err(PreflightError::MissingRights(_))));
     }
 }

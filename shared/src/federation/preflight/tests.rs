@@ -1,4 +1,7 @@
+use serde_json::json;
+
 use super::*;
+use crate::fleet::fake::FakeServer;
 use crate::spire::discovery::FoundControllerManager;
 use crate::spire::discovery::sample::foreign;
 
@@ -157,4 +160,159 @@ fn before_the_first_up_there_must_be_no_spire() {
     insta::assert_snapshot!(own(&[("spire-server", "StatefulSet/spire-server", None)]).unwrap_err());
     insta::assert_snapshot!(own(&[("apps", "Deployment/server", None)]).unwrap_err());
     insta::assert_snapshot!(own(&[("elsewhere", "StatefulSet/spire-server", Some("other"))]).unwrap_err());
+}
+
+fn put_class(server: &FakeServer, name: &str, default: Option<&str>) {
+    let annotations = default.map(|value| json!({DEFAULT_CLASS: value}));
+    server.put(
+        &format!("/apis/storage.k8s.io/v1/storageclasses/{name}"),
+        json!({"metadata": {"annotations": annotations}, "provisioner": "ebs.csi.aws.com"}),
+    );
+}
+
+/// A cluster in which SPIRE gets a volume.
+fn with_storage() -> FakeServer {
+    let server = FakeServer::default();
+    put_class(&server, "gp3", Some("true"));
+    server
+}
+
+/// What stands in the way in foo, bar or baz.
+async fn refusals(server: &FakeServer, index: usize) -> String {
+    let mesh = mesh();
+    match preflight(&mesh, &[server.member_of(&mesh.clusters[index])]).await {
+        Ok(()) => "nothing".to_owned(),
+        Err(errors) => errors.to_string(),
+    }
+}
+
+#[tokio::test]
+async fn a_volume_comes_from_the_class_that_is_named_or_from_a_default_one() {
+    let server = FakeServer::default();
+    let mesh = mesh();
+    let member = server.member_of(&mesh.clusters[2]);
+    let Spire::Managed(spire) = &mesh.clusters[2].spire else { panic!("baz is managed") };
+    let mut named = spire.as_ref().clone();
+    named.storage.class = Some("gp2".to_owned());
+    let told = async |spire: &ManagedSpire| storage(&member, spire).await.map_err(|error| told(&error));
+    insta::assert_snapshot!(told(spire).await.unwrap_err(), @r"
+    error: no storage class is the default (there is none at all), so the SPIRE server would get no volume
+    hint: install a storage driver; on EKS: the aws-ebs-csi-driver add-on and a StorageClass
+    ");
+    put_class(&server, "gp3", Some("false"));
+    put_class(&server, "io2", None);
+    insta::assert_snapshot!(told(spire).await.unwrap_err(), @r"
+    error: no storage class is the default (there is gp3, io2), so the SPIRE server would get no volume
+    hint: set spire.storage.class in the mesh file, for example gp3
+    ");
+    insta::assert_snapshot!(told(&named).await.unwrap_err(), @r"
+    error: storage class gp2 does not exist (there is gp3, io2)
+    hint: kubectl get storageclass
+    ");
+    put_class(&server, "gp2", None);
+    assert_eq!(told(&named).await, Ok(()));
+    assert!(told(spire).await.is_err());
+    put_class(&server, "st1", Some("true"));
+    assert_eq!(told(spire).await, Ok(()));
+}
+
+fn put_spire(server: &FakeServer, labels: &serde_json::Value) {
+    server.put(
+        "/apis/apps/v1/namespaces/spire-server/statefulsets/spire-server",
+        json!({
+            "metadata": {"labels": labels},
+            "spec": {
+                "serviceName": "spire",
+                "selector": {},
+                "template": {"spec": {"containers": [{"name": "a", "image": "spire-server:1.15.3"}]}},
+            },
+        }),
+    );
+}
+
+#[tokio::test]
+async fn a_cluster_is_looked_at_for_all_that_it_lacks() {
+    assert_eq!(refusals(&with_storage(), 2).await, "nothing");
+    let denied = with_storage();
+    denied.forbid("create statefulsets");
+    denied.forbid("list storageclasses");
+    assert_eq!(
+        refusals(&denied, 2).await,
+        "baz: you may not create statefulsets.apps in namespace spire-server, list storageclasses.storage.k8s.io"
+    );
+    assert!(refusals(&FakeServer::default(), 2).await.starts_with("baz: no storage class is the default"));
+    let blind = FakeServer::default();
+    blind.refuse("/apis/storage.k8s.io/v1/storageclasses", 403);
+    assert!(refusals(&blind, 2).await.starts_with("baz: cannot read storage classes"));
+    assert_eq!(refusals(&FakeServer::default(), 1).await, "nothing", "the plan says that there is no SPIRE");
+    let denied = FakeServer::default();
+    denied.forbid("create pods/exec");
+    assert_eq!(refusals(&denied, 1).await, "bar: you may not create pods/exec");
+}
+
+#[tokio::test]
+async fn a_spire_of_another_mesh_or_of_somebody_else_is_refused_where_ours_is_wanted() {
+    let labels =
+        |mesh: &str| json!({"app.kubernetes.io/managed-by": "spire-federate", "spire-mesh.dev/mesh": mesh});
+    let of = async |labels: &serde_json::Value, index: usize| {
+        let server = with_storage();
+        put_spire(&server, labels);
+        refusals(&server, index).await
+    };
+    assert_eq!(of(&labels("example"), 2).await, "nothing");
+    insta::assert_snapshot!(of(&labels("other"), 2).await, @"baz: its SPIRE (StatefulSet/spire-server in namespace spire-server, SPIRE 1.15.3) belongs to mesh other");
+    insta::assert_snapshot!(of(&json!({}), 2).await, @"baz: there is a SPIRE already that this tool did not install: StatefulSet/spire-server in namespace spire-server, SPIRE 1.15.3");
+    insta::assert_snapshot!(of(&json!({}), 1).await, @"bar: its SPIRE (StatefulSet/spire-server in namespace spire-server, SPIRE 1.15.3) has no spire-controller-manager in its pod, so nothing passes relationships on to the server");
+}
+
+#[test]
+fn what_it_takes_to_federate_is_asked_for_all_at_once() {
+    let mesh = mesh();
+    let Spire::Managed(spire) = &mesh.clusters[2].spire else { panic!("baz is managed") };
+    let needs = managed_needs(&mesh.clusters[2], spire);
+    insta::assert_snapshot!(listed(&existing_needs()).replace(", ", "\n"), @r"
+    list statefulsets.apps
+    list deployments.apps
+    list pods
+    list services
+    create pods/exec
+    get/create/patch clusterfederatedtrustdomains.spire.spiffe.io
+    ");
+    assert!(existing_needs().iter().all(|need| needs.contains(need)));
+    for kind in [Kind::StatefulSet, Kind::DaemonSet, Kind::ClusterSPIFFEID] {
+        let is_asked_for = |verb: &&str| {
+            needs.iter().any(|need| {
+                need.verb == *verb && need.resource == kind.plural() && need.group == kind.group()
+            })
+        };
+        assert!(["get", "create", "patch"].iter().all(is_asked_for), "{kind:?}");
+    }
+}
+
+#[tokio::test]
+async fn rights_to_take_a_mesh_down_are_asked_for_where_something_is_there() {
+    let mesh = mesh();
+    let told = async |server: &FakeServer, removals: &[crate::federation::Removal]| {
+        let members = [server.member_of(&mesh.clusters[2])];
+        let down = preflight_down(removals, &members, crate::federation::CaVolume::Keep).await;
+        let read = preflight_removal(&members).await;
+        [down, read].map(|result| result.err().map(|errors| errors.to_string()).unwrap_or_default())
+    };
+    let removal = |cluster: &str| crate::federation::Removal {
+        cluster: cluster.to_owned(),
+        objects: vec![crate::manifest::ObjectKey::new(Kind::Namespace, None, "spire-server")],
+        mounted_by: Vec::new(),
+        ca_volume: None,
+        leftovers: Vec::new(),
+        bundles: Vec::new(),
+    };
+    let both = [removal("foo"), removal("baz")];
+    assert_eq!(told(&FakeServer::default(), &both).await, ["", ""]);
+    let denied = FakeServer::default();
+    denied.forbid("delete namespaces");
+    assert_eq!(told(&denied, &both).await, ["baz: you may not delete namespaces", ""]);
+    assert_eq!(told(&denied, &both[..1]).await, ["", ""], "nothing is there to be deleted in baz");
+    denied.forbid("list pods");
+    let [_, read] = told(&denied, &[]).await;
+    assert_eq!(read, "baz: you may not list pods, delete namespaces");
 }

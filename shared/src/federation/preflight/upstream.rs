@@ -50,9 +50,12 @@ pub(super) fn stays(found: Option<&FoundUpstream>, wanted: &UpstreamAuthority) -
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
     use crate::federation::preflight::managed_needs;
     use crate::fleet::Need;
+    use crate::fleet::fake::FakeServer;
     use crate::fleet::listed;
     use crate::hint::Hint;
     use crate::mesh::{CertManagerIssuer, IssuerKind, Mesh, Spire};
@@ -128,5 +131,51 @@ mod tests {
         };
         insta::assert_snapshot!(more(IssuerKind::Issuer), @"get/create/patch roles.rbac.authorization.k8s.io in namespace pki, get/create/patch rolebindings.rbac.authorization.k8s.io in namespace pki, get issuers.cert-manager.io in namespace pki");
         insta::assert_snapshot!(more(IssuerKind::ClusterIssuer), @"get/create/patch roles.rbac.authorization.k8s.io in namespace pki, get/create/patch rolebindings.rbac.authorization.k8s.io in namespace pki, get clusterissuers.cert-manager.io");
+    }
+
+    /// A cluster with cert-manager, in which its issuer of this name says this about being ready.
+    fn with_issuer(name: &str, ready: &str) -> FakeServer {
+        let server = FakeServer::default();
+        let version = json!({"groupVersion": "cert-manager.io/v1", "version": "v1"});
+        let group = json!({"name": "cert-manager.io", "versions": [version], "preferredVersion": version});
+        server.put_raw("/apis", json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": [group]}));
+        let kind: Value = json!({"name": "issuers", "singularName": "issuer", "namespaced": true, "kind": "Issuer", "verbs": ["get"]});
+        server.put_raw(
+            "/apis/cert-manager.io/v1",
+            json!({"kind": "APIResourceList", "groupVersion": "cert-manager.io/v1", "resources": [kind]}),
+        );
+        server.put(
+            &format!("/apis/cert-manager.io/v1/namespaces/pki/issuers/{name}"),
+            json!({"apiVersion": "cert-manager.io/v1", "kind": "Issuer", "status": {"conditions": [{"type": "Ready", "status": ready}]}}),
+        );
+        server
+    }
+
+    #[tokio::test]
+    async fn an_issuer_can_sign_where_it_is_ready_and_its_requests_have_a_namespace() {
+        let cluster = crate::mesh::Cluster::example("baz", "baz.com");
+        let Spire::Managed(spire) = &cluster.spire else { panic!("it is managed") };
+        let upstream_authority = UpstreamAuthority::CertManager(issuer(IssuerKind::Issuer));
+        let wanted = ManagedSpire { upstream_authority, ..spire.as_ref().clone() };
+        let refused = async |server: &FakeServer, spire: &ManagedSpire| {
+            can_sign(&server.member("baz"), spire).await.map_err(|error| error.to_string()).err()
+        };
+        let ready = with_issuer("spire-ca", "True");
+        let no_namespace = refused(&ready, &wanted).await.unwrap();
+        assert!(no_namespace.starts_with("namespace pki, in which"), "{no_namespace}");
+        ready.put("/api/v1/namespaces/pki", json!({}));
+        assert_eq!(refused(&ready, &wanted).await, None);
+        let namespace = with_issuer("spire-ca", "True");
+        let in_pki = ManagedSpire { server_namespace: "pki".to_owned(), ..wanted.clone() };
+        assert_eq!(refused(&namespace, &in_pki).await, None, "the server's namespace is made anyway");
+        for (server, why) in [
+            (FakeServer::default(), None),
+            (with_issuer("another", "True"), Some("Issuer spire-ca in namespace pki does not exist")),
+            (with_issuer("spire-ca", "False"), Some("Issuer spire-ca in namespace pki is not ready")),
+        ] {
+            let told = refused(&server, &wanted).await.unwrap();
+            assert!(told.starts_with(why.unwrap_or_default()), "{told}");
+            assert_eq!(refused(&server, spire).await, None, "it signs itself");
+        }
     }
 }

@@ -100,3 +100,63 @@ impl Hint for RotateError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::manifest::WaitError;
+
+    fn stopped(before: Before, source: FederationError) -> RotateError {
+        RotateError::Stopped { cluster: "baz".to_owned(), before, source: Box::new(source) }
+    }
+
+    fn timed_out() -> FederationError {
+        let (what, last_seen) = ("the agents".to_owned(), "1 of 2".to_owned());
+        FederationError::Wait(WaitError::TimedOut { what, last_seen, waited: Duration::from_secs(5) })
+    }
+
+    fn no_agents() -> FederationError {
+        FederationError::NoAgents { cluster: "bar".to_owned() }
+    }
+
+    #[test]
+    fn where_a_rotation_stopped_is_told_with_what_that_means() {
+        let all = [Before::Prepare, Before::Activate, Before::Taint, Before::Revoke, Before::End];
+        let told = all.map(|before| {
+            let error = stopped(before, no_agents());
+            format!("{error}\nhint: {}\n", error.hint().unwrap())
+        });
+        insta::assert_snapshot!(told.concat(), @r"
+        stopped before a new CA was prepared: no SPIRE agents were found in bar
+        hint: see what is there: kubectl spire-federate verify; nothing was changed: find out what is wrong with `kubectl spire-federate verify`, then go on with `kubectl spire-federate rotate baz`
+        stopped before the new CA was activated: no SPIRE agents were found in bar
+        hint: see what is there: kubectl spire-federate verify; both CAs are trusted, so that nothing is broken: find out what is wrong with `kubectl spire-federate verify`, then go on with `kubectl spire-federate rotate baz`
+        stopped before the old CA was tainted: no SPIRE agents were found in bar
+        hint: see what is there: kubectl spire-federate verify; both CAs are trusted, so that nothing is broken: find out what is wrong with `kubectl spire-federate verify`, then go on with `kubectl spire-federate rotate baz`
+        stopped before the old CA was revoked: no SPIRE agents were found in bar
+        hint: see what is there: kubectl spire-federate verify; both CAs are trusted, so that nothing is broken: find out what is wrong with `kubectl spire-federate verify`, then go on with `kubectl spire-federate rotate baz`
+        stopped after the old CA was revoked: no SPIRE agents were found in bar
+        hint: see what is there: kubectl spire-federate verify; the rotation is done, and not everybody knows yet: find out what is wrong with `kubectl spire-federate verify`, then go on with `kubectl spire-federate rotate baz`
+        ");
+    }
+
+    #[test]
+    fn an_error_that_stopped_nothing_is_told_as_it_is() {
+        let error = RotateError::from(no_agents());
+        assert_eq!((error.to_string(), error.hint()), (no_agents().to_string(), no_agents().hint()));
+        assert_eq!(RotateError::NoCa.hint().as_deref(), Some("kubectl spire-federate verify"));
+        let upstream = RotateError::Upstream { plugin: "disk".to_owned() };
+        assert!(upstream.hint().unwrap().starts_with("rotate the issuer that signs it"));
+    }
+
+    #[test]
+    fn only_time_that_ran_out_is_a_timeout() {
+        assert!(stopped(Before::Taint, timed_out()).is_timeout());
+        assert!(RotateError::from(timed_out()).is_timeout());
+        assert!(!stopped(Before::Taint, no_agents()).is_timeout());
+        assert!(!RotateError::from(no_agents()).is_timeout());
+        assert!(!RotateError::NoCa.is_timeout());
+    }
+}

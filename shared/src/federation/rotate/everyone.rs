@@ -18,9 +18,9 @@ use crate::manifest::{Deadline, Poll};
 use crate::mesh::Spire;
 use crate::spire::crd::ClusterSPIFFEID;
 use crate::spire::desired::AGENT_IDS_NAME;
-use crate::spire::server::Server;
-use crate::spire::workload_api::{Answer, ask};
-use crate::trust::TrustDomain;
+use crate::spire::server::{Server, ServerError};
+use crate::spire::workload_api::{AgentError, Answer, ask};
+use crate::trust::{TrustBundle, TrustDomain};
 use crate::watch::Watch;
 
 /// How many agents of a cluster are asked at the same time: each starts a program on its node.
@@ -94,21 +94,19 @@ impl Everyone<'_> {
             left.into_iter().map(|name| async move { (name, ask(member, &agents.found, name).await) });
         let mut missing = None;
         let answers: Vec<_> = stream::iter(answers).buffer_unordered(AT_A_TIME).collect().await;
+        let is_unknown = |(_, answer): &(_, Result<Answer, _>)| matches!(answer, Ok(Answer::NoIdentity));
+        let gets_identity = answers.iter().any(is_unknown) && registers_agents(member).await;
         for (name, answer) in answers {
-            match answer {
-                Ok(Answer::Served(served)) if wanted.is_served(&served) => {
+            match proof(name, &answer, wanted, gets_identity) {
+                Proof::Given => {
                     lock(proven).insert(name.clone());
                 }
-                Ok(Answer::Served(_)) => missing = Some(format!("pod {name} does not yet")),
-                Ok(Answer::NoIdentity) if registers_agents(member).await => {
-                    missing = Some(format!("pod {name} has not got its own identity yet"));
-                }
-                Ok(Answer::NoIdentity) => {
+                Proof::Missing(why) => missing = Some(why),
+                Proof::Never => {
                     return Poll::Ready(Err(FederationError::AgentsUnasked {
                         cluster: member.name().to_owned(),
                     }));
                 }
-                Err(error) => missing = Some(error.to_string()),
             }
         }
         let done = names().filter(|name| is_proven(name)).count();
@@ -126,6 +124,30 @@ impl Everyone<'_> {
     pub(super) async fn wait(&self, member: &Member, time: Duration, what: &'static str) {
         self.watch.step(member.name(), &Step::Waiting { time, what });
         tokio::time::sleep(time).await;
+    }
+}
+
+/// What an agent's answer proves.
+#[derive(Debug, PartialEq, Eq)]
+enum Proof {
+    /// It serves what is wanted.
+    Given,
+    /// It does not yet, for this reason.
+    Missing(String),
+    /// It will not be told: nobody gives its pod an identity to ask with.
+    Never,
+}
+
+/// Judges the answer of the agent in the pod `name`. `gets_identity` says whether the pod is to get one of its own.
+fn proof(name: &str, answer: &Result<Answer, AgentError>, wanted: &Wanted, gets_identity: bool) -> Proof {
+    match answer {
+        Ok(Answer::Served(served)) if wanted.is_served(served) => Proof::Given,
+        Ok(Answer::Served(_)) => Proof::Missing(format!("pod {name} does not yet")),
+        Ok(Answer::NoIdentity) if gets_identity => {
+            Proof::Missing(format!("pod {name} has not got its own identity yet"))
+        }
+        Ok(Answer::NoIdentity) => Proof::Never,
+        Err(error) => Proof::Missing(error.to_string()),
     }
 }
 
@@ -149,16 +171,28 @@ async fn fetch(
     wanted: &Wanted,
 ) -> Poll<Result<(), FederationError>> {
     match server.refresh(domain).await {
-        Ok(()) => {}
-        Err(error) if error.may_pass() => return Poll::Pending(error.to_string()),
-        Err(error) => return Poll::Ready(Err(error.into())),
+        Ok(()) => fetched(server.stored_bundles().await, domain, wanted),
+        Err(error) => failed(error.may_pass(), error),
     }
-    match server.stored_bundles().await {
+}
+
+/// Judges what a server holds after it has fetched the bundle.
+fn fetched(
+    stored: Result<Vec<TrustBundle>, ServerError>,
+    domain: &TrustDomain,
+    wanted: &Wanted,
+) -> Poll<Result<(), FederationError>> {
+    match stored {
         Ok(stored) if wanted.is_among(&stored, domain) => Poll::Ready(Ok(())),
         Ok(_) => Poll::Pending("it was fetched, and is another one".to_owned()),
-        Err(error) if error.may_pass() => Poll::Pending(error.to_string()),
-        Err(error) => Poll::Ready(Err(error.into())),
+        Err(error) => failed(error.may_pass(), error),
     }
+}
+
+/// Goes on waiting after an error that may pass.
+fn failed(may_pass: bool, error: impl Into<FederationError>) -> Poll<Result<(), FederationError>> {
+    let error = error.into();
+    if may_pass { Poll::Pending(error.to_string()) } else { Poll::Ready(Err(error)) }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -169,9 +203,10 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 mod tests {
     use super::super::wanted::short;
     use super::*;
+    use crate::federation::sample::mesh;
     use crate::federation::sample::{Ca, bundle, bundle_of, domain, examined};
+    use crate::fleet::fake::FakeServer;
     use crate::spire::workload_api::Served;
-    use crate::trust::TrustBundle;
 
     fn wanted(id: &str) -> [Wanted; 2] {
         [Wanted::Holds(domain("baz"), id.to_owned()), Wanted::Lacks(domain("baz"), id.to_owned())]
@@ -228,5 +263,67 @@ mod tests {
         assert_eq!(lacks.to_string(), "no longer serve CA 01234567 of baz.com");
         assert_eq!(Wanted::SignedBy(id).to_string(), "serve SVIDs of CA 01234567");
         assert_eq!(short("0a"), "0a");
+    }
+
+    fn failure(exit: u64) -> ServerError {
+        ServerError::Failed {
+            cluster: "foo".to_owned(),
+            namespace: "spire-server".to_owned(),
+            pod: "spire-server-0".to_owned(),
+            command: "bundle list",
+            exit: i32::try_from(exit).unwrap(),
+            stderr: "no".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_peer_is_asked_again_until_it_holds_what_is_wanted() {
+        let (old, new) = (Ca::of("baz"), Ca::of("baz"));
+        let [holds, _] = wanted(&new.id);
+        let judged = |stored| fetched(stored, &domain("baz"), &holds);
+        assert!(matches!(
+            judged(Ok(vec![bundle("bar"), bundle_of("baz", &[&old, &new])])),
+            Poll::Ready(Ok(()))
+        ));
+        let other = judged(Ok(vec![bundle("bar"), bundle_of("baz", &[&old])]));
+        assert!(matches!(other, Poll::Pending(why) if why == "it was fetched, and is another one"));
+        assert_eq!(matches!(judged(Err(failure(1))), Poll::Pending(_)), failure(1).may_pass());
+        let text = failure(1).to_string();
+        assert!(matches!(failed(true, failure(1)), Poll::Pending(why) if why == text));
+        assert!(matches!(failed(false, failure(1)), Poll::Ready(Err(error)) if error.to_string() == text));
+    }
+
+    #[test]
+    fn an_agent_without_an_identity_is_waited_for_where_its_pod_is_to_get_one() {
+        let new = Ca::of("baz");
+        let [holds, lacks] = wanted(&new.id);
+        let served = || {
+            let bundles = vec![bundle_of("baz", &[&new])];
+            Ok(Answer::Served(Box::new(Served { issuer: None, bundles })))
+        };
+        assert_eq!(proof("agent-1", &served(), &holds, false), Proof::Given);
+        let missing = |why: &str| Proof::Missing(why.to_owned());
+        assert_eq!(proof("agent-1", &served(), &lacks, false), missing("pod agent-1 does not yet"));
+        let unknown = |gets_identity| proof("agent-2", &Ok(Answer::NoIdentity), &holds, gets_identity);
+        assert_eq!(unknown(true), missing("pod agent-2 has not got its own identity yet"));
+        assert_eq!(unknown(false), Proof::Never);
+    }
+
+    #[tokio::test]
+    async fn agents_get_an_identity_where_the_object_for_it_is_there_or_cannot_be_read() {
+        const OBJECT: &str = "/apis/spire.spiffe.io/v1alpha1/clusterspiffeids/agents";
+
+        let mesh = mesh();
+        let server = FakeServer::default();
+        let (foo, bar) = (server.member_of(&mesh.clusters[0]), server.member_of(&mesh.clusters[1]));
+        assert!(!registers_agents(&foo).await);
+        server.put(OBJECT, serde_json::json!({"spec": {"spiffeIDTemplate": "spiffe://x"}}));
+        assert!(registers_agents(&foo).await);
+        assert!(
+            !registers_agents(&bar).await,
+            "the agents of somebody else's SPIRE are not ours to register"
+        );
+        server.refuse(OBJECT, 403);
+        assert!(registers_agents(&foo).await);
     }
 }

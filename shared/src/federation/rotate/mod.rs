@@ -43,7 +43,7 @@ use super::{FederationError, Step, observe};
 use crate::fleet::{Member, RequestError};
 use crate::manifest::wait::until;
 use crate::manifest::{self, Deadline, Poll};
-use crate::mesh::{Mesh, Spire};
+use crate::mesh::{Cluster, Mesh, Spire};
 use crate::spire::desired::SERVER_NAME;
 use crate::spire::discovery::FoundSpire;
 use crate::spire::server::{Agent, LocalAuthorities};
@@ -103,14 +103,20 @@ pub async fn rotation_plan(
     let located = answering(member, deadline.at_most(STARTING)).await?;
     let book = Book { member, namespace: &located.server.target.namespace, owner: &owner, deadline };
     let (stage, bundle) = look(&located, &book).await?;
-    let expires = bundle.with_key_id(stage.from()).map(|(_, authority)| authority.not_after());
-    Ok(RotationPlan {
-        cluster: member.name().to_owned(),
-        trust_domain: member.cluster.trust_domain.clone(),
-        from: stage.from().to_owned(),
-        expires: expires.and_then(|end| Timestamp::from_second(end).ok()).map(text),
-        next: stage.next(),
-    })
+    Ok(RotationPlan::of(&member.cluster, &stage, &bundle))
+}
+
+impl RotationPlan {
+    fn of(cluster: &Cluster, stage: &Stage, bundle: &TrustBundle) -> Self {
+        let expires = bundle.with_key_id(stage.from()).map(|(_, authority)| authority.not_after());
+        Self {
+            cluster: cluster.name.clone(),
+            trust_domain: cluster.trust_domain.clone(),
+            from: stage.from().to_owned(),
+            expires: expires.and_then(|end| Timestamp::from_second(end).ok()).map(text),
+            next: stage.next(),
+        }
+    }
 }
 
 /// Reads how far the rotation of a server's CA is, with its bundle.
@@ -180,6 +186,32 @@ fn living<'a>(agents: &'a [Agent], nodes: &[SeenNode], now: Timestamp) -> Vec<&'
     let on_nodes: Vec<&Agent> =
         allowed().filter(|agent| nodes.iter().any(|node| is_on(agent, node))).collect();
     if on_nodes.is_empty() { allowed().collect() } else { on_nodes }
+}
+
+/// Tells whether all of these agents have got a new SVID since the old CA was tainted.
+fn are_renewed(living: &[&Agent], tainted: &Tainted) -> Poll<()> {
+    let renewed = living.iter().filter(|agent| tainted.is_renewed(agent)).count();
+    if renewed == living.len() {
+        Poll::Ready(())
+    } else {
+        Poll::Pending(format!("{renewed} of {} have", living.len()))
+    }
+}
+
+/// Returns how long an agent takes at most to replace the SVIDs of so many registration entries.
+fn replacing_takes(entries: u64) -> Duration {
+    let batches = u32::try_from(entries.div_ceil(BATCH)).unwrap_or(u32::MAX).max(1);
+    BATCH_PAUSE.saturating_mul(batches)
+}
+
+/// Tells whether a pod is the one that was there when the old CA was tainted.
+fn is_still_there(now: Option<&String>, tainted: &Tainted) -> bool {
+    now.is_some() && now == tainted.server_pod.as_ref()
+}
+
+/// Tells whether a pod took the place of the one that was there when the old CA was tainted.
+fn is_replaced(now: Option<&String>, tainted: &Tainted) -> bool {
+    now.is_some() && now != tainted.server_pod.as_ref()
 }
 
 struct Rotation<'r> {
@@ -263,14 +295,7 @@ impl Rotation<'_> {
                 Err(unread) => return Poll::Pending(unread.why),
             };
             match self.located.server.agents().await {
-                Ok(agents) => {
-                    let living = living(&agents, &nodes, Timestamp::now());
-                    let renewed = living.iter().filter(|agent| tainted.is_renewed(agent)).count();
-                    if renewed == living.len() {
-                        return Poll::Ready(());
-                    }
-                    Poll::Pending(format!("{renewed} of {} have", living.len()))
-                }
+                Ok(agents) => are_renewed(&living(&agents, &nodes, Timestamp::now()), tainted),
                 Err(error) => Poll::Pending(error.to_string()),
             }
         })
@@ -281,8 +306,7 @@ impl Rotation<'_> {
     /// Gives the agents the time that they take at most to replace the SVIDs of their workloads.
     async fn svids_replaced(&self) -> Result<(), FederationError> {
         let entries = self.located.server.entry_count().await?;
-        let batches = u32::try_from(entries.div_ceil(BATCH)).unwrap_or(u32::MAX).max(1);
-        self.everyone.wait(self.own, BATCH_PAUSE.saturating_mul(batches), "agents to replace SVIDs").await;
+        self.everyone.wait(self.own, replacing_takes(entries), "agents to replace SVIDs").await;
         Ok(())
     }
 
@@ -291,7 +315,7 @@ impl Rotation<'_> {
     async fn restart_server(&mut self, tainted: &Tainted) -> Result<(), FederationError> {
         let Spire::Managed(spire) = &self.own.cluster.spire else { return Ok(()) };
         let uid = self.server_pod().await?;
-        if uid.is_some() && uid == tainted.server_pod {
+        if is_still_there(uid.as_ref(), tainted) {
             self.step(&Step::RestartingServer);
             let pods = self.pods();
             let name = self.located.server.target.pod.clone();
@@ -303,7 +327,7 @@ impl Rotation<'_> {
             }
             until(self.deadline, "the SPIRE server's pod to be replaced", || async {
                 match self.server_pod().await {
-                    Ok(now) if now.is_some() && now != tainted.server_pod => Poll::Ready(()),
+                    Ok(now) if is_replaced(now.as_ref(), tainted) => Poll::Ready(()),
                     Ok(_) => Poll::Pending("it still stops".to_owned()),
                     Err(error) => Poll::Pending(error.to_string()),
                 }
@@ -400,5 +424,87 @@ mod tests {
         assert!(!recorded("1").is_renewed(&agent));
         assert!(recorded("0").is_renewed(&agent));
         assert!(Tainted::default().is_renewed(&agent), "it attested since");
+    }
+
+    #[test]
+    fn an_svid_that_ends_now_has_ended() {
+        let now = Timestamp::from_second(100).unwrap();
+        let agents = [agent("aws_iid/x", 100, false), agent("aws_iid/y", 101, false)];
+        assert_eq!(living(&agents, &[], now), [&agents[1]]);
+    }
+
+    #[test]
+    fn svids_are_replaced_by_the_hundred() {
+        let seconds = [0, 1, 100, 101, 1000].map(|entries| replacing_takes(entries).as_secs());
+        assert_eq!(seconds, [5, 5, 5, 10, 50]);
+        assert!(replacing_takes(u64::MAX) > Duration::from_hours(24));
+    }
+
+    #[test]
+    fn a_server_has_started_again_when_another_pod_is_there() {
+        let tainted = Tainted { server_pod: Some("uid-1".to_owned()), ..Tainted::default() };
+        assert!(is_replaced(Some(&"uid-2".to_owned()), &tainted));
+        assert!(!is_replaced(Some(&"uid-1".to_owned()), &tainted));
+        assert!(!is_replaced(None, &tainted));
+        assert!(is_still_there(Some(&"uid-1".to_owned()), &tainted));
+        assert!(!is_still_there(Some(&"uid-2".to_owned()), &tainted));
+        assert!(!is_still_there(None, &tainted));
+        assert!(!is_still_there(None, &Tainted::default()), "there is no pod to start again");
+        assert!(is_replaced(Some(&"uid-1".to_owned()), &Tainted::default()));
+    }
+
+    #[test]
+    fn a_ca_that_something_above_signs_is_not_rotated_here() {
+        use crate::federation::sample::Ca;
+        use crate::spire::discovery::{FoundUpstream, sample::foreign};
+
+        let refused = |plugin: Option<&str>, upstream_id: &str| {
+            let upstream = plugin.map(|plugin| FoundUpstream { plugin: plugin.to_owned(), issuer: None });
+            let mut active = Ca::of("foo").local();
+            upstream_id.clone_into(&mut active.upstream_id);
+            let authorities = LocalAuthorities { active: Some(active), ..LocalAuthorities::default() };
+            refuse_upstream(&FoundSpire { upstream, ..foreign() }, &authorities)
+                .map_err(|error| error.to_string())
+        };
+        assert_eq!(refused(None, ""), Ok(()));
+        let by = |plugin: &str| {
+            Err(format!(
+                "its CA is signed by an upstream authority ({plugin}), which is what has to be rotated"
+            ))
+        };
+        assert_eq!(refused(Some("cert-manager"), "0a"), by("cert-manager"));
+        assert_eq!(refused(Some("aws_pca"), ""), by("aws_pca"), "it signs the next one");
+        assert_eq!(refused(None, "0a"), by("unknown"));
+        assert!(refuse_upstream(&foreign(), &LocalAuthorities::default()).is_ok());
+    }
+
+    #[test]
+    fn all_agents_have_to_have_renewed_their_svids() {
+        let agents = ["a", "b", "c"].map(|node| agent(&format!("k8s_psat/baz/{node}"), 200, false));
+        let all: Vec<&Agent> = agents.iter().collect();
+        let unchanged = |count: usize| Tainted {
+            agents: all[..count].iter().map(|agent| (agent.id.to_string(), agent.serial.clone())).collect(),
+            server_pod: None,
+        };
+        assert_eq!(are_renewed(&all, &unchanged(0)), Poll::Ready(()));
+        assert_eq!(are_renewed(&[], &unchanged(3)), Poll::Ready(()), "there is nobody to wait for");
+        assert_eq!(are_renewed(&all, &unchanged(1)), Poll::Pending("2 of 3 have".to_owned()));
+        assert_eq!(are_renewed(&all, &unchanged(3)), Poll::Pending("0 of 3 have".to_owned()));
+    }
+
+    #[test]
+    fn a_plan_names_the_ca_that_goes_its_end_and_the_next_step() {
+        use crate::federation::sample::{Ca, bundle_of, mesh};
+
+        let (old, new, mesh) = (Ca::of("baz"), Ca::of("baz"), mesh());
+        let bundle = bundle_of("baz", &[&old, &new]);
+        let stage = Stage::Taint { from: old.id.clone(), to: new.id.clone() };
+        let plan = RotationPlan::of(&mesh.clusters[2], &stage, &bundle);
+        assert_eq!((plan.cluster.as_str(), plan.trust_domain.as_str()), ("baz", "baz.com"));
+        assert_eq!((plan.from.as_str(), plan.next), (old.id.as_str(), NextStep::Taint));
+        assert_eq!(plan.expires.as_deref(), Some("1970-01-08T00:00:00Z"));
+        let finish = Stage::Finish { from: old.id.clone(), to: new.id.clone() };
+        let plan = RotationPlan::of(&mesh.clusters[2], &finish, &bundle_of("baz", &[&new]));
+        assert_eq!((plan.expires, plan.next), (None, NextStep::Finish));
     }
 }

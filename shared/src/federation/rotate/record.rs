@@ -121,3 +121,63 @@ impl Book<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::fleet::fake::FakeServer;
+    use crate::manifest::Tool;
+
+    const MAP: &str = "/api/v1/namespaces/spire-server/configmaps/spire-mesh-rotation";
+
+    fn record() -> Record {
+        let agents = [("spiffe://baz.com/spire/agent/a".to_owned(), "7".to_owned())].into();
+        let tainted = Tainted { agents, server_pod: Some("uid".to_owned()) };
+        Record { from: "0a".to_owned(), to: "0b".to_owned(), tainted: Some(tainted) }
+    }
+
+    fn book<'b>(member: &'b Member, owner: &'b Owner) -> Book<'b> {
+        let deadline = Deadline::after(Duration::from_secs(5));
+        Book { member, namespace: "spire-server", owner, deadline }
+    }
+
+    #[tokio::test]
+    async fn what_is_written_is_read_again_and_removed() {
+        let server = FakeServer::default();
+        let (member, owner) = (server.member("baz"), Owner::new(Tool::SpireFederate, "example"));
+        let book = book(&member, &owner);
+        assert_eq!(book.read().await.unwrap(), None);
+        assert!(book.remove().await.is_ok(), "it was not there");
+        book.write(&record()).await.unwrap();
+        let labels = &server.object(MAP).unwrap()["metadata"]["labels"];
+        assert_eq!(labels["spire-mesh.dev/mesh"], "example");
+        assert_eq!(book.read().await.unwrap(), Some(record()));
+        let begun = begun_rotation(&member, "spire-server").await.unwrap();
+        assert_eq!(begun, Some(BegunRotation { from: "0a".to_owned(), to: "0b".to_owned() }));
+        assert_eq!(begun_rotation(&member, "elsewhere").await.unwrap(), None);
+        book.remove().await.unwrap();
+        assert_eq!(server.object(MAP), None);
+        assert_eq!(book.read().await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn a_record_that_cannot_be_understood_counts_as_none_and_one_that_cannot_be_read_does_not() {
+        let server = FakeServer::default();
+        server.put(MAP, json!({"data": {KEY: "{"}}));
+        let (member, owner) = (server.member("baz"), Owner::new(Tool::SpireFederate, "example"));
+        let book = book(&member, &owner);
+        assert_eq!(book.read().await.unwrap(), None);
+        server.refuse(MAP, 403);
+        for error in [book.read().await.unwrap_err(), book.remove().await.unwrap_err()] {
+            assert_eq!(
+                error.to_string(),
+                "cannot read ConfigMap spire-server/spire-mesh-rotation, the record of the rotation"
+            );
+        }
+        assert!(begun_rotation(&member, "spire-server").await.is_err());
+    }
+}

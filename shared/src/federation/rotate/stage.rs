@@ -163,4 +163,30 @@ mod tests {
         assert_eq!(stage, Stage::Prepare { from: "0c".to_owned() });
         assert_eq!(Stage::of(&LocalAuthorities::default(), &bundle(&[]), None), None);
     }
+
+    #[test]
+    fn every_stage_names_the_ca_that_goes_and_its_step_a_word() {
+        let (from, to, tainted) = ("0a".to_owned(), "0b".to_owned(), Tainted::default());
+        let all = [
+            Stage::Prepare { from: from.clone() },
+            Stage::Activate { from: from.clone(), to: to.clone() },
+            Stage::Taint { from: from.clone(), to: to.clone() },
+            Stage::Revoke { from: from.clone(), to: to.clone(), tainted },
+            Stage::Finish { from, to },
+        ];
+        assert!(all.iter().all(|stage| stage.from() == "0a"));
+        let words = all.map(|stage| stage.next().as_str());
+        assert_eq!(words, ["prepare", "activate", "taint", "revoke", "finish"]);
+    }
+
+    #[test]
+    fn what_was_recorded_before_the_taint_is_kept() {
+        let tainted = Tainted {
+            agents: [("spiffe://foo.com/spire/agent/a".to_owned(), "7".to_owned())].into(),
+            server_pod: Some("uid".to_owned()),
+        };
+        let stage =
+            Stage::of(&authorities("0b", None), &bundle(&[OLD, NEW]), Some(&record(Some(tainted.clone()))));
+        assert_eq!(stage, Some(Stage::Revoke { from: "0a".to_owned(), to: "0b".to_owned(), tainted }));
+    }
 }

@@ -150,7 +150,7 @@ impl Rotation<'_> {
             while begun.elapsed() < NOTICED {
                 let now =
                     self.certificates().get(CA_SECRET).await.map_err(|error| request(&what, error.into()))?;
-                if now.is_issuing() || now.revision() > before.revision() {
+                if is_under_way(before, &now) {
                     return Ok(());
                 }
                 tokio::time::sleep(Duration::from_millis(500)).await;
@@ -161,7 +161,7 @@ impl Rotation<'_> {
                 Ok(now) => now,
                 Err(error) => return error.into(),
             };
-            if now.is_issuing() || now.revision() > before.revision() {
+            if is_under_way(before, &now) {
                 return Poll::Ready(Ok(()));
             }
             let patch = Patch::Merge(now.renewal(Timestamp::now()));
@@ -181,11 +181,7 @@ impl Rotation<'_> {
     async fn issued(&self, before: &CertificateV1) -> Result<CertificateV1, RotateCaError> {
         let issued = until(self.deadline, "cert-manager to issue istiod's next CA", || async {
             match self.certificates().get(CA_SECRET).await.map_err(RequestError::from) {
-                Ok(now) if now.revision() > before.revision() && now.is_ready() && !now.is_issuing() => {
-                    Poll::Ready(now)
-                }
-                Ok(now) if now.failures() > before.failures() => Poll::Never(now.says()),
-                Ok(now) => Poll::Pending(now.says()),
+                Ok(now) => next_of(before, now),
                 Err(error) => error.into(),
             }
         });
@@ -299,6 +295,22 @@ pub(super) fn with_root(roots: &[u8], root: &Certificate) -> Vec<u8> {
     }
     text.extend_from_slice(root.to_pem().as_bytes());
     text
+}
+
+/// Tells whether cert-manager issues the next certificate, or has done so.
+pub(super) fn is_under_way(before: &CertificateV1, now: &CertificateV1) -> bool {
+    now.is_issuing() || now.revision() > before.revision()
+}
+
+/// Judges whether the next certificate is issued, or has failed to be since.
+pub(super) fn next_of(before: &CertificateV1, now: CertificateV1) -> Poll<CertificateV1> {
+    if now.revision() > before.revision() && now.is_ready() && !now.is_issuing() {
+        Poll::Ready(now)
+    } else if now.failures() > before.failures() {
+        Poll::Never(now.says())
+    } else {
+        Poll::Pending(now.says())
+    }
 }
 
 fn params() -> PatchParams {

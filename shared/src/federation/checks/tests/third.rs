@@ -9,6 +9,7 @@ use crate::federation::examined::FailedFetch;
 use crate::federation::sample::{Ca, WEEK, bundle_of};
 use crate::spire::crd::ClusterFederatedTrustDomain;
 use crate::spire::server::RefreshCause;
+use crate::trust::AuthorityDigest;
 
 /// What a check comes to about everything of the mesh, where baz was changed.
 fn all_of(id: &str, change: impl FnOnce(&mut Seen, &mut Details)) -> Vec<String> {
@@ -173,6 +174,18 @@ fn a_peer_that_signs_with_what_is_not_held_locks_out_though_another_authority_is
     assert_eq!(lacks_old.evidence, ["it holds what the peer signs with; the next fetch brings the rest"]);
     let same = stored(&[&old, &new], &[&new, &old], Some(fetch_failed()));
     assert_eq!(same.evidence, ["the same 2 authorities on both sides"]);
+}
+
+#[test]
+fn the_authorities_of_both_sides_are_shown_where_they_do_not_agree() {
+    let (old, kept, new) = (Ca::of("baz"), Ca::of("baz"), Ca::of("baz"));
+    let shorts = |cas: &[&Ca]| {
+        let bundle = bundle_of("baz", cas);
+        bundle.authorities().keys().map(AuthorityDigest::short).collect::<Vec<_>>().join(", ")
+    };
+    let result = stored(&[&kept, &new], &[&old, &kept], Some(fetch_failed()));
+    assert_eq!(result.evidence[0], format!("stored: {}", shorts(&[&old, &kept])));
+    assert_eq!(result.evidence[1], format!("live: {}", shorts(&[&kept, &new])));
 }
 
 #[test]

@@ -359,7 +359,8 @@ fn a_request_that_is_denied_failed_or_waits_too_long_is_named() {
     seen: its newest CA certificate ends at 2026-06-05T10:00:00Z
     next: kubectl --context foo -n pki describe certificaterequest spiffe-ca-x7k2p
     ");
-    assert_eq!(with(RequestState::Pending, "2026-06-01T09:59:00Z").findings(), "");
+    assert_eq!(with(RequestState::Pending, "2026-06-01T09:58:41Z").findings(), "");
+    assert_ne!(with(RequestState::Pending, "2026-06-01T09:58:40Z").findings(), "");
     assert_eq!(with(RequestState::Signed, early).findings(), "");
 }
 
@@ -456,4 +457,38 @@ fn the_schedule_of_a_ca_certificate_that_is_not_in_the_bundle_is_that_of_the_one
 fn a_server_that_has_not_gone_over_yet_still_signs_with_its_own() {
     let world = World { signed_by: String::new(), ..World::healthy() };
     assert_eq!(world.findings(), "");
+    let root = world.results().into_iter().find(|result| result.id.0 == "upstream-root").unwrap();
+    assert_eq!(root.evidence, ["the server still signs with a CA certificate of its own"]);
+    // Of one that is in its bundle it is known when the server replaces it.
+    let own = World { active: world.root.id.clone(), ..world };
+    let root = own.results().into_iter().find(|result| result.id.0 == "upstream-root").unwrap();
+    assert_eq!(
+        root.evidence,
+        ["the server still signs with a CA certificate of its own, until 2026-11-24T00:00:00Z"]
+    );
+}
+
+#[test]
+fn an_upstream_authority_is_held_against_the_moments_at_which_it_is_needed() {
+    let root = |examined: &Examined| {
+        let results = verify(examined).results().to_vec();
+        results.iter().find(|result| result.id.0 == "upstream-root").unwrap().status
+    };
+    let at = |now: &str| {
+        let mut examined = World::under(root_until((6, 8))).examined();
+        examined.observed.at = time(now);
+        root(&examined)
+    };
+    // The next CA certificate lasts for a week, and the root until the 8th.
+    assert_eq!(at("2026-06-01T00:00:00Z"), Status::Pass);
+    assert_eq!(at("2026-06-01T00:00:01Z"), Status::Warn);
+    let in_use_until = |end: &str| {
+        let mut examined = World::under(root_until((6, 5))).examined();
+        let server = examined.observed.clusters[0].seen.as_mut().unwrap().server.as_mut().unwrap();
+        server.authorities.active.as_mut().unwrap().expires_at = time(end).as_second();
+        examined.observed.at = time("2026-05-20T00:00:00Z");
+        root(&examined)
+    };
+    assert_eq!(in_use_until("2026-06-05T00:00:00Z"), Status::Pass);
+    assert_eq!(in_use_until("2026-06-05T00:00:01Z"), Status::Warn);
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::super::follow::{Rotation, progress, with_root};
+use super::super::follow::{Rotation, is_under_way, next_of, progress, with_root};
 use super::super::look::{Change, Looked, NewRoot, look, other_root, same_root};
 use super::super::proxies::{InProxies, compare, signed_by};
 use super::super::*;
@@ -443,4 +443,39 @@ async fn every_right_that_a_rotation_takes_is_asked_for() {
     for right in ["patch secrets", "list configmaps"] {
         assert!(!missing(right, same).await && missing(right, other).await, "{right}");
     }
+}
+
+/// A certificate of this revision, with the status of its conditions and how often issuing has failed.
+fn of_revision(revision: i64, ready: &str, issuing: &str, failures: i64) -> CertificateV1 {
+    let condition = |kind: &str, status: &str| json!({"type": kind, "status": status, "reason": "R", "message": format!("{kind} is {status}")});
+    certificate(&json!({
+        "revision": revision,
+        "failedIssuanceAttempts": failures,
+        "conditions": [condition("Ready", ready), condition("Issuing", issuing)],
+    }))
+}
+
+#[test]
+fn the_next_ca_is_there_when_a_later_revision_is_ready_and_nothing_is_being_issued() {
+    let before = of_revision(3, "True", "False", 1);
+    let judged = |now: CertificateV1| match next_of(&before, now) {
+        crate::manifest::Poll::Ready(_) => "it is there",
+        crate::manifest::Poll::Pending(_) => "wait",
+        crate::manifest::Poll::Never(_) => "it has failed",
+    };
+    assert_eq!(judged(of_revision(4, "True", "False", 1)), "it is there");
+    assert_eq!(judged(of_revision(3, "True", "False", 1)), "wait");
+    assert_eq!(judged(of_revision(4, "False", "False", 1)), "wait");
+    assert_eq!(judged(of_revision(4, "True", "True", 0)), "wait");
+    assert_eq!(judged(of_revision(3, "False", "False", 2)), "it has failed");
+    assert_eq!(judged(of_revision(4, "True", "False", 2)), "it is there");
+}
+
+#[test]
+fn cert_manager_is_told_once_to_issue_the_next_ca() {
+    let before = of_revision(3, "True", "False", 0);
+    assert!(!is_under_way(&before, &before));
+    assert!(!is_under_way(&before, &of_revision(2, "True", "False", 0)));
+    assert!(is_under_way(&before, &of_revision(3, "True", "True", 0)));
+    assert!(is_under_way(&before, &of_revision(4, "True", "False", 0)));
 }
