@@ -214,8 +214,8 @@ pub(crate) struct VerifyArgs {
 
 /// Show the remote secrets and the age of their tokens, or replace the tokens
 ///
-/// With them each istiod reads the other clusters. `rotate` makes a new token beside the old one, gives it to every other cluster, and
-/// deletes the old one when every istiod has read the cluster with the new one: no endpoint is lost meanwhile.
+/// With them each istiod reads the other clusters, with a token of its own. `rotate` makes a new token beside each old one, gives it to its
+/// reader, and deletes the old ones when every istiod has read the cluster with its new one: no endpoint is lost meanwhile.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
@@ -234,7 +234,7 @@ pub(crate) enum RemoteSecretVerb {
     Rotate(RotateSecretArgs),
 }
 
-/// Replace the token with which the other clusters read a cluster
+/// Replace the tokens with which the other clusters read a cluster
 ///
 /// Without a name, all clusters, one after the other. Run again, it finishes what was interrupted.
 #[derive(Debug, Args)]
@@ -243,7 +243,7 @@ Examples:
   kubectl mesh-install remote-secret rotate foo-eks-cluster
   kubectl mesh-install remote-secret rotate --yes --timeout 10m")]
 pub(crate) struct RotateSecretArgs {
-    /// The cluster that is read with the token
+    /// The cluster that is read with the tokens
     #[arg(value_name = "CLUSTER", add = Takes::Each(&[Source::Cluster]))]
     pub(crate) cluster: Option<String>,
     #[command(flatten)]

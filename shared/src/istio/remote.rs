@@ -1,4 +1,4 @@
-//! What lets other clusters' istiods read a cluster: a token of `spire-mesh-remote-reader`, and remote secrets made of it.
+//! What lets other clusters' istiods read a cluster: a token of `spire-mesh-remote-reader` for each of them, and remote secrets made of these.
 
 use std::fmt;
 
@@ -25,12 +25,13 @@ pub const REMOTE_SECRET_LABEL: &str = "istio/multiCluster";
 /// Annotation with the name of the cluster that a remote secret is for.
 const CLUSTER_ANNOTATION: &str = "networking.istio.io/cluster";
 
-/// Which of two names a token's Secret has. A new token gets the other one, so that the old one goes on working until nobody uses it.
+/// Which of two names the Secret of a reader's token has. A new token gets the other one, so that the old one goes on working until it is no
+/// longer used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Slot {
-    /// `spire-mesh-remote-reader-a`.
+    /// The name ends with `-a`.
     A,
-    /// `spire-mesh-remote-reader-b`.
+    /// The name ends with `-b`.
     B,
 }
 
@@ -44,34 +45,65 @@ impl Slot {
         }
     }
 
-    /// Returns the name of the Secret.
-    #[must_use]
-    pub fn secret_name(self) -> &'static str {
+    fn letter(self) -> &'static str {
         match self {
-            Self::A => "spire-mesh-remote-reader-a",
-            Self::B => "spire-mesh-remote-reader-b",
+            Self::A => "a",
+            Self::B => "b",
         }
     }
+}
 
-    fn of(name: &str) -> Option<Self> {
-        [Self::A, Self::B].into_iter().find(|slot| slot.secret_name() == name)
+/// The Secret of a token with which one other cluster reads a cluster: each reader has a token of its own, which can be taken back without the
+/// others noticing.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TokenSecret {
+    /// Name of the cluster that reads.
+    pub reader: String,
+    /// Which of the two names the Secret has.
+    pub slot: Slot,
+}
+
+impl TokenSecret {
+    /// Returns the Secret of a reader.
+    #[must_use]
+    pub fn of(reader: &str, slot: Slot) -> Self {
+        Self { reader: reader.to_owned(), slot }
     }
 
-    /// Returns which object the token's Secret is.
+    /// Returns the other one of the same reader.
     #[must_use]
-    pub fn key(self) -> ObjectKey {
-        ObjectKey::new(Kind::Secret, Some(NAMESPACE), self.secret_name())
+    pub fn other(&self) -> Self {
+        Self::of(&self.reader, self.slot.other())
+    }
+
+    /// Returns its name: `spire-mesh-remote-reader-foo-a`.
+    #[must_use]
+    pub fn name(&self) -> String {
+        format!("{READER}-{}-{}", self.reader, self.slot.letter())
+    }
+
+    /// Reads a name.
+    fn named(name: &str) -> Option<Self> {
+        let (reader, letter) = name.strip_prefix(READER)?.strip_prefix('-')?.rsplit_once('-')?;
+        let slot = [Slot::A, Slot::B].into_iter().find(|slot| slot.letter() == letter)?;
+        (!reader.is_empty()).then(|| Self::of(reader, slot))
+    }
+
+    /// Returns which object it is.
+    #[must_use]
+    pub fn key(&self) -> ObjectKey {
+        ObjectKey::new(Kind::Secret, Some(NAMESPACE), &self.name())
     }
 
     /// Returns the Secret into which the API server writes a token.
     #[must_use]
     #[expect(clippy::missing_panics_doc, reason = "the object is written here")]
-    pub fn object(self) -> Object {
+    pub fn object(&self) -> Object {
         Object::from_value(json!({
             "apiVersion": "v1",
             "kind": "Secret",
             "metadata": {
-                "name": self.secret_name(),
+                "name": self.name(),
                 "namespace": NAMESPACE,
                 "labels": {TOKEN_LABEL: "true"},
                 "annotations": {"kubernetes.io/service-account.name": READER},
@@ -85,8 +117,8 @@ impl Slot {
 /// A token with which a cluster can be read, and the CA of its API server. Debug shows neither.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ReaderToken {
-    /// Where it is kept.
-    pub slot: Slot,
+    /// Whose it is, and where it is kept.
+    pub secret: TokenSecret,
     /// When its Secret was made.
     pub made: Option<Timestamp>,
     token: String,
@@ -96,7 +128,7 @@ pub struct ReaderToken {
 impl fmt::Debug for ReaderToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ReaderToken")
-            .field("slot", &self.slot)
+            .field("secret", &self.secret)
             .field("made", &self.made)
             .finish_non_exhaustive()
     }
@@ -115,12 +147,12 @@ pub async fn reader_tokens(member: &Member) -> Result<Vec<ReaderToken>, RequestE
         Err(error) => return Err(error),
     };
     let mut tokens: Vec<ReaderToken> = list.into_iter().filter_map(reader_token).collect();
-    tokens.sort_by_key(|token| (token.made, token.slot));
+    tokens.sort_by_cached_key(|token| (token.made, token.secret.clone()));
     Ok(tokens)
 }
 
 fn reader_token(secret: Secret) -> Option<ReaderToken> {
-    let slot = Slot::of(&secret.name_any())?;
+    let of = TokenSecret::named(&secret.name_any())?;
     if secret.metadata.deletion_timestamp.is_some() {
         return None;
     }
@@ -128,7 +160,7 @@ fn reader_token(secret: Secret) -> Option<ReaderToken> {
     let mut data = secret.data?;
     let token = String::from_utf8(data.remove("token")?.0).ok().filter(|token| !token.is_empty())?;
     let authority = data.remove("ca.crt")?.0;
-    Some(ReaderToken { slot, made, token, authority })
+    Some(ReaderToken { secret: of, made, token, authority })
 }
 
 /// Returns the remote secret with which other clusters' istiods read `cluster` at `server`.
@@ -285,13 +317,31 @@ pub async fn found_remote_secrets(member: &Member) -> Result<Vec<FoundRemoteSecr
 /// # Errors
 /// When the Secrets cannot be listed.
 pub async fn owned_remote_secrets(member: &Member, owner: &Owner) -> Result<Vec<ObjectKey>, RequestError> {
+    let names = owned(member, owner, REMOTE_SECRET_LABEL).await?;
+    Ok(names.iter().map(|name| ObjectKey::new(Kind::Secret, Some(NAMESPACE), name)).collect())
+}
+
+/// Lists the Secrets of an owner's tokens for readers that are in a cluster, with the reader of each; one that is for all of them, as an earlier
+/// version made it, has none. Nothing but their names is read.
+///
+/// # Errors
+/// When the Secrets cannot be listed.
+pub async fn owned_tokens(
+    member: &Member,
+    owner: &Owner,
+) -> Result<Vec<(ObjectKey, Option<String>)>, RequestError> {
+    let names = owned(member, owner, TOKEN_LABEL).await?;
+    let reader = |name: &str| TokenSecret::named(name).map(|secret| secret.reader);
+    let key = |name: &str| ObjectKey::new(Kind::Secret, Some(NAMESPACE), name);
+    Ok(names.iter().map(|name| (key(name), reader(name))).collect())
+}
+
+/// Lists the names of an owner's Secrets with a label.
+async fn owned(member: &Member, owner: &Owner, label: &str) -> Result<Vec<String>, RequestError> {
     let secrets: Api<Secret> = Api::namespaced(member.client().clone(), NAMESPACE);
-    let params = ListParams::default().labels(&format!("{REMOTE_SECRET_LABEL}=true,{}", owner.selector()));
+    let params = ListParams::default().labels(&format!("{label}=true,{}", owner.selector()));
     match secrets.list_metadata(&params).await.map_err(RequestError::from) {
-        Ok(list) => {
-            let key = |name: String| ObjectKey::new(Kind::Secret, Some(NAMESPACE), &name);
-            Ok(list.items.iter().map(|secret| key(secret.name_any())).collect())
-        }
+        Ok(list) => Ok(list.items.iter().map(ResourceExt::name_any).collect()),
         Err(error) if error.is_not_found() => Ok(Vec::new()),
         Err(error) => Err(error),
     }
@@ -312,7 +362,7 @@ mod tests {
 
     fn token() -> ReaderToken {
         ReaderToken {
-            slot: Slot::A,
+            secret: TokenSecret::of("bar", Slot::A),
             made: None,
             token: "very-secret".to_owned(),
             authority: b"-----BEGIN CERTIFICATE-----".to_vec(),
@@ -368,14 +418,16 @@ mod tests {
     async fn tokens_are_read_the_older_one_first_and_only_whole_ones() {
         let whole = || json!({"token": "dG9rZW4=", "ca.crt": "Y2E="});
         let (early, late) = ("2026-11-25T10:00:00Z", "2026-11-25T11:00:00Z");
-        let slots = |tokens: Vec<ReaderToken>| tokens.into_iter().map(|token| token.slot).collect::<Vec<_>>();
+        let slots =
+            |tokens: Vec<ReaderToken>| tokens.into_iter().map(|token| token.secret.slot).collect::<Vec<_>>();
         let server = FakeServer::default();
         let member = server.member("baz");
-        put_token(&server, "spire-mesh-remote-reader-a", late, &whole());
-        put_token(&server, "spire-mesh-remote-reader-b", early, &whole());
+        put_token(&server, "spire-mesh-remote-reader-foo-a", late, &whole());
+        put_token(&server, "spire-mesh-remote-reader-foo-b", early, &whole());
         put_token(&server, "of-somebody", early, &whole());
+        put_token(&server, "spire-mesh-remote-reader-a", early, &whole());
         assert_eq!(slots(reader_tokens(&member).await.unwrap()), [Slot::B, Slot::A]);
-        put_token(&server, "spire-mesh-remote-reader-b", late, &whole());
+        put_token(&server, "spire-mesh-remote-reader-foo-b", late, &whole());
         assert_eq!(slots(reader_tokens(&member).await.unwrap()), [Slot::A, Slot::B]);
         for data in [
             Value::Null,
@@ -383,11 +435,11 @@ mod tests {
             json!({"token": "", "ca.crt": "Y2E="}),
             json!({"token": "dG9rZW4="}),
         ] {
-            put_token(&server, "spire-mesh-remote-reader-b", late, &data);
+            put_token(&server, "spire-mesh-remote-reader-foo-b", late, &data);
             assert_eq!(slots(reader_tokens(&member).await.unwrap()), [Slot::A]);
         }
-        put_token(&server, "spire-mesh-remote-reader-b", late, &whole());
-        let path = format!("{SECRETS}/spire-mesh-remote-reader-b");
+        put_token(&server, "spire-mesh-remote-reader-foo-b", late, &whole());
+        let path = format!("{SECRETS}/spire-mesh-remote-reader-foo-b");
         let mut deleted = server.object(&path).unwrap();
         deleted["metadata"]["deletionTimestamp"] = json!(late);
         server.put(&path, deleted);
@@ -448,10 +500,47 @@ mod tests {
     }
 
     #[test]
-    fn the_two_slots_take_turns() {
-        assert_eq!((Slot::A.other(), Slot::B.other()), (Slot::B, Slot::A));
-        assert_eq!(Slot::B.key().to_string(), "Secret/spire-mesh-remote-reader-b in namespace istio-system");
-        assert_eq!(Slot::A.object().key(), &Slot::A.key());
+    fn every_reader_has_two_names_that_take_turns() {
+        let secret = TokenSecret::of("foo-eks-1", Slot::B);
+        assert_eq!(
+            secret.key().to_string(),
+            "Secret/spire-mesh-remote-reader-foo-eks-1-b in namespace istio-system"
+        );
+        assert_eq!(secret.object().key(), &secret.key());
+        assert_eq!(secret.other(), TokenSecret::of("foo-eks-1", Slot::A));
+        assert_eq!(secret.other().other(), secret);
+        assert_eq!(TokenSecret::named(&secret.name()), Some(secret));
+        // The last is that of all readers, as an earlier version made it.
+        for name in [
+            "spire-mesh-remote-reader-foo-c",
+            "istio-remote-secret-foo-a",
+            "spire-mesh-remote-reader--a",
+            "spire-mesh-remote-reader-a",
+        ] {
+            assert_eq!(TokenSecret::named(name), None, "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn tokens_of_ours_are_found_with_their_readers() {
+        let server = FakeServer::default();
+        let owner = Owner::new(crate::manifest::Tool::MeshInstall, "devup");
+        let put = |name: &str, mesh: &str| {
+            let labels = json!({
+                TOKEN_LABEL: "true", "app.kubernetes.io/managed-by": "mesh-install", "spire-mesh.dev/mesh": mesh,
+            });
+            server.put(&format!("{SECRETS}/{name}"), json!({"metadata": {"labels": labels}}));
+        };
+        put("spire-mesh-remote-reader-foo-a", "devup");
+        put("spire-mesh-remote-reader-b", "devup");
+        put("spire-mesh-remote-reader-bar-b", "other");
+        let found = owned_tokens(&server.member("baz"), &owner).await.unwrap();
+        let found: Vec<_> =
+            found.iter().map(|(key, reader)| (key.name.as_str(), reader.as_deref())).collect();
+        assert_eq!(
+            found,
+            [("spire-mesh-remote-reader-b", None), ("spire-mesh-remote-reader-foo-a", Some("foo"))]
+        );
     }
 
     #[test]

@@ -10,13 +10,15 @@ use kube::api::Api;
 use serde::Serialize;
 
 use super::identities::wrong_identity;
-use super::plan::owner;
+use super::plan::{READERS_TOKENS, owner};
 use super::restart::restart_istiod;
 use super::{ApiServers, InstallError, Step};
 use crate::fleet::{Member, RequestError};
 use crate::istio::NAMESPACE;
 use crate::istio::istiod::{Istiod, IstiodError, KnownCluster, ServiceIdentities};
-use crate::istio::remote::{ReaderToken, Slot, found_remote_secrets, reader_tokens, remote_secret};
+use crate::istio::remote::{
+    ReaderToken, Slot, TokenSecret, found_remote_secrets, reader_tokens, remote_secret,
+};
 use crate::manifest::wait::until;
 use crate::manifest::{self, Deadline, Poll};
 use crate::mesh::{Cluster, Mesh};
@@ -58,14 +60,18 @@ pub async fn remote_secret_list(
         let entries =
             found.iter().flat_map(|secret| secret.clusters.iter().map(move |entry| (secret, entry)));
         let shown = entries.map(|(secret, (to, access))| {
-            let token = access.as_ref().ok().and_then(|access| {
-                tokens.get(to)?.iter().find(|token| access.is_with(token)).and_then(|token| token.made)
-            });
+            let token = access
+                .as_ref()
+                .ok()
+                .and_then(|access| tokens.get(to)?.iter().find(|token| access.is_with(token)));
             let of_ours = tokens.get(to).is_some_and(|tokens| !tokens.is_empty());
             let problem = match access {
                 Err(problem) => Some(problem.to_string()),
                 Ok(_) if of_ours && token.is_none() => {
                     Some("its token is none of those that the cluster has".to_owned())
+                }
+                Ok(_) if token.is_some_and(|token| token.secret.reader != member.name()) => {
+                    Some("its token is that of another cluster's istiod".to_owned())
                 }
                 Ok(_) if !members.iter().any(|member| member.name() == to) => {
                     Some("the mesh file has no such cluster".to_owned())
@@ -77,7 +83,7 @@ pub async fn remote_secret_list(
                 to: to.clone(),
                 secret: secret.name.clone(),
                 server: access.as_ref().ok().map(|access| access.server.clone()),
-                token_made: token.map(|made| format!("{made:.0}")),
+                token_made: token.and_then(|token| token.made).map(|made| format!("{made:.0}")),
                 problem,
             }
         });
@@ -86,26 +92,26 @@ pub async fn remote_secret_list(
     Ok(listed.await.into_all()?.into_iter().flatten().collect())
 }
 
-/// What replacing a token came to.
+/// What replacing the tokens with which a cluster is read came to.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RotatedToken {
-    /// The cluster that is read with it.
+    /// The cluster that is read with them.
     pub cluster: String,
-    /// When the new token was made, RFC 3339.
+    /// When the newest of the new tokens was made, RFC 3339.
     pub made: Option<String>,
-    /// The clusters whose istiod reads with it now.
+    /// The clusters whose istiod reads with a new token of its own now.
     pub readers: Vec<String>,
     /// Those of them whose istiod had lost endpoints, and was started again.
     pub restarted: Vec<String>,
 }
 
-/// Replaces the token with which the other clusters read `member`: the new one is in use everywhere before the old one goes.
+/// Replaces the tokens with which the other clusters read `member`, one for each: a reader's old one goes when its new one is in use.
 ///
-/// Safe to drop at any await and to run again: it goes on with the newest token that there is.
+/// Safe to drop at any await and to run again: it goes on with the newest tokens that there are.
 ///
 /// # Errors
-/// [`InstallError`] for the first thing that does not work. The old token then still works.
+/// [`InstallError`] for the first thing that does not work. The old token of that reader then still works.
 pub async fn rotate_token(
     mesh: &Mesh,
     members: &[Member],
@@ -115,60 +121,67 @@ pub async fn rotate_token(
     watch: &dyn Watch<Step>,
 ) -> Result<RotatedToken, InstallError> {
     watch.step(member.name(), &Step::MakingToken);
-    let token = newest(mesh, member, deadline).await?;
     let peers: Vec<&Member> = members.iter().filter(|peer| peer.name() != member.name()).collect();
     let Some(server) = servers.get(member.name()) else {
         return Err(InstallError::PeerMissing { peer: member.name().to_owned() });
     };
+    let tokens = try_join_all(peers.iter().map(|peer| newest(mesh, member, peer.name(), deadline))).await?;
     watch.step(member.name(), &Step::GivingAccess);
     let before = join_all(peers.iter().map(|peer| identities(peer))).await;
-    try_join_all(peers.iter().map(|peer| async {
-        let secret = owner(mesh).stamped(vec![remote_secret(member.name(), server, &token)]);
+    try_join_all(peers.iter().zip(&tokens).map(|(peer, token)| async {
+        let secret = owner(mesh).stamped(vec![remote_secret(member.name(), server, token)]);
         manifest::apply(peer.client(), &secret, deadline, &|_, _| {}).await
     }))
     .await?;
     watch.step(member.name(), &Step::WaitingForReaders);
-    // Not an error yet: an istiod that has closed the cluster with its old secret (seen with 1.29.2) asks nothing before it is started again.
-    drop(used(member, &token, deadline.at_most(SETTLES_WITHIN)).await);
-    let read = peers.iter().zip(&before).map(|(peer, before)| {
-        read_again(member, peer, before.as_ref().ok(), &mesh.clusters, (deadline, watch))
+    let read = peers.iter().zip(&tokens).zip(&before).map(|((peer, token), before)| async {
+        // Not an error yet: an istiod that has closed the cluster with its old secret (seen with 1.29.2) asks nothing before it is started
+        // again.
+        drop(used(member, token, deadline.at_most(SETTLES_WITHIN)).await);
+        read_again(member, peer, before.as_ref().ok(), &mesh.clusters, (deadline, watch)).await
     });
     let restarted = try_join_all(read).await?;
-    retire(member, &token, deadline, watch).await?;
+    try_join_all(tokens.iter().map(|token| retire(member, token, deadline, watch))).await?;
     let names = |wanted: bool| {
         let chosen = peers.iter().zip(&restarted).filter(move |(_, restarted)| !wanted || **restarted);
         chosen.map(|(peer, _)| peer.name().to_owned()).collect::<Vec<_>>()
     };
     let rotated = RotatedToken {
         cluster: member.name().to_owned(),
-        made: token.made.map(|made| format!("{made:.0}")),
+        made: tokens.iter().filter_map(|token| token.made).max().map(|made| format!("{made:.0}")),
         readers: names(false),
         restarted: names(true),
     };
-    watch
-        .step(member.name(), &Step::Done(format!("read with a new token by {}", rotated.readers.join(", "))));
+    let readers = rotated.readers.join(", ");
+    watch.step(member.name(), &Step::Done(format!("read with a new token each by {readers}")));
     Ok(rotated)
 }
 
-/// Returns the token to go on with: a new one, or the newer one of two.
-async fn newest(mesh: &Mesh, member: &Member, deadline: Deadline<'_>) -> Result<ReaderToken, InstallError> {
+/// Returns the token of a reader to go on with: a new one, or the newer one of two.
+async fn newest(
+    mesh: &Mesh,
+    member: &Member,
+    reader: &str,
+    deadline: Deadline<'_>,
+) -> Result<ReaderToken, InstallError> {
     let tokens = || async {
         reader_tokens(member)
             .await
-            .map_err(|source| InstallError::Request { what: "the tokens of its readers".to_owned(), source })
+            .map_err(|source| InstallError::Request { what: READERS_TOKENS.to_owned(), source })
     };
-    let there = tokens().await?;
-    let slot = match there.as_slice() {
-        [] => Slot::A,
-        [only] => only.slot.other(),
+    let there = tokens().await?.into_iter().filter(|token| token.secret.reader == reader);
+    let secret = match there.collect::<Vec<_>>().as_slice() {
+        [] => TokenSecret::of(reader, Slot::A),
+        [only] => only.secret.other(),
         [.., newest] => return Ok(newest.clone()),
     };
-    manifest::apply(member.client(), &owner(mesh).stamped(vec![slot.object()]), deadline, &|_, _| {}).await?;
+    let objects = owner(mesh).stamped(vec![secret.object()]);
+    manifest::apply(member.client(), &objects, deadline, &|_, _| {}).await?;
     let made = until(deadline, "the new token", || async {
         match reader_tokens(member).await {
-            Ok(tokens) => match tokens.into_iter().find(|token| token.slot == slot) {
+            Ok(tokens) => match tokens.into_iter().find(|token| token.secret == secret) {
                 Some(token) => Poll::Ready(token),
-                None => Poll::Pending(format!("{} has no token yet", slot.key())),
+                None => Poll::Pending(format!("{} has no token yet", secret.key())),
             },
             Err(error) => error.into(),
         }
@@ -176,7 +189,7 @@ async fn newest(mesh: &Mesh, member: &Member, deadline: Deadline<'_>) -> Result<
     Ok(made.await?)
 }
 
-/// Deletes the token that `token` has replaced, and only that, once somebody has read the cluster with the new one.
+/// Deletes the token that `token` has replaced, and only that, once its reader has read the cluster with the new one.
 async fn retire(
     member: &Member,
     token: &ReaderToken,
@@ -185,17 +198,18 @@ async fn retire(
 ) -> Result<(), InstallError> {
     used(member, token, deadline).await?;
     watch.step(member.name(), &Step::DeletingToken);
-    manifest::delete(member.client(), &[token.slot.other().key()], deadline, &|_, _| {}).await?;
+    manifest::delete(member.client(), &[token.secret.other().key()], deadline, &|_, _| {}).await?;
     Ok(())
 }
 
-/// Waits until somebody has read the cluster with the token.
+/// Waits until its reader has read the cluster with the token: nobody else has it.
 async fn used(member: &Member, token: &ReaderToken, deadline: Deadline<'_>) -> Result<(), InstallError> {
     let secrets: Api<Secret> = Api::namespaced(member.client().clone(), NAMESPACE);
-    until(deadline, "another cluster to read it with the new token", || async {
-        match secrets.get_metadata(token.slot.secret_name()).await {
+    let (name, reader) = (token.secret.name(), &token.secret.reader);
+    until(deadline, &format!("{reader} to read it with its new token"), || async {
+        match secrets.get_metadata(&name).await {
             Ok(secret) if secret.labels().contains_key(LAST_USED_LABEL) => Poll::Ready(()),
-            Ok(_) => Poll::Pending("nobody has used it yet".to_owned()),
+            Ok(_) => Poll::Pending(format!("{reader} has not used it yet")),
             Err(error) => RequestError::from(error).into(),
         }
     })
@@ -298,7 +312,7 @@ pub fn age(made: Option<&str>, now: Timestamp) -> Option<String> {
     })
 }
 
-/// Returns the Secrets of tokens that are there beside the one in use, by cluster: of a rotation that was interrupted.
+/// Returns the clusters of which a reader has two tokens: of a rotation that was interrupted.
 ///
 /// # Errors
 /// Every cluster that cannot be read.
@@ -306,7 +320,10 @@ pub async fn half_rotated(
     members: &[Member],
 ) -> Result<Vec<String>, crate::fleet::ClusterErrors<InstallError>> {
     let tokens = super::plan::tokens(members).await?;
-    Ok(tokens.into_iter().filter(|(_, tokens)| tokens.len() > 1).map(|(cluster, _)| cluster).collect())
+    let is_half = |tokens: &[ReaderToken]| {
+        tokens.iter().any(|one| tokens.iter().any(|token| token.secret == one.secret.other()))
+    };
+    Ok(tokens.into_iter().filter(|(_, tokens)| is_half(tokens)).map(|(cluster, _)| cluster).collect())
 }
 
 #[cfg(test)]
@@ -326,14 +343,18 @@ mod tests {
     }
 
     fn reader(slot: &str) -> String {
-        path(&format!("spire-mesh-remote-reader-{slot}"))
+        path(&format!("spire-mesh-remote-reader-foo-{slot}"))
     }
 
-    /// Gives a cluster a token for its readers, which says its slot.
+    /// Gives a cluster a token for foo, which says its slot.
     fn put_token(server: &FakeServer, slot: &str, made: &str) {
-        let token = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, slot);
+        put_token_at(server, &reader(slot), slot, made);
+    }
+
+    fn put_token_at(server: &FakeServer, path: &str, token: &str, made: &str) {
+        let token = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, token);
         server.put(
-            &reader(slot),
+            path,
             json!({
                 "metadata": {"labels": {"spire-mesh.dev/remote-reader-token": "true"}, "creationTimestamp": made},
                 "type": "kubernetes.io/service-account-token",
@@ -354,7 +375,7 @@ mod tests {
 
     async fn token(member: &Member, slot: Slot) -> ReaderToken {
         let tokens = reader_tokens(member).await.unwrap();
-        tokens.into_iter().find(|token| token.slot == slot).unwrap()
+        tokens.into_iter().find(|token| token.secret.slot == slot).unwrap()
     }
 
     #[derive(Default)]
@@ -376,7 +397,7 @@ mod tests {
             let token = token(&member, slot).await;
             let steps = Steps::default();
             let unused = retire(&member, &token, soon(), &steps).await.unwrap_err();
-            assert!(unused.to_string().contains("nobody has used it yet"), "{unused}");
+            assert!(unused.to_string().contains("foo has not used it yet"), "{unused}");
             assert_eq!((server.writes(), steps.0.lock().unwrap().len()), (Vec::new(), 0));
             let mut used = server.object(&reader(new)).unwrap();
             used["metadata"]["labels"][LAST_USED_LABEL] = json!("2026-11-25");
@@ -407,14 +428,18 @@ mod tests {
             for (slot, made) in old {
                 put_token(&server, slot, made);
             }
-            let token = newest(&mesh(), &member, soon()).await.unwrap();
-            (token.slot, server.writes().len())
+            let token = newest(&mesh(), &member, "foo", soon()).await.unwrap();
+            (token.secret.slot, server.writes().len())
         };
         assert_eq!(slot(&[]).await, (Slot::A, 1));
         assert_eq!(slot(&[("a", "2026-11-25T10:00:00Z")]).await, (Slot::B, 1));
         assert_eq!(slot(&[("b", "2026-11-25T10:00:00Z")]).await, (Slot::A, 1));
         assert_eq!(slot(&[("a", "2026-11-25T10:00:00Z"), ("b", "2026-11-25T11:00:00Z")]).await, (Slot::B, 0));
         assert_eq!(slot(&[("a", "2026-11-25T11:00:00Z"), ("b", "2026-11-25T10:00:00Z")]).await, (Slot::A, 0));
+        let server = FakeServer::default();
+        put_token(&server, "a", "2026-11-25T10:00:00Z");
+        let token = newest(&mesh(), &server.member("baz"), "bar", soon()).await.unwrap();
+        assert_eq!(token.secret, TokenSecret::of("bar", Slot::A), "the token of foo is nothing to bar");
     }
 
     #[tokio::test]
@@ -423,6 +448,14 @@ mod tests {
         put_token(&servers[1].1, "b", "2026-11-25T10:00:00Z");
         put_token(&servers[2].1, "a", "2026-11-25T10:00:00Z");
         put_token(&servers[2].1, "b", "2026-11-25T11:00:00Z");
+        // One each, of two readers.
+        put_token(&servers[0].1, "a", "2026-11-25T10:00:00Z");
+        put_token_at(
+            &servers[0].1,
+            &path("spire-mesh-remote-reader-baz-b"),
+            "of-baz",
+            "2026-11-25T11:00:00Z",
+        );
         let members = servers.map(|(name, server)| server.member(name));
         assert_eq!(half_rotated(&members).await.unwrap(), ["baz"]);
     }
@@ -441,13 +474,19 @@ mod tests {
     async fn every_remote_secret_is_listed_with_what_is_wrong_with_it() {
         let servers = ["foo", "bar", "baz"].map(|name| (name, FakeServer::default()));
         put_token(&servers[1].1, "a", "2026-11-25T10:00:00Z");
-        put_token(&servers[1].1, "b", "2026-11-25T11:00:00Z");
+        put_token_at(
+            &servers[1].1,
+            &path("spire-mesh-remote-reader-baz-b"),
+            "of-baz",
+            "2026-11-25T11:00:00Z",
+        );
         let put = |name: &str, cluster: &str, data: String| {
             let labels = json!({"istio/multiCluster": "true"});
             let secret = json!({"metadata": {"labels": labels}, "data": {cluster: data}});
             servers[2].1.put(&path(name), secret);
         };
-        put("istio-remote-secret-bar", "bar", kubeconfig("b"));
+        put("istio-remote-secret-bar", "bar", kubeconfig("of-baz"));
+        put("istio-remote-secret-bar-of-foo", "bar", kubeconfig("a"));
         put("istio-remote-secret-bar-old", "bar", kubeconfig("elsewhere"));
         put("istio-remote-secret-foo", "foo", kubeconfig("of-somebody"));
         put("istio-remote-secret-qux", "qux", kubeconfig("x"));

@@ -492,7 +492,7 @@ mod tests {
 
     fn put_token(server: &FakeServer, slot: &str, token: &str, made: &str) {
         server.put(
-            &format!("/api/v1/{SYSTEM}/secrets/spire-mesh-remote-reader-{slot}"),
+            &format!("/api/v1/{SYSTEM}/secrets/spire-mesh-remote-reader-foo-{slot}"),
             json!({
                 "metadata": {"labels": {"spire-mesh.dev/remote-reader-token": "true"}, "creationTimestamp": made},
                 "data": {"token": token, "ca.crt": "Y2E="},

@@ -10,7 +10,7 @@ use super::stale::stale;
 use crate::fleet::{ClusterErrors, Member, each};
 use crate::istio::config::configuration;
 use crate::istio::istioctl::{Istioctl, IstioctlError};
-use crate::istio::remote::{ReaderToken, Slot, reader_tokens, remote_secret, remote_secret_key};
+use crate::istio::remote::{ReaderToken, Slot, TokenSecret, reader_tokens, remote_secret, remote_secret_key};
 use crate::istio::version::IstioVersion;
 use crate::istio::{ca, desired};
 use crate::manifest::{self, ClusterPlan, Later, MeshPlan, Object, Owner, Tool};
@@ -18,6 +18,8 @@ use crate::mesh::{Cluster, EndpointUrl, Mesh};
 
 /// What is read where it is asked which access there is.
 pub(super) const REMOTE_SECRETS: &str = "the names of remote secrets";
+/// What is read where the tokens of readers are.
+pub(super) const READERS_TOKENS: &str = "the tokens of its readers";
 
 /// Where the API server of each cluster is for the istiods of the others, by the cluster's name.
 pub type ApiServers = BTreeMap<String, EndpointUrl>;
@@ -83,9 +85,20 @@ async fn render_one(mesh: &Mesh, cluster: &Cluster, istioctl: &Istioctl) -> Resu
     Ok(Rendered { cluster: cluster.name.clone(), version, objects })
 }
 
-/// Which token other clusters read a cluster with: the newest that has one.
-pub(super) fn current(tokens: &[ReaderToken]) -> Option<&ReaderToken> {
-    tokens.last()
+/// Which token a cluster reads another one with, among those of the other one's readers: its newest.
+pub(super) fn current<'t>(tokens: &'t [ReaderToken], reader: &str) -> Option<&'t ReaderToken> {
+    tokens.iter().rev().find(|token| token.secret.reader == reader)
+}
+
+/// Returns the Secrets of the tokens with which the other clusters of a mesh read `cluster`: for each reader the one that it has, or its first.
+pub(super) fn token_secrets(mesh: &Mesh, cluster: &Cluster, tokens: &[ReaderToken]) -> Vec<TokenSecret> {
+    let readers = mesh.clusters.iter().filter(|reader| reader.name != cluster.name);
+    readers
+        .map(|reader| {
+            let slot = current(tokens, &reader.name).map_or(Slot::A, |token| token.secret.slot);
+            TokenSecret::of(&reader.name, slot)
+        })
+        .collect()
 }
 
 /// Returns the remote secrets that there have to be in `cluster`, as far as there are tokens for them.
@@ -98,13 +111,13 @@ pub(super) fn remote_secrets(
     let peers = mesh.clusters.iter().filter(|peer| peer.name != cluster.name);
     peers
         .map(|peer| {
-            let token = tokens.get(&peer.name).and_then(|tokens| current(tokens));
+            let token = tokens.get(&peer.name).and_then(|tokens| current(tokens, &cluster.name));
             match (servers.get(&peer.name), token) {
                 (Some(server), Some(token)) => Ok(remote_secret(&peer.name, server, token)),
                 (server, _) => Err(Later {
                     key: remote_secret_key(&peer.name),
                     reason: match server {
-                        Some(_) => format!("{} has no token for its readers yet", peer.name),
+                        Some(_) => format!("{} has no token for {} yet", peer.name, cluster.name),
                         None => format!("the address of the API server of {} is not known", peer.name),
                     },
                 }),
@@ -127,10 +140,10 @@ pub async fn plan(
     let clusters = each(members, |member| async move {
         let own = rendered.iter().filter(|rendered| rendered.cluster == member.name());
         let mut objects: Vec<Object> = own.flat_map(|rendered| rendered.objects.clone()).collect();
-        let slot =
-            tokens.get(member.name()).and_then(|tokens| current(tokens)).map_or(Slot::A, |token| token.slot);
+        let own = tokens.get(member.name()).map(Vec::as_slice).unwrap_or_default();
         let mut later = Vec::new();
-        let mut access = vec![slot.object()];
+        let mut access: Vec<Object> =
+            token_secrets(mesh, &member.cluster, own).iter().map(TokenSecret::object).collect();
         for secret in remote_secrets(mesh, &member.cluster, servers, tokens) {
             match secret {
                 Ok(secret) => access.push(secret),
@@ -150,10 +163,9 @@ pub(super) async fn tokens(
     members: &[Member],
 ) -> Result<BTreeMap<String, Vec<ReaderToken>>, ClusterErrors<InstallError>> {
     let tokens = each(members, |member| async move {
-        let tokens = reader_tokens(member).await.map_err(|source| InstallError::Request {
-            what: "the tokens of its readers".to_owned(),
-            source,
-        })?;
+        let tokens = reader_tokens(member)
+            .await
+            .map_err(|source| InstallError::Request { what: READERS_TOKENS.to_owned(), source })?;
         Ok::<_, InstallError>((member.name().to_owned(), tokens))
     });
     Ok(tokens.await.into_all()?.into_iter().collect())
@@ -172,11 +184,18 @@ mod tests {
         Mesh::parse(text, "test").unwrap()
     }
 
-    fn put_token(server: &FakeServer, slot: &str, made: &str) {
+    fn put_token(server: &FakeServer, reader: &str, slot: &str, made: &str) {
         server.put(
-            &format!("/api/v1/namespaces/istio-system/secrets/spire-mesh-remote-reader-{slot}"),
+            &format!("/api/v1/namespaces/istio-system/secrets/spire-mesh-remote-reader-{reader}-{slot}"),
             json!({
-                "metadata": {"labels": {"spire-mesh.dev/remote-reader-token": "true"}, "creationTimestamp": made},
+                "metadata": {
+                    "labels": {
+                        "spire-mesh.dev/remote-reader-token": "true",
+                        "app.kubernetes.io/managed-by": "mesh-install",
+                        "spire-mesh.dev/mesh": "devup",
+                    },
+                    "creationTimestamp": made,
+                },
                 "type": "kubernetes.io/service-account-token",
                 "data": {"token": "dG9rZW4=", "ca.crt": "Y2E="},
             }),
@@ -186,12 +205,14 @@ mod tests {
     #[tokio::test]
     async fn every_cluster_gets_the_newest_token_of_every_other() {
         let servers = ["foo", "bar", "baz"].map(|name| (name, FakeServer::default()));
-        put_token(&servers[0].1, "a", "2026-11-25T11:00:00Z");
-        put_token(&servers[0].1, "b", "2026-11-25T10:00:00Z");
-        put_token(&servers[2].1, "a", "2026-11-25T10:00:00Z");
+        put_token(&servers[0].1, "bar", "a", "2026-11-25T11:00:00Z");
+        put_token(&servers[0].1, "bar", "b", "2026-11-25T10:00:00Z");
+        put_token(&servers[0].1, "baz", "b", "2026-11-25T12:00:00Z");
+        put_token(&servers[2].1, "bar", "a", "2026-11-25T10:00:00Z");
         let members = servers.map(|(name, server)| server.member(name));
         let tokens = tokens(&members).await.unwrap();
-        assert_eq!(current(&tokens["foo"]).map(|token| token.slot), Some(Slot::A));
+        let slot = |reader: &str| current(&tokens["foo"], reader).map(|token| token.secret.slot);
+        assert_eq!((slot("bar"), slot("baz"), slot("foo")), (Some(Slot::A), Some(Slot::B), None));
         let server = |name: &str| (name.to_owned(), format!("https://{name}.example:6443").parse().unwrap());
         let of = |cluster: usize, servers: &ApiServers| {
             let mesh = mesh();
@@ -211,7 +232,7 @@ mod tests {
         ");
         insta::assert_snapshot!(of(2, &all), @r"
         Secret/istio-remote-secret-foo in namespace istio-system
-        Secret/istio-remote-secret-bar in namespace istio-system later: bar has no token for its readers yet
+        Secret/istio-remote-secret-bar in namespace istio-system later: bar has no token for baz yet
         ");
         insta::assert_snapshot!(of(2, &ApiServers::new()), @r"
         Secret/istio-remote-secret-foo in namespace istio-system later: the address of the API server of foo is not known
@@ -222,8 +243,12 @@ mod tests {
     #[tokio::test]
     async fn a_plan_has_the_token_in_use_and_all_access_and_what_is_left_over() {
         let servers = ["foo", "bar", "baz"].map(|name| (name, FakeServer::default()));
-        put_token(&servers[0].1, "b", "2026-11-25T10:00:00Z");
-        put_token(&servers[2].1, "b", "2026-11-25T10:00:00Z");
+        for reader in ["bar", "baz"] {
+            put_token(&servers[0].1, reader, "b", "2026-11-25T10:00:00Z");
+        }
+        for reader in ["foo", "bar", "gone"] {
+            put_token(&servers[2].1, reader, "b", "2026-11-25T10:00:00Z");
+        }
         let labels = json!({
             "app.kubernetes.io/managed-by": "mesh-install", "spire-mesh.dev/mesh": "devup", "istio/multiCluster": "true",
         });
@@ -253,9 +278,9 @@ mod tests {
             format!("{}: {}", planned.cluster, all.join(", "))
         });
         insta::assert_snapshot!(told.collect::<Vec<_>>().join("\n"), @r"
-        foo: ConfigMap/of-foo in namespace istio-system, Secret/spire-mesh-remote-reader-b in namespace istio-system, Secret/istio-remote-secret-baz in namespace istio-system, later Secret/istio-remote-secret-bar in namespace istio-system
-        bar: ConfigMap/of-bar in namespace istio-system, Secret/spire-mesh-remote-reader-a in namespace istio-system, Secret/istio-remote-secret-foo in namespace istio-system, Secret/istio-remote-secret-baz in namespace istio-system
-        baz: ConfigMap/of-baz in namespace istio-system, Secret/spire-mesh-remote-reader-b in namespace istio-system, Secret/istio-remote-secret-foo in namespace istio-system, later Secret/istio-remote-secret-bar in namespace istio-system, stale Secret/istio-remote-secret-gone in namespace istio-system
+        foo: ConfigMap/of-foo in namespace istio-system, Secret/spire-mesh-remote-reader-bar-b in namespace istio-system, Secret/spire-mesh-remote-reader-baz-b in namespace istio-system, Secret/istio-remote-secret-baz in namespace istio-system, later Secret/istio-remote-secret-bar in namespace istio-system
+        bar: ConfigMap/of-bar in namespace istio-system, Secret/spire-mesh-remote-reader-foo-a in namespace istio-system, Secret/spire-mesh-remote-reader-baz-a in namespace istio-system, Secret/istio-remote-secret-foo in namespace istio-system, Secret/istio-remote-secret-baz in namespace istio-system
+        baz: ConfigMap/of-baz in namespace istio-system, Secret/spire-mesh-remote-reader-foo-b in namespace istio-system, Secret/spire-mesh-remote-reader-bar-b in namespace istio-system, Secret/istio-remote-secret-foo in namespace istio-system, later Secret/istio-remote-secret-bar in namespace istio-system, stale Secret/istio-remote-secret-gone in namespace istio-system, stale Secret/spire-mesh-remote-reader-gone-b in namespace istio-system
         ");
     }
 }

@@ -11,10 +11,10 @@ use kube::api::{Api, DeleteParams, DynamicObject, ListParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use serde::Serialize;
 
-use super::plan::{REMOTE_SECRETS, owner};
+use super::plan::{READERS_TOKENS, REMOTE_SECRETS, owner};
 use super::{InstallError, Step};
 use crate::fleet::{Member, RequestError};
-use crate::istio::remote::{owned_remote_secrets, remote_secret_key};
+use crate::istio::remote::{owned_remote_secrets, owned_tokens, remote_secret_key};
 use crate::istio::{EAST_WEST_GATEWAY, INGRESS_GATEWAY, NAMESPACE};
 use crate::manifest::{self, Deadline, Deletion, Kind, MANAGED_BY_LABEL, ObjectKey, Tool};
 use crate::mesh::Mesh;
@@ -77,15 +77,22 @@ pub async fn removal(mesh: &Mesh, member: &Member) -> Result<Removal, InstallErr
     Ok(Removal { cluster: member.name().to_owned(), objects, sidecars, leftovers })
 }
 
-/// Reads what there is to remove in a cluster that stays when another one goes: the access to that one.
+/// Reads what there is to remove in a cluster that stays when another one goes: the access to that one, and the tokens that that one reads with.
 ///
 /// # Errors
 /// When it cannot be read.
 pub async fn removal_of_access(mesh: &Mesh, member: &Member, to: &str) -> Result<Removal, InstallError> {
-    let found = owned_remote_secrets(member, &owner(mesh)).await;
-    let mut objects =
-        found.map_err(|source| InstallError::Request { what: REMOTE_SECRETS.to_owned(), source })?;
+    let owner = owner(mesh);
+    let request = |what: &str| {
+        let what = what.to_owned();
+        move |source| InstallError::Request { what, source }
+    };
+    let (found, tokens) = futures::join!(owned_remote_secrets(member, &owner), owned_tokens(member, &owner));
+    let mut objects = found.map_err(request(REMOTE_SECRETS))?;
     objects.retain(|key| *key == remote_secret_key(to));
+    let tokens = tokens.map_err(request(READERS_TOKENS))?;
+    objects
+        .extend(tokens.into_iter().filter(|(_, reader)| reader.as_deref() == Some(to)).map(|(key, _)| key));
     let cluster = member.name().to_owned();
     Ok(Removal { cluster, objects, sidecars: Vec::new(), leftovers: Vec::new() })
 }
@@ -227,6 +234,7 @@ mod tests {
 
     use super::*;
     use crate::fleet::fake::FakeServer;
+    use crate::istio::remote::{Slot, TokenSecret};
 
     const SYSTEM: &str = "/api/v1/namespaces/istio-system";
     const CRDS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
@@ -345,8 +353,18 @@ mod tests {
             secret["metadata"]["labels"]["istio/multiCluster"] = json!("true");
             server.put(&format!("{SYSTEM}/secrets/istio-remote-secret-{cluster}"), secret);
         }
+        for reader in ["foo", "bar"] {
+            let mut secret = ours();
+            secret["metadata"]["labels"]["spire-mesh.dev/remote-reader-token"] = json!("true");
+            server.put(&format!("{SYSTEM}/secrets/spire-mesh-remote-reader-{reader}-b"), secret);
+        }
         let removal = removal_of_access(&mesh(), &server.member("baz"), "bar").await.unwrap();
-        assert_eq!(removal.objects, [remote_secret_key("bar")]);
+        let token = TokenSecret::of("bar", Slot::B);
+        assert_eq!(
+            removal.objects,
+            [remote_secret_key("bar"), token.key()],
+            "what bar reads with is taken back"
+        );
         assert_eq!(removal.cluster, "baz");
     }
 

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use futures::future::try_join;
+use futures::future::try_join3;
 
 use super::InstallError;
-use super::plan::{REMOTE_SECRETS, owner};
+use super::plan::{READERS_TOKENS, REMOTE_SECRETS, owner};
 use super::preflight::have;
 use crate::fleet::{Member, Need};
 use crate::istio::demo::DEMO_LABEL;
-use crate::istio::remote::{owned_remote_secrets, remote_secret_key};
+use crate::istio::remote::{owned_remote_secrets, owned_tokens, remote_secret_key};
 use crate::manifest::{self, Kind, Object, ObjectKey, Tool};
 use crate::mesh::Mesh;
 
@@ -23,7 +23,7 @@ pub(super) fn kinds() -> impl Iterator<Item = Kind> {
 }
 
 /// Lists the objects of this mesh in a cluster that `wanted` has no more: those of a gateway that was switched off, for example, those that a
-/// newer Istio does without, and remote secrets for clusters that are not in the mesh file. Makes sure that they may be deleted.
+/// newer Istio does without, and remote secrets for clusters that are not in the mesh file, with the tokens of such clusters. Makes sure that they may be deleted.
 ///
 /// # Errors
 /// When they cannot be listed, or not be deleted.
@@ -39,8 +39,18 @@ pub(super) async fn stale(
             .map_err(|source| InstallError::Request { what: REMOTE_SECRETS.to_owned(), source })
     };
     let made = async { Ok(manifest::owned_without(member.client(), &owner, kinds(), DEMO_LABEL).await?) };
-    let (mut found, made) = try_join(access, made).await?;
+    let tokens = async {
+        owned_tokens(member, &owner)
+            .await
+            .map_err(|source| InstallError::Request { what: READERS_TOKENS.to_owned(), source })
+    };
+    let (mut found, made, tokens) = try_join3(access, made, tokens).await?;
     found.retain(|key| mesh.clusters.iter().all(|cluster| *key != remote_secret_key(&cluster.name)));
+    let reads = |reader: &String| {
+        mesh.clusters.iter().any(|cluster| cluster.name == *reader) && reader != member.name()
+    };
+    let given_up = tokens.into_iter().filter(|(_, reader)| !reader.as_ref().is_some_and(reads));
+    found.extend(given_up.map(|(key, _)| key));
     let is_wanted = |key: &ObjectKey| wanted.iter().any(|object| object.key() == key);
     found.extend(made.into_iter().filter(|key| !is_wanted(key)));
     let places: BTreeSet<(Kind, Option<&str>)> =
@@ -98,6 +108,11 @@ mod tests {
             let remote = labels(&[("istio/multiCluster", "true")]);
             server.put(&format!("{system}/secrets/istio-remote-secret-{cluster}"), remote);
         }
+        // The last but one is of no cluster's, but of all: an earlier version made it. A cluster does not read itself.
+        for token in ["foo-a", "gone-b", "a", "baz-a"] {
+            let of_reader = labels(&[("spire-mesh.dev/remote-reader-token", "true")]);
+            server.put(&format!("{system}/secrets/spire-mesh-remote-reader-{token}"), of_reader);
+        }
         server.put(&format!("{system}/secrets/key"), labels(&[]));
         let wanted = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "istiod", "namespace": "istio-system"}});
         let wanted = [Object::from_value(wanted).unwrap()];
@@ -108,6 +123,9 @@ mod tests {
             names,
             [
                 "Secret/istio-remote-secret-gone in namespace istio-system",
+                "Secret/spire-mesh-remote-reader-a in namespace istio-system",
+                "Secret/spire-mesh-remote-reader-baz-a in namespace istio-system",
+                "Secret/spire-mesh-remote-reader-gone-b in namespace istio-system",
                 "Service/istio-ingressgateway in namespace istio-system"
             ]
         );

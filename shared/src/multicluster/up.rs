@@ -6,14 +6,14 @@ use futures::future::{join_all, try_join, try_join_all};
 use k8s_openapi::api::apps::v1::Deployment;
 
 use super::gateway::east_west_address;
-use super::plan::{current, owner, remote_secrets};
+use super::plan::{current, owner, remote_secrets, token_secrets};
 use super::remove::delete;
 use super::settle::{Istiods, settle};
 use super::status::status_of;
 use super::{ApiServers, InstallError, MeshStatus, Rendered, Repair, Step, ca};
 use crate::check::{Patience, Verification};
 use crate::fleet::Member;
-use crate::istio::remote::{ReaderToken, Slot, reader_tokens};
+use crate::istio::remote::{ReaderToken, TokenSecret, reader_tokens};
 use crate::istio::{EAST_WEST_GATEWAY, INGRESS_GATEWAY, ISTIOD, NAMESPACE};
 use crate::manifest::wait::until;
 use crate::manifest::{
@@ -120,14 +120,19 @@ impl Run<'_> {
             what: "the tokens of its readers".to_owned(),
             source,
         })?;
-        let slot = current(&tokens).map_or(Slot::A, |token| token.slot);
+        let secrets = token_secrets(self.mesh, &member.cluster, &tokens);
         // Only now: what asks for a token of a service account that does not exist yet is deleted by Kubernetes.
-        applied.merge(self.apply(member, &owner(self.mesh).stamped(vec![slot.object()])).await?);
+        let objects = secrets.iter().map(TokenSecret::object).collect();
+        applied.merge(self.apply(member, &owner(self.mesh).stamped(objects)).await?);
         self.step(member, &Step::WaitingForToken);
-        let tokens = until(self.deadline, "the token that other clusters read it with", || async {
+        let tokens = until(self.deadline, "the tokens that other clusters read it with", || async {
             match reader_tokens(member).await {
-                Ok(tokens) if tokens.is_empty() => Poll::Pending(format!("{} has no token yet", slot.key())),
-                Ok(tokens) => Poll::Ready(tokens),
+                Ok(tokens) => {
+                    match secrets.iter().find(|secret| current(&tokens, &secret.reader).is_none()) {
+                        Some(secret) => Poll::Pending(format!("{} has no token yet", secret.key())),
+                        None => Poll::Ready(tokens),
+                    }
+                }
                 Err(error) => error.into(),
             }
         });
@@ -330,7 +335,9 @@ mod tests {
     async fn istiods_ca_is_there_before_the_rest_and_the_token_comes_last() {
         let told = with_run(&with_ca(), &plan_of(&Verdict::Create, Vec::new()), async |run, member| {
             let (counts, tokens) = run.base(member).await.unwrap();
-            assert_eq!((counts.created, tokens.len(), tokens[0].slot), (3, 1, Slot::A));
+            let names: Vec<String> = tokens.iter().map(|token| token.secret.name()).collect();
+            assert_eq!(counts.created, 4);
+            assert_eq!(names, ["spire-mesh-remote-reader-bar-a", "spire-mesh-remote-reader-foo-a"]);
         })
         .await;
         insta::assert_snapshot!(told);
@@ -361,7 +368,7 @@ mod tests {
         server.put(&format!("{SYSTEM}/configmaps/old"), json!({}));
         let tokens = {
             let other = FakeServer::default();
-            other.put(&format!("{SYSTEM}/secrets/spire-mesh-remote-reader-a"), json!({
+            other.put(&format!("{SYSTEM}/secrets/spire-mesh-remote-reader-baz-a"), json!({
                 "metadata": {"labels": {"spire-mesh.dev/remote-reader-token": "true"}}, "data": {"token": "dG9rZW4=", "ca.crt": "Y2E="},
             }));
             reader_tokens(&other.member("foo")).await.unwrap()

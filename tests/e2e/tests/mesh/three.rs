@@ -48,9 +48,14 @@ mod three_clusters {
         ]);
         accepts.succeeded();
 
-        // One cluster less.
+        // One cluster less: what it read the others with is taken back, and nobody else's.
+        let leavers = token_in(&mesh, &third, &mesh.first);
+        let stayers = token_in(&mesh, &mesh.second, &mesh.first);
+        assert!(is_accepted(&mesh, &mesh.first, &leavers) && is_accepted(&mesh, &mesh.first, &stayers));
         let down = ["down", &third, "--yes"];
         mesh.bench.mesh_install(&down).succeeded().said("kubectl spire-federate leave");
+        assert!(is_refused_soon(&mesh, &mesh.first, &leavers), "the leaver can still read what it could");
+        assert!(is_accepted(&mesh, &mesh.first, &stayers));
         let namespace = ["get", "namespace", "istio-system", "--ignore-not-found", "-o", "name"];
         assert_eq!(mesh.bench.kubectl(&third, &namespace), "");
         for staying in [&mesh.first, &mesh.second] {
@@ -61,6 +66,38 @@ mod three_clusters {
         mesh.up();
         mesh.is_healthy();
         mesh.both_answer(&mesh.first, HELLO);
+    }
+
+    /// Returns the token in a cluster's remote secret for another one.
+    fn token_in(mesh: &Mesh, context: &str, of: &str) -> String {
+        let name = format!("istio-remote-secret-{of}");
+        let data = format!("go-template={{{{index .data \"{of}\" | base64decode}}}}");
+        let get = ["-n", "istio-system", "get", "secret", &name, "-o", &data];
+        let kubeconfig: Value = serde_json::from_str(&mesh.bench.kubectl(context, &get)).expect("JSON");
+        kubeconfig["users"][0]["user"]["token"].as_str().expect("a token").to_owned()
+    }
+
+    /// Asks a cluster's API server whether it takes a token.
+    fn is_accepted(mesh: &Mesh, context: &str, token: &str) -> bool {
+        let review = json!({
+            "apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": {"token": token},
+        });
+        let create = ["create", "-o", "json", "-f", "-"];
+        let answer = mesh.bench.target.kubectl(context).run_with(create, &review.to_string());
+        let answer: Value = serde_json::from_str(&answer.expect("an answer")).expect("JSON");
+        answer["status"]["authenticated"] == true
+    }
+
+    /// Waits until it does not: it remembers an answer for ten seconds.
+    fn is_refused_soon(mesh: &Mesh, context: &str, token: &str) -> bool {
+        let end = Instant::now() + Duration::from_secs(20);
+        while is_accepted(mesh, context, token) {
+            if Instant::now() >= end {
+                return false;
+            }
+            std::thread::sleep(Duration::from_secs(1));
+        }
+        true
     }
 
     #[test]
