@@ -159,7 +159,7 @@ impl Connection {
         }
     }
 
-    /// Runs a command as [`Member::exec`] does, and hands on what it writes while it runs, piece by piece. Pieces of one stream are in
+    /// Runs a command as [`Connection::exec`] does, and hands on what it writes while it runs, piece by piece. Pieces of one stream are in
     /// order; nothing is kept, so there is no limit to how much it may be. `None` when `take` had enough: the connection is closed then,
     /// and the command meets a closed pipe when it writes next.
     ///
