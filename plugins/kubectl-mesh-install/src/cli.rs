@@ -214,8 +214,8 @@ pub(crate) struct VerifyArgs {
 
 /// Show the remote secrets and the age of their tokens, or replace the tokens
 ///
-/// With them each istiod reads the other clusters, with a token of its own. `rotate` makes a new token beside each old one, gives it to its
-/// reader, and deletes the old ones when every istiod has read the cluster with its new one: no endpoint is lost meanwhile.
+/// Each istiod reads the other clusters with them, and has a token of its own for each. `rotate` makes a new token beside each old one, gives it
+/// to its reader, and deletes the old ones when every istiod has read the cluster with its new one: no endpoint is lost meanwhile.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:

@@ -1,6 +1,6 @@
 //! `plan`: what `up` would change.
 
-use spire_mesh::command::{Asked, each_cluster, refuse_foreign};
+use spire_mesh::command::{Asked, each_cluster, refuse_foreign, refuse_unchecked};
 use spire_mesh::entry::{Failure, Outcome};
 use spire_mesh::fleet::{Kubeconfig, Member};
 use spire_mesh::manifest::MeshPlan;
@@ -38,6 +38,8 @@ pub(crate) async fn prepare(asked: &Asked) -> Result<Prepared, Failure> {
     let mesh = asked.load()?;
     let rendered = render(&mesh).await?;
     let (mesh, members) = asked.reach_those_of(mesh).await?.all(&asked.printer)?;
+    // Before the plan: its dry run shows each API server the remote secrets that are to be there, with the tokens of the other clusters.
+    refuse_unchecked(&members)?;
     let servers = by_cluster(&addresses(&mesh, &Kubeconfig::read(&asked.kube)?).await?);
     multicluster::preflight(&mesh, &members, &rendered, &servers)
         .await

@@ -1,6 +1,6 @@
 //! `up`, and the bare command: Istio on every cluster, connected and proven.
 
-use spire_mesh::command::{Asked, Reasons, Shown, refuse_unchecked, summary, tell};
+use spire_mesh::command::{Asked, Reasons, Shown, summary, tell};
 use spire_mesh::entry::{Failure, Outcome};
 use spire_mesh::manifest::Deadline;
 use spire_mesh::multicluster::{self, InstallError};
@@ -12,7 +12,6 @@ use crate::status::{StatusReport, problems};
 pub(crate) async fn run(asked: &Asked, args: UpArgs) -> Result<Outcome, Failure> {
     let deadline = Deadline::after(args.wait.timeout);
     let prepared = prepare(asked).await?;
-    refuse_unchecked(&prepared.members)?;
     if args.confirm.dry_run {
         return asked.show(&prepared.plan);
     }

@@ -115,7 +115,7 @@ pub fn refuse_unchecked(members: &[Member]) -> Result<(), Failure> {
         return Ok(());
     }
     Err(Failure::clusters(members.len(), unchecked).with_hint(
-        "nothing was changed: what this command hands from cluster to cluster has to come from the right one; leave out --insecure-skip-tls-verify, and put the CA of the API server (or `tls-server-name`) into the kubeconfig",
+        "nothing was changed. This command copies trust or tokens between clusters, so every API server has to prove who it is: leave out --insecure-skip-tls-verify, and set the CA in the kubeconfig (`certificate-authority-data`, or `tls-server-name` for another name) instead of `insecure-skip-tls-verify`",
     ))
 }
 

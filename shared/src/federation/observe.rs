@@ -56,7 +56,7 @@ struct OfSpire {
 }
 
 async fn see_spire(member: &Member) -> OfSpire {
-    let spire = meant(member).await.map_err(|error| unfound(&error));
+    let spire = meant(member).await.map_err(|error| unread_of(&error));
     let found = match &spire {
         Ok(Some(found)) => found,
         Ok(None) => {
@@ -87,7 +87,7 @@ async fn see_spire(member: &Member) -> OfSpire {
     OfSpire { spire, server_trouble, server, endpoint, polls }
 }
 
-fn unfound(error: &DiscoveryError) -> Unread {
+fn unread_of(error: &DiscoveryError) -> Unread {
     match error {
         DiscoveryError::Read(error) => Unread::read(error),
         DiscoveryError::SeveralServers { .. } | DiscoveryError::SeveralAgents { .. } => Unread::error(error),
@@ -175,7 +175,7 @@ async fn relationship_objects(member: &Member) -> Read<Vec<ClusterFederatedTrust
 
 /// Reads a cluster's agents: where they are found, and how each of their pods is.
 pub(super) async fn agents(member: &Member) -> Read<Option<SeenAgents>> {
-    let Some(found) = locate::agents(member).await.map_err(|error| unfound(&error))? else {
+    let Some(found) = locate::agents(member).await.map_err(|error| unread_of(&error))? else {
         return Ok(None);
     };
     let need = Need::new("list", "", "pods", Some(&found.namespace));

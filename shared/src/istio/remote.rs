@@ -336,6 +336,13 @@ pub async fn owned_tokens(
     Ok(names.iter().map(|name| (key(name), reader(name))).collect())
 }
 
+/// Tells whether this is the Secret of a token that all readers of a cluster share, as an earlier version made it.
+#[must_use]
+pub fn is_shared_token(key: &ObjectKey) -> bool {
+    let in_place = key.kind == Kind::Secret && key.namespace.as_deref() == Some(NAMESPACE);
+    in_place && [Slot::A, Slot::B].iter().any(|slot| key.name == format!("{READER}-{}", slot.letter()))
+}
+
 /// Lists the names of an owner's Secrets with a label.
 async fn owned(member: &Member, owner: &Owner, label: &str) -> Result<Vec<String>, RequestError> {
     let secrets: Api<Secret> = Api::namespaced(member.client().clone(), NAMESPACE);

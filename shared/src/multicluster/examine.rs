@@ -17,7 +17,7 @@ use super::gateway::east_west_address;
 use super::probe::way;
 use super::proxies::{meshed_pods, outbound, proxies};
 use crate::federation::{self};
-use crate::fleet::{Member, Need, Read, RequestError, Unread};
+use crate::fleet::{Member, Need, Peer, Read, RequestError, Unread};
 use crate::istio::ca::SeenCa;
 use crate::istio::istiod::{Istiod, KnownCluster, image_version};
 use crate::istio::remote::{FoundRemoteSecret, found_remote_secrets, reader_tokens};
@@ -45,24 +45,12 @@ pub async fn examine(mesh: &Mesh, members: &[Member], unreachable: &BTreeMap<Str
 }
 
 async fn see(member: &Member, members: &[Member]) -> Seen {
-    let (
-        workloads,
-        istiods,
-        network,
-        gateway,
-        remote_secrets,
-        token_made,
-        peer_authentications,
-        injection,
-        pods,
-        ca,
-    ) = futures::join!(
+    let (workloads, istiods, network, gateway, remote_secrets, peer_authentications, injection, pods, ca) = futures::join!(
         workloads(member),
         istiods(member),
         network(member),
         gateway(member),
         remote_secrets(member, members),
-        token_made(member),
         peer_authentications(member),
         injection(member),
         meshed_pods(member),
@@ -79,7 +67,6 @@ async fn see(member: &Member, members: &[Member]) -> Seen {
         network,
         gateway,
         remote_secrets,
-        token_made,
         peer_authentications,
         injection,
         ca,
@@ -188,12 +175,6 @@ async fn gateway(member: &Member) -> Read<ServiceAddress> {
     east_west_address(member).await.map_err(|error| Unread::read(&error))
 }
 
-async fn token_made(member: &Member) -> Read<Option<jiff::Timestamp>> {
-    let need = Need::new("list", "", "secrets", Some(NAMESPACE));
-    let tokens = reader_tokens(member).await.map_err(|error| Unread::request(&need, &error))?;
-    Ok(tokens.last().and_then(|token| token.made))
-}
-
 async fn remote_secrets(member: &Member, members: &[Member]) -> Read<Vec<SeenRemoteSecret>> {
     let found = secrets(member).await?;
     Ok(join_all(found.into_iter().map(|found| async {
@@ -210,6 +191,12 @@ async fn accepted_by(found: &FoundRemoteSecret, members: &[Member]) -> BTreeMap<
     let asked = usable.map(|(cluster, access)| async move {
         let answers = join_all(members.iter().map(|member| async move {
             let accepted = if member.name() == cluster {
+                if member.peer() == Peer::Unchecked {
+                    let why = format!(
+                        "nobody has checked whether {cluster} is who it says, so it is shown no token"
+                    );
+                    return Err(Unread::because(why));
+                }
                 let need = Need::new("create", "authentication.k8s.io", "tokenreviews", None);
                 access.is_accepted_by(member).await.map_err(|error| Unread::request(&need, &error))?
             } else {
@@ -501,15 +488,6 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_age_of_a_token_is_that_of_the_newer_one() {
-        let server = FakeServer::default();
-        assert_eq!(token_made(&server.member("baz")).await, Ok(None));
-        put_token(&server, "a", "YQ==", "2026-11-25T11:00:00Z");
-        put_token(&server, "b", "Yg==", "2026-11-25T10:00:00Z");
-        assert_eq!(token_made(&server.member("baz")).await, Ok("2026-11-25T11:00:00Z".parse().ok()));
-    }
-
-    #[tokio::test]
     async fn a_token_is_shown_to_nobody_but_the_cluster_that_the_secret_names() {
         let servers = ["foo", "bar", "baz"].map(|name| (name, FakeServer::default()));
         let config = |token: &str| {
@@ -534,7 +512,7 @@ mod tests {
         put_token(&servers[1].1, "a", "YQ==", "2026-11-25T11:00:00Z");
         // These would take it, too, and are not asked.
         servers[0].1.accept("of-bar");
-        let members = servers.map(|(name, server)| server.member(name));
+        let mut members = servers.map(|(name, server)| server.member(name));
         let read = remote_secrets(&members[2], &members).await.unwrap();
         let told: Vec<_> =
             read.iter().map(|secret| format!("{} {:?}", secret.found.name, secret.accepted_by)).collect();
@@ -543,6 +521,10 @@ mod tests {
         good {"bar": Ok(["bar"])}
         of-another {"foo": Ok(["bar"])}
         "#);
+        members[1].connection = members[1].connection.clone().unchecked();
+        let read = remote_secrets(&members[2], &members).await.unwrap();
+        let good = read.iter().find(|secret| secret.found.name == "good").unwrap();
+        insta::assert_snapshot!(good.accepted_by["bar"].as_ref().unwrap_err().why, @"nobody has checked whether bar is who it says, so it is shown no token");
     }
 
     #[tokio::test]

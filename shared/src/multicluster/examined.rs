@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -40,8 +39,6 @@ pub struct Seen {
     pub gateway: Read<ServiceAddress>,
     /// The remote secrets.
     pub remote_secrets: Read<Vec<SeenRemoteSecret>>,
-    /// When the token was made that other clusters read this one with; `None` where there is none.
-    pub token_made: Read<Option<Timestamp>>,
     /// Rules on mutual TLS.
     pub peer_authentications: Read<Vec<SeenPeerAuthentication>>,
     /// How sidecars get SPIRE's socket.

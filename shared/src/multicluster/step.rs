@@ -83,7 +83,9 @@ impl fmt::Display for Step {
             Self::Applying => f.write_str("applying Istio"),
             Self::WaitingForCa => f.write_str("waiting for cert-manager to issue istiod's CA"),
             Self::ApplyingDemo(demo) => write!(f, "applying {demo}"),
-            Self::WaitingForToken => f.write_str("waiting for the token that other clusters read it with"),
+            Self::WaitingForToken => {
+                f.write_str("waiting for the tokens that the other clusters read it with")
+            }
             Self::WaitingForPeers => f.write_str("waiting for the other clusters"),
             Self::GivingAccess => f.write_str("writing remote secrets"),
             Self::WaitingFor(workload) => write!(f, "waiting for {workload}"),

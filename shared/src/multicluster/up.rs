@@ -13,7 +13,7 @@ use super::status::status_of;
 use super::{ApiServers, InstallError, MeshStatus, Rendered, Repair, Step, ca};
 use crate::check::{Patience, Verification};
 use crate::fleet::Member;
-use crate::istio::remote::{ReaderToken, TokenSecret, reader_tokens};
+use crate::istio::remote::{ReaderToken, TokenSecret, is_shared_token, reader_tokens};
 use crate::istio::{EAST_WEST_GATEWAY, INGRESS_GATEWAY, ISTIOD, NAMESPACE};
 use crate::manifest::wait::until;
 use crate::manifest::{
@@ -77,6 +77,17 @@ pub async fn up(
             Err(error) => errors.entry(member.name()).or_default().push(error),
         }
     }
+    if errors.is_empty() {
+        // Only now: each reader has a token of its own, and nobody reads with the one that all of them had.
+        for (member, result) in
+            members.iter().zip(join_all(members.iter().map(|member| run.unshare(member))).await)
+        {
+            match result {
+                Ok(deleted) => counts.entry(member.name()).or_default().deleted += deleted,
+                Err(error) => errors.entry(member.name()).or_default().push(error),
+            }
+        }
+    }
     let patience = if errors.is_empty() { Patience::Some } else { Patience::None };
     let (examined, verification) =
         settle(mesh, members, &BTreeMap::new(), patience, Istiods::MayStartAgain, deadline, watch).await;
@@ -125,7 +136,7 @@ impl Run<'_> {
         let objects = secrets.iter().map(TokenSecret::object).collect();
         applied.merge(self.apply(member, &owner(self.mesh).stamped(objects)).await?);
         self.step(member, &Step::WaitingForToken);
-        let tokens = until(self.deadline, "the tokens that other clusters read it with", || async {
+        let tokens = until(self.deadline, "the tokens that the other clusters read it with", || async {
             match reader_tokens(member).await {
                 Ok(tokens) => {
                     match secrets.iter().find(|secret| current(&tokens, &secret.reader).is_none()) {
@@ -154,7 +165,9 @@ impl Run<'_> {
         self.step(member, &Step::WaitingFor("istiod"));
         workload_ready::<Deployment>(member.client(), NAMESPACE, ISTIOD, self.deadline).await?;
         // Only now: an istiod that is replaced may need until then what the next one does without.
-        applied.deleted += delete(member, self.stale(member), self.deadline).await?;
+        let stale: Vec<ObjectKey> =
+            self.stale(member).iter().filter(|key| !is_shared_token(key)).cloned().collect();
+        applied.deleted += delete(member, &stale, self.deadline).await?;
         let rules: Vec<Object> =
             self.objects(member).filter(|object| needs_istiod(object)).cloned().collect();
         let gateways = async {
@@ -171,6 +184,13 @@ impl Run<'_> {
         applied.merge(counts);
         self.step(member, &Step::WaitingForPeers);
         Ok(applied)
+    }
+
+    /// Deletes the token that all readers of a cluster shared, and returns how many such Secrets there were.
+    async fn unshare(&self, member: &Member) -> Result<usize, InstallError> {
+        let shared: Vec<ObjectKey> =
+            self.stale(member).iter().filter(|key| is_shared_token(key)).cloned().collect();
+        delete(member, &shared, self.deadline).await
     }
 
     fn stale(&self, member: &Member) -> &[ObjectKey] {
@@ -373,10 +393,14 @@ mod tests {
             }));
             reader_tokens(&other.member("foo")).await.unwrap()
         };
-        let stale = vec![ObjectKey::new(Kind::ConfigMap, Some(NAMESPACE), "old")];
+        let shared = ObjectKey::new(Kind::Secret, Some(NAMESPACE), "spire-mesh-remote-reader-a");
+        server.put(&format!("{SYSTEM}/secrets/{}", shared.name), json!({}));
+        let stale = vec![ObjectKey::new(Kind::ConfigMap, Some(NAMESPACE), "old"), shared];
         let told = with_run(&server, &plan_of(&Verdict::Create, stale), async |run, member| {
             let counts = run.connect(member, &[("foo".to_owned(), tokens)].into()).await.unwrap();
             assert_eq!((counts.created, counts.deleted), (2, 1));
+            // The token that all readers shared goes last, when each of them has its own.
+            assert_eq!(run.unshare(member).await.unwrap(), 1);
         })
         .await;
         insta::assert_snapshot!(told);

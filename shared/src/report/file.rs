@@ -12,6 +12,7 @@ use std::path::Path;
 pub fn write_file(path: &Path, text: &str) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut builder = tempfile::Builder::new();
+    builder.prefix(".spire-mesh-");
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;

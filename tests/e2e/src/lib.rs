@@ -280,6 +280,17 @@ impl Bench {
         self.kubectl(context, &words)
     }
 
+    /// Renders SPIRE for the cluster of a member, with its server in this namespace and its agents in another one whose name ends with `-agents`.
+    fn rendered_into(&self, member: &Member, namespace: &str) -> String {
+        let elsewhere =
+            format!("spire: {{serverNamespace: {namespace}, agentNamespace: {namespace}-agents}}\n  ");
+        self.edit("clusters:", &format!("{elsewhere}clusters:"));
+        self.plugin(&["render", "--to", "rendered"]).succeeded();
+        self.edit(&elsewhere, "");
+        let file = self.folder().join("rendered").join(format!("{}.yaml", member.context));
+        fs::read_to_string(&file).expect("a rendered file")
+    }
+
     /// Takes away everything, the CA volumes too.
     ///
     /// # Panics
@@ -321,12 +332,7 @@ impl<'b> TheirSpire<'b> {
     /// # Panics
     /// When that fails.
     pub fn install(bench: &'b Bench, member: &Member) -> Self {
-        let elsewhere = "spire: {serverNamespace: identity, agentNamespace: identity-agents}\n  ";
-        bench.edit("clusters:", &format!("{elsewhere}clusters:"));
-        bench.plugin(&["render", "--to", "rendered"]).succeeded();
-        bench.edit(elsewhere, "");
-        let file = bench.folder().join("rendered").join(format!("{}.yaml", member.context));
-        let yaml = fs::read_to_string(&file).expect("a rendered file");
+        let yaml = bench.rendered_into(member, "identity");
         let ours = ["app.kubernetes.io/managed-by: spire-federate", "spire-mesh.dev/mesh:"];
         let theirs = yaml.lines().filter(|line| !ours.iter().any(|label| line.contains(label)));
         let yaml = theirs.collect::<Vec<_>>().join("\n");
@@ -394,12 +400,7 @@ impl<'b> Impostor<'b> {
     /// # Panics
     /// When that fails.
     pub fn of(bench: &'b Bench, member: &Member) -> Self {
-        let elsewhere = "spire: {serverNamespace: apps, agentNamespace: apps-agents}\n  ";
-        bench.edit("clusters:", &format!("{elsewhere}clusters:"));
-        bench.plugin(&["render", "--to", "copied"]).succeeded();
-        bench.edit(elsewhere, "");
-        let file = bench.folder().join("copied").join(format!("{}.yaml", member.context));
-        let yaml = fs::read_to_string(&file).expect("a rendered file");
+        let yaml = bench.rendered_into(member, Self::NAMESPACE);
         // Everything that is in a namespace, in the one that somebody else has. What binds roles of the whole cluster is not theirs to make.
         let is_theirs =
             |object: &&str| object.contains("\n  namespace: apps") && !object.contains("kind: Cluster");

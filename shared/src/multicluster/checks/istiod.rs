@@ -28,7 +28,6 @@ pub(super) fn rights(examined: &Examined) -> Findings {
             seen.network.as_ref().err(),
             seen.gateway.as_ref().err(),
             seen.remote_secrets.as_ref().err(),
-            seen.token_made.as_ref().err(),
             seen.peer_authentications.as_ref().err(),
             seen.injection.as_ref().err(),
             seen.ca.as_ref().err(),

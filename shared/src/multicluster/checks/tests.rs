@@ -163,7 +163,6 @@ fn every_right_that_is_missing_is_named_and_what_needs_it_is_not_looked_at() {
             network: forbidden("network"),
             gateway: forbidden("gateway"),
             remote_secrets: forbidden("remote-secrets"),
-            token_made: forbidden("token-made"),
             peer_authentications: forbidden("peer-authentications"),
             injection: forbidden("injection"),
             ca: forbidden("ca"),

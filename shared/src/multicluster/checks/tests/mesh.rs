@@ -291,7 +291,6 @@ fn of_istio(own: &str) -> Seen {
         network: Ok(Some(own.to_owned())),
         gateway: Ok(ServiceAddress::Ready(HostPort::new(&format!("{own}.example"), 15443).unwrap())),
         remote_secrets: Ok(others(own).map(|peer| remote_secret(peer, &[peer])).collect()),
-        token_made: Ok(None),
         peer_authentications: Ok(vec![
             rule("istio-system", "STRICT"),
             rule("sample", "UNSET"),
