@@ -106,7 +106,7 @@ impl Report for PlanReport<'_> {
                 table.row(row(Cell::good("create"), &later.key, format!("later: {}", later.reason)));
             }
             for key in &cluster.stale {
-                table.row(row(Cell::bad("delete"), key, "no longer in the mesh file".to_owned()));
+                table.row(row(Cell::bad("delete"), key, "no longer wanted".to_owned()));
             }
         }
         table
