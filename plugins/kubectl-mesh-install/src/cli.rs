@@ -305,7 +305,8 @@ pub(crate) struct DownArgs {
     /// Only this cluster [default: all of the mesh file]
     #[arg(value_name = "CLUSTER", add = Takes::Each(&[Source::Cluster]))]
     pub(crate) cluster: Option<String>,
-    /// Remove Istio even though pods of somebody else have a sidecar; they go on with what they last got from istiod
+    /// Remove Istio even though pods of somebody else have a sidecar (they go on with what they last got from istiod), and its
+    /// namespaces with what others have in them
     #[arg(long)]
     pub(crate) force: bool,
     #[command(flatten)]

@@ -1,6 +1,6 @@
 //! `demo`: applications to see a mesh at work with.
 
-use spire_mesh::command::{Asked, Shown, each_cluster, refuse_foreign, summary};
+use spire_mesh::command::{Asked, Shown, each_cluster, refuse_foreign, summary, tell_others};
 use spire_mesh::entry::{Failure, Outcome};
 use spire_mesh::fleet::Member;
 use spire_mesh::istio::demo::Demo;
@@ -45,10 +45,13 @@ async fn remove(
     members: &[Member],
     deadline: Deadline<'_>,
 ) -> Result<Outcome, Failure> {
-    let objects = multicluster::installed_demo(mesh, members, args.demo)
+    let removals = multicluster::removal_of_demo(mesh, members, args.demo)
         .await
         .map_err(|errors| each_cluster(members, errors))?;
-    let count: usize = objects.iter().map(Vec::len).sum();
+    for removal in &removals {
+        tell_others(&asked.printer, &removal.cluster, &removal.leftovers, &removal.lost);
+    }
+    let count: usize = removals.iter().map(|removal| removal.objects.len()).sum();
     if count == 0 {
         asked.printer.note(&format!("nothing of {} is there", args.demo));
         return Ok(Outcome::Done);
@@ -64,7 +67,7 @@ async fn remove(
     }
     let removed = {
         let shown = Shown::of(&asked.printer, members);
-        multicluster::remove_demo(members, &objects, deadline, &shown).await
+        multicluster::remove_demo(members, &removals, deadline, &shown).await
     };
     finish(members, removed)?;
     Ok(Outcome::Done)

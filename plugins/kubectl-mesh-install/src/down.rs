@@ -1,10 +1,10 @@
 //! `down`: takes away what `up` and `demo` made.
 
 use serde::Serialize;
-use spire_mesh::command::{Asked, Shown, each_cluster, named};
+use spire_mesh::command::{Asked, Shown, deletion_question, each_cluster, named, tell_others};
 use spire_mesh::entry::{Failure, Outcome};
 use spire_mesh::fleet::each;
-use spire_mesh::manifest::Deadline;
+use spire_mesh::manifest::{Deadline, Guests};
 use spire_mesh::multicluster::{self, Removal};
 use spire_mesh::report::{Cell, Report, Table};
 
@@ -19,6 +19,7 @@ pub(crate) async fn run(asked: &Asked, args: DownArgs) -> Result<Outcome, Failur
     let (mesh, members) = asked.reach_all().await?;
     let only =
         args.cluster.as_deref().map(|name| named(&members, name)).transpose()?.map(|member| member.name());
+    let guests = if args.force { Guests::Delete } else { Guests::Keep };
     let removals = each(&members, |member| {
         let mesh = &mesh;
         async move {
@@ -26,7 +27,7 @@ pub(crate) async fn run(asked: &Asked, args: DownArgs) -> Result<Outcome, Failur
                 Some(leaver) if leaver != member.name() => {
                     multicluster::removal_of_access(mesh, member, leaver).await
                 }
-                _ => multicluster::removal(mesh, member).await,
+                _ => multicluster::removal(mesh, member, guests).await,
             }
         }
     });
@@ -34,6 +35,9 @@ pub(crate) async fn run(asked: &Asked, args: DownArgs) -> Result<Outcome, Failur
     if args.confirm.dry_run {
         asked.printer.report(&RemovalReport { clusters: &removals })?;
         return Ok(Outcome::Done);
+    }
+    for removal in &removals {
+        tell_others(&asked.printer, &removal.cluster, &removal.leftovers, &removal.lost);
     }
     let count: usize = removals.iter().map(|removal| removal.objects.len()).sum();
     if count == 0 {
@@ -45,7 +49,8 @@ pub(crate) async fn run(asked: &Asked, args: DownArgs) -> Result<Outcome, Failur
         refuse_with_sidecars(&removals, only)?;
     }
     let touched = removals.iter().filter(|removal| !removal.objects.is_empty()).count();
-    let question = format!("Delete {count} objects of mesh {} from {touched} clusters?", mesh.name);
+    let lost = removals.iter().map(|removal| removal.lost.len()).sum();
+    let question = deletion_question(count, &mesh.name, touched, lost);
     if !asked.printer.confirm(&question, args.confirm.yes).await? {
         asked.printer.note("nothing was deleted");
         return Ok(Outcome::Done);
@@ -55,9 +60,6 @@ pub(crate) async fn run(asked: &Asked, args: DownArgs) -> Result<Outcome, Failur
         multicluster::down(&removals, &members, deadline, &shown).await
     };
     for removal in &removals {
-        for left in &removal.leftovers {
-            asked.printer.note(&format!("{}: {} stays: {}", removal.cluster, left.what, left.reason));
-        }
         for pod in &removal.sidecars {
             asked
                 .printer
@@ -130,6 +132,10 @@ impl Report for RemovalReport<'_> {
                     key.namespace.clone().into(),
                     "".into(),
                 ]);
+            }
+            for object in &removal.lost {
+                let detail = "somebody else made it";
+                table.row([cluster(), Cell::bad("delete"), object.as_str().into(), "".into(), detail.into()]);
             }
             for left in &removal.leftovers {
                 table.row([

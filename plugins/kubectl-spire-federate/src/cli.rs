@@ -217,7 +217,8 @@ pub(crate) struct LeaveArgs {
     /// Name of the cluster in the mesh file
     #[arg(value_name = "CLUSTER", add = Takes::Each(&[Source::Cluster]))]
     pub(crate) cluster: String,
-    /// Remove SPIRE even though pods still mount its CSI driver; where the cluster cannot be reached, leave it as it is
+    /// Remove SPIRE even though pods still mount its CSI driver, and its namespaces with what others have in them; where the
+    /// cluster cannot be reached, leave it as it is
     #[arg(long)]
     pub(crate) force: bool,
     /// What becomes of the volume with its CA keys; asked on a terminal, kept where nobody can be asked
@@ -253,14 +254,14 @@ pub(crate) struct RotateArgs {
 /// Remove what `up` made
 ///
 /// Refuses while pods still mount the SPIFFE CSI driver: they could never be stopped cleanly after it is gone. Keeps
-/// what it did not make, and the volume with the servers' CA keys unless told otherwise.
+/// what it did not make, with the namespaces that it is in, and the volume with the servers' CA keys unless told otherwise.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
   kubectl spire-federate down
   kubectl spire-federate down --yes --ca-volume delete")]
 pub(crate) struct DownArgs {
-    /// Remove SPIRE even though pods still mount its CSI driver
+    /// Remove SPIRE even though pods still mount its CSI driver, and its namespaces with what others have in them
     #[arg(long)]
     pub(crate) force: bool,
     /// What becomes of the volume with the server's CA keys; asked on a terminal, kept where nobody can be asked

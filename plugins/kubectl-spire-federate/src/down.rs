@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use spire_mesh::cli::ConfirmArgs;
-use spire_mesh::command::{Asked, Shown, each_cluster};
+use spire_mesh::command::{Asked, Shown, deletion_question, each_cluster, tell_others};
 use spire_mesh::entry::{Failure, Outcome};
 use spire_mesh::federation::{self, CaVolume, Removal};
 use spire_mesh::fleet::{Member, each};
-use spire_mesh::manifest::Deadline;
+use spire_mesh::manifest::{Deadline, Guests};
 use spire_mesh::report::{Cell, Report, Table};
 
 use crate::cli::{self, DownArgs};
@@ -18,7 +18,7 @@ pub(crate) async fn run(asked: &Asked, args: DownArgs) -> Result<Outcome, Failur
     let deadline = Deadline::after(args.wait.timeout);
     let (mesh, members) = asked.reach_all().await?;
     federation::preflight_removal(&members).await.map_err(|errors| each_cluster(&members, errors))?;
-    let removals = each(&members, |member| federation::removal(&mesh, member)).await;
+    let removals = each(&members, |member| federation::removal(&mesh, member, guests(args.force))).await;
     let removals = removals.into_all().map_err(|errors| each_cluster(&members, errors))?;
     if args.confirm.dry_run {
         asked.printer.report(&RemovalReport { clusters: removals.iter().map(RemovalRow::of).collect() })?;
@@ -26,6 +26,9 @@ pub(crate) async fn run(asked: &Asked, args: DownArgs) -> Result<Outcome, Failur
     }
     if !args.force {
         refuse_while_mounted(&removals, "kubectl mesh-install down")?;
+    }
+    for removal in &removals {
+        tell_others(&asked.printer, &removal.cluster, &removal.leftovers, &removal.lost);
     }
     if removals.iter().all(is_empty) {
         asked.printer.note(&format!("nothing of mesh {} is there", mesh.name));
@@ -35,7 +38,8 @@ pub(crate) async fn run(asked: &Asked, args: DownArgs) -> Result<Outcome, Failur
         .await
         .map_err(|errors| each_cluster(&members, errors))?;
     let count: usize = removals.iter().map(|removal| removal.objects.len()).sum();
-    let question = format!("Delete {count} objects of mesh {} from {} clusters?", mesh.name, members.len());
+    let lost = removals.iter().map(|removal| removal.lost.len()).sum();
+    let question = deletion_question(count, &mesh.name, members.len(), lost);
     if !asked.printer.confirm(&question, args.confirm.yes).await? {
         asked.printer.note("nothing was deleted");
         return Ok(Outcome::Done);
@@ -49,12 +53,17 @@ pub(crate) async fn run(asked: &Asked, args: DownArgs) -> Result<Outcome, Failur
     Ok(Outcome::Done)
 }
 
+/// Says what becomes of what others have in the namespaces of SPIRE.
+pub(crate) fn guests(force: bool) -> Guests {
+    if force { Guests::Delete } else { Guests::Keep }
+}
+
 /// Tells whether there is nothing to remove.
 pub(crate) fn is_empty(removal: &Removal) -> bool {
     removal.objects.is_empty() && removal.ca_volume.is_none()
 }
 
-/// Removes what was found, and says what stays.
+/// Removes what was found, and says which volumes stay.
 pub(crate) async fn remove(
     asked: &Asked,
     removals: &[Removal],
@@ -67,9 +76,6 @@ pub(crate) async fn remove(
         federation::down(removals, members, ca_volumes, deadline, &shown).await
     };
     for removal in removals {
-        for leftover in &removal.leftovers {
-            asked.printer.note(&format!("{}: {} stays: {}", removal.cluster, leftover.what, leftover.reason));
-        }
         if let Some(claim) = &removal.ca_volume
             && ca_volumes.get(&removal.cluster) == Some(&CaVolume::Keep)
         {
@@ -158,6 +164,8 @@ pub(crate) struct RemovalRow {
     mounted_by: Vec<String>,
     forget_bundles_of: Vec<String>,
     stays: Vec<String>,
+    /// What others lose.
+    lost: Vec<String>,
 }
 
 impl RemovalRow {
@@ -169,6 +177,7 @@ impl RemovalRow {
             mounted_by: removal.mounted_by.clone(),
             forget_bundles_of: removal.bundles.iter().map(ToString::to_string).collect(),
             stays: removal.leftovers.iter().map(|left| format!("{}: {}", left.what, left.reason)).collect(),
+            lost: removal.lost.clone(),
         }
     }
 
@@ -178,6 +187,8 @@ impl RemovalRow {
             table.row([Cell::from(self.cluster.as_str()), action, object.into()]);
         };
         self.delete.iter().for_each(|object| row(Cell::bad("delete"), object));
+        let theirs = self.lost.iter().map(|object| format!("{object}, which somebody else made"));
+        theirs.for_each(|object| row(Cell::bad("delete"), &object));
         self.ca_volume.iter().for_each(|claim| row(Cell::attention("ask"), claim));
         self.mounted_by.iter().for_each(|pod| row(Cell::bad("blocks"), pod));
         self.forget_bundles_of.iter().for_each(|domain| row(Cell::bad("forget"), domain));

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use spire_mesh::command::{Asked, Shown, each_cluster};
+use spire_mesh::command::{Asked, Shown, each_cluster, tell_others};
 use spire_mesh::entry::{Failure, Outcome};
 use spire_mesh::federation::{self, CaVolume, Removal, Ties};
 use spire_mesh::fleet::{Member, each};
@@ -12,7 +12,7 @@ use spire_mesh::mesh::{Cluster, Mesh, MeshText};
 use spire_mesh::report::{Cell, Printer, Report, Table};
 
 use crate::cli::LeaveArgs;
-use crate::down::{RemovalRow, ca_volumes, refuse_while_mounted, remove};
+use crate::down::{RemovalRow, ca_volumes, guests, refuse_while_mounted, remove};
 use crate::up::failure;
 
 pub(crate) async fn run(asked: &Asked, args: LeaveArgs) -> Result<Outcome, Failure> {
@@ -100,7 +100,7 @@ impl Parting {
             members.into_iter().partition(|member| is_leaver(member.name()));
         let ties = each(&staying, |member| federation::ties(&mesh, &leaver.trust_domain, member)).await;
         let ties = ties.into_all().map_err(|errors| each_cluster(&staying, errors))?;
-        let removals = each(&leaving, |member| federation::removal(&mesh, member)).await;
+        let removals = each(&leaving, |member| federation::removal(&mesh, member, guests(args.force))).await;
         let removals = removals.into_all().map_err(|errors| each_cluster(&leaving, errors))?;
         Ok(Self { leaver, left: after.mesh()?, staying, ties, leaving, removals, skipped })
     }
@@ -125,6 +125,7 @@ impl Parting {
         }
         for removal in &self.removals {
             printer.note(&format!("{}: {} objects to delete", removal.cluster, removal.objects.len()));
+            tell_others(printer, &removal.cluster, &removal.leftovers, &removal.lost);
         }
         if let Some(why) = &self.skipped {
             printer.warn(&format!("{} is left as it is: {}", self.leaver.name, why.one_line()));
@@ -309,6 +310,7 @@ mod tests {
                 "data-spire-server-0",
             )),
             leftovers: Vec::new(),
+            lost: Vec::new(),
             bundles: Vec::new(),
         };
         LeaveReport {

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use spire_mesh::command::{Asked, Shown, each_cluster, named, refuse_unchecked};
 use spire_mesh::entry::{Failure, Outcome};
-use spire_mesh::federation::{self, NextStep, RotateError, Rotated, RotationPlan};
+use spire_mesh::federation::{self, NextStep, RotateError, Rotated, RotationPlan, StillTrusted};
 use spire_mesh::fleet::{Member, each};
 use spire_mesh::manifest::Deadline;
 use spire_mesh::report::{Cell, Report, Table};
@@ -21,11 +21,13 @@ pub(crate) async fn run(asked: &Asked, args: &RotateArgs) -> Result<Outcome, Fai
     let plans = each(&chosen, |member| federation::rotation_plan(&mesh, member, deadline)).await;
     let plans = plans.into_all().map_err(|errors| each_cluster(&chosen, errors))?;
     if args.confirm.dry_run {
+        plans.iter().filter_map(still_trusted).for_each(|note| asked.printer.note(&note));
         asked.printer.report(&PlanReport { clusters: &plans })?;
         return Ok(Outcome::Done);
     }
     for plan in &plans {
         asked.printer.note(&begins_with(plan));
+        still_trusted(plan).iter().for_each(|note| asked.printer.note(note));
     }
     if !asked.printer.confirm("Rotate?", args.confirm.yes).await? {
         asked.printer.note("nothing was changed");
@@ -63,6 +65,15 @@ fn begins_with(plan: &RotationPlan) -> String {
         NextStep::Finish => "goes on: the old CA is revoked, and everybody is to forget it",
     };
     format!("{cluster}: {trust_domain} {next}; the one to go is {from}")
+}
+
+/// Says what an earlier rotation has left, and nothing can take away.
+fn still_trusted(plan: &RotationPlan) -> Option<String> {
+    let StillTrusted { id, until } = plan.still_trusted.as_ref()?;
+    Some(format!(
+        "{}: the CA {id} of an earlier rotation can no longer be revoked: SPIRE has prepared the next one in its place; it stays trusted until {until}",
+        plan.cluster
+    ))
 }
 
 /// Gives time that ran out its own exit code.
@@ -128,6 +139,7 @@ mod tests {
             from: "10aa7b1280f3d925cb4ca7ad7668cc01ad5d8d23".to_owned(),
             expires: Some("2026-12-02T10:00:00Z".to_owned()),
             next,
+            still_trusted: None,
         }
     }
 
@@ -146,6 +158,15 @@ mod tests {
                 .map(|next| begins_with(&plan(next)))
                 .into();
         insta::assert_snapshot!(said.join("\n"));
+    }
+
+    #[test]
+    fn what_can_no_longer_be_revoked_is_said() {
+        let mut plan = plan(NextStep::Activate);
+        assert_eq!(still_trusted(&plan), None);
+        let (id, until) = ("0a1b".to_owned(), "2026-12-02T10:00:00Z".to_owned());
+        plan.still_trusted = Some(StillTrusted { id, until });
+        insta::assert_snapshot!(still_trusted(&plan).unwrap(), @"foo-eks-cluster: the CA 0a1b of an earlier rotation can no longer be revoked: SPIRE has prepared the next one in its place; it stays trusted until 2026-12-02T10:00:00Z");
     }
 
     #[test]

@@ -43,10 +43,11 @@ pub use leave::{Keeper, Ties, ties, untie};
 pub use observe::observe;
 pub use plan::{Desired, Endpoints, class_name, desired, endpoints, given_endpoints, plan};
 pub use preflight::{PreflightError, preflight, preflight_down, preflight_removal};
-pub use remove::{CaVolume, Leftover, Removal, Removed, down, removal};
+pub use remove::{CaVolume, Removal, Removed, down, removal};
 pub use repair::{merged, repair};
 pub use rotate::{
-    Before, BegunRotation, NextStep, RotateError, Rotated, RotationPlan, Wanted, rotate, rotation_plan,
+    Before, BegunRotation, NextStep, RotateError, Rotated, RotationPlan, StillTrusted, Wanted, rotate,
+    rotation_plan,
 };
 pub use settle::settle;
 pub use status::{

@@ -10,8 +10,7 @@ use super::locate::locate;
 use super::plan::owner;
 use super::{FederationError, Step};
 use crate::fleet::{Member, RequestError};
-use crate::manifest::{self, Deadline, Deletion, Kind, MANAGED_BY_LABEL, ObjectKey, wait::until};
-use crate::manifest::{Poll, Tool};
+use crate::manifest::{self, Deadline, Deletion, Guests, Kind, Leftover, ObjectKey, Poll, wait::until};
 use crate::mesh::{Mesh, Spire};
 use crate::spire::desired::{CSI_DRIVER, DATA_CLAIM_NAME, relationship_name};
 use crate::spire::server::{Entry, Relationship, Server, ServerError};
@@ -40,17 +39,10 @@ pub struct Removal {
     pub ca_volume: Option<ObjectKey>,
     /// What stays, because somebody else uses it.
     pub leftovers: Vec<Leftover>,
+    /// What others have in namespaces that go, and lose with them.
+    pub lost: Vec<String>,
     /// Trust domains whose bundles a server that somebody else installed holds because of this mesh only.
     pub bundles: Vec<TrustDomain>,
-}
-
-/// Something that stays.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Leftover {
-    /// What it is.
-    pub what: String,
-    /// Who uses it.
-    pub reason: String,
 }
 
 /// What taking a mesh down came to.
@@ -60,19 +52,21 @@ pub struct Removed {
     pub clusters: Vec<(String, Result<usize, FederationError>)>,
 }
 
-/// Reads what there is to remove in one cluster.
+/// Reads what there is to remove in one cluster. `guests` says what becomes of what others have in its namespaces.
 ///
 /// # Errors
 /// When it cannot be read.
-pub async fn removal(mesh: &Mesh, member: &Member) -> Result<Removal, FederationError> {
+pub async fn removal(mesh: &Mesh, member: &Member, guests: Guests) -> Result<Removal, FederationError> {
     let client = member.client();
-    let mut objects = manifest::owned(client, &owner(mesh)).await?;
+    let owner = owner(mesh);
+    let mut objects = manifest::owned(client, &owner).await?;
     let mut removal = Removal {
         cluster: member.name().to_owned(),
         objects: Vec::new(),
         mounted_by: Vec::new(),
         ca_volume: None,
         leftovers: Vec::new(),
+        lost: Vec::new(),
         bundles: Vec::new(),
     };
     if let Spire::Existing(_) = &member.cluster.spire {
@@ -91,31 +85,11 @@ pub async fn removal(mesh: &Mesh, member: &Member) -> Result<Removal, Federation
             ObjectKey::new(Kind::PersistentVolumeClaim, Some(&spire.server_namespace), DATA_CLAIM_NAME)
         });
     }
-    for kind in [Kind::ClusterFederatedTrustDomain, Kind::ClusterSPIFFEID, Kind::ClusterStaticEntry] {
-        let definition = definition(kind);
-        if !objects.contains(&definition) {
-            continue;
-        }
-        let others = others(client, kind).await?;
-        removal.leftovers.extend(kept(&mut objects, &definition, &others));
-    }
+    let spared = manifest::spare(client, &owner, &mut objects, removal.ca_volume.as_slice(), guests).await?;
+    removal.leftovers.extend(spared.leftovers);
+    removal.lost = spared.lost;
     removal.objects = objects;
     Ok(removal)
-}
-
-/// Returns the definition of a kind.
-fn definition(kind: Kind) -> ObjectKey {
-    ObjectKey::new(Kind::CustomResourceDefinition, None, &format!("{}.{}", kind.plural(), kind.group()))
-}
-
-/// Takes a kind's definition out of what is deleted where somebody else has objects of it, which would go with it.
-fn kept(objects: &mut Vec<ObjectKey>, definition: &ObjectKey, others: &[String]) -> Option<Leftover> {
-    if others.is_empty() {
-        return None;
-    }
-    objects.retain(|key| key != definition);
-    let reason = format!("objects of somebody else: {}", others.join(", "));
-    Some(Leftover { what: definition.to_string(), reason })
 }
 
 /// Finds the bundles that a server of somebody else's got because of our relationships, and those of them that its entries use.
@@ -235,17 +209,6 @@ fn mounts(pod: &Pod) -> bool {
     volumes.filter_map(|volume| volume.csi.as_ref()).any(|csi| csi.driver == CSI_DRIVER)
 }
 
-/// Lists the objects of a kind that these plugins did not make.
-async fn others(client: &Client, kind: Kind) -> Result<Vec<String>, FederationError> {
-    let unlike_ours = format!("{MANAGED_BY_LABEL}!={}", Tool::SpireFederate.name());
-    let list = kind.api(client, None).list_metadata(&ListParams::default().labels(&unlike_ours)).await;
-    match list.map_err(RequestError::from) {
-        Ok(list) => Ok(list.iter().map(ResourceExt::name_any).collect()),
-        Err(error) if error.is_not_found() => Ok(Vec::new()),
-        Err(source) => Err(FederationError::Request { what: kind.resource(), source }),
-    }
-}
-
 fn request(what: &str, error: &kube::Error) -> FederationError {
     FederationError::Request { what: what.to_owned(), source: RequestError::from(error) }
 }
@@ -342,6 +305,7 @@ mod tests {
             mounted_by: Vec::new(),
             ca_volume: Some(key(Kind::PersistentVolumeClaim, Some("spire-server"), DATA_CLAIM_NAME)),
             leftovers: Vec::new(),
+            lost: Vec::new(),
             bundles: Vec::new(),
         }
     }
@@ -409,20 +373,6 @@ mod tests {
     }
 
     #[test]
-    fn the_definition_of_a_kind_stays_while_somebody_else_has_objects_of_it() {
-        let kinds = [Kind::ClusterFederatedTrustDomain, Kind::ClusterSPIFFEID, Kind::ClusterStaticEntry];
-        let all: Vec<ObjectKey> = kinds.map(definition).into();
-        let mut objects = all.clone();
-        assert_eq!(kept(&mut objects, &all[2], &[]), None);
-        assert_eq!(objects, all);
-        let others = ["theirs".to_owned(), "also-theirs".to_owned()];
-        let left = kept(&mut objects, &all[2], &others).unwrap();
-        assert_eq!(objects, all[..2]);
-        assert_eq!(left.what, "CustomResourceDefinition/clusterstaticentries.spire.spiffe.io");
-        assert_eq!(left.reason, "objects of somebody else: theirs, also-theirs");
-    }
-
-    #[test]
     fn a_pod_mounts_the_driver_through_any_of_its_volumes() {
         let pod = |drivers: &[&str]| -> Pod {
             let volume = |driver: &&str| json!({"name": "v", "csi": {"driver": driver}});
@@ -460,9 +410,25 @@ mod tests {
         server.put(path, json!({"metadata": {"labels": labels}}));
     }
 
+    fn put_definition(server: &FakeServer, plural: &str, kind: &str) {
+        let labels =
+            json!({"app.kubernetes.io/managed-by": "spire-federate", "spire-mesh.dev/mesh": "example"});
+        let spec = json!({
+            "group": "spire.spiffe.io", "scope": "Cluster", "names": {"kind": kind, "plural": plural},
+            "versions": [{"name": "v1alpha1", "served": true, "storage": true}],
+        });
+        let definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+        server.put(
+            &format!("{definitions}/{plural}.spire.spiffe.io"),
+            json!({"metadata": {"labels": labels}, "spec": spec}),
+        );
+    }
+
     fn put_pod(server: &FakeServer, path: &str, driver: &str) {
         let volumes = json!([{"name": "id", "csi": {"driver": driver}}]);
-        server.put(path, json!({"spec": {"containers": [], "volumes": volumes}}));
+        let set = json!([{"apiVersion": "apps/v1", "kind": "DaemonSet", "name": "a", "uid": "b", "controller": true}]);
+        let metadata = json!({"ownerReferences": set});
+        server.put(path, json!({"metadata": metadata, "spec": {"containers": [], "volumes": volumes}}));
     }
 
     /// A cluster with a SPIRE of this mesh, and objects of others.
@@ -473,12 +439,15 @@ mod tests {
             "/api/v1/namespaces/spire-system",
             "/api/v1/namespaces/spire-server/configmaps/spire-server",
             "/apis/storage.k8s.io/v1/csidrivers/csi.spiffe.io",
-            "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/clusterspiffeids.spire.spiffe.io",
-            "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/clusterstaticentries.spire.spiffe.io",
             "/apis/spire.spiffe.io/v1alpha1/clusterspiffeids/mesh-workloads",
             "/apis/spire.spiffe.io/v1alpha1/clusterfederatedtrustdomains/foo.com",
         ] {
             put(&server, "example", path);
+        }
+        for (plural, kind) in
+            [("clusterspiffeids", "ClusterSPIFFEID"), ("clusterstaticentries", "ClusterStaticEntry")]
+        {
+            put_definition(&server, plural, kind);
         }
         put(&server, "other", "/api/v1/namespaces/of-another-mesh");
         server.put(&format!("{IDS}/theirs"), json!({"metadata": {"labels": {}}}));
@@ -492,7 +461,7 @@ mod tests {
     #[tokio::test]
     async fn what_carries_the_labels_of_the_mesh_is_found_with_what_others_use_of_it() {
         let mesh = mesh();
-        let found = removal(&mesh, &installed().member_of(&mesh.clusters[2])).await.unwrap();
+        let found = removal(&mesh, &installed().member_of(&mesh.clusters[2]), Guests::Keep).await.unwrap();
         insta::assert_snapshot!(texts(&found.objects), @r"
         Namespace/spire-server
         Namespace/spire-system
@@ -515,7 +484,7 @@ mod tests {
         let server = FakeServer::default();
         put(&server, "example", "/api/v1/namespaces/spire-system");
         put_pod(&server, "/api/v1/namespaces/shop/pods/cart", "csi.spiffe.io");
-        let found = removal(&mesh, &server.member_of(&mesh.clusters[2])).await.unwrap();
+        let found = removal(&mesh, &server.member_of(&mesh.clusters[2]), Guests::Keep).await.unwrap();
         assert_eq!((found.mounted_by, found.ca_volume, found.leftovers), (Vec::new(), None, Vec::new()));
     }
 
@@ -523,10 +492,10 @@ mod tests {
     async fn a_server_of_somebody_else_is_asked_for_its_entries_only_where_it_trusts_a_peer_because_of_us() {
         let mesh = mesh();
         let server = FakeServer::default();
-        let found = removal(&mesh, &server.member_of(&mesh.clusters[1])).await.unwrap();
+        let found = removal(&mesh, &server.member_of(&mesh.clusters[1]), Guests::Keep).await.unwrap();
         assert_eq!((found.objects.len(), found.bundles.len()), (0, 0));
         put(&server, "example", "/apis/spire.spiffe.io/v1alpha1/clusterfederatedtrustdomains/foo.com");
-        let error = removal(&mesh, &server.member_of(&mesh.clusters[1])).await.unwrap_err();
+        let error = removal(&mesh, &server.member_of(&mesh.clusters[1]), Guests::Keep).await.unwrap_err();
         assert!(matches!(error, FederationError::NoServer { namespace: None }), "{error}");
     }
 
@@ -536,22 +505,10 @@ mod tests {
         let told = async |path: &str| {
             let server = installed();
             server.refuse(path, 403);
-            removal(&mesh, &server.member_of(&mesh.clusters[2])).await.unwrap_err().to_string()
+            removal(&mesh, &server.member_of(&mesh.clusters[2]), Guests::Keep).await.unwrap_err().to_string()
         };
         assert_eq!(told("/api/v1/pods").await, "cannot read pods in all namespaces");
         assert_eq!(told(CLAIM).await, "cannot read the server's volume claim");
-    }
-
-    #[tokio::test]
-    async fn objects_of_somebody_else_are_those_without_our_label_and_a_kind_that_is_gone_has_none() {
-        let server = installed();
-        let member = server.member("baz");
-        assert_eq!(others(member.client(), Kind::ClusterSPIFFEID).await.unwrap(), ["theirs"]);
-        server.refuse(IDS, 404);
-        assert_eq!(others(member.client(), Kind::ClusterSPIFFEID).await.unwrap(), [""; 0]);
-        server.refuse(IDS, 403);
-        let error = others(member.client(), Kind::ClusterSPIFFEID).await.unwrap_err();
-        assert_eq!(error.to_string(), "cannot read clusterspiffeids.spire.spiffe.io");
     }
 
     struct Steps(Mutex<Vec<String>>);
@@ -574,7 +531,7 @@ mod tests {
             [(&foo, 0), (&bar, 1), (&baz, 2)].map(|(server, index)| server.member_of(&mesh.clusters[index]));
         let mut removals = Vec::new();
         for member in &members {
-            removals.insert(0, removal(&mesh, member).await.unwrap());
+            removals.insert(0, removal(&mesh, member, Guests::Keep).await.unwrap());
         }
         removals[2].objects.push(key(Kind::ConfigMap, Some("spire-server"), "gone-already"));
         let volumes = [("foo".to_owned(), CaVolume::Delete)].into();
@@ -608,7 +565,7 @@ mod tests {
         let mesh = mesh();
         let server = installed();
         let member = server.member_of(&mesh.clusters[2]);
-        let found = removal(&mesh, &member).await.unwrap();
+        let found = removal(&mesh, &member, Guests::Keep).await.unwrap();
         let pod: Value = json!({"metadata": {"labels": {"app.kubernetes.io/part-of": "spire-mesh"}}});
         server.put("/api/v1/namespaces/spire-server/pods/spire-server-0", pod);
         let error = remove(&found, &member, CaVolume::Keep, soon()).await.unwrap_err();

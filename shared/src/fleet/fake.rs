@@ -21,6 +21,8 @@ struct State {
     /// Tokens that are accepted.
     accepted: BTreeSet<String>,
     writes: Vec<String>,
+    /// How many of the next writes to a path meet a version that somebody else has written since.
+    changes: BTreeMap<String, u32>,
     /// What every answer has for its date.
     date: Option<String>,
 }
@@ -107,6 +109,11 @@ impl FakeServer {
         self
     }
 
+    /// Has somebody else write to an object right before each of the next writes to it.
+    pub(crate) fn changes_before_writes(&self, path: &str, times: u32) {
+        self.state().changes.insert(path.to_owned(), times);
+    }
+
     /// Takes a right away: `VERB RESOURCE`.
     pub(crate) fn forbid(&self, right: &str) {
         self.state().missing.insert(right.to_owned());
@@ -153,6 +160,7 @@ impl FakeServer {
             Method::GET if state.objects.contains_key(&path) => found(state.objects.get(&path).cloned()),
             Method::GET if is_list(&path) => (StatusCode::OK, state.list(&path, &query)),
             Method::GET => failure(404),
+            Method::PATCH if state.has_changed(&path, &body) => failure(409),
             Method::PATCH => {
                 let mut live = match state.objects.get(&path) {
                     Some(live) => live.clone(),
@@ -174,6 +182,13 @@ impl FakeServer {
 }
 
 impl State {
+    /// Tells whether a write gives a version of an object that somebody else has changed since.
+    fn has_changed(&mut self, path: &str, body: &Value) -> bool {
+        let Some(left) = self.changes.get_mut(path).filter(|left| **left > 0) else { return false };
+        *left -= 1;
+        !body["metadata"]["resourceVersion"].is_null()
+    }
+
     /// Answers whether somebody may do something, or whether a token is one of the cluster's.
     fn review(&self, mut review: Value) -> Value {
         let asked = &review["spec"]["resourceAttributes"];

@@ -94,6 +94,14 @@ pub enum DeleteError {
         /// Why.
         source: RequestError,
     },
+    /// It cannot be found out what others have in what is to be deleted.
+    #[error("cannot find out what others would lose: cannot list {what}")]
+    ListOthers {
+        /// What cannot be listed.
+        what: String,
+        /// Why.
+        source: RequestError,
+    },
     /// The API server refuses to delete an object.
     #[error("the API server refuses to delete {key}")]
     Refused {
@@ -116,7 +124,7 @@ impl Hint for DeleteError {
             Self::Refused { key, source } if source.cause() == Cause::Forbidden => {
                 Some(format!("kubectl auth can-i delete {}", key.kind.resource()))
             }
-            Self::List { .. } | Self::Refused { .. } => None,
+            Self::List { .. } | Self::ListOthers { .. } | Self::Refused { .. } => None,
             Self::Wait(error) => error.hint(),
         }
     }

@@ -11,6 +11,7 @@ mod inventory;
 mod kind;
 mod mesh_plan;
 mod object;
+mod others;
 mod owner;
 mod plan;
 mod pods;
@@ -28,6 +29,7 @@ pub use inventory::{DeleteError, Deletion, delete, owned, owned_with, owned_with
 pub use kind::Kind;
 pub use mesh_plan::{ClusterPlan, Later, MeshPlan};
 pub use object::{Object, ObjectError, ObjectKey};
+pub use others::{Guests, Leftover, Spared, spare};
 pub use owner::{MANAGED_BY_LABEL, MESH_LABEL, Owner};
 pub use plan::{Plan, PlanError, Planned, Verdict, plan};
 pub(crate) use pods::pod_is_ready;

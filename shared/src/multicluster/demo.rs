@@ -5,10 +5,11 @@ use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::ListParams;
 
 use super::plan::owner;
+use super::remove::Removal;
 use super::{InstallError, Step};
 use crate::fleet::{ClusterErrors, Member, each};
 use crate::istio::demo::{Demo, Role, installed, objects, workloads};
-use crate::manifest::{self, ClusterPlan, Counts, Deadline, Kind, MeshPlan, ObjectKey, workload_ready};
+use crate::manifest::{self, ClusterPlan, Counts, Deadline, Guests, Kind, MeshPlan, workload_ready};
 use crate::mesh::Mesh;
 use crate::watch::Watch;
 
@@ -74,30 +75,37 @@ pub async fn install_demo(
     .await
 }
 
-/// Lists what there is of a demo in each cluster, in the order of the members.
+/// Lists what there is to remove of a demo in each cluster, in the order of the members.
 ///
 /// # Errors
 /// Every cluster that cannot be read.
-pub async fn installed_demo(
+pub async fn removal_of_demo(
     mesh: &Mesh,
     members: &[Member],
     demo: Demo,
-) -> Result<Vec<Vec<ObjectKey>>, ClusterErrors<InstallError>> {
-    each(members, |member| async move { Ok(installed(member.client(), mesh, demo).await?) }).await.into_all()
+) -> Result<Vec<Removal>, ClusterErrors<InstallError>> {
+    let removals = each(members, |member| async move {
+        let client = member.client();
+        let mut objects = installed(client, mesh, demo).await?;
+        let spared = manifest::spare(client, &owner(mesh), &mut objects, &[], Guests::Keep).await?;
+        let (cluster, leftovers) = (member.name().to_owned(), spared.leftovers);
+        Ok(Removal { cluster, objects, sidecars: Vec::new(), leftovers, lost: spared.lost })
+    });
+    removals.await.into_all()
 }
 
-/// Deletes what there is of a demo, where there is any.
+/// Deletes what was found of a demo, where there is any.
 ///
 /// # Errors
 /// The first error of each cluster, with its name.
 pub async fn remove_demo(
     members: &[Member],
-    objects: &[Vec<ObjectKey>],
+    removals: &[Removal],
     deadline: Deadline<'_>,
     watch: &dyn Watch<Step>,
 ) -> Vec<(String, Result<(), InstallError>)> {
-    let found = members.iter().zip(objects).filter(|(_, keys)| !keys.is_empty());
-    join_all(found.map(|(member, keys)| async move {
+    let found = members.iter().zip(removals).filter(|(_, removal)| !removal.objects.is_empty());
+    join_all(found.map(|(member, Removal { objects: keys, .. })| async move {
         watch.step(member.name(), &Step::Deleting);
         let result =
             manifest::delete(member.client(), keys, deadline, &|_, _| {}).await.map_err(InstallError::from);
@@ -162,22 +170,28 @@ mod tests {
     async fn a_demo_is_put_where_it_belongs_found_again_and_taken_away() {
         let servers = ["foo", "bar"].map(|name| (name, FakeServer::default()));
         let members = servers.clone().map(|(name, server)| server.member(name));
-        let none = installed_demo(&mesh(), &members, Demo::Bookinfo).await.unwrap();
-        assert_eq!(none, [Vec::new(), Vec::new()]);
+        let found = async || {
+            let removals = removal_of_demo(&mesh(), &members, Demo::Bookinfo).await.unwrap();
+            (removals.iter().map(|removal| removal.objects.len()).collect::<Vec<_>>(), removals)
+        };
+        assert_eq!(found().await.0, [0, 0]);
         let deadline = || Deadline::after(Duration::from_secs(1));
         let installed = install_demo(&mesh(), &members, Demo::Bookinfo, deadline(), &Silent).await;
         let names: Vec<_> = installed.iter().map(|(name, result)| (name.as_str(), result.is_err())).collect();
         assert_eq!(names, [("foo", true)], "no pod of it gets ready, and it is of one cluster only");
-        let found = installed_demo(&mesh(), &members, Demo::Bookinfo).await.unwrap();
-        assert!(found[0].len() > 5 && found[1].is_empty());
-        let removed = remove_demo(&members, &found, deadline(), &Silent).await;
+        servers[0].1.put("/api/v1/namespaces/bookinfo/secrets/theirs", json!({}));
+        let (counts, removals) = found().await;
+        assert!(counts[0] > 5 && counts[1] == 0);
+        assert_eq!(removals[0].leftovers[0].reason, "objects of somebody else: Secret/theirs");
+        let removed = remove_demo(&members, &removals, deadline(), &Silent).await;
         assert_eq!(
             removed.iter().map(|(name, result)| (name.as_str(), result.is_ok())).collect::<Vec<_>>(),
             [("foo", true)]
         );
-        assert_eq!(
-            installed_demo(&mesh(), &members, Demo::Bookinfo).await.unwrap(),
-            [Vec::new(), Vec::new()]
+        assert_eq!(found().await.0, [0, 0]);
+        let is_there = |path: &str| servers[0].1.object(path).is_some();
+        assert!(
+            is_there("/api/v1/namespaces/bookinfo") && is_there("/api/v1/namespaces/bookinfo/secrets/theirs")
         );
     }
 }

@@ -35,7 +35,7 @@ mod up;
 pub use access::{RemoteSecretStatus, RotatedToken, age, half_rotated, remote_secret_list, rotate_token};
 pub use ca::CaError;
 pub use checks::{Repair, verify};
-pub use demo::{install_demo, installed_demo, plan_demo, remove_demo};
+pub use demo::{install_demo, plan_demo, removal_of_demo, remove_demo};
 pub use error::InstallError;
 pub use examine::examine;
 pub use examined::Counted;

@@ -3,12 +3,9 @@
 use std::sync::Mutex;
 
 use futures::future::join_all;
-use futures::stream::{self, StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::ResourceExt;
-use kube::api::{Api, DeleteParams, DynamicObject, ListParams};
-use kube::core::{ApiResource, GroupVersionKind};
+use kube::api::{Api, DeleteParams, ListParams};
 use serde::Serialize;
 
 use super::plan::{READERS_TOKENS, REMOTE_SECRETS, owner};
@@ -16,15 +13,15 @@ use super::{InstallError, Step};
 use crate::fleet::{Member, RequestError};
 use crate::istio::remote::{owned_remote_secrets, owned_tokens, remote_secret_key};
 use crate::istio::{EAST_WEST_GATEWAY, INGRESS_GATEWAY, NAMESPACE};
-use crate::manifest::{self, Deadline, Deletion, Kind, MANAGED_BY_LABEL, ObjectKey, Tool};
+use crate::manifest::{self, Deadline, Deletion, Guests, Kind, Leftover, ObjectKey, Spared};
 use crate::mesh::Mesh;
 use crate::watch::Watch;
 
 /// The `ConfigMap`s that istiod puts into every namespace, and their label.
 const OF_ISTIOD: [&str; 2] = ["istio-ca-root-cert", "istio-ca-crl"];
 const OF_ISTIOD_LABEL: &str = "istio.io/config=true";
-/// How many definitions are looked at, at the same time.
-const AT_ONCE: usize = 8;
+/// The Secret in which istiod keeps the CA that it makes for itself, and signs nothing of the mesh with.
+const OWN_CA: &str = "istio-ca-secret";
 
 /// What there is to remove in one cluster.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -38,15 +35,8 @@ pub struct Removal {
     pub sidecars: Vec<String>,
     /// What stays, and why.
     pub leftovers: Vec<Leftover>,
-}
-
-/// Something that stays.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Leftover {
-    /// What it is.
-    pub what: String,
-    /// Who uses it.
-    pub reason: String,
+    /// What others have in namespaces that go, and lose with them.
+    pub lost: Vec<String>,
 }
 
 /// What taking a mesh down came to.
@@ -56,25 +46,22 @@ pub struct Removed {
     pub clusters: Vec<(String, Result<usize, InstallError>)>,
 }
 
-/// Reads what there is to remove in one cluster.
+/// Reads what there is to remove in one cluster. `guests` says what becomes of what others have in its namespaces.
 ///
 /// # Errors
 /// When it cannot be read.
-pub async fn removal(mesh: &Mesh, member: &Member) -> Result<Removal, InstallError> {
+pub async fn removal(mesh: &Mesh, member: &Member, guests: Guests) -> Result<Removal, InstallError> {
     let client = member.client();
-    let mut objects = manifest::owned(client, &owner(mesh)).await?;
-    let definitions: Vec<&ObjectKey> =
-        objects.iter().filter(|key| key.kind == Kind::CustomResourceDefinition).collect();
-    let used: Vec<Option<Leftover>> =
-        stream::iter(definitions).map(|key| used(client, key)).buffered(AT_ONCE).try_collect().await?;
-    let leftovers: Vec<Leftover> = used.into_iter().flatten().collect();
-    objects.retain(|key| !leftovers.iter().any(|left| left.what == key.to_string()));
-    let is_ours =
-        |namespace: &str| objects.iter().any(|key| key.kind == Kind::Namespace && key.name == namespace);
+    let owner = owner(mesh);
+    let mut objects = manifest::owned(client, &owner).await?;
+    let namespaces = objects.iter().filter(|key| key.kind == Kind::Namespace).map(|key| key.name.clone());
+    let ours: Vec<String> = namespaces.collect();
+    let known = [ObjectKey::new(Kind::Secret, Some(NAMESPACE), OWN_CA)];
+    let Spared { leftovers, lost } = manifest::spare(client, &owner, &mut objects, &known, guests).await?;
     let sidecars = if objects.is_empty() { Vec::new() } else { sidecars(client).await? };
-    let sidecars = sidecars.into_iter().filter(|(namespace, _)| !is_ours(namespace));
+    let sidecars = sidecars.into_iter().filter(|(namespace, _)| !ours.contains(namespace));
     let sidecars = sidecars.map(|(namespace, pod)| format!("{namespace}/{pod}")).collect();
-    Ok(Removal { cluster: member.name().to_owned(), objects, sidecars, leftovers })
+    Ok(Removal { cluster: member.name().to_owned(), objects, sidecars, leftovers, lost })
 }
 
 /// Reads what there is to remove in a cluster that stays when another one goes: the access to that one, and the tokens that that one reads with.
@@ -94,38 +81,7 @@ pub async fn removal_of_access(mesh: &Mesh, member: &Member, to: &str) -> Result
     objects
         .extend(tokens.into_iter().filter(|(_, reader)| reader.as_deref() == Some(to)).map(|(key, _)| key));
     let cluster = member.name().to_owned();
-    Ok(Removal { cluster, objects, sidecars: Vec::new(), leftovers: Vec::new() })
-}
-
-/// Tells whether somebody else has objects of a definition: they would go with it.
-async fn used(client: &kube::Client, key: &ObjectKey) -> Result<Option<Leftover>, InstallError> {
-    let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
-    let found = definitions
-        .get_opt(&key.name)
-        .await
-        .map_err(|error| InstallError::request(&key.to_string(), &error))?;
-    let Some(definition) = found else { return Ok(None) };
-    let Some(version) = definition.spec.versions.iter().find(|version| version.storage) else {
-        return Ok(None);
-    };
-    let names = &definition.spec.names;
-    let kind = GroupVersionKind::gvk(&definition.spec.group, &version.name, &names.kind);
-    let objects: Api<DynamicObject> =
-        Api::all_with(client.clone(), &ApiResource::from_gvk_with_plural(&kind, &names.plural));
-    let unlike_ours = format!("{MANAGED_BY_LABEL}!={}", Tool::MeshInstall.name());
-    let list = match objects.list_metadata(&ListParams::default().labels(&unlike_ours)).await {
-        Ok(list) => list.items,
-        Err(error) if RequestError::from(&error).is_not_found() => Vec::new(),
-        Err(error) => return Err(InstallError::request(&names.plural, &error)),
-    };
-    let others: Vec<String> = list
-        .iter()
-        .map(|object| format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any()))
-        .collect();
-    Ok((!others.is_empty()).then(|| Leftover {
-        what: key.to_string(),
-        reason: format!("objects of somebody else: {}", others.join(", ")),
-    }))
+    Ok(Removal { cluster, objects, sidecars: Vec::new(), leftovers: Vec::new(), lost: Vec::new() })
 }
 
 /// Lists the pods with a sidecar, by namespace and name.
@@ -323,11 +279,13 @@ mod tests {
             }
             pod
         };
-        server.put("/api/v1/namespaces/sleep/pods/sleep-1", sidecar(false));
+        let mut of_ours = sidecar(false);
+        of_ours["metadata"]["ownerReferences"] = json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "sleep", "uid": "a", "controller": true}]);
+        server.put("/api/v1/namespaces/sleep/pods/sleep-1", of_ours);
         server.put("/api/v1/namespaces/shop/pods/cart-1", sidecar(false));
         server.put("/api/v1/namespaces/shop/pods/cart-2", sidecar(true));
         server.put("/api/v1/namespaces/shop/pods/without", json!({}));
-        let removal = removal(&mesh(), &server.member("baz")).await.unwrap();
+        let removal = removal(&mesh(), &server.member("baz"), Guests::Keep).await.unwrap();
         insta::assert_json_snapshot!(removal);
     }
 
@@ -338,7 +296,7 @@ mod tests {
             "/api/v1/namespaces/shop/pods/cart-1",
             json!({"metadata": {"labels": {"security.istio.io/tlsMode": "istio"}}}),
         );
-        let removal = removal(&mesh(), &server.member("baz")).await.unwrap();
+        let removal = removal(&mesh(), &server.member("baz"), Guests::Keep).await.unwrap();
         assert_eq!(
             (removal.objects, removal.sidecars, removal.leftovers),
             (Vec::new(), Vec::new(), Vec::new())
@@ -383,8 +341,13 @@ mod tests {
             key(Kind::Secret, Some(NAMESPACE), "istio-remote-secret-foo"),
             key(Kind::Secret, Some(NAMESPACE), "istio-remote-secret-gone"),
         ];
-        let removals =
-            [Removal { cluster: "baz".to_owned(), objects, sidecars: Vec::new(), leftovers: Vec::new() }];
+        let removals = [Removal {
+            cluster: "baz".to_owned(),
+            objects,
+            sidecars: Vec::new(),
+            leftovers: Vec::new(),
+            lost: Vec::new(),
+        }];
         let members = [FakeServer::default().member("foo"), server.member("baz")];
         let removed = down(&removals, &members, Deadline::after(Duration::from_mins(1)), &Silent).await;
         let counts: Vec<_> =
@@ -409,8 +372,13 @@ mod tests {
             key(Kind::Deployment, Some(NAMESPACE), "istiod"),
             key(Kind::Deployment, Some(NAMESPACE), "istio-eastwestgateway"),
         ];
-        let removals =
-            [Removal { cluster: "baz".to_owned(), objects, sidecars: Vec::new(), leftovers: Vec::new() }];
+        let removals = [Removal {
+            cluster: "baz".to_owned(),
+            objects,
+            sidecars: Vec::new(),
+            leftovers: Vec::new(),
+            lost: Vec::new(),
+        }];
         let removed =
             down(&removals, &[server.member("baz")], Deadline::after(Duration::from_mins(1)), &Silent).await;
         assert!(removed.clusters[0].1.is_err());

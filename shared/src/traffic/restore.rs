@@ -8,12 +8,14 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::error::TrafficError;
-use crate::fleet::{Member, Need};
+use crate::fleet::{Cause, Member, Need, RequestError};
 
 /// The annotation of a workload whose pods were taken away: how many it had.
 pub const RECORD: &str = "spire-mesh.dev/replicas-before-failover";
 /// The most replicas that are believed.
 const MOST_REPLICAS: i32 = 10_000;
+/// How often a workload is read again that somebody else changes at the same time, as its controller does with its status.
+const ATTEMPTS: u32 = 5;
 /// Who writes.
 const FIELD_MANAGER: &str = "kubectl-xcluster-curl";
 
@@ -73,47 +75,52 @@ pub async fn take_away(
         "metadata": {"resourceVersion": resource_version, "annotations": {RECORD: replicas.to_string()}},
         "spec": {"replicas": 0},
     });
-    write(member, namespace, name, &patch).await
+    let api: Api<Deployment> = Api::namespaced(member.client().clone(), namespace);
+    patched(&api, name, &patch).await.map_err(|error| unwritten(member, namespace, error))
 }
 
-/// Scales a workload to what is recorded, and takes the record away. `None` where nothing is recorded: then nothing is changed.
+/// Scales a workload to what is recorded, and takes the record away. `None` where nothing is recorded: then nothing is changed. Where the
+/// workload has changed since it was read, it is read again.
 ///
 /// # Errors
 /// [`TrafficError`] when it cannot be read or written.
 pub async fn bring_back(member: &Member, namespace: &str, name: &str) -> Result<Option<i32>, TrafficError> {
     let api: Api<Deployment> = Api::namespaced(member.client().clone(), namespace);
-    let deployment = api.get(name).await.map_err(|error| {
-        TrafficError::request(member.name(), Need::new("get", "apps", "deployments", Some(namespace)), error)
-    })?;
-    let Some(replicas) = recorded(&deployment) else { return Ok(None) };
-    // Whoever has scaled it meanwhile knows better.
-    let now = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
-    let wanted = if now == 0 { replicas } else { now };
-    write(
-        member,
-        namespace,
-        name,
-        &json!({"metadata": {"annotations": {RECORD: null}}, "spec": {"replicas": wanted}}),
-    )
-    .await?;
-    Ok(Some(wanted))
+    let mut attempts = 1..=ATTEMPTS;
+    loop {
+        let deployment = api.get(name).await.map_err(|error| {
+            let need = Need::new("get", "apps", "deployments", Some(namespace));
+            TrafficError::request(member.name(), need, error)
+        })?;
+        let Some(replicas) = recorded(&deployment) else { return Ok(None) };
+        // Whoever has scaled it meanwhile knows better.
+        let now = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+        let wanted = if now == 0 { replicas } else { now };
+        let patch = json!({
+            "metadata": {"resourceVersion": deployment.resource_version(), "annotations": {RECORD: null}},
+            "spec": {"replicas": wanted},
+        });
+        attempts.next();
+        match patched(&api, name, &patch).await {
+            Ok(()) => return Ok(Some(wanted)),
+            Err(error) if is_conflict(&error) && !attempts.is_empty() => {}
+            Err(error) => return Err(unwritten(member, namespace, error)),
+        }
+    }
 }
 
-async fn write(
-    member: &Member,
-    namespace: &str,
-    name: &str,
-    patch: &serde_json::Value,
-) -> Result<(), TrafficError> {
-    let api: Api<Deployment> = Api::namespaced(member.client().clone(), namespace);
+fn is_conflict(error: &kube::Error) -> bool {
+    RequestError::from(error).cause() == Cause::Conflict
+}
+
+async fn patched(api: &Api<Deployment>, name: &str, patch: &serde_json::Value) -> Result<(), kube::Error> {
     let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-    api.patch(name, &params, &Patch::Merge(patch)).await.map(|_| ()).map_err(|error| {
-        TrafficError::request(
-            member.name(),
-            Need::new("patch", "apps", "deployments", Some(namespace)),
-            error,
-        )
-    })
+    api.patch(name, &params, &Patch::Merge(patch)).await.map(drop)
+}
+
+fn unwritten(member: &Member, namespace: &str, error: kube::Error) -> TrafficError {
+    let need = Need::new("patch", "apps", "deployments", Some(namespace));
+    TrafficError::request(member.name(), need, error)
 }
 
 #[cfg(test)]
@@ -140,7 +147,7 @@ mod tests {
 
     fn deployment(replicas: i32, record: Option<&str>) -> serde_json::Value {
         let annotations = record.map(|record| json!({RECORD: record, "a": "b"}));
-        json!({"metadata": {"annotations": annotations}, "spec": {"replicas": replicas}})
+        json!({"metadata": {"annotations": annotations, "resourceVersion": "7"}, "spec": {"replicas": replicas}})
     }
 
     #[tokio::test]
@@ -159,6 +166,22 @@ mod tests {
         // Nothing that could be believed is recorded: then nothing is changed.
         assert_eq!(back(0, None).await, (None, 0, false, 0));
         assert_eq!(back(0, Some("many")).await, (None, 0, true, 0));
+    }
+
+    #[tokio::test]
+    async fn a_workload_that_changed_since_it_was_read_is_read_again() {
+        let back = |changes: u32| async move {
+            let server = FakeServer::default();
+            server.put(PATH, deployment(0, Some("3")));
+            server.changes_before_writes(PATH, changes);
+            let brought = bring_back(&server.member("baz"), "shop", "cart").await;
+            (brought, server.object(PATH).unwrap()["spec"]["replicas"].clone())
+        };
+        let (brought, replicas) = back(4).await;
+        assert_eq!((brought.unwrap(), replicas), (Some(3), json!(3)));
+        let (brought, replicas) = back(5).await;
+        assert_eq!(replicas, json!(0), "nothing is written over what was not read");
+        assert!(brought.is_err());
     }
 
     #[tokio::test]

@@ -268,3 +268,42 @@ fn bundles_are_shown_compared_and_carried() {
     // Entries lost the peer with the bundle, and get it again when the controller-manager looks next.
     mesh.bench.finds("spire-federate", &[]);
 }
+
+#[test]
+fn what_a_server_has_overtaken_is_said_with_the_time_until_which_it_is_trusted() {
+    let mesh = Mesh::healthy();
+    let Some(_) = mesh.bench.lab() else { return };
+    let first = mesh.context(0).to_owned();
+    let old = mesh.authority(0, "active").expect("a CA");
+    let prepare = ["localauthority", "x509", "prepare"];
+    if mesh.authority(0, "prepared").is_none() {
+        mesh.server(0, &prepare);
+    }
+    let new = mesh.authority(0, "prepared").expect("a CA");
+
+    // The rotation waits for everybody to have the new CA while somebody activates it, and prepares the next one.
+    let blocked = mesh.block(0);
+    let ran = std::thread::scope(|scope| {
+        let rotation = scope.spawn(|| mesh.bench.plugin(&["rotate", &first, "--yes", "--timeout", "90s"]));
+        let record = ["-n", "spire-server", "get", "configmap", "spire-mesh-rotation", "--ignore-not-found"];
+        let end = Instant::now() + Duration::from_mins(1);
+        while mesh.bench.kubectl(&first, &record).is_empty() {
+            assert!(Instant::now() < end, "the rotation writes no record");
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        mesh.server(0, &["localauthority", "x509", "activate", "-authorityID", &new]);
+        mesh.server(0, &prepare);
+        blocked.clear().expect("packets pass again");
+        rotation.join().expect("it ends")
+    });
+    ran.ended_with(1)
+        .said(&format!("the CA {old} can no longer be tainted or revoked, and stays trusted until 20"));
+    assert_eq!(mesh.authority(0, "active").as_ref(), Some(&new));
+
+    let plan = mesh.bench.plugin(&["rotate", &first, "--dry-run", "-o", "json"]).succeeded();
+    plan.said("of an earlier rotation can no longer be revoked");
+    let plan = plan.json()["clusters"][0].clone();
+    assert_eq!((&plan["stillTrusted"]["id"], &plan["next"]), (&Value::from(old), &Value::from("activate")));
+    mesh.bench.plugin(&["rotate", &first, "--yes"]).succeeded().said("goes on with the CA that is prepared");
+    mesh.is_healthy();
+}

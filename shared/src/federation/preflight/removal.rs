@@ -108,6 +108,7 @@ mod tests {
                 "data-spire-server-0",
             )),
             leftovers: Vec::new(),
+            lost: Vec::new(),
             bundles: Vec::new(),
         }
     }

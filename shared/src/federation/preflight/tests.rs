@@ -304,6 +304,7 @@ async fn rights_to_take_a_mesh_down_are_asked_for_where_something_is_there() {
         mounted_by: Vec::new(),
         ca_volume: None,
         leftovers: Vec::new(),
+        lost: Vec::new(),
         bundles: Vec::new(),
     };
     let both = [removal("foo"), removal("baz")];

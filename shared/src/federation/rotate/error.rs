@@ -49,12 +49,31 @@ pub enum RotateError {
         /// Name of SPIRE's plugin.
         plugin: String,
     },
+    /// The server has another CA now than the one that this rotation has put in place of the old one.
+    #[error("the SPIRE server of {cluster} has gone on by itself, or somebody else rotates it: {}", overtaken(.from, .until.as_deref()))]
+    Overtaken {
+        /// Name of the cluster whose CA was rotated.
+        cluster: String,
+        /// ID of the CA that was to go.
+        from: String,
+        /// When it ends, RFC 3339; absent where it is not trusted any more.
+        until: Option<String>,
+    },
     /// The server has no CA yet.
     #[error("the SPIRE server has no CA yet")]
     NoCa,
     /// How far it is could not be found out.
     #[error(transparent)]
     Federation(Box<FederationError>),
+}
+
+fn overtaken(from: &str, until: Option<&str>) -> String {
+    match until {
+        Some(until) => {
+            format!("the CA {from} can no longer be tainted or revoked, and stays trusted until {until}")
+        }
+        None => format!("the CA {from} is not trusted any more"),
+    }
 }
 
 impl From<FederationError> for RotateError {
@@ -70,7 +89,7 @@ impl RotateError {
         match self {
             Self::Stopped { source, .. } => source.is_timeout(),
             Self::Federation(error) => error.is_timeout(),
-            Self::Upstream { .. } | Self::NoCa => false,
+            Self::Upstream { .. } | Self::Overtaken { .. } | Self::NoCa => false,
         }
     }
 }
@@ -95,6 +114,9 @@ impl Hint for RotateError {
                 "rotate the issuer that signs it; SPIRE asks for a new intermediate by itself, in time"
                     .to_owned(),
             ),
+            Self::Overtaken { cluster, .. } => Some(format!(
+                "nothing is broken, and SPIRE drops a CA that has ended by itself; to replace the CA that signs now: kubectl spire-federate rotate {cluster}"
+            )),
             Self::NoCa => Some("kubectl spire-federate verify".to_owned()),
             Self::Federation(error) => error.hint(),
         }
@@ -147,6 +169,15 @@ mod tests {
         let error = RotateError::from(no_agents());
         assert_eq!((error.to_string(), error.hint()), (no_agents().to_string(), no_agents().hint()));
         assert_eq!(RotateError::NoCa.hint().as_deref(), Some("kubectl spire-federate verify"));
+        let overtaken = |until: Option<&str>| RotateError::Overtaken {
+            cluster: "baz".to_owned(),
+            from: "0a1b".to_owned(),
+            until: until.map(str::to_owned),
+        };
+        let still = overtaken(Some("2026-12-02T10:00:00Z"));
+        insta::assert_snapshot!(still, @"the SPIRE server of baz has gone on by itself, or somebody else rotates it: the CA 0a1b can no longer be tainted or revoked, and stays trusted until 2026-12-02T10:00:00Z");
+        insta::assert_snapshot!(still.hint().unwrap(), @"nothing is broken, and SPIRE drops a CA that has ended by itself; to replace the CA that signs now: kubectl spire-federate rotate baz");
+        insta::assert_snapshot!(overtaken(None), @"the SPIRE server of baz has gone on by itself, or somebody else rotates it: the CA 0a1b is not trusted any more");
         let upstream = RotateError::Upstream { plugin: "disk".to_owned() };
         assert!(upstream.hint().unwrap().starts_with("rotate the issuer that signs it"));
     }

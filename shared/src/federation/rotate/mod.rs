@@ -29,16 +29,16 @@ use serde::Serialize;
 pub use error::{Before, RotateError};
 pub use record::BegunRotation;
 pub(super) use record::begun_rotation;
-pub use stage::NextStep;
+pub use stage::{NextStep, StillTrusted};
 pub use wanted::Wanted;
 
 use self::everyone::Everyone;
 use self::record::{Book, Record, Tainted};
-use self::stage::Stage;
+use self::stage::{Stage, trusted_until};
 use super::locate::{Located, answering};
 use super::observed::SeenNode;
 use super::plan::owner;
-use super::status::{is_on, text};
+use super::status::is_on;
 use super::{FederationError, Step, observe};
 use crate::fleet::{Member, RequestError};
 use crate::manifest::wait::until;
@@ -72,6 +72,8 @@ pub struct RotationPlan {
     pub expires: Option<String>,
     /// The step that is next; another one than `prepare` goes on with what was begun.
     pub next: NextStep,
+    /// What an earlier rotation has left.
+    pub still_trusted: Option<StillTrusted>,
 }
 
 /// A CA that was replaced.
@@ -102,32 +104,54 @@ pub async fn rotation_plan(
     let owner = owner(mesh);
     let located = answering(member, deadline.at_most(STARTING)).await?;
     let book = Book { member, namespace: &located.server.target.namespace, owner: &owner, deadline };
-    let (stage, bundle) = look(&located, &book).await?;
-    Ok(RotationPlan::of(&member.cluster, &stage, &bundle))
+    Ok(RotationPlan::of(&member.cluster, &look(&located, &book).await?))
 }
 
 impl RotationPlan {
-    fn of(cluster: &Cluster, stage: &Stage, bundle: &TrustBundle) -> Self {
-        let expires = bundle.with_key_id(stage.from()).map(|(_, authority)| authority.not_after());
+    fn of(cluster: &Cluster, Seen { stage, bundle, still_trusted }: &Seen) -> Self {
         Self {
             cluster: cluster.name.clone(),
             trust_domain: cluster.trust_domain.clone(),
             from: stage.from().to_owned(),
-            expires: expires.and_then(|end| Timestamp::from_second(end).ok()).map(text),
+            expires: trusted_until(bundle, stage.from()),
             next: stage.next(),
+            still_trusted: still_trusted.clone(),
         }
     }
 }
 
-/// Reads how far the rotation of a server's CA is, with its bundle.
-async fn look(located: &Located<'_>, book: &Book<'_>) -> Result<(Stage, TrustBundle), RotateError> {
+/// How far the rotation of a server's CA is.
+struct Seen {
+    stage: Stage,
+    bundle: TrustBundle,
+    still_trusted: Option<StillTrusted>,
+}
+
+impl Seen {
+    /// Returns the stage with which a rotation goes on that was to take the step of `expected` next.
+    ///
+    /// A server prepares and activates CAs by itself, and somebody may do so by hand. As long as the same CA is to go, the rotation goes
+    /// on from where things are now.
+    fn goes_on(self, cluster: &str, expected: &Stage) -> Result<Stage, RotateError> {
+        let from = expected.from();
+        if self.stage.from() == from {
+            return Ok(self.stage);
+        }
+        let (cluster, until) = (cluster.to_owned(), trusted_until(&self.bundle, from));
+        Err(RotateError::Overtaken { cluster, from: from.to_owned(), until })
+    }
+}
+
+/// Reads how far the rotation of a server's CA is.
+async fn look(located: &Located<'_>, book: &Book<'_>) -> Result<Seen, RotateError> {
     let server = &located.server;
     let read = futures::future::try_join(server.authorities(), server.bundle());
     let (authorities, bundle) = read.await.map_err(FederationError::from)?;
     refuse_upstream(&located.found, &authorities)?;
     let record = book.read().await?;
     let stage = Stage::of(&authorities, &bundle, record.as_ref()).ok_or(RotateError::NoCa)?;
-    Ok((stage, bundle))
+    let still_trusted = StillTrusted::of(&authorities, &bundle, record.as_ref());
+    Ok(Seen { stage, bundle, still_trusted })
 }
 
 /// With an upstream authority the bundle holds that one, and rotating what it has signed changes nothing that anybody sees;
@@ -226,7 +250,7 @@ struct Rotation<'r> {
 impl Rotation<'_> {
     /// Takes step after step and returns the IDs of the old and the new CA.
     async fn run(&mut self) -> Result<(String, String), RotateError> {
-        let (mut stage, _) = look(&self.located, &self.book).await?;
+        let mut stage = look(&self.located, &self.book).await?.stage;
         loop {
             stage = match stage {
                 Stage::Prepare { from } => self.prepare(from).await?,
@@ -243,8 +267,18 @@ impl Rotation<'_> {
         }
     }
 
+    /// Looks again, right before a step that cannot be undone, whether it is still the next one. Returns the stage with which to go on
+    /// where it is not.
+    async fn instead_of(&self, expected: &Stage) -> Result<Option<Stage>, RotateError> {
+        let stage = look(&self.located, &self.book).await?.goes_on(self.own.name(), expected)?;
+        Ok((stage != *expected).then_some(stage))
+    }
+
     async fn prepare(&self, from: String) -> Result<Stage, RotateError> {
         self.stop(Before::Prepare, self.everyone.have(&self.holds(&from)).await)?;
+        if let Some(stage) = self.instead_of(&Stage::Prepare { from: from.clone() }).await? {
+            return Ok(stage);
+        }
         self.step(&Step::PreparingCa);
         let prepared = self.located.server.prepare_authority().await.map_err(FederationError::from)?;
         Ok(Stage::Activate { from, to: prepared.id })
@@ -254,6 +288,9 @@ impl Rotation<'_> {
         let record = Record { from: from.clone(), to: to.clone(), tainted: None };
         self.book.write(&record).await?;
         self.stop(Before::Activate, self.everyone.have(&self.holds(&to)).await)?;
+        if let Some(stage) = self.instead_of(&Stage::Activate { from: from.clone(), to: to.clone() }).await? {
+            return Ok(stage);
+        }
         self.step(&Step::ActivatingCa);
         self.located.server.activate_authority(&to).await.map_err(FederationError::from)?;
         Ok(Stage::Taint { from, to })
@@ -266,12 +303,19 @@ impl Rotation<'_> {
             agents: agents.into_iter().map(|agent| (agent.id.to_string(), agent.serial)).collect(),
             server_pod: self.server_pod().await?,
         };
+        if let Some(stage) = self.instead_of(&Stage::Taint { from: from.clone(), to: to.clone() }).await? {
+            return Ok(stage);
+        }
         let record = Record { from: from.clone(), to: to.clone(), tainted: Some(tainted.clone()) };
         self.book.write(&record).await?;
         Ok(Stage::Revoke { from, to, tainted })
     }
 
     async fn revoke(&mut self, from: String, to: String, tainted: &Tainted) -> Result<Stage, RotateError> {
+        let expected = Stage::Revoke { from: from.clone(), to: to.clone(), tainted: tainted.clone() };
+        if let Some(stage) = self.instead_of(&expected).await? {
+            return Ok(stage);
+        }
         self.step(&Step::TaintingCa);
         self.located.server.taint_authority(&from).await.map_err(FederationError::from)?;
         let signed = Wanted::SignedBy(to.clone());
@@ -282,6 +326,9 @@ impl Rotation<'_> {
         self.stop(Before::Revoke, restarted)?;
         // The bundle endpoint proves itself by an SVID of the new CA by now.
         self.stop(Before::Revoke, self.everyone.have(&self.holds(&to)).await)?;
+        if let Some(stage) = self.instead_of(&expected).await? {
+            return Ok(stage);
+        }
         self.step(&Step::RevokingCa);
         self.located.server.revoke_authority(&from).await.map_err(FederationError::from)?;
         Ok(Stage::Finish { from, to })
@@ -397,6 +444,29 @@ mod tests {
     }
 
     #[test]
+    fn a_rotation_goes_on_with_what_is_true_now_as_long_as_the_same_ca_is_to_go() {
+        let goes_on = |stage: Stage, bundle: TrustBundle, expected: &Stage| {
+            Seen { stage, bundle, still_trusted: None }.goes_on("baz", expected)
+        };
+        let [a, b, c] = ["0a", "0b", "0c"].map(str::to_owned);
+        let prepare = Stage::Prepare { from: a.clone() };
+        let activate = Stage::Activate { from: a.clone(), to: b.clone() };
+        let bundle = || TrustBundle::from_base64_der("baz.com".parse().unwrap(), []).unwrap();
+        assert_eq!(goes_on(prepare.clone(), bundle(), &prepare).unwrap(), prepare);
+        assert_eq!(
+            goes_on(activate.clone(), bundle(), &prepare).unwrap(),
+            activate,
+            "SPIRE has prepared one"
+        );
+        let taint = Stage::Taint { from: a, to: b.clone() };
+        let next = Stage::Activate { from: b, to: c };
+        for expected in [&prepare, &activate, &taint] {
+            let error = goes_on(next.clone(), bundle(), expected).unwrap_err();
+            assert!(matches!(error, RotateError::Overtaken { until: None, .. }), "{error}");
+        }
+    }
+
+    #[test]
     fn agents_of_nodes_that_are_gone_are_not_waited_for_and_unknown_ones_are() {
         let nodes = [SeenNode { name: "a".into(), uid: "uid-a".into(), ready: true, taints: Vec::new() }];
         let now = Timestamp::from_second(100).unwrap();
@@ -498,13 +568,18 @@ mod tests {
 
         let (old, new, mesh) = (Ca::of("baz"), Ca::of("baz"), mesh());
         let bundle = bundle_of("baz", &[&old, &new]);
-        let stage = Stage::Taint { from: old.id.clone(), to: new.id.clone() };
-        let plan = RotationPlan::of(&mesh.clusters[2], &stage, &bundle);
+        let plan_of = |stage, bundle| {
+            let still = StillTrusted { id: "0a".to_owned(), until: "2026-12-02T10:00:00Z".to_owned() };
+            let seen = Seen { stage, bundle, still_trusted: Some(still) };
+            RotationPlan::of(&mesh.clusters[2], &seen)
+        };
+        let plan = plan_of(Stage::Taint { from: old.id.clone(), to: new.id.clone() }, bundle);
+        assert_eq!(plan.still_trusted.map(|still| still.id).as_deref(), Some("0a"));
         assert_eq!((plan.cluster.as_str(), plan.trust_domain.as_str()), ("baz", "baz.com"));
         assert_eq!((plan.from.as_str(), plan.next), (old.id.as_str(), NextStep::Taint));
         assert_eq!(plan.expires.as_deref(), Some("1970-01-08T00:00:00Z"));
         let finish = Stage::Finish { from: old.id.clone(), to: new.id.clone() };
-        let plan = RotationPlan::of(&mesh.clusters[2], &finish, &bundle_of("baz", &[&new]));
+        let plan = plan_of(finish, bundle_of("baz", &[&new]));
         assert_eq!((plan.expires, plan.next), (None, NextStep::Finish));
     }
 }

@@ -1,9 +1,11 @@
 //! How far the rotation of a server's CA is. Derived from what the server says; the record only tells whose rotation it is.
 
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::record::{Record, Tainted};
-use crate::spire::server::LocalAuthorities;
+use crate::federation::status::text;
+use crate::spire::server::{LocalAuthorities, LocalAuthority};
 use crate::trust::TrustBundle;
 
 /// What is done next.
@@ -22,6 +24,39 @@ pub(super) enum Stage {
     Revoke { from: String, to: String, tainted: Tainted },
     /// The old CA is out of the bundle; perhaps not everybody knows.
     Finish { from: String, to: String },
+}
+
+/// A CA of an earlier rotation that the server trusts and can no longer taint or revoke: it keeps one CA besides the one that signs, and
+/// has prepared the next one in its place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StillTrusted {
+    /// ID of the CA.
+    pub id: String,
+    /// End of its validity, when SPIRE takes it out of the bundle: RFC 3339, UTC.
+    pub until: String,
+}
+
+impl StillTrusted {
+    /// Finds what a rotation was to take away, and what no step can any more.
+    pub(super) fn of(
+        authorities: &LocalAuthorities,
+        bundle: &TrustBundle,
+        record: Option<&Record>,
+    ) -> Option<Self> {
+        let id = &record?.from;
+        let is = |slot: &Option<LocalAuthority>| slot.as_ref().is_some_and(|authority| authority.id == *id);
+        if is(&authorities.active) || is(&authorities.old) {
+            return None;
+        }
+        Some(Self { id: id.clone(), until: trusted_until(bundle, id)? })
+    }
+}
+
+/// Returns when a CA ends; `None` where it is not in the bundle.
+pub(super) fn trusted_until(bundle: &TrustBundle, id: &str) -> Option<String> {
+    let (_, authority) = bundle.with_key_id(id)?;
+    Timestamp::from_second(authority.not_after()).ok().map(text)
 }
 
 /// The next step of a rotation, for people and programs.
@@ -56,7 +91,7 @@ impl NextStep {
 
 impl Stage {
     /// Derives the stage. `None` while the server has no CA. A record that does not fit what the server says is of a rotation that
-    /// SPIRE has overtaken, and counts for nothing.
+    /// SPIRE has overtaken, and counts for nothing: see [`StillTrusted`].
     pub(super) fn of(
         authorities: &LocalAuthorities,
         bundle: &TrustBundle,
@@ -64,12 +99,16 @@ impl Stage {
     ) -> Option<Self> {
         let active = &authorities.active.as_ref()?.id;
         if let Some(Record { from, to, tainted }) = record.filter(|record| record.to == *active) {
+            let is_kept = authorities.old.as_ref().is_some_and(|old| old.id == *from);
             let (from, to) = (from.clone(), to.clone());
-            return Some(match tainted {
-                _ if bundle.with_key_id(&from).is_none() => Self::Finish { from, to },
-                Some(tainted) => Self::Revoke { from, to, tainted: tainted.clone() },
-                None => Self::Taint { from, to },
-            });
+            match tainted {
+                _ if bundle.with_key_id(&from).is_none() => return Some(Self::Finish { from, to }),
+                Some(tainted) if is_kept => {
+                    return Some(Self::Revoke { from, to, tainted: tainted.clone() });
+                }
+                None if is_kept => return Some(Self::Taint { from, to }),
+                _ => {}
+            }
         }
         let from = active.clone();
         Some(match &authorities.prepared {
@@ -109,7 +148,6 @@ mod tests {
     use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyIdMethod, KeyPair};
 
     use super::*;
-    use crate::spire::server::LocalAuthority;
 
     const OLD: &[u8] = &[0x0a];
     const NEW: &[u8] = &[0x0b];
@@ -134,21 +172,42 @@ mod tests {
         LocalAuthorities { active: Some(authority(active)), prepared: prepared.map(authority), old: None }
     }
 
+    /// The new CA signs, and the server keeps the old one, until it prepares the next.
+    fn activated() -> LocalAuthorities {
+        LocalAuthorities { old: authorities("0a", None).active, ..authorities("0b", None) }
+    }
+
     fn record(tainted: Option<Tainted>) -> Record {
         Record { from: "0a".to_owned(), to: "0b".to_owned(), tainted }
     }
 
     #[test]
     fn a_rotation_goes_on_where_it_was_interrupted() {
-        let next = |active, prepared, ids: &[&[u8]], record: Option<&Record>| {
-            Stage::of(&authorities(active, prepared), &bundle(ids), record).unwrap().next()
+        let next = |authorities: LocalAuthorities, ids: &[&[u8]], record: Option<&Record>| {
+            let bundle = bundle(ids);
+            assert_eq!(StillTrusted::of(&authorities, &bundle, record), None);
+            Stage::of(&authorities, &bundle, record).unwrap().next()
         };
-        assert_eq!(next("0a", None, &[OLD], None), NextStep::Prepare);
-        assert_eq!(next("0a", Some("0b"), &[OLD, NEW], Some(&record(None))), NextStep::Activate);
-        assert_eq!(next("0b", None, &[OLD, NEW], Some(&record(None))), NextStep::Taint);
+        assert_eq!(next(authorities("0a", None), &[OLD], None), NextStep::Prepare);
+        let prepared = authorities("0a", Some("0b"));
+        assert_eq!(next(prepared, &[OLD, NEW], Some(&record(None))), NextStep::Activate);
+        assert_eq!(next(activated(), &[OLD, NEW], Some(&record(None))), NextStep::Taint);
         let tainted = record(Some(Tainted::default()));
-        assert_eq!(next("0b", None, &[OLD, NEW], Some(&tainted)), NextStep::Revoke);
-        assert_eq!(next("0b", None, &[NEW], Some(&tainted)), NextStep::Finish);
+        assert_eq!(next(activated(), &[OLD, NEW], Some(&tainted)), NextStep::Revoke);
+        assert_eq!(next(authorities("0b", None), &[NEW], Some(&tainted)), NextStep::Finish);
+    }
+
+    #[test]
+    fn a_ca_in_whose_place_the_next_one_was_prepared_stays_trusted_until_it_ends() {
+        for tainted in [None, Some(Tainted::default())] {
+            let (overtaken, record) = (authorities("0b", Some("0c")), record(tainted));
+            let stage = Stage::of(&overtaken, &bundle(&[OLD, NEW]), Some(&record)).unwrap();
+            assert_eq!(stage, Stage::Activate { from: "0b".to_owned(), to: "0c".to_owned() });
+            let still = StillTrusted::of(&overtaken, &bundle(&[OLD, NEW]), Some(&record)).unwrap();
+            assert_eq!((still.id.as_str(), still.until.as_str()), ("0a", "4096-01-01T00:00:00Z"));
+            assert_eq!(StillTrusted::of(&overtaken, &bundle(&[NEW]), Some(&record)), None, "it is gone");
+            assert_eq!(StillTrusted::of(&overtaken, &bundle(&[OLD, NEW]), None), None);
+        }
     }
 
     #[test]
@@ -185,8 +244,7 @@ mod tests {
             agents: [("spiffe://foo.com/spire/agent/a".to_owned(), "7".to_owned())].into(),
             server_pod: Some("uid".to_owned()),
         };
-        let stage =
-            Stage::of(&authorities("0b", None), &bundle(&[OLD, NEW]), Some(&record(Some(tainted.clone()))));
+        let stage = Stage::of(&activated(), &bundle(&[OLD, NEW]), Some(&record(Some(tainted.clone()))));
         assert_eq!(stage, Some(Stage::Revoke { from: "0a".to_owned(), to: "0b".to_owned(), tainted }));
     }
 }

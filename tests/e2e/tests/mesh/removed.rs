@@ -22,12 +22,22 @@ fn a_mesh_goes_away_and_nothing_of_somebody_else_is_touched() {
     mesh.bench.mesh_install(&["down", "--yes"]).ended_with(1).said("theirs/theirs");
     mesh.bench.kubectl(second, &["-n", "theirs", "delete", "pod", "theirs", "--grace-period=1"]);
     mesh.bench.mesh_install(&["demo", "sleep", "--remove", "--yes"]).succeeded();
+    // What somebody put into a namespace of ours goes only when that was asked for.
+    let theirs = ["-n", "helloworld", "get", "secret", "theirs", "--ignore-not-found", "-o", "name"];
+    mesh.bench.kubectl(second, &["-n", "helloworld", "create", "secret", "generic", "theirs"]);
     let shown = mesh.bench.mesh_install(&["down", "--dry-run"]).succeeded();
     assert!(shown.stdout.contains("keep"), "{}", shown.stdout);
     mesh.bench
         .mesh_install(&["down", "--yes"])
         .succeeded()
-        .said("stays: objects of somebody else: theirs/theirs");
+        .said("stays: objects of somebody else: theirs/theirs")
+        .said("Namespace/helloworld stays: objects of somebody else: Secret/theirs");
+    assert_eq!(mesh.bench.kubectl(second, &theirs).trim(), "secret/theirs");
+    mesh.bench
+        .mesh_install(&["down", "--yes", "--force"])
+        .succeeded()
+        .said("Secret/theirs in namespace helloworld goes");
+    assert_eq!(mesh.bench.kubectl(second, &theirs).trim(), "");
 
     for context in [first, second] {
         let all = mesh.bench.kubectl(
