@@ -45,6 +45,25 @@ pub(crate) fn indented(text: &str, indent: &str) -> String {
     lines.join(&format!("\n{indent}"))
 }
 
+/// Tells whether a terminal could take something in these lines for a command, or turn the direction of writing.
+pub(crate) fn is_harmless(lines: &str) -> bool {
+    !lines.contains(|character| needs_escape(character) && character != '\n')
+}
+
+/// Makes YAML of JSON, with the same escaped as by [`json`]: JSON is YAML, except for its pairs of escapes for one character.
+pub(crate) fn yaml(json: &str) -> String {
+    let mut escaped = String::with_capacity(json.len());
+    for character in json.chars() {
+        if needs_escape(character) && character != '\n' {
+            // Writing to a String cannot fail.
+            let _ = write!(escaped, "\\U{:08x}", u32::from(character));
+        } else {
+            escaped.push(character);
+        }
+    }
+    escaped
+}
+
 /// Escapes in JSON what a terminal could take for a command, or what would turn the direction of writing: JSON itself asks only for the
 /// characters below U+0020. It can stand in strings only, so that the text means the same to every reader of JSON.
 pub(crate) fn json(text: &str) -> String {
@@ -111,10 +130,13 @@ mod tests {
             "c1": "a\u{9b}31m", "del": "\u{7f}", "bidi": "\u{202e}gpj.exe", "tag": "\u{e0041}", "own": "é 😀 \n\t\\",
         });
         let text = json(&serde_json::to_string_pretty(&value).unwrap());
-        assert!(!text.chars().any(|c| needs_escape(c) && c != '\n'), "{text:?}");
+        assert!(is_harmless(&text) && !is_harmless(&value.to_string()), "{text:?}");
         assert!(text.contains("é 😀"), "{text}");
         assert!(text.contains(r"\u009b31m") && text.contains(r"\udb40\udc41"), "{text}");
         assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), value);
+        let text = yaml(&serde_json::to_string_pretty(&value).unwrap());
+        assert!(is_harmless(&text) && text.contains(r"\U000e0041"), "{text}");
+        assert_eq!(serde_saphyr::from_str::<serde_json::Value>(&text).unwrap(), value);
     }
 
     #[test]

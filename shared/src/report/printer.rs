@@ -155,7 +155,11 @@ impl Printer {
             }
             Format::Yaml => {
                 let yaml = serde_saphyr::to_string(report).map_err(OutputError::Yaml)?;
-                self.data(&format!("{}\n", yaml.trim_end_matches('\n')))
+                if escape::is_harmless(&yaml) {
+                    return self.data(&format!("{}\n", yaml.trim_end_matches('\n')));
+                }
+                let json = serde_json::to_string_pretty(report).map_err(OutputError::Json)?;
+                self.data(&format!("{}\n", escape::yaml(&json)))
             }
         }
     }
@@ -374,6 +378,23 @@ mod tests {
           ready: true
           image: ghcr.io/spiffe/spire-server:1.15.3
         ");
+    }
+
+    #[test]
+    fn yaml_of_a_hostile_cluster_is_harmless_for_a_terminal_and_means_the_same() {
+        let (printer, captured) = Printer::captured(Format::Yaml);
+        let mut status = Status { clusters: Vec::new() };
+        status.clusters.push(Cluster {
+            name: "a\u{9b}31m\u{202e}b".to_owned(),
+            trust_domain: "foo.com".to_owned(),
+            ready: true,
+            image: None,
+        });
+        printer.report(&status).unwrap();
+        let text = captured.stdout();
+        assert!(escape::is_harmless(&text), "{text:?}");
+        let read: serde_json::Value = serde_saphyr::from_str(&text).unwrap();
+        assert_eq!(read, serde_json::to_value(&status).unwrap());
     }
 
     #[test]
