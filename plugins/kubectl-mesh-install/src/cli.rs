@@ -309,6 +309,9 @@ pub(crate) struct DownArgs {
     /// namespaces with what others have in them
     #[arg(long)]
     pub(crate) force: bool,
+    /// Leave the tokens that the cluster reads the others with: whoever has one can go on to read all their Secrets
+    #[arg(long, requires = "cluster")]
+    pub(crate) keep_tokens: bool,
     #[command(flatten)]
     pub(crate) confirm: ConfirmArgs,
     #[command(flatten)]

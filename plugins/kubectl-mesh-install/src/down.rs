@@ -5,7 +5,7 @@ use spire_mesh::command::{Asked, Shown, deletion_question, each_cluster, named, 
 use spire_mesh::entry::{Failure, Outcome};
 use spire_mesh::fleet::each;
 use spire_mesh::manifest::{Deadline, Guests};
-use spire_mesh::multicluster::{self, Removal};
+use spire_mesh::multicluster::{self, ReaderTokens, Removal};
 use spire_mesh::report::{Cell, Report, Table};
 
 use crate::cli::DownArgs;
@@ -20,12 +20,13 @@ pub(crate) async fn run(asked: &Asked, args: DownArgs) -> Result<Outcome, Failur
     let only =
         args.cluster.as_deref().map(|name| named(&members, name)).transpose()?.map(|member| member.name());
     let guests = if args.force { Guests::Delete } else { Guests::Keep };
+    let tokens = if args.keep_tokens { ReaderTokens::Keep } else { ReaderTokens::TakeBack };
     let removals = each(&members, |member| {
         let mesh = &mesh;
         async move {
             match only {
                 Some(leaver) if leaver != member.name() => {
-                    multicluster::removal_of_access(mesh, member, leaver).await
+                    multicluster::removal_of_access(mesh, member, leaver, tokens).await
                 }
                 _ => multicluster::removal(mesh, member, guests).await,
             }
@@ -38,6 +39,11 @@ pub(crate) async fn run(asked: &Asked, args: DownArgs) -> Result<Outcome, Failur
     }
     for removal in &removals {
         tell_others(&asked.printer, &removal.cluster, &removal.leftovers, &removal.lost);
+    }
+    if let (Some(cluster), true) = (only, args.keep_tokens) {
+        asked.printer.warn(&format!(
+            "the tokens that {cluster} reads the others with stay, and never end: take them back with `kubectl mesh-install down {cluster}`"
+        ));
     }
     let count: usize = removals.iter().map(|removal| removal.objects.len()).sum();
     if count == 0 {

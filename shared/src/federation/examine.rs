@@ -12,7 +12,7 @@ use kube::api::{Api, PostParams};
 use kube::client::Body;
 
 use super::examined::{Clock, Details, Examined, FailedFetch, Parts, SeenUpstream, SeenWorkload};
-use super::observe::{list, observe};
+use super::observe::{list, observe, reduced};
 use super::observed::{Observed, Seen, server_unread};
 use super::rotate::{BegunRotation, begun_rotation};
 use crate::fleet::{Member, Need, Read, RequestError, Unread};
@@ -244,13 +244,9 @@ async fn config_map(member: &Member, namespace: &str, name: &str) -> Read<Option
 /// Lists the pods that need an identity, and are not on their way out.
 async fn workloads(member: &Member) -> Read<Vec<SeenWorkload>> {
     let client = || member.client().clone();
-    let (pods, namespaces) = futures::try_join!(
-        list(member, Api::<Pod>::all(client())),
-        list(member, Api::<Namespace>::all(client()))
-    )?;
-    let labels: BTreeMap<String, BTreeMap<String, String>> =
-        namespaces.iter().map(|namespace| (namespace.name_any(), namespace.labels().clone())).collect();
-    Ok(pods.iter().filter_map(|pod| workload(pod, &labels)).collect())
+    let labelled = |namespace: Namespace| Some((namespace.name_any(), namespace.labels().clone()));
+    let labels = reduced(member, Api::<Namespace>::all(client()), labelled).await?.into_iter().collect();
+    reduced(member, Api::<Pod>::all(client()), |pod| workload(&pod, &labels)).await
 }
 
 fn workload(pod: &Pod, labels: &BTreeMap<String, BTreeMap<String, String>>) -> Option<SeenWorkload> {

@@ -14,7 +14,7 @@ use super::locate::{self, meant};
 use super::observed::{
     Observed, ObservedCluster, Seen, SeenAgentPod, SeenAgents, SeenNode, SeenServer, Trouble, server_unread,
 };
-use crate::fleet::{Member, Need, Read, RequestError, Unread};
+use crate::fleet::{Member, Need, Read, RequestError, Unread, list_pages};
 use crate::manifest;
 use crate::mesh::{ExistingSpire, Mesh, Spire};
 use crate::spire::crd::ClusterFederatedTrustDomain;
@@ -221,9 +221,21 @@ pub(super) async fn list<K>(member: &Member, api: Api<K>) -> Read<Vec<K>>
 where
     K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
 {
+    reduced(member, api, Some).await
+}
+
+/// Lists all objects of a kind, and keeps of each what is needed. A kind that does not exist has none.
+pub(super) async fn reduced<K, T>(
+    member: &Member,
+    api: Api<K>,
+    keep: impl FnMut(K) -> Option<T>,
+) -> Read<Vec<T>>
+where
+    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
+{
     let need = Need::new("list", &K::group(&()), &K::plural(&()), None);
-    match api.list(&ListParams::default()).await.map_err(RequestError::from) {
-        Ok(list) => Ok(list.items),
+    match list_pages(&api, &ListParams::default(), keep).await.map_err(RequestError::from) {
+        Ok(items) => Ok(items),
         Err(error) if error.is_not_found() => Ok(Vec::new()),
         Err(error) => Err(Unread::request(&need, &error)),
     }

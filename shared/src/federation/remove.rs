@@ -9,7 +9,7 @@ use kube::{Client, ResourceExt};
 use super::locate::locate;
 use super::plan::owner;
 use super::{FederationError, Step};
-use crate::fleet::{Member, RequestError};
+use crate::fleet::{Member, RequestError, list_pages};
 use crate::manifest::{self, Deadline, Deletion, Guests, Kind, Leftover, ObjectKey, Poll, wait::until};
 use crate::mesh::{Mesh, Spire};
 use crate::spire::desired::{CSI_DRIVER, DATA_CLAIM_NAME, relationship_name};
@@ -192,15 +192,13 @@ fn held<'b>(stored: &'b [TrustBundle], peers: &[TrustDomain]) -> Vec<&'b TrustDo
 
 /// Lists the pods that mount the CSI driver, except the agents' own.
 async fn mounting(client: &Client, agent_namespace: &str) -> Result<Vec<String>, FederationError> {
-    let pods = Api::<Pod>::all(client.clone())
-        .list(&ListParams::default())
+    let named = |pod: Pod| {
+        let is_held = pod.namespace().as_deref() != Some(agent_namespace) && mounts(&pod);
+        is_held.then(|| format!("{}/{}", pod.namespace().unwrap_or_default(), pod.name_any()))
+    };
+    list_pages(&Api::<Pod>::all(client.clone()), &ListParams::default(), named)
         .await
-        .map_err(|error| request("pods in all namespaces", &error))?;
-    Ok(pods
-        .iter()
-        .filter(|pod| pod.namespace().as_deref() != Some(agent_namespace) && mounts(pod))
-        .map(|pod| format!("{}/{}", pod.namespace().unwrap_or_default(), pod.name_any()))
-        .collect())
+        .map_err(|error| request("pods in all namespaces", &error))
 }
 
 /// Tells whether a pod mounts the CSI driver.

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use kube::client::{AuthError, ClientBuilder};
+use kube::client::{AuthError, ClientBuilder, DynBody};
 use kube::config::{Config, ExecConfig, KubeConfigOptions};
 use tower::buffer::BufferLayer;
 use tower::retry::RetryLayer;
 use tower::timeout::TimeoutLayer;
+use tower::util::MapResponseLayer;
 
+use super::answer::bounded;
 use super::gather::{PerCluster, gather};
 use super::kubeconfig::{KubeSettings, Kubeconfig};
 use super::member::{Connection, Member, Peer};
@@ -283,10 +285,12 @@ impl Kubeconfig {
     }
 }
 
-/// Builds the client: connections are kept and shared, every attempt has a deadline for its answer to begin, and
-/// what fails for a passing reason is repeated.
-fn client(config: Config, timeout: Duration) -> Result<kube::Client, kube::Error> {
+/// Builds the client: connections are kept and shared, every attempt has a deadline for its answer to begin, what fails for a passing
+/// reason is repeated, and no answer is without an end.
+pub(super) fn client(config: Config, timeout: Duration) -> Result<kube::Client, kube::Error> {
+    let bound = move |response: http::Response<Box<DynBody>>| response.map(|body| bounded(body, timeout));
     Ok(ClientBuilder::try_from(config)?
+        .with_layer(&MapResponseLayer::new(bound))
         .with_layer(&BufferLayer::new(QUEUE))
         .with_layer(&TimeoutLayer::new(timeout))
         .with_layer(&RetryLayer::new(retry::Repeat::default()))

@@ -23,6 +23,10 @@ struct State {
     writes: Vec<String>,
     /// How many of the next writes to a path meet a version that somebody else has written since.
     changes: BTreeMap<String, u32>,
+    /// How many objects each list had.
+    pages: Vec<usize>,
+    /// How many of the next pages are answered with 410.
+    expired: u32,
     /// What every answer has for its date.
     date: Option<String>,
 }
@@ -114,6 +118,16 @@ impl FakeServer {
         self.state().changes.insert(path.to_owned(), times);
     }
 
+    /// Returns how many objects each list had that was asked for.
+    pub(crate) fn pages(&self) -> Vec<usize> {
+        self.state().pages.clone()
+    }
+
+    /// Gives up so many of the next pages that go on with a list.
+    pub(crate) fn expire_pages(&self, times: u32) {
+        self.state().expired = times;
+    }
+
     /// Takes a right away: `VERB RESOURCE`.
     pub(crate) fn forbid(&self, right: &str) {
         self.state().missing.insert(right.to_owned());
@@ -158,7 +172,7 @@ impl FakeServer {
         }
         match method {
             Method::GET if state.objects.contains_key(&path) => found(state.objects.get(&path).cloned()),
-            Method::GET if is_list(&path) => (StatusCode::OK, state.list(&path, &query)),
+            Method::GET if is_list(&path) => state.list(&path, &query),
             Method::GET => failure(404),
             Method::PATCH if state.has_changed(&path, &body) => failure(409),
             Method::PATCH => {
@@ -203,15 +217,31 @@ impl State {
         review
     }
 
-    fn list(&self, path: &str, query: &str) -> Value {
-        let items: Vec<&Value> = self
+    fn list(&mut self, path: &str, query: &str) -> (StatusCode, Value) {
+        let number = |name: &str| {
+            query
+                .split('&')
+                .find_map(|part| part.strip_prefix(name))
+                .and_then(|text| text.parse::<usize>().ok())
+        };
+        let (begin, most) = (number("continue="), number("limit=").unwrap_or(usize::MAX));
+        if begin.is_some() && self.expired > 0 {
+            self.expired -= 1;
+            return failure(410);
+        }
+        let mut items: Vec<&Value> = self
             .objects
             .iter()
             .filter(|(at, _)| is_in(at, path))
             .filter(|(_, object)| selects(query, object))
             .map(|(_, object)| object)
+            .skip(begin.unwrap_or(0))
             .collect();
-        json!({"metadata": {}, "items": items})
+        let next = (items.len() > most).then(|| (begin.unwrap_or(0) + most).to_string());
+        items.truncate(most);
+        let list = json!({"metadata": {"continue": next}, "items": items});
+        self.pages.push(items.len());
+        (StatusCode::OK, list)
     }
 }
 

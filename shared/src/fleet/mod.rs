@@ -4,6 +4,7 @@
 //! results, so that a report can name every cluster that failed instead of the first.
 
 mod access;
+mod answer;
 mod connect;
 mod exec;
 #[cfg(test)]
@@ -19,6 +20,7 @@ mod retry;
 
 pub use access::{Need, missing};
 pub(crate) use access::{ask_for, listed};
+pub(crate) use answer::listed as list_pages;
 pub use connect::ConnectError;
 pub use exec::{ExecError, ExecOutput, ExecProblem, ExecTarget, Stream};
 pub(crate) use forward::ask;

@@ -5,6 +5,8 @@ use std::io;
 
 use kube::client::AuthError;
 
+use super::answer::AnswerProblem;
+
 /// What kind of trouble a request met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
@@ -99,6 +101,10 @@ impl RequestError {
         for cause in &causes {
             if let Some(error) = cause.downcast_ref::<rustls::Error>() {
                 return Self::new(Cause::Tls, tls_text(error));
+            }
+            if let Some(problem) = cause.downcast_ref::<AnswerProblem>() {
+                let cause = if problem.is_late() { Cause::Timeout } else { Cause::Other };
+                return Self::new(cause, problem.to_string());
             }
             if cause.is::<tower::timeout::error::Elapsed>() {
                 return Self::new(Cause::Timeout, "no answer in time");

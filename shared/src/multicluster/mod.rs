@@ -42,7 +42,7 @@ pub use examined::Counted;
 pub use plan::{ApiServers, RenderError, Rendered, plan, render};
 pub use preflight::{PreflightError, preflight};
 pub use probe::Way;
-pub use remove::{Removal, Removed, down, removal, removal_of_access};
+pub use remove::{ReaderTokens, Removal, Removed, down, removal, removal_of_access};
 pub use repair::repair;
 pub use rotate_ca::{
     CaIssue, CaRotationPlan, Connected, Load, NextCa, NextCaStep, RotateCaError, RotatedCa, Svids,

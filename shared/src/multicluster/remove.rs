@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::plan::{READERS_TOKENS, REMOTE_SECRETS, owner};
 use super::{InstallError, Step};
-use crate::fleet::{Member, RequestError};
+use crate::fleet::{Member, RequestError, list_pages};
 use crate::istio::remote::{owned_remote_secrets, owned_tokens, remote_secret_key};
 use crate::istio::{EAST_WEST_GATEWAY, INGRESS_GATEWAY, NAMESPACE};
 use crate::manifest::{self, Deadline, Deletion, Guests, Kind, Leftover, ObjectKey, Spared};
@@ -64,11 +64,26 @@ pub async fn removal(mesh: &Mesh, member: &Member, guests: Guests) -> Result<Rem
     Ok(Removal { cluster: member.name().to_owned(), objects, sidecars, leftovers, lost })
 }
 
-/// Reads what there is to remove in a cluster that stays when another one goes: the access to that one, and the tokens that that one reads with.
+/// What becomes of the tokens with which a cluster that goes reads those that stay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReaderTokens {
+    /// They are deleted: whoever holds one is refused.
+    TakeBack,
+    /// They stay, and with them the access.
+    Keep,
+}
+
+/// Reads what there is to remove in a cluster that stays when another one goes: the access to that one, and the tokens that that one reads
+/// with. Tokens that stay are named as what stays.
 ///
 /// # Errors
 /// When it cannot be read.
-pub async fn removal_of_access(mesh: &Mesh, member: &Member, to: &str) -> Result<Removal, InstallError> {
+pub async fn removal_of_access(
+    mesh: &Mesh,
+    member: &Member,
+    to: &str,
+    of_reader: ReaderTokens,
+) -> Result<Removal, InstallError> {
     let owner = owner(mesh);
     let request = |what: &str| {
         let what = what.to_owned();
@@ -78,21 +93,32 @@ pub async fn removal_of_access(mesh: &Mesh, member: &Member, to: &str) -> Result
     let mut objects = found.map_err(request(REMOTE_SECRETS))?;
     objects.retain(|key| *key == remote_secret_key(to));
     let tokens = tokens.map_err(request(READERS_TOKENS))?;
-    objects
-        .extend(tokens.into_iter().filter(|(_, reader)| reader.as_deref() == Some(to)).map(|(key, _)| key));
+    let tokens = tokens.into_iter().filter(|(_, reader)| reader.as_deref() == Some(to)).map(|(key, _)| key);
+    let leftovers = match of_reader {
+        ReaderTokens::TakeBack => {
+            objects.extend(tokens);
+            Vec::new()
+        }
+        ReaderTokens::Keep => {
+            let reason = format!("whoever has it from {to} can go on to read all Secrets of this cluster");
+            tokens.map(|key| Leftover { what: key.to_string(), reason: reason.clone() }).collect()
+        }
+    };
     let cluster = member.name().to_owned();
-    Ok(Removal { cluster, objects, sidecars: Vec::new(), leftovers: Vec::new(), lost: Vec::new() })
+    Ok(Removal { cluster, objects, sidecars: Vec::new(), leftovers, lost: Vec::new() })
 }
 
 /// Lists the pods with a sidecar, by namespace and name.
 async fn sidecars(client: &kube::Client) -> Result<Vec<(String, String)>, InstallError> {
     let pods: Api<Pod> = Api::all(client.clone());
-    let list = pods
-        .list(&ListParams::default().labels("security.istio.io/tlsMode=istio"))
+    let params = ListParams::default().labels("security.istio.io/tlsMode=istio");
+    let running = |pod: Pod| {
+        let runs = pod.metadata.deletion_timestamp.is_none();
+        runs.then(|| (pod.namespace().unwrap_or_default(), pod.name_any()))
+    };
+    list_pages(&pods, &params, running)
         .await
-        .map_err(|error| InstallError::request("pods in all namespaces", &error))?;
-    let running = list.items.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none());
-    Ok(running.map(|pod| (pod.namespace().unwrap_or_default(), pod.name_any())).collect())
+        .map_err(|error| InstallError::request("pods in all namespaces", &error))
 }
 
 /// Takes a mesh down on all clusters: first what uses Istio and the access to other clusters, on every cluster, then Istio itself.
@@ -316,7 +342,13 @@ mod tests {
             secret["metadata"]["labels"]["spire-mesh.dev/remote-reader-token"] = json!("true");
             server.put(&format!("{SYSTEM}/secrets/spire-mesh-remote-reader-{reader}-b"), secret);
         }
-        let removal = removal_of_access(&mesh(), &server.member("baz"), "bar").await.unwrap();
+        let member = server.member("baz");
+        let of = async |tokens| removal_of_access(&mesh(), &member, "bar", tokens).await.unwrap();
+        let kept = of(ReaderTokens::Keep).await;
+        assert_eq!(kept.objects, [remote_secret_key("bar")]);
+        let [left] = kept.leftovers.as_slice() else { panic!("{kept:?}") };
+        insta::assert_snapshot!(format!("{}: {}", left.what, left.reason), @"Secret/spire-mesh-remote-reader-bar-b in namespace istio-system: whoever has it from bar can go on to read all Secrets of this cluster");
+        let removal = of(ReaderTokens::TakeBack).await;
         let token = TokenSecret::of("bar", Slot::B);
         assert_eq!(
             removal.objects,

@@ -6,7 +6,7 @@ use kube::api::{Api, ListParams};
 
 use super::name::{Workload, WorkloadKind};
 use crate::envoy::CONTAINER;
-use crate::fleet::{Connection, RequestError};
+use crate::fleet::{Connection, RequestError, list_pages};
 use crate::manifest::pod_trouble;
 use crate::trust::{SpiffeId, TrustDomain};
 
@@ -95,8 +95,7 @@ pub async fn list(connection: &Connection, scope: &Scope) -> Result<Vec<Workload
     if let Some(selector) = &scope.selector {
         parameters = parameters.labels(selector);
     }
-    let listed = pods.list(&parameters).await?;
-    let mut found: Vec<WorkloadPod> = listed.items.iter().filter_map(WorkloadPod::of).collect();
+    let mut found = list_pages(&pods, &parameters, |pod| WorkloadPod::of(&pod)).await?;
     found.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
     Ok(found)
 }
@@ -275,7 +274,7 @@ pub(crate) mod tests {
         let service = |selector: Value| json!({"metadata": {"name": "s"}, "spec": {"selector": selector}});
         let connection = served::connection(&[
             ("/api/v1/pods", served::list(&all)),
-            ("/api/v1/namespaces/a/pods?labelSelector=app%3Dsleep%2Cversion%3Dv1", served::list(&all[3..4])),
+            ("/api/v1/namespaces/a/pods?labelSelector=app%3Dsleep%2Cversion%3Dv1&limit=500", served::list(&all[3..4])),
             ("/api/v1/namespaces/a/pods", served::list(&all[1..4])),
             ("/api/v1/namespaces/a/services/sleep", service(json!({"app": "sleep", "version": "v1"}))),
             ("/api/v1/namespaces/a/services/headless", service(json!({}))),

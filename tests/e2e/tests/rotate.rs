@@ -300,10 +300,11 @@ fn what_a_server_has_overtaken_is_said_with_the_time_until_which_it_is_trusted()
         .said(&format!("the CA {old} can no longer be tainted or revoked, and stays trusted until 20"));
     assert_eq!(mesh.authority(0, "active").as_ref(), Some(&new));
 
-    let plan = mesh.bench.plugin(&["rotate", &first, "--dry-run", "-o", "json"]).succeeded();
-    plan.said("of an earlier rotation can no longer be revoked");
-    let plan = plan.json()["clusters"][0].clone();
-    assert_eq!((&plan["stillTrusted"]["id"], &plan["next"]), (&Value::from(old), &Value::from("activate")));
-    mesh.bench.plugin(&["rotate", &first, "--yes"]).succeeded().said("goes on with the CA that is prepared");
+    // What the old CA has signed is valid until it is replaced in time: nothing is broken.
     mesh.is_healthy();
+    let plan = mesh.bench.plugin(&["rotate", &first, "--dry-run", "-o", "json"]).succeeded().json();
+    let plan = &plan["clusters"][0];
+    assert_eq!((&plan["from"], &plan["next"]), (&Value::from(new), &Value::from("activate")));
+    // Nobody can take the old CA away but with the server's keys.
+    mesh.bench.plugin(&["down", "--yes", "--ca-volume", "delete"]).succeeded();
 }

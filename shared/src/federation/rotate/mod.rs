@@ -270,8 +270,14 @@ impl Rotation<'_> {
     /// Looks again, right before a step that cannot be undone, whether it is still the next one. Returns the stage with which to go on
     /// where it is not.
     async fn instead_of(&self, expected: &Stage) -> Result<Option<Stage>, RotateError> {
-        let stage = look(&self.located, &self.book).await?.goes_on(self.own.name(), expected)?;
-        Ok((stage != *expected).then_some(stage))
+        match look(&self.located, &self.book).await?.goes_on(self.own.name(), expected) {
+            Ok(stage) => Ok((stage != *expected).then_some(stage)),
+            Err(overtaken) => {
+                // This rotation is over: nothing that is recorded can be gone on with.
+                self.book.remove().await?;
+                Err(overtaken)
+            }
+        }
     }
 
     async fn prepare(&self, from: String) -> Result<Stage, RotateError> {

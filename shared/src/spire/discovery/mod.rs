@@ -27,7 +27,7 @@ use super::desired::SERVER_NAME;
 use super::endpoint::Endpoint;
 use super::server::Server;
 use super::upstream::IssuerRef;
-use crate::fleet::{ExecTarget, Member, Need, ReadError};
+use crate::fleet::{ExecTarget, Member, Need, ReadError, list_pages};
 use crate::hint::Hint;
 use crate::manifest::service_address;
 use crate::trust::TrustDomain;
@@ -305,11 +305,10 @@ where
     let client = member.client().clone();
     let api: Api<K> =
         namespace.map_or_else(|| Api::all(client.clone()), |name| Api::namespaced(client.clone(), name));
-    let list = api.list(&ListParams::default()).await.map_err(|error| {
+    list_pages(&api, &ListParams::default(), Some).await.map_err(|error| {
         let place =
             namespace.map_or_else(|| "in all namespaces".to_owned(), |name| format!("in namespace {name}"));
         let need = Need::new("list", &K::group(&()), &K::plural(&()), namespace);
         ReadError::new(member.name(), format!("{} {place}", K::plural(&())), need, &error)
-    })?;
-    Ok(list.items)
+    })
 }
