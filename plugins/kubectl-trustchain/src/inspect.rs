@@ -46,16 +46,16 @@ fn server_namespace(one: &Reached) -> &str {
 /// Inspects every pod with a proxy in reach, in all clusters at the same time.
 pub(crate) async fn all(cli: &Cli, known: &Known, reached: &[Reached]) -> Result<Vec<Inspected>, Failure> {
     let scope = Scope { namespace: cli.namespace.clone(), selector: cli.selector.clone() };
-    let found = known.pods(reached, &scope).await?;
+    let mut found = known.pods(reached, &scope).await?;
+    found.retain(|(_, pod)| pod.proxy != ProxyState::Absent);
     let at = Timestamp::now();
     let each = reached.iter().map(|one| {
-        let pods: Vec<_> = found
-            .iter()
-            .filter(|(of, pod)| std::ptr::eq(*of, one) && pod.proxy != ProxyState::Absent)
-            .map(|(_, pod)| pod.clone())
-            .collect();
-        async move { inspect_pods(&one.connection, &pods, one.trust_domain(), at).await }
+        let own = found.extract_if(.., |(of, _)| std::ptr::eq(*of, one));
+        let pods: Vec<_> = own.map(|(_, pod)| pod).collect();
+        async move { inspect_pods(&one.connection, pods, one.trust_domain(), at).await }
     });
+    let each: Vec<_> = each.collect();
+    drop(found);
     Ok(join_all(each).await.into_iter().flatten().collect())
 }
 

@@ -40,14 +40,16 @@ pub async fn inspect_pod(
     }
 }
 
-/// Inspects pods as [`inspect_pod`] does, many at the same time, in their order.
+/// Inspects pods as [`inspect_pod`] does, many at the same time, in their order. What is known of a pod is dropped with its turn.
 pub async fn inspect_pods(
     connection: &Connection,
-    pods: &[WorkloadPod],
+    pods: Vec<WorkloadPod>,
     trust_domain: Option<&TrustDomain>,
     at: Timestamp,
 ) -> Vec<Inspected> {
-    let each = pods.iter().map(|pod| inspect_pod(connection, pod, trust_domain, at));
+    let each = pods
+        .into_iter()
+        .map(|pod| async move { inspect_pod(connection, &pod, trust_domain, at).await });
     stream::iter(each).buffered(AT_ONCE).collect().await
 }
 
@@ -95,7 +97,7 @@ mod tests {
             pod("c", ProxyState::NotRunning, Some("CrashLoopBackOff")),
         ];
         let at = "2026-11-25T18:00:00Z".parse().unwrap();
-        let inspected = inspect_pods(&connection, &pods, None, at).await;
+        let inspected = inspect_pods(&connection, pods.to_vec(), None, at).await;
         let lines = inspected.iter().map(|one| {
             let reason = &one.verdict.reasons[0];
             format!("{}: {} {:?}", one.subject, reason.message, reason.fix)

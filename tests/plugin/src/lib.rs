@@ -2,11 +2,15 @@
 //!
 //! Each run is in a folder of its own, with a kubeconfig that does not exist: none can reach a cluster.
 
+mod large;
+
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
+
+pub use large::LargeCluster;
 
 /// A mesh file of two clusters.
 pub const MESH: &str = "\
@@ -137,6 +141,24 @@ impl Plugin {
             count += 1;
         }
         assert_eq!(fs::read_dir(folder.path().join("man")).expect("the pages").count(), count);
+    }
+
+    /// Runs it on a large cluster, and returns the run and the most memory that it took, in MiB. The only child of this process that may
+    /// take much is this one.
+    ///
+    /// # Panics
+    /// When it cannot be run.
+    #[cfg(unix)]
+    #[must_use]
+    pub fn costs(&self, cluster: &LargeCluster, arguments: &[&str]) -> (Run, i64) {
+        use nix::sys::resource::{UsageWho, getrusage};
+
+        let folder = TempDir::new().expect("a folder");
+        fs::write(folder.path().join("spire-mesh.yaml"), MESH).expect("a mesh file");
+        cluster.write_kubeconfig(folder.path());
+        let run = self.run_in(folder.path(), arguments);
+        let usage = getrusage(UsageWho::RUSAGE_CHILDREN).expect("what children took");
+        (run, usage.max_rss() / 1024)
     }
 
     /// Writes a run as one text, for snapshots.
