@@ -47,9 +47,8 @@ pub async fn inspect_pods(
     trust_domain: Option<&TrustDomain>,
     at: Timestamp,
 ) -> Vec<Inspected> {
-    let each = pods
-        .into_iter()
-        .map(|pod| async move { inspect_pod(connection, &pod, trust_domain, at).await });
+    let each =
+        pods.into_iter().map(|pod| async move { inspect_pod(connection, &pod, trust_domain, at).await });
     stream::iter(each).buffered(AT_ONCE).collect().await
 }
 

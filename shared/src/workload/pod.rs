@@ -274,7 +274,10 @@ pub(crate) mod tests {
         let service = |selector: Value| json!({"metadata": {"name": "s"}, "spec": {"selector": selector}});
         let connection = served::connection(&[
             ("/api/v1/pods", served::list(&all)),
-            ("/api/v1/namespaces/a/pods?labelSelector=app%3Dsleep%2Cversion%3Dv1&limit=500", served::list(&all[3..4])),
+            (
+                "/api/v1/namespaces/a/pods?labelSelector=app%3Dsleep%2Cversion%3Dv1&limit=500",
+                served::list(&all[3..4]),
+            ),
             ("/api/v1/namespaces/a/pods", served::list(&all[1..4])),
             ("/api/v1/namespaces/a/services/sleep", service(json!({"app": "sleep", "version": "v1"}))),
             ("/api/v1/namespaces/a/services/headless", service(json!({}))),

@@ -68,7 +68,10 @@ fn serve(stream: &TcpStream, pods: usize) -> io::Result<()> {
         let (status, body) = match path {
             "/version" => ("200 OK", r#"{"major":"1","minor":"34","gitVersion":"v1.34.1"}"#.to_owned()),
             "/api/v1/pods" => ("200 OK", page(pods, query)),
-            _ => ("404 Not Found", r#"{"kind":"Status","status":"Failure","reason":"NotFound","code":404}"#.to_owned()),
+            _ => (
+                "404 Not Found",
+                r#"{"kind":"Status","status":"Failure","reason":"NotFound","code":404}"#.to_owned(),
+            ),
         };
         let head = format!(
             "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
@@ -102,7 +105,9 @@ fn page(pods: usize, query: &str) -> String {
 fn pod(index: usize) -> String {
     let namespace = index / PER_NAMESPACE;
     let environment: Vec<String> = (0..60)
-        .map(|variable| format!(r#"{{"name":"VARIABLE_{variable}","value":"a value of a length that is usual"}}"#))
+        .map(|variable| {
+            format!(r#"{{"name":"VARIABLE_{variable}","value":"a value of a length that is usual"}}"#)
+        })
         .collect();
     format!(
         r#"{{"metadata":{{"name":"cart-7d9f8c6b5-{index:05}","namespace":"shop-{namespace}","uid":"{index:032}","creationTimestamp":"2026-11-25T10:00:00Z",

@@ -215,6 +215,27 @@ fn pods_roll_when_their_configuration_changes_and_only_then() {
 }
 
 #[test]
+fn nothing_of_spire_can_take_all_of_a_nodes_memory_or_disk() {
+    let objects = values(&everything("foo", "foo.com", &example()));
+    let pods: Vec<&Value> = objects
+        .iter()
+        .map(|object| &object["spec"]["template"]["spec"])
+        .filter(|pod| !pod.is_null())
+        .collect();
+    let of = |list: &str| -> Vec<&Value> {
+        pods.iter().flat_map(|pod| pod[list].as_array().into_iter().flatten()).collect()
+    };
+    let (containers, volumes) = (of("containers"), of("volumes"));
+    let temporary: Vec<&Value> =
+        volumes.into_iter().map(|volume| &volume["emptyDir"]).filter(|volume| !volume.is_null()).collect();
+    assert_eq!((containers.len(), temporary.len()), (5, 4));
+    for container in containers {
+        assert!(container["resources"]["limits"]["memory"].is_string(), "{}", container["name"]);
+    }
+    assert!(temporary.iter().all(|volume| volume["sizeLimit"].is_string()));
+}
+
+#[test]
 fn one_namespace_for_all_gets_the_rules_that_the_agents_need() {
     let mut spire = example();
     spire.server_namespace = "spire".into();
