@@ -23,6 +23,9 @@ pub struct Need {
     pub resource: String,
     /// Namespace; `None` for cluster-wide.
     pub namespace: Option<String>,
+    /// Name of the only object that it is about; `None` for all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
 }
 
 impl Need {
@@ -34,7 +37,21 @@ impl Need {
             group: group.to_owned(),
             resource: resource.to_owned(),
             namespace: namespace.map(str::to_owned),
+            name: None,
         }
+    }
+
+    /// Limits it to one object, so that a role that is limited to it suffices.
+    #[must_use]
+    pub fn of(self, name: &str) -> Self {
+        Self { name: Some(name.to_owned()), ..self }
+    }
+
+    /// Writes what it is about as kubectl takes it: `deployments.apps`, `leases.coordination.k8s.io/NAME`.
+    fn target(&self) -> String {
+        let group = if self.group.is_empty() { String::new() } else { format!(".{}", self.group) };
+        let name = self.name.as_ref().map(|name| format!("/{name}")).unwrap_or_default();
+        format!("{}{group}{name}", self.resource)
     }
 
     fn review(&self) -> SelfSubjectAccessReview {
@@ -48,6 +65,7 @@ impl Need {
             resource: Some(resource.to_owned()),
             subresource,
             namespace: self.namespace.clone(),
+            name: self.name.clone(),
             ..ResourceAttributes::default()
         };
         SelfSubjectAccessReview {
@@ -62,10 +80,7 @@ impl Need {
 
 impl fmt::Display for Need {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.verb, self.resource)?;
-        if !self.group.is_empty() {
-            write!(f, ".{}", self.group)?;
-        }
+        write!(f, "{} {}", self.verb, self.target())?;
         match &self.namespace {
             Some(namespace) => write!(f, " in namespace {namespace}"),
             None => Ok(()),
@@ -75,8 +90,11 @@ impl fmt::Display for Need {
 
 /// Lists rights by resource, so that each is named once: `get/create/patch services in namespace x`.
 pub(crate) fn listed(needs: &[Need]) -> String {
-    let same =
-        |a: &Need, b: &Need| (&a.group, &a.resource, &a.namespace) == (&b.group, &b.resource, &b.namespace);
+    let about = |need: &Need| {
+        let Need { verb: _, group, resource, namespace, name } = need.clone();
+        (group, resource, namespace, name)
+    };
+    let same = |a: &Need, b: &Need| about(a) == about(b);
     let texts = needs.chunk_by(same).filter_map(|needs| {
         let verbs: Vec<&str> = needs.iter().map(|need| need.verb.as_str()).collect();
         Some(Need { verb: verbs.join("/"), ..needs.first()?.clone() }.to_string())
@@ -88,10 +106,10 @@ pub(crate) fn listed(needs: &[Need]) -> String {
 pub(crate) fn ask_for(needs: &[Need]) -> Option<String> {
     let need = needs.first()?;
     let namespace = need.namespace.as_ref().map(|name| format!(" -n {name}")).unwrap_or_default();
-    let group = if need.group.is_empty() { String::new() } else { format!(".{}", need.group) };
     Some(format!(
-        "ask for these rights; check with: kubectl auth can-i {} {}{group}{namespace}",
-        need.verb, need.resource
+        "ask for these rights; check with: kubectl auth can-i {} {}{namespace}",
+        need.verb,
+        need.target()
     ))
 }
 
@@ -161,6 +179,23 @@ mod tests {
              list deployments.apps in namespace shop, create deployments.apps"
         );
         assert_eq!(listed(&[]), "");
+    }
+
+    #[test]
+    fn a_right_to_one_object_is_asked_for_with_its_name() {
+        let need = Need::new("update", "coordination.k8s.io", "leases", Some("kube-system")).of("a");
+        assert_eq!(need.review().spec.resource_attributes.unwrap().name.as_deref(), Some("a"));
+        let create = Need { name: None, verb: "create".to_owned(), ..need.clone() };
+        let delete = Need { verb: "delete".to_owned(), ..need.clone() };
+        assert_eq!(
+            listed(&[create, need.clone(), delete]),
+            "create leases.coordination.k8s.io in namespace kube-system, \
+             update/delete leases.coordination.k8s.io/a in namespace kube-system"
+        );
+        assert_eq!(
+            ask_for(&[need]).unwrap(),
+            "ask for these rights; check with: kubectl auth can-i update leases.coordination.k8s.io/a -n kube-system"
+        );
     }
 
     #[test]
