@@ -131,6 +131,9 @@ pub struct ConfirmArgs {
     /// Show what would be changed and change nothing
     #[arg(long)]
     pub dry_run: bool,
+    /// Go on although another run holds the Lease of the mesh: for one that is known to be gone, and did not give it back
+    #[arg(long)]
+    pub break_lock: bool,
 }
 
 /// Parses a duration greater than zero, such as 90s or 10m.
@@ -194,6 +197,8 @@ mod tests {
         Options:
           -y, --yes                 Do not ask before something is changed
               --dry-run             Show what would be changed and change nothing
+              --break-lock          Go on although another run holds the Lease of the mesh: for one that is
+                                    known to be gone, and did not give it back
               --timeout <DURATION>  Longest time to wait until everything is ready, such as 90s or 10m
                                     [default: 5m]
           -h, --help                Print help (see more with '--help')

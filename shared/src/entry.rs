@@ -67,7 +67,7 @@ impl AtInterrupt {
     }
 
     /// Does everything that was promised, the last first.
-    async fn keep(&self) {
+    pub(crate) async fn keep(&self) {
         loop {
             let last = self.0.borrow_mut().pop();
             let Some((_, work)) = last else { break };

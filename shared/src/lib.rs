@@ -13,6 +13,7 @@ pub mod federation;
 pub mod fleet;
 pub mod hint;
 pub mod istio;
+pub mod lease;
 pub mod manifest;
 pub mod mesh;
 pub mod multicluster;

@@ -1,6 +1,6 @@
 //! `demo`: applications to see a mesh at work with.
 
-use spire_mesh::command::{Asked, Shown, each_cluster, refuse_foreign, summary, tell_others};
+use spire_mesh::command::{Asked, Shown, each_cluster, refuse_foreign, summary, taking, tell_others};
 use spire_mesh::entry::{Failure, Outcome};
 use spire_mesh::fleet::Member;
 use spire_mesh::istio::demo::Demo;
@@ -14,12 +14,24 @@ use crate::up::failure;
 pub(crate) async fn run(asked: &Asked, args: DemoArgs) -> Result<Outcome, Failure> {
     let deadline = Deadline::after(args.wait.timeout);
     let (mesh, members) = asked.reach_all().await?;
+    let (taking, mesh, members) = (taking(args.confirm), &mesh, &members);
     if args.remove {
-        return remove(asked, args, &mesh, &members, deadline).await;
+        let work = remove(asked, args, mesh, members, deadline);
+        return asked.exclusively("demo --remove", taking, mesh, members, work).await;
     }
-    let plan = multicluster::plan_demo(&mesh, &members, args.demo)
+    asked.exclusively("demo", taking, mesh, members, install(asked, args, mesh, members, deadline)).await
+}
+
+async fn install(
+    asked: &Asked,
+    args: DemoArgs,
+    mesh: &Mesh,
+    members: &[Member],
+    deadline: Deadline<'_>,
+) -> Result<Outcome, Failure> {
+    let plan = multicluster::plan_demo(mesh, members, args.demo)
         .await
-        .map_err(|errors| each_cluster(&members, errors))?;
+        .map_err(|errors| each_cluster(members, errors))?;
     let plan = refuse_foreign(plan)?;
     if args.confirm.dry_run {
         return asked.show(&plan);
@@ -30,10 +42,10 @@ pub(crate) async fn run(asked: &Asked, args: DemoArgs) -> Result<Outcome, Failur
         return Ok(Outcome::Done);
     }
     let installed = {
-        let shown = Shown::of(&asked.printer, &members);
-        multicluster::install_demo(&mesh, &members, args.demo, deadline, &shown).await
+        let shown = Shown::of(&asked.printer, members);
+        multicluster::install_demo(mesh, members, args.demo, deadline, &shown).await
     };
-    finish(&members, installed)?;
+    finish(members, installed)?;
     asked.printer.hint(&next(args.demo, members.first().map_or("", |first| first.name())));
     Ok(Outcome::Done)
 }

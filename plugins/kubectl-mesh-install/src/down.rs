@@ -1,10 +1,11 @@
 //! `down`: takes away what `up` and `demo` made.
 
 use serde::Serialize;
-use spire_mesh::command::{Asked, Shown, deletion_question, each_cluster, named, tell_others};
+use spire_mesh::command::{Asked, Shown, deletion_question, each_cluster, named, taking, tell_others};
 use spire_mesh::entry::{Failure, Outcome};
-use spire_mesh::fleet::each;
+use spire_mesh::fleet::{Member, each};
 use spire_mesh::manifest::{Deadline, Guests};
+use spire_mesh::mesh::Mesh;
 use spire_mesh::multicluster::{self, ReaderTokens, Removal};
 use spire_mesh::report::{Cell, Report, Table};
 
@@ -17,22 +18,30 @@ const MOST_NAMED: usize = 5;
 pub(crate) async fn run(asked: &Asked, args: DownArgs) -> Result<Outcome, Failure> {
     let deadline = Deadline::after(args.wait.timeout);
     let (mesh, members) = asked.reach_all().await?;
+    let work = take_down(asked, &args, &mesh, &members, deadline);
+    asked.exclusively("down", taking(args.confirm), &mesh, &members, work).await
+}
+
+async fn take_down(
+    asked: &Asked,
+    args: &DownArgs,
+    mesh: &Mesh,
+    members: &[Member],
+    deadline: Deadline<'_>,
+) -> Result<Outcome, Failure> {
     let only =
-        args.cluster.as_deref().map(|name| named(&members, name)).transpose()?.map(|member| member.name());
+        args.cluster.as_deref().map(|name| named(members, name)).transpose()?.map(|member| member.name());
     let guests = if args.force { Guests::Delete } else { Guests::Keep };
     let tokens = if args.keep_tokens { ReaderTokens::Keep } else { ReaderTokens::TakeBack };
-    let removals = each(&members, |member| {
-        let mesh = &mesh;
-        async move {
-            match only {
-                Some(leaver) if leaver != member.name() => {
-                    multicluster::removal_of_access(mesh, member, leaver, tokens).await
-                }
-                _ => multicluster::removal(mesh, member, guests).await,
+    let removals = each(members, |member| async move {
+        match only {
+            Some(leaver) if leaver != member.name() => {
+                multicluster::removal_of_access(mesh, member, leaver, tokens).await
             }
+            _ => multicluster::removal(mesh, member, guests).await,
         }
     });
-    let removals = removals.await.into_all().map_err(|errors| each_cluster(&members, errors))?;
+    let removals = removals.await.into_all().map_err(|errors| each_cluster(members, errors))?;
     if args.confirm.dry_run {
         asked.printer.report(&RemovalReport { clusters: &removals })?;
         return Ok(Outcome::Done);
@@ -62,8 +71,8 @@ pub(crate) async fn run(asked: &Asked, args: DownArgs) -> Result<Outcome, Failur
         return Ok(Outcome::Done);
     }
     let removed = {
-        let shown = Shown::of(&asked.printer, &members);
-        multicluster::down(&removals, &members, deadline, &shown).await
+        let shown = Shown::of(&asked.printer, members);
+        multicluster::down(&removals, members, deadline, &shown).await
     };
     for removal in &removals {
         for pod in &removal.sidecars {

@@ -9,17 +9,16 @@ use spire_mesh::multicluster::{self, ApiServers, RenderError, Rendered};
 
 use crate::addresses::{addresses, by_cluster};
 
-/// What is to be done, and everything that it takes.
+/// Everything that it takes to plan, and to do what was planned.
 pub(crate) struct Prepared {
     pub(crate) mesh: Mesh,
     pub(crate) members: Vec<Member>,
     pub(crate) rendered: Vec<Rendered>,
     pub(crate) servers: ApiServers,
-    pub(crate) plan: MeshPlan,
 }
 
 pub(crate) async fn run(asked: &Asked) -> Result<Outcome, Failure> {
-    asked.show(&prepare(asked).await?.plan)
+    asked.show(&prepare(asked).await?.plan().await?)
 }
 
 /// Has istioctl write Istio's objects for every cluster.
@@ -33,7 +32,7 @@ pub(crate) async fn render(mesh: &Mesh) -> Result<Vec<Rendered>, Failure> {
     })
 }
 
-/// Renders, checks that every cluster can take part, and plans. Changes nothing.
+/// Renders, and checks that every cluster can take part. Changes nothing.
 pub(crate) async fn prepare(asked: &Asked) -> Result<Prepared, Failure> {
     let mesh = asked.load()?;
     let rendered = render(&mesh).await?;
@@ -44,9 +43,16 @@ pub(crate) async fn prepare(asked: &Asked) -> Result<Prepared, Failure> {
     multicluster::preflight(&mesh, &members, &rendered, &servers)
         .await
         .map_err(|errors| each_cluster(&members, errors).with_hint("nothing was changed"))?;
-    let plan = multicluster::plan(&mesh, &members, &rendered, &servers)
-        .await
-        .map_err(|errors| each_cluster(&members, errors))?;
-    let plan = refuse_foreign(plan)?;
-    Ok(Prepared { mesh, members, rendered, servers, plan })
+    Ok(Prepared { mesh, members, rendered, servers })
+}
+
+impl Prepared {
+    /// Plans. Changes nothing.
+    pub(crate) async fn plan(&self) -> Result<MeshPlan, Failure> {
+        let Self { mesh, members, rendered, servers } = self;
+        let plan = multicluster::plan(mesh, members, rendered, servers)
+            .await
+            .map_err(|errors| each_cluster(members, errors))?;
+        refuse_foreign(plan)
+    }
 }

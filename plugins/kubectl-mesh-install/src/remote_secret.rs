@@ -2,10 +2,11 @@
 
 use jiff::Timestamp;
 use serde::Serialize;
-use spire_mesh::command::{Asked, Shown, each_cluster, named, refuse_unchecked};
+use spire_mesh::command::{Asked, Shown, each_cluster, named, refuse_unchecked, taking};
 use spire_mesh::entry::{Failure, Outcome};
 use spire_mesh::fleet::{Kubeconfig, Member};
 use spire_mesh::manifest::Deadline;
+use spire_mesh::mesh::Mesh;
 use spire_mesh::multicluster::{self, RemoteSecretStatus, RotatedToken, age};
 use spire_mesh::report::{Cell, Report, Table};
 
@@ -37,11 +38,22 @@ async fn rotate(asked: &Asked, args: &RotateSecretArgs) -> Result<Outcome, Failu
     let deadline = Deadline::after(args.wait.timeout);
     let (mesh, members) = asked.reach_all().await?;
     refuse_unchecked(&members)?;
+    let work = Box::pin(one_by_one(asked, args, &mesh, &members, deadline));
+    asked.exclusively("remote-secret rotate", taking(args.confirm), &mesh, &members, work).await
+}
+
+async fn one_by_one(
+    asked: &Asked,
+    args: &RotateSecretArgs,
+    mesh: &Mesh,
+    members: &[Member],
+    deadline: Deadline<'_>,
+) -> Result<Outcome, Failure> {
     let chosen: Vec<&Member> = match &args.cluster {
-        Some(name) => vec![named(&members, name)?],
+        Some(name) => vec![named(members, name)?],
         None => members.iter().collect(),
     };
-    let servers = by_cluster(&addresses(&mesh, &Kubeconfig::read(&asked.kube)?).await?);
+    let servers = by_cluster(&addresses(mesh, &Kubeconfig::read(&asked.kube)?).await?);
     let names: Vec<&str> = chosen.iter().map(|member| member.name()).collect();
     if args.confirm.dry_run {
         asked.printer.note(&format!(
@@ -58,8 +70,8 @@ async fn rotate(asked: &Asked, args: &RotateSecretArgs) -> Result<Outcome, Failu
     let mut rotated = Vec::new();
     for member in chosen {
         let result = {
-            let shown = Shown::of(&asked.printer, &members);
-            multicluster::rotate_token(&mesh, &members, member, &servers, deadline, &shown).await
+            let shown = Shown::of(&asked.printer, members);
+            multicluster::rotate_token(mesh, members, member, &servers, deadline, &shown).await
         };
         match result {
             Ok(done) => rotated.push(done),

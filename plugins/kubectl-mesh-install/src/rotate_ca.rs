@@ -1,7 +1,7 @@
 //! `rotate-ca`: the next CA for istiod, in a cluster or in all of them.
 
 use serde::Serialize;
-use spire_mesh::command::{Asked, Shown, each_cluster, named, refuse_unchecked};
+use spire_mesh::command::{Asked, Shown, each_cluster, named, refuse_unchecked, taking};
 use spire_mesh::entry::{Failure, Outcome};
 use spire_mesh::fleet::{Member, each};
 use spire_mesh::manifest::Deadline;
@@ -11,11 +11,16 @@ use spire_mesh::report::{Cell, Report, Table};
 use crate::cli::RotateCaArgs;
 
 pub(crate) async fn run(asked: &Asked, args: &RotateCaArgs) -> Result<Outcome, Failure> {
-    let (_, members) = asked.reach_all().await?;
+    let (mesh, members) = asked.reach_all().await?;
     refuse_unchecked(&members)?;
+    let work = Box::pin(one_by_one(asked, args, &members));
+    asked.exclusively("rotate-ca", taking(args.confirm), &mesh, &members, work).await
+}
+
+async fn one_by_one(asked: &Asked, args: &RotateCaArgs, members: &[Member]) -> Result<Outcome, Failure> {
     let chosen: Vec<Member> = match &args.cluster {
-        Some(name) => vec![named(&members, name)?.clone()],
-        None => members.clone(),
+        Some(name) => vec![named(members, name)?.clone()],
+        None => members.to_vec(),
     };
     let next = args.next();
     let plans = each(&chosen, |member| multicluster::ca_rotation_plan(member, next)).await;
@@ -43,7 +48,7 @@ pub(crate) async fn run(asked: &Asked, args: &RotateCaArgs) -> Result<Outcome, F
         let result = {
             let shown = Shown::of(&asked.printer, std::slice::from_ref(member));
             let deadline = Deadline::after(args.wait.timeout);
-            multicluster::rotate_ca(&members, member, next, deadline, &shown).await
+            multicluster::rotate_ca(members, member, next, deadline, &shown).await
         };
         match result {
             Ok(done) => {

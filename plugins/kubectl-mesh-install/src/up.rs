@@ -1,6 +1,6 @@
 //! `up`, and the bare command: Istio on every cluster, connected and proven.
 
-use spire_mesh::command::{Asked, Reasons, Shown, summary, tell};
+use spire_mesh::command::{Asked, Reasons, Shown, summary, taking, tell};
 use spire_mesh::entry::{Failure, Outcome};
 use spire_mesh::manifest::Deadline;
 use spire_mesh::multicluster::{self, InstallError};
@@ -12,19 +12,30 @@ use crate::status::{StatusReport, problems};
 pub(crate) async fn run(asked: &Asked, args: UpArgs) -> Result<Outcome, Failure> {
     let deadline = Deadline::after(args.wait.timeout);
     let prepared = prepare(asked).await?;
+    let work = install(asked, args, &prepared, deadline);
+    asked.exclusively("up", taking(args.confirm), &prepared.mesh, &prepared.members, work).await
+}
+
+async fn install(
+    asked: &Asked,
+    args: UpArgs,
+    prepared: &Prepared,
+    deadline: Deadline<'_>,
+) -> Result<Outcome, Failure> {
+    let plan = &prepared.plan().await?;
     if args.confirm.dry_run {
-        return asked.show(&prepared.plan);
+        return asked.show(plan);
     }
-    if prepared.plan.is_unchanged() {
+    if plan.is_unchanged() {
         asked.printer.note("nothing to change; checking that the clusters are still one mesh");
     } else {
-        asked.printer.note(&summary(&prepared.plan));
+        asked.printer.note(&summary(plan));
         if !asked.printer.confirm("Go on?", args.confirm.yes).await? {
             asked.printer.note("nothing was changed");
             return Ok(Outcome::Done);
         }
     }
-    let Prepared { mesh, members, rendered, servers, plan } = &prepared;
+    let Prepared { mesh, members, rendered, servers } = prepared;
     let installed = {
         let shown = Shown::of(&asked.printer, members);
         multicluster::up(mesh, members, (rendered, servers, plan), deadline, &shown).await

@@ -3,6 +3,7 @@
 use spire_mesh::check::{Patience, Verification};
 use spire_mesh::command::{Asked, Reached, Repairs, Shown, conclude, refuse_unchecked};
 use spire_mesh::entry::{Failure, Outcome};
+use spire_mesh::lease::Taking;
 use spire_mesh::manifest::Deadline;
 use spire_mesh::multicluster::{self, Istiods, Repair};
 
@@ -10,21 +11,33 @@ use crate::cli::VerifyArgs;
 
 pub(crate) async fn run(asked: &Asked, args: &VerifyArgs) -> Result<Outcome, Failure> {
     let deadline = Deadline::after(args.wait.timeout);
-    let asked_for = if args.fix { Repairs::Asked } else { Repairs::NotAsked };
     let reached = asked.reach().await?;
-    if args.fix {
-        refuse_unchecked(&reached.members)?;
+    if !args.fix {
+        return conclude(asked, &look(&reached).await, Repairs::NotAsked);
     }
-    let verification = look(&reached).await;
-    if !args.fix || verification.repairs().is_empty() {
-        return conclude(asked, &verification, asked_for);
+    refuse_unchecked(&reached.members)?;
+    let taking = if args.break_lock { Taking::Anybodys } else { Taking::Free };
+    let work = fix(asked, args, &reached, deadline);
+    asked.exclusively("verify --fix", Some(taking), &reached.mesh, &reached.members, work).await
+}
+
+/// Looks, asks, repairs, and looks again.
+async fn fix(
+    asked: &Asked,
+    args: &VerifyArgs,
+    reached: &Reached,
+    deadline: Deadline<'_>,
+) -> Result<Outcome, Failure> {
+    let verification = look(reached).await;
+    if verification.repairs().is_empty() {
+        return conclude(asked, &verification, Repairs::Asked);
     }
     for repair in verification.repairs() {
         asked.printer.note(&format!("to be repaired: {repair}"));
     }
     if !asked.printer.confirm("Repair this?", args.yes).await? {
         asked.printer.note("nothing was repaired");
-        return conclude(asked, &verification, asked_for);
+        return conclude(asked, &verification, Repairs::Asked);
     }
     let (failed, repaired) = {
         let shown = Shown::of(&asked.printer, &reached.members);
@@ -52,7 +65,7 @@ pub(crate) async fn run(asked: &Asked, args: &VerifyArgs) -> Result<Outcome, Fai
     for (cluster, error) in &failed {
         asked.printer.warn(&format!("{cluster}: not repaired: {error}"));
     }
-    conclude(asked, &repaired, asked_for)
+    conclude(asked, &repaired, Repairs::Asked)
 }
 
 async fn look(reached: &Reached) -> Verification<Repair> {

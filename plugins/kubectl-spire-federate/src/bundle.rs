@@ -1,7 +1,7 @@
 //! `bundle`: what the servers hold, of themselves and of each other.
 
 use serde::Serialize;
-use spire_mesh::command::{Asked, Shown, each_cluster, named, refuse_unchecked};
+use spire_mesh::command::{Asked, Shown, each_cluster, named, refuse_unchecked, taking};
 use spire_mesh::entry::{Failure, Outcome};
 use spire_mesh::federation::{self, AuthorityInfo, BundleDifference, HeldBundles, Repair, Side};
 use spire_mesh::fleet::{Member, each};
@@ -124,9 +124,19 @@ async fn diff(asked: &Asked, args: &DiffArgs) -> Result<Outcome, Failure> {
 
 async fn exchange(asked: &Asked, args: &ExchangeArgs) -> Result<Outcome, Failure> {
     let deadline = Deadline::after(args.wait.timeout);
-    let (_, members) = asked.reach_all().await?;
+    let (mesh, members) = asked.reach_all().await?;
     refuse_unchecked(&members)?;
-    let found = differences(&members, &holders(&members).await?, args.pair.as_ref())?;
+    let work = carry(asked, args, &members, deadline);
+    asked.exclusively("bundle exchange", taking(args.confirm), &mesh, &members, work).await
+}
+
+async fn carry(
+    asked: &Asked,
+    args: &ExchangeArgs,
+    members: &[Member],
+    deadline: Deadline<'_>,
+) -> Result<Outcome, Failure> {
+    let found = differences(members, &holders(members).await?, args.pair.as_ref())?;
     let differing = found.iter().filter(|authority| authority.side != Side::Both);
     let carries = differing
         .map(|authority| Repair::CarryBundle { from: authority.from.clone(), to: authority.to.clone() });
@@ -146,14 +156,14 @@ async fn exchange(asked: &Asked, args: &ExchangeArgs) -> Result<Outcome, Failure
         return Ok(Outcome::Done);
     }
     let failed = {
-        let shown = Shown::of(&asked.printer, &members);
-        federation::repair(&members, &repairs, deadline, &shown).await
+        let shown = Shown::of(&asked.printer, members);
+        federation::repair(members, &repairs, deadline, &shown).await
     };
     if !failed.is_empty() {
         let failed = failed.into_iter().map(|(cluster, error)| (cluster, failure(error))).collect();
         return Err(Failure::clusters(members.len(), failed));
     }
-    let authorities = differences(&members, &holders(&members).await?, args.pair.as_ref())?;
+    let authorities = differences(members, &holders(members).await?, args.pair.as_ref())?;
     let same = authorities.iter().all(|authority| authority.side == Side::Both);
     asked.printer.report(&DiffReport { authorities })?;
     Ok(if same { Outcome::Done } else { Outcome::Findings })

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use spire_mesh::cli::ConfirmArgs;
-use spire_mesh::command::{Asked, Shown, deletion_question, each_cluster, tell_others};
+use spire_mesh::command::{Asked, Shown, deletion_question, each_cluster, taking, tell_others};
 use spire_mesh::entry::{Failure, Outcome};
 use spire_mesh::federation::{self, CaVolume, Removal};
 use spire_mesh::fleet::{Member, each};
+use spire_mesh::lease;
 use spire_mesh::manifest::{Deadline, Guests};
+use spire_mesh::mesh::Mesh;
 use spire_mesh::report::{Cell, Report, Table};
 
 use crate::cli::{self, DownArgs};
@@ -17,9 +19,24 @@ use crate::up::failure;
 pub(crate) async fn run(asked: &Asked, args: DownArgs) -> Result<Outcome, Failure> {
     let deadline = Deadline::after(args.wait.timeout);
     let (mesh, members) = asked.reach_all().await?;
-    federation::preflight_removal(&members).await.map_err(|errors| each_cluster(&members, errors))?;
-    let removals = each(&members, |member| federation::removal(&mesh, member, guests(args.force))).await;
-    let removals = removals.into_all().map_err(|errors| each_cluster(&members, errors))?;
+    let taking = taking(args.confirm);
+    let besides = taking.map(|_| lease::needs(&mesh.name)).unwrap_or_default();
+    federation::preflight_removal(&members, &besides)
+        .await
+        .map_err(|errors| each_cluster(&members, errors))?;
+    let work = take_down(asked, &args, &mesh, &members, deadline);
+    asked.exclusively("down", taking, &mesh, &members, work).await
+}
+
+async fn take_down(
+    asked: &Asked,
+    args: &DownArgs,
+    mesh: &Mesh,
+    members: &[Member],
+    deadline: Deadline<'_>,
+) -> Result<Outcome, Failure> {
+    let removals = each(members, |member| federation::removal(mesh, member, guests(args.force))).await;
+    let removals = removals.into_all().map_err(|errors| each_cluster(members, errors))?;
     if args.confirm.dry_run {
         asked.printer.report(&RemovalReport { clusters: removals.iter().map(RemovalRow::of).collect() })?;
         return Ok(Outcome::Done);
@@ -34,9 +51,9 @@ pub(crate) async fn run(asked: &Asked, args: DownArgs) -> Result<Outcome, Failur
         asked.printer.note(&format!("nothing of mesh {} is there", mesh.name));
         return Ok(Outcome::Done);
     }
-    federation::preflight_down(&removals, &members, at_most(&args))
+    federation::preflight_down(&removals, members, at_most(args))
         .await
-        .map_err(|errors| each_cluster(&members, errors))?;
+        .map_err(|errors| each_cluster(members, errors))?;
     let count: usize = removals.iter().map(|removal| removal.objects.len()).sum();
     let lost = removals.iter().map(|removal| removal.lost.len()).sum();
     let question = deletion_question(count, &mesh.name, members.len(), lost);
@@ -45,7 +62,7 @@ pub(crate) async fn run(asked: &Asked, args: DownArgs) -> Result<Outcome, Failur
         return Ok(Outcome::Done);
     }
     let ca_volumes = ca_volumes(asked, args.ca_volume, args.confirm, &removals).await?;
-    let removed = remove(asked, &removals, &members, &ca_volumes, deadline).await;
+    let removed = remove(asked, &removals, members, &ca_volumes, deadline).await;
     if ca_volumes.values().any(|volume| *volume == CaVolume::Keep) {
         asked.printer.hint("to delete the CA's keys as well: kubectl spire-federate down --ca-volume delete");
     }

@@ -1,12 +1,14 @@
 //! `join`: a cluster more in the mesh file, and then what `up` does.
 
-use spire_mesh::command::{Asked, refuse_unchecked, summary};
+use spire_mesh::cli::ConfirmArgs;
+use spire_mesh::command::{Asked, refuse_unchecked, summary, taking};
 use spire_mesh::entry::{Failure, Outcome};
+use spire_mesh::fleet::Member;
 use spire_mesh::manifest::Deadline;
-use spire_mesh::mesh::{Cluster, Mesh, NewCluster};
+use spire_mesh::mesh::{Cluster, Mesh, MeshText, NewCluster};
 
 use crate::cli::{JoinArgs, UpArgs};
-use crate::plan::checked;
+use crate::plan::{check, planned};
 use crate::up;
 
 pub(crate) async fn run(asked: &Asked, args: JoinArgs) -> Result<Outcome, Failure> {
@@ -25,7 +27,21 @@ pub(crate) async fn run(asked: &Asked, args: JoinArgs) -> Result<Outcome, Failur
     let deadline = Deadline::after(wait.timeout);
     let (mesh, members) = asked.reach_those_of(after.mesh()?).await?.all(&asked.printer)?;
     refuse_unchecked(&members)?;
-    let plan = checked(&mesh, &members).await?;
+    check(&mesh, &members).await?;
+    let work = add(asked, confirm, (&before, &after), (&mesh, &members), deadline);
+    asked.exclusively("join", taking(confirm), &mesh, &members, work).await
+}
+
+/// Plans with the new cluster, asks, and does it. The mesh file is written first.
+async fn add(
+    asked: &Asked,
+    confirm: ConfirmArgs,
+    (before, after): (&MeshText, &MeshText),
+    (mesh, members): (&Mesh, &[Member]),
+    deadline: Deadline<'_>,
+) -> Result<Outcome, Failure> {
+    let file = before.path().display().to_string();
+    let plan = planned(mesh, members).await?;
     if let Some(Cluster { name, context, trust_domain, .. }) = mesh.clusters.last() {
         let joins =
             format!("{name} (context {context}, trust domain {trust_domain}) joins mesh {}", mesh.name);
@@ -39,9 +55,9 @@ pub(crate) async fn run(asked: &Asked, args: JoinArgs) -> Result<Outcome, Failur
         asked.printer.note("nothing was changed");
         return Ok(Outcome::Done);
     }
-    before.replace_by(&after)?;
+    before.replace_by(after)?;
     asked.printer.note(&format!("wrote {file}; if this is interrupted, go on with: {}", asked.command("")));
-    up::federate(asked, &mesh, &members, &plan, deadline).await
+    up::federate(asked, mesh, members, &plan, deadline).await
 }
 
 /// Returns the cluster of the mesh that is the new one.

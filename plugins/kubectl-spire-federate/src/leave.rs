@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use spire_mesh::command::{Asked, Shown, each_cluster, tell_others};
+use spire_mesh::command::{Asked, Shown, each_cluster, taking, tell_others};
 use spire_mesh::entry::{Failure, Outcome};
 use spire_mesh::federation::{self, CaVolume, Removal, Ties};
 use spire_mesh::fleet::{Member, each};
-use spire_mesh::manifest::{Deadline, ObjectKey};
+use spire_mesh::manifest::{Deadline, Guests, ObjectKey};
 use spire_mesh::mesh::{Cluster, Mesh, MeshText};
 use spire_mesh::report::{Cell, Printer, Report, Table};
 
@@ -22,7 +22,19 @@ pub(crate) async fn run(asked: &Asked, args: LeaveArgs) -> Result<Outcome, Failu
     if !args.confirm.dry_run {
         before.can_be_replaced()?;
     }
-    let parting = Parting::find(asked, &args, &before, &after).await?;
+    let meant = Meant::reach(asked, &args, &before).await?;
+    let work = part(asked, &args, &meant, (&before, &after), deadline);
+    asked.exclusively("leave", taking(args.confirm), &meant.mesh, &meant.members, work).await
+}
+
+async fn part(
+    asked: &Asked,
+    args: &LeaveArgs,
+    meant: &Meant,
+    (before, after): (&MeshText, &MeshText),
+    deadline: Deadline<'_>,
+) -> Result<Outcome, Failure> {
+    let parting = Parting::find(meant, after.mesh()?, guests(args.force)).await?;
     if args.confirm.dry_run {
         asked.printer.report(&LeaveReport::of(&parting))?;
         return Ok(Outcome::Done);
@@ -49,17 +61,28 @@ pub(crate) async fn run(asked: &Asked, args: LeaveArgs) -> Result<Outcome, Failu
         let removed = remove(asked, &parting.removals, &parting.leaving, &ca_volumes, deadline).await;
         removed.map_err(as_it_was)?;
     }
-    before.replace_by(&after)?;
+    before.replace_by(after)?;
     let names: Vec<&str> = parting.left.clusters.iter().map(|cluster| cluster.name.as_str()).collect();
     asked.printer.note(&format!("wrote {file}; the mesh is {} now", names.join(", ")));
     parting.tell_what_stays(&asked.printer, &ca_volumes);
     Ok(Outcome::Done)
 }
 
-/// A cluster that leaves, and those that stay.
-struct Parting {
+/// A mesh, and the cluster that is to leave it.
+struct Meant {
+    mesh: Mesh,
     /// The cluster that leaves.
     leaver: Cluster,
+    /// The clusters that can be reached.
+    members: Vec<Member>,
+    /// Why the one that leaves cannot be reached, and is left as it is.
+    skipped: Option<Failure>,
+}
+
+/// A cluster that leaves, and those that stay.
+struct Parting<'m> {
+    /// The cluster that leaves.
+    leaver: &'m Cluster,
     /// The mesh without it.
     left: Mesh,
     /// The clusters that stay.
@@ -71,17 +94,12 @@ struct Parting {
     /// What is removed from it.
     removals: Vec<Removal>,
     /// Why it cannot be reached, and is left as it is.
-    skipped: Option<Failure>,
+    skipped: Option<&'m Failure>,
 }
 
-impl Parting {
-    /// Connects to all clusters, and reads what there is to do. Without the leaver only with `--force`.
-    async fn find(
-        asked: &Asked,
-        args: &LeaveArgs,
-        before: &MeshText,
-        after: &MeshText,
-    ) -> Result<Self, Failure> {
+impl Meant {
+    /// Connects to all clusters. Without the leaver only with `--force`.
+    async fn reach(asked: &Asked, args: &LeaveArgs, before: &MeshText) -> Result<Self, Failure> {
         let is_leaver = |name: &str| name == args.cluster;
         let mut reached = asked.reach_those_of(before.mesh()?).await?;
         let lost = reached.unreachable.iter().position(|(name, _)| is_leaver(name));
@@ -96,13 +114,21 @@ impl Parting {
         })?;
         let leaver = mesh.clusters.iter().find(|cluster| is_leaver(&cluster.name)).cloned();
         let leaver = leaver.ok_or_else(|| anyhow::anyhow!("there is no cluster {}", args.cluster))?;
+        Ok(Self { mesh, leaver, members, skipped })
+    }
+}
+
+impl<'m> Parting<'m> {
+    /// Reads what there is to do. `left` is the mesh without the leaver.
+    async fn find(meant: &'m Meant, left: Mesh, guests: Guests) -> Result<Self, Failure> {
+        let Meant { mesh, leaver, members, skipped } = meant;
         let (leaving, staying): (Vec<Member>, Vec<Member>) =
-            members.into_iter().partition(|member| is_leaver(member.name()));
-        let ties = each(&staying, |member| federation::ties(&mesh, &leaver.trust_domain, member)).await;
+            members.iter().cloned().partition(|member| member.name() == leaver.name);
+        let ties = each(&staying, |member| federation::ties(mesh, &leaver.trust_domain, member)).await;
         let ties = ties.into_all().map_err(|errors| each_cluster(&staying, errors))?;
-        let removals = each(&leaving, |member| federation::removal(&mesh, member, guests(args.force))).await;
+        let removals = each(&leaving, |member| federation::removal(mesh, member, guests)).await;
         let removals = removals.into_all().map_err(|errors| each_cluster(&leaving, errors))?;
-        Ok(Self { leaver, left: after.mesh()?, staying, ties, leaving, removals, skipped })
+        Ok(Self { leaver, left, staying, ties, leaving, removals, skipped: skipped.as_ref() })
     }
 
     /// Refuses where objects of somebody else would keep a server from forgetting the leaver.
@@ -225,7 +251,7 @@ struct StayingRow {
 }
 
 impl LeaveReport {
-    fn of(parting: &Parting) -> Self {
+    fn of(parting: &Parting<'_>) -> Self {
         Self {
             staying: parting.ties.iter().map(StayingRow::of).collect(),
             leaving: parting.removals.first().map(RemovalRow::of),

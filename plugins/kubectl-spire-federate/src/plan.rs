@@ -9,14 +9,19 @@ use spire_mesh::mesh::Mesh;
 
 pub(crate) async fn run(asked: &Asked) -> Result<Outcome, Failure> {
     let (mesh, members) = asked.reach_all().await?;
-    asked.show(&checked(&mesh, &members).await?)
+    check(&mesh, &members).await?;
+    asked.show(&planned(&mesh, &members).await?)
 }
 
-/// Checks that every cluster can take part, and plans. Changes nothing.
-pub(crate) async fn checked(mesh: &Mesh, members: &[Member]) -> Result<MeshPlan, Failure> {
+/// Checks that every cluster can take part. Changes nothing.
+pub(crate) async fn check(mesh: &Mesh, members: &[Member]) -> Result<(), Failure> {
     federation::preflight(mesh, members)
         .await
-        .map_err(|errors| each_cluster::<PreflightError>(members, errors))?;
+        .map_err(|errors| each_cluster::<PreflightError>(members, errors))
+}
+
+/// Plans. Changes nothing.
+pub(crate) async fn planned(mesh: &Mesh, members: &[Member]) -> Result<MeshPlan, Failure> {
     let plan = federation::plan(mesh, members).await.map_err(|errors| each_cluster(members, errors))?;
     refuse_foreign(plan)
 }

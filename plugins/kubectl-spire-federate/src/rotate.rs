@@ -1,11 +1,12 @@
 //! `rotate`: a new CA for a server, or for all of them.
 
 use serde::Serialize;
-use spire_mesh::command::{Asked, Shown, each_cluster, named, refuse_unchecked};
+use spire_mesh::command::{Asked, Shown, each_cluster, named, refuse_unchecked, taking};
 use spire_mesh::entry::{Failure, Outcome};
 use spire_mesh::federation::{self, NextStep, RotateError, Rotated, RotationPlan, StillTrusted};
 use spire_mesh::fleet::{Member, each};
 use spire_mesh::manifest::Deadline;
+use spire_mesh::mesh::Mesh;
 use spire_mesh::report::{Cell, Report, Table};
 
 use crate::cli::RotateArgs;
@@ -14,11 +15,22 @@ pub(crate) async fn run(asked: &Asked, args: &RotateArgs) -> Result<Outcome, Fai
     let deadline = Deadline::after(args.wait.timeout);
     let (mesh, members) = asked.reach_all().await?;
     refuse_unchecked(&members)?;
+    let work = Box::pin(one_by_one(asked, args, &mesh, &members, deadline));
+    asked.exclusively("rotate", taking(args.confirm), &mesh, &members, work).await
+}
+
+async fn one_by_one(
+    asked: &Asked,
+    args: &RotateArgs,
+    mesh: &Mesh,
+    members: &[Member],
+    deadline: Deadline<'_>,
+) -> Result<Outcome, Failure> {
     let chosen: Vec<Member> = match &args.cluster {
-        Some(name) => vec![named(&members, name)?.clone()],
-        None => members.clone(),
+        Some(name) => vec![named(members, name)?.clone()],
+        None => members.to_vec(),
     };
-    let plans = each(&chosen, |member| federation::rotation_plan(&mesh, member, deadline)).await;
+    let plans = each(&chosen, |member| federation::rotation_plan(mesh, member, deadline)).await;
     let plans = plans.into_all().map_err(|errors| each_cluster(&chosen, errors))?;
     if args.confirm.dry_run {
         plans.iter().filter_map(still_trusted).for_each(|note| asked.printer.note(&note));
@@ -36,8 +48,8 @@ pub(crate) async fn run(asked: &Asked, args: &RotateArgs) -> Result<Outcome, Fai
     let mut rotated = Vec::new();
     for member in &chosen {
         let result = {
-            let shown = Shown::of(&asked.printer, &members);
-            federation::rotate(&mesh, &members, member, deadline, &shown).await
+            let shown = Shown::of(&asked.printer, members);
+            federation::rotate(mesh, members, member, deadline, &shown).await
         };
         match result {
             Ok(done) => rotated.push(done),

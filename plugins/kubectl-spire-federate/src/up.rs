@@ -1,6 +1,6 @@
 //! `up`, and the bare command: SPIRE on every cluster, federated and proven.
 
-use spire_mesh::command::{Asked, Reasons, Shown, refuse_unchecked, summary, tell};
+use spire_mesh::command::{Asked, Reasons, Shown, refuse_unchecked, summary, taking, tell};
 use spire_mesh::entry::{Failure, Outcome};
 use spire_mesh::federation::{self, FederationError};
 use spire_mesh::fleet::Member;
@@ -8,14 +8,26 @@ use spire_mesh::manifest::{Deadline, MeshPlan};
 use spire_mesh::mesh::Mesh;
 
 use crate::cli::UpArgs;
-use crate::plan::checked;
+use crate::plan::{check, planned};
 use crate::status::{StatusReport, problems};
 
 pub(crate) async fn run(asked: &Asked, args: UpArgs) -> Result<Outcome, Failure> {
     let deadline = Deadline::after(args.wait.timeout);
     let (mesh, members) = asked.reach_all().await?;
     refuse_unchecked(&members)?;
-    let plan = checked(&mesh, &members).await?;
+    check(&mesh, &members).await?;
+    let work = install(asked, args, &mesh, &members, deadline);
+    asked.exclusively("up", taking(args.confirm), &mesh, &members, work).await
+}
+
+async fn install(
+    asked: &Asked,
+    args: UpArgs,
+    mesh: &Mesh,
+    members: &[Member],
+    deadline: Deadline<'_>,
+) -> Result<Outcome, Failure> {
+    let plan = planned(mesh, members).await?;
     if args.confirm.dry_run {
         return asked.show(&plan);
     }
@@ -28,7 +40,7 @@ pub(crate) async fn run(asked: &Asked, args: UpArgs) -> Result<Outcome, Failure>
             return Ok(Outcome::Done);
         }
     }
-    federate(asked, &mesh, &members, &plan, deadline).await
+    federate(asked, mesh, members, &plan, deadline).await
 }
 
 /// Does what was planned, and prints the status that it came to.

@@ -4,20 +4,33 @@ use spire_mesh::check::{Patience, Verification};
 use spire_mesh::command::{Asked, Reached, Repairs, Shown, conclude, refuse_unchecked};
 use spire_mesh::entry::{Failure, Outcome};
 use spire_mesh::federation::{self, Repair};
+use spire_mesh::lease::Taking;
 use spire_mesh::manifest::Deadline;
 
 use crate::cli::VerifyArgs;
 
 pub(crate) async fn run(asked: &Asked, args: &VerifyArgs) -> Result<Outcome, Failure> {
     let deadline = Deadline::after(args.wait.timeout);
-    let asked_for = if args.fix { Repairs::Asked } else { Repairs::NotAsked };
     let reached = asked.reach().await?;
-    if args.fix {
-        refuse_unchecked(&reached.members)?;
+    if !args.fix {
+        return conclude(asked, &look(&reached).await, Repairs::NotAsked);
     }
-    let verification = look(&reached).await;
-    if !args.fix || verification.repairs().is_empty() {
-        return conclude(asked, &verification, asked_for);
+    refuse_unchecked(&reached.members)?;
+    let taking = if args.break_lock { Taking::Anybodys } else { Taking::Free };
+    let work = fix(asked, args, &reached, deadline);
+    asked.exclusively("verify --fix", Some(taking), &reached.mesh, &reached.members, work).await
+}
+
+/// Looks, asks, repairs, and looks again.
+async fn fix(
+    asked: &Asked,
+    args: &VerifyArgs,
+    reached: &Reached,
+    deadline: Deadline<'_>,
+) -> Result<Outcome, Failure> {
+    let verification = look(reached).await;
+    if verification.repairs().is_empty() {
+        return conclude(asked, &verification, Repairs::Asked);
     }
     let repairs = federation::merged(verification.repairs());
     for repair in &repairs {
@@ -25,7 +38,7 @@ pub(crate) async fn run(asked: &Asked, args: &VerifyArgs) -> Result<Outcome, Fai
     }
     if !asked.printer.confirm("Repair this?", args.yes).await? {
         asked.printer.note("nothing was repaired");
-        return conclude(asked, &verification, asked_for);
+        return conclude(asked, &verification, Repairs::Asked);
     }
     let (failed, repaired) = {
         let shown = Shown::of(&asked.printer, &reached.members);
@@ -45,7 +58,7 @@ pub(crate) async fn run(asked: &Asked, args: &VerifyArgs) -> Result<Outcome, Fai
     for (cluster, error) in &failed {
         asked.printer.warn(&format!("{cluster}: not repaired: {error}"));
     }
-    conclude(asked, &repaired, asked_for)
+    conclude(asked, &repaired, Repairs::Asked)
 }
 
 async fn look(reached: &Reached) -> Verification<Repair> {

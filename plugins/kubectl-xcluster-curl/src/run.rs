@@ -14,6 +14,7 @@ pub(crate) async fn run(cli: Cli, context: Context) -> Result<Outcome, Failure> 
         kube: kube.settings(),
         printer: context.printer.clone(),
         plugin: "kubectl xcluster-curl",
+        at_interrupt: context.at_interrupt.clone(),
     };
     if verb.is_some() && (args.url.is_some() || args.yes) {
         let error = anyhow::anyhow!("`restore` takes no URL, and --yes belongs behind it");

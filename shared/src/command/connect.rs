@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::cli::GlobalArgs;
-use crate::entry::{Context, Failure};
+use crate::entry::{AtInterrupt, Context, Failure};
 use crate::fleet::{KubeSettings, Kubeconfig, Member, Peer};
 use crate::mesh::{self, Mesh, MeshText};
 use crate::report::Printer;
@@ -18,6 +18,8 @@ pub struct Asked {
     pub printer: Printer,
     /// The plugin, as it is typed: `kubectl spire-federate`.
     pub plugin: &'static str,
+    /// What has to be done even where the verb is interrupted.
+    pub at_interrupt: AtInterrupt,
 }
 
 /// A mesh, and the clusters of it that can be reached.
@@ -35,13 +37,14 @@ impl Asked {
     #[must_use]
     pub fn new(plugin: &'static str, global: GlobalArgs, context: Context) -> Self {
         let GlobalArgs { mesh, kube, output: _, verbosity: _ } = global;
-        Self { mesh: mesh.mesh, kube: kube.settings(), printer: context.printer, plugin }
+        let Context { printer, at_interrupt } = context;
+        Self { mesh: mesh.mesh, kube: kube.settings(), printer, plugin, at_interrupt }
     }
 
     /// Refuses flags of `up` that stand before another verb: they would do nothing there.
     #[must_use]
     pub fn refuse_flags_before_a_verb(&self) -> Failure {
-        let error = anyhow::anyhow!("--yes, --dry-run and --timeout go after the verb");
+        let error = anyhow::anyhow!("--yes, --dry-run, --break-lock and --timeout go after the verb");
         Failure::usage(error).with_hint(format!("{} up --yes", self.plugin))
     }
 
@@ -171,7 +174,7 @@ mod tests {
         let (printer, captured) = Printer::captured(Format::Table);
         refused.print(&printer);
         insta::assert_snapshot!(captured.stderr(), @r"
-        error: --yes, --dry-run and --timeout go after the verb
+        error: --yes, --dry-run, --break-lock and --timeout go after the verb
         hint: kubectl an-example up --yes
         ");
     }

@@ -2,6 +2,7 @@
 //! plans and verifications.
 
 mod connect;
+mod exclusive;
 mod others;
 mod plan;
 mod render;
@@ -10,6 +11,7 @@ mod status;
 mod verify;
 
 pub use connect::{Asked, Reached, named, refuse_unchecked};
+pub use exclusive::taking;
 pub use others::{deletion_question, tell_others};
 pub use plan::{each_cluster, refuse_foreign, summary};
 pub use render::write_manifests;

@@ -134,6 +134,7 @@ mod tests {
     use crate::report::{Format, Printer};
 
     use super::*;
+    use crate::entry::AtInterrupt;
     use crate::federation::Repair;
 
     const CATALOGUE: [Check<(), Repair>; 3] = [
@@ -198,7 +199,8 @@ mod tests {
     fn concluded(catalogue: &[Check<(), Repair>], repairs: Repairs) -> (Outcome, String) {
         let (printer, captured) = Printer::captured(Format::Table);
         let kube = crate::fleet::KubeSettings::default();
-        let asked = Asked { mesh: None, kube, printer, plugin: "kubectl an-example" };
+        let at_interrupt = AtInterrupt::default();
+        let asked = Asked { mesh: None, kube, printer, plugin: "kubectl an-example", at_interrupt };
         let outcome = conclude(&asked, &check::run(catalogue, &()), repairs).unwrap();
         (outcome, captured.stderr())
     }

@@ -16,6 +16,7 @@ pub use removal::{preflight_down, preflight_removal};
 use super::locate::meant;
 use crate::fleet::{ClusterErrors, Member, Need, RequestError, ask_for, each, listed, missing};
 use crate::hint::Hint;
+use crate::lease;
 use crate::manifest::Kind;
 use crate::mesh::{Cluster, Exposure, ManagedSpire, Mesh, Spire, UpstreamAuthority};
 use crate::spire::desired::{OLDEST_KUBERNETES, agent_objects, server_objects};
@@ -243,7 +244,7 @@ async fn check(mesh: &Mesh, member: &Member) -> Result<(), PreflightError> {
     match &member.cluster.spire {
         Spire::Managed(spire) => {
             // First: without rights the rest could only be refused.
-            rights(member, managed_needs(&member.cluster, spire)).await?;
+            rights(member, with_lease(mesh, managed_needs(&member.cluster, spire))).await?;
             let looked =
                 (own_spire(mesh, member, spire), storage(member, spire), upstream::can_sign(member, spire));
             let (own, (), ()) = try_join3(looked.0, looked.1, looked.2).await?;
@@ -252,7 +253,7 @@ async fn check(mesh: &Mesh, member: &Member) -> Result<(), PreflightError> {
             version(member.version())
         }
         Spire::Existing(existing) => {
-            rights(member, existing_needs()).await?;
+            rights(member, with_lease(mesh, existing_needs())).await?;
             match meant(member).await? {
                 Some(found) => {
                     existing::can_be_federated(mesh, &member.cluster, &found)?;
@@ -270,6 +271,11 @@ async fn rights(member: &Member, needs: Vec<Need>) -> Result<(), PreflightError>
         .await
         .map_err(|source| PreflightError::Request { what: "your rights", source })?;
     if missing.is_empty() { Ok(()) } else { Err(PreflightError::MissingRights(missing)) }
+}
+
+/// Adds what it takes to keep other runs away meanwhile.
+fn with_lease(mesh: &Mesh, needs: Vec<Need>) -> Vec<Need> {
+    needs.into_iter().chain(lease::needs(&mesh.name)).collect()
 }
 
 /// The kinds of what a managed SPIRE consists of, beside relationships and identities, and where they are.

@@ -29,6 +29,8 @@ struct State {
     expired: u32,
     /// What every answer has for its date.
     date: Option<String>,
+    /// The version of what was written last by a request that says which version it replaces.
+    version: u64,
 }
 
 /// An API server that answers out of memory.
@@ -128,6 +130,11 @@ impl FakeServer {
         self.state().expired = times;
     }
 
+    /// Answers again at a path where it was refused.
+    pub(crate) fn allow(&self, path: &str) {
+        self.state().refused.remove(path);
+    }
+
     /// Takes a right away: `VERB RESOURCE`.
     pub(crate) fn forbid(&self, right: &str) {
         self.state().missing.insert(right.to_owned());
@@ -188,7 +195,11 @@ impl FakeServer {
                 }
                 (StatusCode::OK, live)
             }
-            Method::POST => (StatusCode::CREATED, body),
+            Method::POST => state.create(&path, body),
+            Method::PUT => state.replace(&path, body),
+            Method::DELETE if state.is_other(&path, &body["preconditions"]["resourceVersion"]) => {
+                failure(409)
+            }
             Method::DELETE => found(state.objects.remove(&path)),
             _ => failure(405),
         }
@@ -215,6 +226,41 @@ impl State {
             "authenticated": self.accepted.contains(&token),
         });
         review
+    }
+
+    /// Makes an object of those that are listed at a path, unless it is there.
+    fn create(&mut self, list: &str, body: Value) -> (StatusCode, Value) {
+        let Some(name) = body["metadata"]["name"].as_str() else { return (StatusCode::CREATED, body) };
+        let path = format!("{list}/{name}");
+        if self.objects.contains_key(&path) {
+            failure(409)
+        } else {
+            (StatusCode::CREATED, self.write(path, body))
+        }
+    }
+
+    /// Replaces the version of an object that the new one names.
+    fn replace(&mut self, path: &str, body: Value) -> (StatusCode, Value) {
+        if !self.objects.contains_key(path) {
+            return failure(404);
+        }
+        if self.is_other(path, &body["metadata"]["resourceVersion"]) {
+            return failure(409);
+        }
+        (StatusCode::OK, self.write(path.to_owned(), body))
+    }
+
+    fn write(&mut self, path: String, mut object: Value) -> Value {
+        self.version += 1;
+        object["metadata"]["resourceVersion"] = json!(self.version.to_string());
+        self.objects.insert(path, object.clone());
+        object
+    }
+
+    /// Tells whether an object is there in another version than the one that is asked for.
+    fn is_other(&self, path: &str, version: &Value) -> bool {
+        let live = self.objects.get(path).map(|object| &object["metadata"]["resourceVersion"]);
+        !version.is_null() && live.is_some_and(|live| live != version)
     }
 
     fn list(&mut self, path: &str, query: &str) -> (StatusCode, Value) {
@@ -303,6 +349,7 @@ fn failure(code: u16) -> (StatusCode, Value) {
     let reason = match code {
         403 => "Forbidden",
         404 => "NotFound",
+        409 => "Conflict",
         _ => "",
     };
     let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason, "message": reason});

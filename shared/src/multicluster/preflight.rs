@@ -17,6 +17,7 @@ use crate::hint::Hint;
 use crate::istio::istiod::image_version;
 use crate::istio::version::{IstioVersion, OLDEST};
 use crate::istio::{ISTIOD, NAMESPACE, NETWORK_LABEL};
+use crate::lease;
 use crate::manifest::{Kind, MANAGED_BY_LABEL, MESH_LABEL, Tool};
 use crate::mesh::Mesh;
 
@@ -169,7 +170,7 @@ pub async fn preflight(
     servers: &ApiServers,
 ) -> Result<(), ClusterErrors<PreflightError>> {
     // First: without rights the rest could only be refused.
-    each(members, |member| rights(member, rendered)).await.into_all()?;
+    each(members, |member| rights(mesh, member, rendered)).await.into_all()?;
     let status = &MeshStatus::of(&federation::observe(mesh, members, &BTreeMap::new()).await);
     each(members, |member| async move {
         spire(status, member.name())?;
@@ -187,7 +188,7 @@ pub async fn preflight(
     .map(drop)
 }
 
-async fn rights(member: &Member, rendered: &[Rendered]) -> Result<(), PreflightError> {
+async fn rights(mesh: &Mesh, member: &Member, rendered: &[Rendered]) -> Result<(), PreflightError> {
     let objects = rendered.iter().filter(|rendered| rendered.cluster == member.name());
     let places: BTreeSet<(Kind, Option<String>)> = objects
         .flat_map(|rendered| &rendered.objects)
@@ -209,6 +210,7 @@ async fn rights(member: &Member, rendered: &[Rendered]) -> Result<(), PreflightE
         Need::new("create", "", "pods/portforward", None),
     ]);
     needs.extend(ca::needs(member));
+    needs.extend(lease::needs(&mesh.name));
     have(member, &needs).await
 }
 
@@ -610,7 +612,7 @@ mod tests {
                 Rendered { objects, ..rendered(cluster, "1.31.0") }
             };
             let all = [object("foo", "ConfigMap"), object("baz", "ServiceAccount")];
-            told(rights(&server.member("baz"), &all).await)
+            told(rights(&mesh(), &server.member("baz"), &all).await)
         };
         assert_eq!(refused("x").await, "fine");
         for right in [
@@ -622,6 +624,8 @@ mod tests {
             "list secrets",
             "create pods/exec",
             "create pods/portforward",
+            "create leases",
+            "update leases",
         ] {
             assert_ne!(refused(right).await, "fine", "{right}");
         }

@@ -73,6 +73,62 @@ fn up_federates_and_a_second_run_changes_nothing() {
     }
 }
 
+/// The Lease of somebody else on the mesh that `init` writes, renewed so many seconds ago.
+fn lease_of_somebody_else(seconds_ago: i64) -> String {
+    let renewed = jiff::Timestamp::now() - jiff::SignedDuration::from_secs(seconds_ago);
+    format!(
+        "apiVersion: coordination.k8s.io/v1\nkind: Lease\nmetadata: {{name: spire-mesh-MESH, namespace: kube-system}}\nspec:\n  \
+         holderIdentity: ann@desk (process 7, kubectl mesh-install rotate-ca)\n  leaseDurationSeconds: 60\n  \
+         renewTime: {}\n",
+        renewed.strftime("%Y-%m-%dT%H:%M:%S.%6fZ")
+    )
+}
+
+#[test]
+fn while_somebody_else_is_at_work_up_changes_nothing_unless_their_lease_is_broken_or_has_run_out() {
+    let bench = Bench::new();
+    bench.clean();
+    let name =
+        bench.plugin(&["plan", "-o", "json"]).succeeded().json()["mesh"].as_str().expect("a name").to_owned();
+    let last = &bench.members[1].context;
+    let put = |seconds_ago| {
+        let lease = lease_of_somebody_else(seconds_ago).replace("MESH", &name);
+        bench.target.kubectl(last).apply(&lease).expect("the Lease is accepted");
+    };
+    let leases = || -> Vec<String> {
+        let get = ["-n", "kube-system", "get", "leases", "-o", "name"];
+        let held = bench.members.iter().map(|member| bench.kubectl(&member.context, &get));
+        held.map(|names| names.lines().filter(|lease| lease.contains("spire-mesh-")).collect()).collect()
+    };
+
+    put(0);
+    let begun = Instant::now();
+    bench
+        .plugin(&["up", "--yes"])
+        .ended_with(1)
+        .said("1 of 2 clusters failed")
+        .said(last)
+        .said("ann@desk (process 7, kubectl mesh-install rotate-ca)")
+        .said("--break-lock")
+        .said("nothing was changed");
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    bench.plugin(&["plan"]).succeeded();
+    bench.plugin(&["down", "--dry-run"]).succeeded();
+    for member in &bench.members {
+        let namespace = ["get", "namespace", "spire-server", "--ignore-not-found", "-o", "name"];
+        assert_eq!(bench.kubectl(&member.context, &namespace), "", "{}", member.context);
+    }
+    assert_eq!(leases(), ["".to_owned(), format!("lease.coordination.k8s.io/spire-mesh-{name}")]);
+
+    put(0);
+    bench.plugin(&["up", "--yes", "--break-lock"]).succeeded().said("took over the Lease of ann@desk");
+    assert_eq!(leases(), ["", ""], "both were given back");
+
+    put(90);
+    bench.plugin(&["up", "--yes"]).succeeded().said("did not give it back: ann@desk");
+    assert_eq!(leases(), ["", ""]);
+}
+
 #[test]
 fn relationships_never_hold_a_bundle_that_could_be_set_again() {
     let bench = Bench::new();
@@ -89,7 +145,8 @@ fn a_run_that_is_killed_anywhere_converges_when_it_is_run_again() {
     for millis in [1000, 4000, 8000] {
         bench.clean();
         bench.run_killed(&["up", "--yes"], Duration::from_millis(millis));
-        bench.up();
+        // It could not give its Leases back.
+        bench.plugin(&["up", "--yes", "--break-lock"]).succeeded();
         bench.plugin(&["status"]).succeeded();
     }
     bench.prove();

@@ -214,7 +214,8 @@ fn a_rotation_stops_before_a_step_that_would_lock_somebody_out_and_goes_on_later
 fn a_rotation_that_is_killed_goes_on_where_it_was() {
     let mesh = Mesh::healthy();
     let first = mesh.context(0).to_owned();
-    let rotate = ["rotate", &first, "--yes"];
+    // What was killed could not give its Leases back.
+    let rotate = ["rotate", &first, "--yes", "--break-lock"];
     let old = mesh.authority(0, "active");
     // Waits for a server that was being started again.
     let next = || {

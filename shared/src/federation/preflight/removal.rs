@@ -10,19 +10,27 @@ use crate::mesh::{Cluster, Spire};
 
 /// Checks on all clusters at the same time that everything may be read that [`crate::federation::removal`] reads.
 ///
-/// Where something may not, it is not known what there is to delete; then the rights to delete what `up` makes are asked for as
-/// well, so that all that is missing is named at once.
+/// Where something may not, or one of the rights `besides` is missing, it is not known what there is to delete; then the rights to delete
+/// what `up` makes are asked for as well, so that all that is missing is named at once.
 ///
 /// # Errors
 /// Every cluster where rights are missing, with all of them.
-pub async fn preflight_removal(members: &[Member]) -> Result<(), ClusterErrors<PreflightError>> {
+pub async fn preflight_removal(
+    members: &[Member],
+    besides: &[Need],
+) -> Result<(), ClusterErrors<PreflightError>> {
     each(members, |member| async move {
         let reading = reading(&member.cluster.spire);
         let unread = |source| PreflightError::Request { what: "your rights", source };
-        if missing(member, &reading).await.map_err(unread)?.is_empty() {
+        let first: Vec<Need> = reading.iter().chain(besides).cloned().collect();
+        if missing(member, &first).await.map_err(unread)?.is_empty() {
             return Ok(());
         }
-        rights(member, reading.into_iter().chain(made_by_up(&member.cluster)).collect()).await
+        rights(
+            member,
+            reading.into_iter().chain(made_by_up(&member.cluster)).chain(besides.iter().cloned()).collect(),
+        )
+        .await
     })
     .await
     .into_all()

@@ -295,7 +295,7 @@ async fn rights_to_take_a_mesh_down_are_asked_for_where_something_is_there() {
     let told = async |server: &FakeServer, removals: &[crate::federation::Removal]| {
         let members = [server.member_of(&mesh.clusters[2])];
         let down = preflight_down(removals, &members, crate::federation::CaVolume::Keep).await;
-        let read = preflight_removal(&members).await;
+        let read = preflight_removal(&members, &crate::lease::needs(&mesh.name)).await;
         [down, read].map(|result| result.err().map(|errors| errors.to_string()).unwrap_or_default())
     };
     let removal = |cluster: &str| crate::federation::Removal {
@@ -313,7 +313,13 @@ async fn rights_to_take_a_mesh_down_are_asked_for_where_something_is_there() {
     denied.forbid("delete namespaces");
     assert_eq!(told(&denied, &both).await, ["baz: you may not delete namespaces", ""]);
     assert_eq!(told(&denied, &both[..1]).await, ["", ""], "nothing is there to be deleted in baz");
+    denied.forbid("update leases");
+    let [_, read] = told(&denied, &[]).await;
+    assert_eq!(
+        read,
+        "baz: you may not delete namespaces, update leases.coordination.k8s.io/spire-mesh-example in namespace kube-system"
+    );
     denied.forbid("list pods");
     let [_, read] = told(&denied, &[]).await;
-    assert_eq!(read, "baz: you may not list pods, delete namespaces");
+    assert!(read.starts_with("baz: you may not list pods, delete namespaces, update leases"), "{read}");
 }
