@@ -1,6 +1,6 @@
 use crate::fleet::{ReadError, RequestError};
 use crate::hint::Hint;
-use crate::manifest::{ApplyError, DeleteError, ObjectKey, PlanError, WaitError};
+use crate::manifest::{ApplyError, DeleteError, ObjectKey, PlanError, RecordError, WaitError};
 use crate::spire::discovery::DiscoveryError;
 use crate::spire::server::{RefreshError, ServerError};
 use crate::trust::TrustDomain;
@@ -32,6 +32,9 @@ pub enum FederationError {
     /// SPIRE could not be looked for, or not be told apart.
     #[error(transparent)]
     Discovery(#[from] DiscoveryError),
+    /// An earlier run left a record that is not understood.
+    #[error(transparent)]
+    Record(#[from] RecordError),
     /// Something could not be read from the API server.
     #[error("cannot read {what}")]
     Request {
@@ -133,6 +136,7 @@ impl Hint for FederationError {
             Self::Refresh(error) => error.hint(),
             Self::Read(error) => error.hint(),
             Self::Discovery(error) => error.hint(),
+            Self::Record(error) => error.hint(),
             Self::Request { .. } => None,
             Self::NoServer { .. } => Some(
                 "set spire.serverNamespace of this cluster in the mesh file, or leave out `managed: false` to have SPIRE installed"

@@ -11,6 +11,7 @@ use kube::ResourceExt;
 use kube::api::{Api, PostParams};
 use kube::client::Body;
 
+use super::FederationError;
 use super::examined::{Clock, Details, Examined, FailedFetch, Parts, SeenUpstream, SeenWorkload};
 use super::observe::{list, observe, reduced};
 use super::observed::{Observed, Seen, server_unread};
@@ -135,7 +136,10 @@ async fn upstream(member: &Member, found: &FoundSpire) -> Option<SeenUpstream> {
 
 async fn rotation(member: &Member, found: &FoundSpire) -> Read<Option<BegunRotation>> {
     let need = Need::new("get", "", "configmaps", Some(&found.namespace));
-    begun_rotation(member, &found.namespace).await.map_err(|error| Unread::request(&need, &error))
+    begun_rotation(member, &found.namespace).await.map_err(|error| match error {
+        FederationError::Request { source, .. } => Unread::request(&need, &source),
+        other => Unread::error(&other),
+    })
 }
 
 async fn entries(member: &Member, found: &FoundSpire) -> Read<Vec<Entry>> {

@@ -2,6 +2,7 @@ use super::load::RateError;
 use super::request::RequestPartError;
 use crate::fleet::{Cause, ExecError, Need, RequestError};
 use crate::hint::Hint;
+use crate::manifest::RecordError;
 
 /// Why requests could not be sent, or what was to be done around them could not.
 #[derive(Debug, thiserror::Error)]
@@ -78,6 +79,9 @@ pub enum TrafficError {
         /// What the API server said.
         source: RequestError,
     },
+    /// An earlier failover left a record that is not understood.
+    #[error(transparent)]
+    Record(#[from] RecordError),
     /// There is nothing that could be taken away.
     #[error("{0}")]
     NoFailover(String),
@@ -130,6 +134,7 @@ impl Hint for TrafficError {
             Self::Here(_) => Some("install curl, or send from a pod: leave out `--from here`".to_owned()),
             Self::Nothing { .. } => Some("its curl has to be 7.76 or newer".to_owned()),
             Self::Exec(error) => error.hint(),
+            Self::Record(error) => error.hint(),
             Self::Request { need, source, .. } => {
                 matches!(source.cause(), Cause::Forbidden).then(|| format!("ask for the right to {need}"))
             }

@@ -4,14 +4,17 @@
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::ResourceExt;
 use kube::api::{Api, ListParams, Patch, PatchParams};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::error::TrafficError;
 use crate::fleet::{Cause, Member, Need, RequestError};
+use crate::manifest::{RecordError, read_record, write_record};
 
 /// The annotation of a workload whose pods were taken away: how many it had.
 pub const RECORD: &str = "spire-mesh.dev/replicas-before-failover";
+/// The version of what is written there. One that is read has this one, or says none.
+const VERSION: u64 = 1;
 /// The most replicas that are believed.
 const MOST_REPLICAS: i32 = 10_000;
 /// How often a workload is read again that somebody else changes at the same time, as its controller does with its status.
@@ -29,15 +32,49 @@ pub struct TakenAway {
     pub namespace: String,
     /// Its name.
     pub name: String,
-    /// How many pods it had; null where the record is none.
+    /// How many pods it had; null where the record is not understood.
     pub replicas: Option<i32>,
 }
 
-/// Reads how many replicas a workload had before; `None` where nothing, or nothing that could be, is recorded.
-#[must_use]
-pub fn recorded(deployment: &Deployment) -> Option<i32> {
-    let text = deployment.annotations().get(RECORD)?;
-    text.parse().ok().filter(|replicas| (1..=MOST_REPLICAS).contains(replicas))
+/// What is recorded.
+#[derive(Serialize, Deserialize)]
+struct Before {
+    replicas: Replicas,
+}
+
+/// A number of replicas that can be believed.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(try_from = "i32")]
+struct Replicas(i32);
+
+impl TryFrom<i32> for Replicas {
+    type Error = &'static str;
+
+    fn try_from(replicas: i32) -> Result<Self, Self::Error> {
+        if (1..=MOST_REPLICAS).contains(&replicas) {
+            Ok(Self(replicas))
+        } else {
+            Err("not a number of replicas")
+        }
+    }
+}
+
+/// Reads how many replicas a workload of a cluster had before; `None` where nothing is recorded.
+///
+/// # Errors
+/// [`RecordError`] where what is recorded is not understood.
+pub fn recorded(member: &Member, deployment: &Deployment) -> Result<Option<i32>, RecordError> {
+    let Some(text) = deployment.annotations().get(RECORD) else { return Ok(None) };
+    // Earlier releases wrote the number alone.
+    let bare = text.parse::<i32>().ok().map(|replicas| format!(r#"{{"replicas":{replicas}}}"#));
+    let (namespace, name) = (deployment.namespace().unwrap_or_default(), deployment.name_any());
+    let kubectl = format!("kubectl --context {} -n {namespace}", member.context());
+    let remove = format!(
+        "{kubectl} scale deployment {name} --replicas=1; {kubectl} annotate deployment {name} {RECORD}-"
+    );
+    let place = format!("annotation {RECORD} of Deployment {namespace}/{name}");
+    let before: Before = read_record(VERSION, bare.as_ref().unwrap_or(text), &place, &remove)?;
+    Ok(Some(before.replicas.0))
 }
 
 /// Lists the workloads of a cluster whose pods were taken away and not brought back.
@@ -54,7 +91,8 @@ pub async fn taken_away(member: &Member) -> Result<Vec<TakenAway>, TrafficError>
         cluster: member.name().to_owned(),
         namespace: deployment.namespace().unwrap_or_default(),
         name: deployment.name_any(),
-        replicas: recorded(deployment),
+        // Shown all the same; who brings it back is told why that is not known.
+        replicas: recorded(member, deployment).ok().flatten(),
     });
     Ok(found.collect())
 }
@@ -72,18 +110,22 @@ pub async fn take_away(
     resource_version: &str,
 ) -> Result<(), TrafficError> {
     let patch = json!({
-        "metadata": {"resourceVersion": resource_version, "annotations": {RECORD: replicas.to_string()}},
+        "metadata": {"resourceVersion": resource_version, "annotations": {RECORD: record(replicas)}},
         "spec": {"replicas": 0},
     });
     let api: Api<Deployment> = Api::namespaced(member.client().clone(), namespace);
     patched(&api, name, &patch).await.map_err(|error| unwritten(member, namespace, error))
 }
 
+fn record(replicas: i32) -> String {
+    write_record(VERSION, &Before { replicas: Replicas(replicas) })
+}
+
 /// Scales a workload to what is recorded, and takes the record away. `None` where nothing is recorded: then nothing is changed. Where the
 /// workload has changed since it was read, it is read again.
 ///
 /// # Errors
-/// [`TrafficError`] when it cannot be read or written.
+/// [`TrafficError`] when it cannot be read or written, or what is recorded is not understood.
 pub async fn bring_back(member: &Member, namespace: &str, name: &str) -> Result<Option<i32>, TrafficError> {
     let api: Api<Deployment> = Api::namespaced(member.client().clone(), namespace);
     let mut attempts = 1..=ATTEMPTS;
@@ -92,7 +134,7 @@ pub async fn bring_back(member: &Member, namespace: &str, name: &str) -> Result<
             let need = Need::new("get", "apps", "deployments", Some(namespace));
             TrafficError::request(member.name(), need, error)
         })?;
-        let Some(replicas) = recorded(&deployment) else { return Ok(None) };
+        let Some(replicas) = recorded(member, &deployment)? else { return Ok(None) };
         // Whoever has scaled it meanwhile knows better.
         let now = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
         let wanted = if now == 0 { replicas } else { now };
@@ -127,20 +169,26 @@ fn unwritten(member: &Member, namespace: &str, error: kube::Error) -> TrafficErr
 mod tests {
     use super::*;
     use crate::fleet::fake::FakeServer;
+    use crate::hint::Hint;
 
-    #[test]
-    fn only_a_sensible_record_is_believed() {
+    #[tokio::test]
+    async fn only_a_sensible_record_is_believed_and_the_number_alone_is_one_of_an_earlier_release() {
+        let member = FakeServer::default().member("baz");
         let of = |text: &str| {
-            recorded(
-                &serde_json::from_value(json!({"metadata": {"name": "a", "annotations": {RECORD: text}}}))
-                    .unwrap(),
-            )
+            let metadata = json!({"name": "cart", "namespace": "shop", "annotations": {RECORD: text}});
+            recorded(&member, &serde_json::from_value(json!({"metadata": metadata})).unwrap())
         };
-        assert_eq!(of("3"), Some(3));
-        for text in ["", "0", "-1", "many", "99999999", "1.5"] {
-            assert_eq!(of(text), None, "{text}");
+        assert_eq!(of("3"), Ok(Some(3)));
+        assert_eq!(of(&record(4)), Ok(Some(4)));
+        for text in ["", "0", "-1", "many", "99999999", "1.5", r#"{"version":1,"replicas":0}"#] {
+            assert!(of(text).is_err(), "{text}");
         }
-        assert_eq!(recorded(&Deployment::default()), None);
+        let refused = of(r#"{"version":2,"pods":3}"#).unwrap_err();
+        insta::assert_snapshot!(format!("{refused}\nhint: {}", refused.hint().unwrap()), @r#"
+        annotation spire-mesh.dev/replicas-before-failover of Deployment shop/cart holds a record of version 2, and this plugin understands version 1: `{"version":2,"pods":3}`
+        hint: go on with the version of the plugin that wrote it; to start without the record: kubectl --context baz -n shop scale deployment cart --replicas=1; kubectl --context baz -n shop annotate deployment cart spire-mesh.dev/replicas-before-failover-
+        "#);
+        assert_eq!(recorded(&member, &Deployment::default()), Ok(None));
     }
 
     const PATH: &str = "/apis/apps/v1/namespaces/shop/deployments/cart";
@@ -155,16 +203,16 @@ mod tests {
         let back = |replicas: i32, record: Option<&'static str>| async move {
             let server = FakeServer::default();
             server.put(PATH, deployment(replicas, record));
-            let brought = bring_back(&server.member("baz"), "shop", "cart").await.unwrap();
+            let brought = bring_back(&server.member("baz"), "shop", "cart").await.ok();
             let now = server.object(PATH).unwrap();
             let recorded = now["metadata"]["annotations"].get(RECORD).cloned();
             (brought, now["spec"]["replicas"].as_i64().unwrap(), recorded.is_some(), server.writes().len())
         };
-        assert_eq!(back(0, Some("3")).await, (Some(3), 3, false, 1));
-        assert_eq!(back(5, Some("3")).await, (Some(5), 5, false, 1));
-        assert_eq!(back(1, Some("3")).await, (Some(1), 1, false, 1));
-        // Nothing that could be believed is recorded: then nothing is changed.
-        assert_eq!(back(0, None).await, (None, 0, false, 0));
+        assert_eq!(back(0, Some("3")).await, (Some(Some(3)), 3, false, 1));
+        assert_eq!(back(5, Some("3")).await, (Some(Some(5)), 5, false, 1));
+        assert_eq!(back(1, Some("3")).await, (Some(Some(1)), 1, false, 1));
+        // Nothing is recorded, or nothing that could be believed: then nothing is changed.
+        assert_eq!(back(0, None).await, (Some(None), 0, false, 0));
         assert_eq!(back(0, Some("many")).await, (None, 0, true, 0));
     }
 
@@ -193,7 +241,7 @@ mod tests {
         let taken = server.object(PATH).unwrap();
         assert_eq!(
             (&taken["spec"]["replicas"], &taken["metadata"]["annotations"][RECORD]),
-            (&json!(0), &json!("3"))
+            (&json!(0), &json!(r#"{"version":1,"replicas":3}"#))
         );
         assert_eq!(taken["metadata"]["resourceVersion"], json!("7"));
         assert_eq!(server.writes().len(), 1);

@@ -103,6 +103,10 @@ pub(super) fn rotation(examined: &Examined) -> Findings {
                 );
                 Finding::warn(reached.scope(), fault.seen(format!("CA {to} is to follow {from}")))
             }
+            Err(Unread { why, need: None, hint: Some(hint) }) => {
+                let fault = Fault::new("the record of a rotation of its CA is not understood", hint);
+                Finding::warn(reached.scope(), fault.seen(why))
+            }
             Err(unread) => Finding::skip(reached.scope(), &unread.why),
         }]
     })

@@ -162,6 +162,15 @@ fn a_rotation_that_was_not_finished_is_a_warning_with_the_command_that_goes_on()
     seen: CA 0b is to follow 0a
     next: kubectl spire-federate rotate bar
     ");
+    let newer = |_: &mut Seen, details: &mut Details| {
+        let hint = Some("kubectl delete configmap".to_owned());
+        details.rotation = Err(Unread { hint, ..Unread::because("a record of version 2") });
+    };
+    insta::assert_snapshot!(of_bar("rotation", &Scope::cluster("bar"), newer).told(), @r"
+    warn: the record of a rotation of its CA is not understood
+    seen: a record of version 2
+    next: kubectl delete configmap
+    ");
 }
 
 #[test]

@@ -263,6 +263,9 @@ async fn a_rotation_that_was_begun_is_read_beside_the_server() {
     assert_eq!(begun, Some(BegunRotation { from: "0a".to_owned(), to: "0b".to_owned() }));
     assert_eq!(rotation(&member(&FakeServer::default()), &foreign()).await.unwrap(), None);
     let path = "/api/v1/namespaces/spire-server/configmaps/spire-mesh-rotation";
+    server.put(path, json!({"data": {"rotation.json": r#"{"version": 2}"#}}));
+    let newer = rotation(&member(&server), &foreign()).await.unwrap_err();
+    assert!(newer.why.contains("of version 2") && newer.hint.is_some() && newer.need.is_none(), "{newer:?}");
     assert_eq!(
         rotation(&member(&FakeServer::default().refusing(path, 403)), &foreign()).await.unwrap_err().why,
         "you may not get configmaps in namespace spire-server"

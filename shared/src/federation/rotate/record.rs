@@ -8,12 +8,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::federation::FederationError;
 use crate::fleet::{Member, RequestError};
-use crate::manifest::{self, Deadline, Object, Owner};
+use crate::manifest::{self, Deadline, Object, Owner, read_record, write_record};
 use crate::spire::server::Agent;
 
 /// Name of the config map, beside the server.
 const NAME: &str = "spire-mesh-rotation";
 const KEY: &str = "rotation.json";
+/// The version of what is written here. One that is read has this one, or says none.
+const VERSION: u64 = 1;
 
 /// A rotation that was begun.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,12 +45,22 @@ impl Tainted {
     }
 }
 
-/// Reads the record beside a server. One that cannot be understood counts as none: what matters is read from the server.
-async fn read(member: &Member, namespace: &str) -> Result<Option<Record>, RequestError> {
+/// Reads the record beside a server. One that is not understood is refused: whoever wrote it may be in the middle of a rotation.
+async fn read(member: &Member, namespace: &str) -> Result<Option<Record>, FederationError> {
     let maps: Api<ConfigMap> = Api::namespaced(member.client().clone(), namespace);
-    let map = maps.get_opt(NAME).await.map_err(RequestError::from)?;
-    let text = map.and_then(|map| map.data?.remove(KEY));
-    Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
+    let map = maps.get_opt(NAME).await.map_err(|error| failed(namespace, error.into()))?;
+    let Some(map) = map else { return Ok(None) };
+    let text = map.data.and_then(|mut data| data.remove(KEY)).unwrap_or_default();
+    let place = format!("ConfigMap {namespace}/{NAME}");
+    let remove = format!("kubectl --context {} -n {namespace} delete configmap {NAME}", member.context());
+    Ok(Some(read_record(VERSION, &text, &place, &remove)?))
+}
+
+fn failed(namespace: &str, source: RequestError) -> FederationError {
+    FederationError::Request {
+        what: format!("ConfigMap {namespace}/{NAME}, the record of the rotation"),
+        source,
+    }
 }
 
 /// A rotation that was begun and is not at its end.
@@ -63,11 +75,11 @@ pub struct BegunRotation {
 /// Reads whether the rotation of a server's CA was begun, and not finished.
 ///
 /// # Errors
-/// When the record in the server's namespace cannot be read.
+/// When the record in the server's namespace cannot be read, or is not understood.
 pub(in crate::federation) async fn begun_rotation(
     member: &Member,
     namespace: &str,
-) -> Result<Option<BegunRotation>, RequestError> {
+) -> Result<Option<BegunRotation>, FederationError> {
     Ok(read(member, namespace).await?.map(|Record { from, to, .. }| BegunRotation { from, to }))
 }
 
@@ -84,19 +96,14 @@ impl Book<'_> {
         Api::namespaced(self.member.client().clone(), self.namespace)
     }
 
-    fn failed(&self, source: RequestError) -> FederationError {
-        let what = format!("ConfigMap {}/{NAME}, the record of the rotation", self.namespace);
-        FederationError::Request { what, source }
-    }
-
     /// Reads the record.
     pub(super) async fn read(&self) -> Result<Option<Record>, FederationError> {
-        read(self.member, self.namespace).await.map_err(|error| self.failed(error))
+        read(self.member, self.namespace).await
     }
 
     /// Writes the record.
     pub(super) async fn write(&self, record: &Record) -> Result<(), FederationError> {
-        let text = serde_json::to_string(record).unwrap_or_default();
+        let text = write_record(VERSION, record);
         let map = ConfigMap {
             metadata: ObjectMeta {
                 name: Some(NAME.to_owned()),
@@ -117,7 +124,7 @@ impl Book<'_> {
         match self.api().delete(NAME, &DeleteParams::default()).await.map_err(RequestError::from) {
             Ok(_) => Ok(()),
             Err(error) if error.is_not_found() => Ok(()),
-            Err(error) => Err(self.failed(error)),
+            Err(error) => Err(failed(self.namespace, error)),
         }
     }
 }
@@ -130,6 +137,7 @@ mod tests {
 
     use super::*;
     use crate::fleet::fake::FakeServer;
+    use crate::hint::Hint;
     use crate::manifest::Tool;
 
     const MAP: &str = "/api/v1/namespaces/spire-server/configmaps/spire-mesh-rotation";
@@ -165,12 +173,27 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_record_that_cannot_be_understood_counts_as_none_and_one_that_cannot_be_read_does_not() {
+    async fn a_record_of_an_earlier_release_is_read_and_what_is_not_understood_is_refused_with_the_way_out() {
         let server = FakeServer::default();
-        server.put(MAP, json!({"data": {KEY: "{"}}));
         let (member, owner) = (server.member("baz"), Owner::new(Tool::SpireFederate, "example"));
         let book = book(&member, &owner);
-        assert_eq!(book.read().await.unwrap(), None);
+        server.put(MAP, json!({"data": {KEY: r#"{"from": "0a", "to": "0b"}"#}}));
+        assert_eq!(book.read().await.unwrap(), Some(Record { tainted: None, ..record() }));
+        let refused = async |data: serde_json::Value| {
+            server.put(MAP, json!({"data": data}));
+            let error = book.read().await.unwrap_err();
+            format!("{error}\nhint: {}", error.hint().unwrap_or_default())
+        };
+        insta::assert_snapshot!(refused(json!({KEY: r#"{"version": 2, "steps": []}"#})).await, @r#"
+        ConfigMap spire-server/spire-mesh-rotation holds a record of version 2, and this plugin understands version 1: `{"version": 2, "steps": []}`
+        hint: go on with the version of the plugin that wrote it; to start without the record: kubectl --context baz -n spire-server delete configmap spire-mesh-rotation
+        "#);
+        insta::assert_snapshot!(refused(json!({KEY: "{"})).await, @r"
+        ConfigMap spire-server/spire-mesh-rotation holds a record that is not understood: `{`
+        hint: to start without the record: kubectl --context baz -n spire-server delete configmap spire-mesh-rotation
+        ");
+        assert!(refused(json!({"another.json": "{}"})).await.contains("not understood"));
+        assert!(begun_rotation(&member, "spire-server").await.is_err());
         server.refuse(MAP, 403);
         for error in [book.read().await.unwrap_err(), book.remove().await.unwrap_err()] {
             assert_eq!(
