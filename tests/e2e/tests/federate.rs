@@ -118,7 +118,7 @@ fn while_somebody_else_is_at_work_up_changes_nothing_unless_their_lease_is_broke
         let namespace = ["get", "namespace", "spire-server", "--ignore-not-found", "-o", "name"];
         assert_eq!(bench.kubectl(&member.context, &namespace), "", "{}", member.context);
     }
-    assert_eq!(leases(), ["".to_owned(), format!("lease.coordination.k8s.io/spire-mesh-{name}")]);
+    assert_eq!(leases(), [String::new(), format!("lease.coordination.k8s.io/spire-mesh-{name}")]);
 
     put(0);
     bench.plugin(&["up", "--yes", "--break-lock"]).succeeded().said("took over the Lease of ann@desk");
