@@ -28,7 +28,7 @@ pub(crate) async fn render(mesh: &Mesh) -> Result<Vec<Rendered>, Failure> {
         RenderError::Istioctl(error) => error.into(),
         RenderError::Clusters(refused) => Failure::clusters(
             mesh.clusters.len(),
-            refused.into_iter().map(|(cluster, error)| (cluster, error.into())).collect(),
+            refused.into_iter().map(|(place, error)| (place, error.into())).collect(),
         ),
     })
 }
@@ -47,6 +47,6 @@ pub(crate) async fn prepare(asked: &Asked) -> Result<Prepared, Failure> {
     let plan = multicluster::plan(&mesh, &members, &rendered, &servers)
         .await
         .map_err(|errors| each_cluster(&members, errors))?;
-    let plan = refuse_foreign(plan)?;
+    let plan = refuse_foreign(&members, plan)?;
     Ok(Prepared { mesh, members, rendered, servers, plan })
 }

@@ -40,7 +40,7 @@ pub(crate) async fn run(asked: &Asked, args: JoinArgs) -> Result<Outcome, Failur
         return Ok(Outcome::Done);
     }
     before.replace_by(&after)?;
-    asked.printer.note(&format!("wrote {file}; if this is interrupted, go on with: {}", asked.command("")));
+    asked.printer.note(&format!("wrote {file}; if this is interrupted, go on with: {}", asked.plugin.up()));
     up::federate(asked, &mesh, &members, &plan, deadline).await
 }
 

@@ -18,5 +18,5 @@ pub(crate) async fn checked(mesh: &Mesh, members: &[Member]) -> Result<MeshPlan,
         .await
         .map_err(|errors| each_cluster::<PreflightError>(members, errors))?;
     let plan = federation::plan(mesh, members).await.map_err(|errors| each_cluster(members, errors))?;
-    refuse_foreign(plan)
+    refuse_foreign(members, plan)
 }

@@ -9,7 +9,7 @@ mod status;
 mod verify;
 
 pub use connect::{Asked, Reached, named, refuse_unchecked};
-pub use plan::{each_cluster, refuse_foreign, summary};
+pub use plan::{each_cluster, place, refuse_foreign, summary};
 pub use render::write_manifests;
 pub use shown::Shown;
 pub use status::{Reasons, Status};

@@ -38,13 +38,14 @@ fn save(folder: &Path, file: &Path, text: &str) -> std::io::Result<()> {
 mod tests {
     use super::*;
     use crate::fleet::KubeSettings;
+    use crate::hint::Plugin;
     use crate::report::{Format, Printer};
 
     #[test]
     fn manifests_are_printed_with_whose_they_are_or_written_to_a_file_of_each_cluster() {
         let (printer, captured) = Printer::captured(Format::Table);
         let (mesh, kube) = (None, KubeSettings::default());
-        let asked = Asked { mesh, kube, printer, plugin: "kubectl an-example" };
+        let asked = Asked { mesh, kube, printer, plugin: Plugin::SpireFederate };
         let cluster = Cluster { context: "me@foo".to_owned(), ..Cluster::example("foo", "foo.com") };
         write_manifests(&asked, None, &cluster, "a: b\n").unwrap();
         assert_eq!(

@@ -1,6 +1,6 @@
 use super::preflight::PreflightError;
 use crate::fleet::{ExecError, ReadError, RequestError};
-use crate::hint::Hint;
+use crate::hint::{Advice, Command, Hint, Plugin};
 use crate::istio::istiod::IstiodError;
 use crate::istio::{EAST_WEST_GATEWAY, NAMESPACE};
 use crate::manifest::{ApplyError, DeleteError, PlanError, WaitError};
@@ -74,7 +74,7 @@ impl InstallError {
 }
 
 impl Hint for InstallError {
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Advice> {
         match self {
             Self::Plan(error) => error.hint(),
             Self::Rights(error) => error.hint(),
@@ -86,11 +86,11 @@ impl Hint for InstallError {
             Self::Exec(error) => error.hint(),
             Self::Request { .. } => None,
             Self::Unexposed { .. } => {
-                Some(format!("kubectl -n {NAMESPACE} describe service {EAST_WEST_GATEWAY}"))
+                Some(Command::kubectl(["-n", NAMESPACE, "describe", "service", EAST_WEST_GATEWAY]).into())
             }
-            Self::NoIstio { .. } => Some("kubectl mesh-install".to_owned()),
+            Self::NoIstio { .. } => Some(Plugin::MeshInstall.up().into()),
             Self::PeerMissing { .. } => {
-                Some("see to that cluster first, then run the same command again".to_owned())
+                Some("see to that cluster first, then run the same command again".into())
             }
         }
     }
