@@ -48,7 +48,8 @@ impl KubeArgs {
     pub fn given(&self, mesh: Option<&Path>) -> Given {
         Given {
             kubeconfig: self.kubeconfig.clone(),
-            mesh: mesh.map(Path::to_owned),
+            // No mesh file is read from standard input: `-` would be a name for one.
+            mesh: mesh.filter(|path| *path != Path::new("-")).map(Path::to_owned),
             user: self.impersonate_user.clone(),
             groups: self.impersonate_groups.clone(),
         }

@@ -10,7 +10,11 @@ use std::path::{Path, PathBuf};
 use proc_macro2::{TokenStream, TokenTree};
 
 /// What may follow `kubectl` in a sentence: it is the program that does it.
-const PROSE: [&str; 5] = ["complete", "does", "looks", "own", "prints"];
+const PROSE: [&str; 4] = ["complete", "does", "looks", "prints"];
+
+/// What of istioctl asks a cluster.
+const ISTIOCTL: [&str; 6] =
+    ["analyze", "install", "proxy-config", "proxy-status", "uninstall", "ztunnel-config"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -18,27 +22,28 @@ fn root() -> PathBuf {
 
 /// Every file of code that may print something.
 fn files() -> Vec<PathBuf> {
+    let plugins = root().join("plugins");
     let mut folders = vec![root().join("shared/src")];
-    let plugins = fs::read_dir(root().join("plugins")).unwrap();
-    folders.extend(plugins.map(|plugin| plugin.unwrap().path().join("src")));
+    folders.extend(inside(&plugins).into_iter().map(|plugin| plugin.join("src")));
     let mut files = Vec::new();
     while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-            let is_builder = path.ends_with("hint/command.rs");
-            let is_help =
-                path.starts_with(root().join("plugins")) && matches!(name.as_str(), "cli" | "cli.rs");
-            let is_test = matches!(name.as_str(), "tests" | "tests.rs");
-            match path {
-                _ if is_builder || is_help || is_test => {}
-                path if path.is_dir() => folders.push(path),
-                path if name.ends_with(".rs") => files.push(path),
-                _ => {}
+        for path in inside(&folder) {
+            let name = path.file_stem().and_then(|name| name.to_str()).unwrap_or_default();
+            let is_help = name == "cli" && path.starts_with(&plugins);
+            let is_left_out = path.ends_with("hint/command.rs") || is_help || name == "tests";
+            if path.is_dir() && !is_left_out {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") && !is_left_out {
+                files.push(path);
             }
         }
     }
     files
+}
+
+fn inside(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).expect("a folder");
+    entries.map(|entry| entry.expect("an entry").path()).collect()
 }
 
 /// Finds the texts in code that is no test and no attribute.
@@ -52,11 +57,11 @@ fn texts(code: TokenStream, found: &mut Vec<String>) {
                 let behind = if is_sign(code.get(at + 1), '!') { at + 2 } else { at + 1 };
                 let attribute = code.get(behind).map(ToString::to_string).unwrap_or_default();
                 at = behind + 1;
-                if attribute.replace(' ', "") == "[cfg(test)]" {
+                if is_of_tests(&attribute) {
                     at += code[at..].iter().take_while(|token| !ends_item(token)).count() + 1;
                 } else if attribute.contains("error") {
                     // What an error says is printed.
-                    literals(&attribute, found);
+                    literals(code[behind..=behind].iter().cloned().collect(), found);
                 }
                 continue;
             }
@@ -68,10 +73,17 @@ fn texts(code: TokenStream, found: &mut Vec<String>) {
     }
 }
 
-fn literals(attribute: &str, found: &mut Vec<String>) {
-    for token in attribute.parse::<TokenStream>().unwrap() {
+/// Tells whether what an attribute stands before is there for tests only: `#[cfg(test)]`, `#[cfg(all(test, unix))]`.
+fn is_of_tests(attribute: &str) -> bool {
+    let words: Vec<&str> =
+        attribute.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).collect();
+    words.first() == Some(&"cfg") && words.contains(&"test") && !words.contains(&"not")
+}
+
+fn literals(attribute: TokenStream, found: &mut Vec<String>) {
+    for token in attribute {
         match token {
-            TokenTree::Group(group) => literals(&group.stream().to_string(), found),
+            TokenTree::Group(group) => literals(group.stream(), found),
             TokenTree::Literal(literal) => found.push(literal.to_string()),
             _ => {}
         }
@@ -90,19 +102,22 @@ fn ends_item(token: &TokenTree) -> bool {
     }
 }
 
-/// Returns the command that a text has in it: `kubectl` or `istioctl` with a flag, a verb, a plugin or a place for one behind it, or the
-/// context of a command by itself.
+/// Returns the command that a text has in it: `kubectl` with anything behind it that is no prose, `istioctl` with a flag or one of its
+/// verbs that ask a cluster, or the context of a command by itself.
 fn command_in(text: &str) -> Option<String> {
     let shown = |from: &str| from.chars().take(60).collect::<String>();
+    let is_command = |program: &str, behind: &str| {
+        let next: String = behind.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '-').collect();
+        let is_word = match program {
+            "kubectl " => !next.is_empty() && !PROSE.contains(&next.as_str()),
+            _ => ISTIOCTL.contains(&next.as_str()),
+        };
+        is_word || behind.starts_with(['-', '{', '"'])
+    };
     for program in ["kubectl ", "istioctl "] {
-        for (at, _) in text.match_indices(program) {
-            let behind = &text[at + program.len()..];
-            let next: String = behind.chars().take_while(|c| c.is_ascii_alphanumeric()).collect();
-            if !PROSE.contains(&next.as_str())
-                && behind.starts_with(|c: char| !c.is_ascii_punctuation() || "-{\"".contains(c))
-            {
-                return Some(shown(&text[at..]));
-            }
+        let mut found = text.match_indices(program);
+        if let Some((at, _)) = found.find(|(at, _)| is_command(program, &text[at + program.len()..])) {
+            return Some(shown(&text[at..]));
         }
     }
     text.find("--context {").map(|at| shown(&text[at..]))
@@ -133,11 +148,12 @@ fn a_command_is_told_from_a_sentence() {
         r#""kubectl ""#,
         r#""{program} --context {context}""#,
         r#""istioctl uninstall --purge""#,
+        r#""istioctl --context foo version""#,
     ];
     let told: Vec<&str> = commands.into_iter().filter(|text| command_in(text).is_none()).collect();
     assert!(told.is_empty(), "taken for sentences: {told:?}");
     let sentences =
-        [r#""not on the PATH, where kubectl looks for it""#, r#""kubectl""#, r#""by way of kubectl""#];
+        [r#""not on the PATH, where kubectl looks for it""#, r#""kubectl""#, r#""an istioctl of 1.31""#];
     assert!(sentences.iter().all(|text| command_in(text).is_none()));
 }
 
@@ -146,8 +162,10 @@ fn what_is_printed_is_looked_at_and_tests_and_help_are_not() {
     let code = r#"
         #[cfg(test)]
         mod tests { const A: &str = "a test"; }
-        #[cfg(test)]
+        #[cfg(all(test, unix))]
         use a::b;
+        #[cfg(not(test))]
+        const B: &str = "no test";
         /// documentation
         #[command(about = "help")]
         #[error("an error")]
@@ -155,5 +173,5 @@ fn what_is_printed_is_looked_at_and_tests_and_help_are_not() {
     "#;
     let mut found = Vec::new();
     texts(code.parse().unwrap(), &mut found);
-    assert_eq!(found, [r#""an error""#, r#""a text""#]);
+    assert_eq!(found, [r#""no test""#, r#""an error""#, r#""a text""#]);
 }

@@ -65,7 +65,7 @@ impl Serialize for Advice {
 #[cfg(test)]
 impl PartialEq<&str> for Advice {
     fn eq(&self, text: &&str) -> bool {
-        self.to_string() == *text
+        self.to_string().as_str() == *text
     }
 }
 

@@ -13,7 +13,7 @@ use crate::hint::Plugin;
 /// # Errors
 /// When it cannot be written as XML.
 pub fn junit(reports: &[TrafficReport], lenient: bool) -> Result<String, quick_junit::SerializeError> {
-    let mut xml = Report::new(&Plugin::XclusterCurl.to_string());
+    let mut xml = Report::new(Plugin::XclusterCurl.to_string());
     for report in reports {
         let mut suite = TestSuite::new(format!("{} from {}", report.url, report.from));
         let mut requests = case("requests", report.requests > 0 && (lenient || report.failed == 0), || {

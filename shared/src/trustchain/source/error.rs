@@ -252,9 +252,7 @@ pub enum NotEnough {
     )]
     SecretWithout,
     /// What `kubectl spire-federate bundle show -o json` prints.
-    #[error(
-        "it is the report of kubectl spire-federate bundle show, which has digests of authorities, and not the certificates"
-    )]
+    #[error("it is the report of `bundle show`, which has digests of authorities, and not the certificates")]
     DigestsOnly,
     /// A server's list without a bundle, or bundles without an authority.
     #[error("it is {}, and no authority is in it", SourceKind::SpireBundle)]
@@ -341,7 +339,9 @@ impl Hint for NotEnough {
             | Self::CertsAnswer
             | Self::NoSecrets(_)
             | Self::NoIdentity(_) => get_one().into(),
-            Self::Ztunnel => "see it with: istioctl ztunnel-config certificates".into(),
+            Self::Ztunnel => {
+                Advice::from("see it with: ").then(Command::istioctl(["ztunnel-config", "certificates"]))
+            }
             Self::Waiting(_) => {
                 let logs = Command::kubectl(["-n", "NAMESPACE", "logs", "POD", "-c", "istio-proxy"]);
                 Advice::from("see why the proxy waits: ").then(logs)
