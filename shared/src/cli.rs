@@ -1,11 +1,12 @@
 //! Flag groups that the plugins flatten into their commands. The doc comments are the help text.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{ArgAction, Args, ValueHint};
 
 use crate::fleet::KubeSettings;
+use crate::hint::Given;
 use crate::report::Format;
 
 /// What stands for no limit: longer than any command runs, and short enough to calculate with.
@@ -42,6 +43,18 @@ pub struct KubeArgs {
 }
 
 impl KubeArgs {
+    /// Returns what every command that is printed has to pass on, with the mesh file where one was named.
+    #[must_use]
+    pub fn given(&self, mesh: Option<&Path>) -> Given {
+        Given {
+            kubeconfig: self.kubeconfig.clone(),
+            // No mesh file is read from standard input: `-` would be a name for one.
+            mesh: mesh.filter(|path| *path != Path::new("-")).map(Path::to_owned),
+            user: self.impersonate_user.clone(),
+            groups: self.impersonate_groups.clone(),
+        }
+    }
+
     /// Returns the settings that these flags stand for.
     #[must_use]
     pub fn settings(&self) -> KubeSettings {

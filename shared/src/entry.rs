@@ -19,6 +19,7 @@ pub use failure::{Exit, Failure};
 
 use crate::cli::{OutputArgs, VerbosityArgs};
 use crate::completion;
+use crate::hint::Given;
 use crate::report::{Format, OutputError, Printer};
 
 /// The command line of a plugin.
@@ -28,6 +29,9 @@ pub trait CommandLine: clap::Parser {
 
     /// Returns how much is logged.
     fn verbosity(&self) -> VerbosityArgs;
+
+    /// Returns the flags that every command which is printed has to pass on.
+    fn given(&self) -> Given;
 }
 
 /// What a command is given besides its arguments.
@@ -106,11 +110,13 @@ pub enum Outcome {
 /// ```no_run
 /// # use spire_mesh::cli::{OutputArgs, VerbosityArgs};
 /// # use spire_mesh::entry::{CommandLine, Context, Failure, Outcome};
+/// # use spire_mesh::hint::Given;
 /// # #[derive(clap::Parser)]
 /// # struct Cli { #[command(flatten)] output: OutputArgs, #[command(flatten)] verbosity: VerbosityArgs }
 /// # impl CommandLine for Cli {
 /// #     fn output(&self) -> OutputArgs { self.output }
 /// #     fn verbosity(&self) -> VerbosityArgs { self.verbosity }
+/// #     fn given(&self) -> Given { Given::default() }
 /// # }
 /// async fn run(cli: Cli, context: Context) -> Result<Outcome, Failure> {
 ///     context.printer.note("nothing to do");
@@ -152,6 +158,7 @@ pub fn main<C: CommandLine>(run: impl AsyncFnOnce(C, Context) -> Result<Outcome,
             return conclude(Err(anyhow::Error::from(error).context("cannot start").into()), &printer).into();
         }
     };
+    cli.given().pass_on();
     let context = Context::new(printer.clone());
     let at_interrupt = context.at_interrupt.clone();
     let result = runtime.block_on(async {
@@ -249,6 +256,7 @@ async fn interrupted() -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hint::Place;
     use crate::report::Format;
 
     fn concluded(result: Result<Outcome, Failure>) -> (Exit, String) {
@@ -315,7 +323,7 @@ mod tests {
     #[test]
     fn a_closed_standard_output_of_one_cluster_is_no_failure_either() {
         let closed = || Failure::from(OutputError::Write(io::ErrorKind::BrokenPipe.into()));
-        let failed = vec![("foo".to_owned(), closed()), ("bar".to_owned(), closed())];
+        let failed = ["foo", "bar"].map(|name| (Place::new(name, name), closed())).into();
         assert_eq!(concluded(Err(Failure::clusters(3, failed))), (Exit::Done, String::new()));
     }
 

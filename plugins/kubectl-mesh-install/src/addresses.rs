@@ -6,6 +6,7 @@ use futures::future::join_all;
 use serde::{Serialize, Serializer};
 use spire_mesh::entry::Failure;
 use spire_mesh::fleet::Kubeconfig;
+use spire_mesh::hint::Command;
 use spire_mesh::mesh::{ApiEndpoint, Cluster, EndpointUrl, Mesh};
 use spire_mesh::multicluster::ApiServers;
 
@@ -64,7 +65,7 @@ pub(crate) async fn addresses(mesh: &Mesh, kubeconfig: &Kubeconfig) -> Result<Ve
     for (cluster, result) in mesh.clusters.iter().zip(found) {
         match result {
             Ok(address) => addresses.push(address),
-            Err(failure) => failed.push((cluster.name.clone(), failure)),
+            Err(failure) => failed.push((cluster.place(), failure)),
         }
     }
     if failed.is_empty() { Ok(addresses) } else { Err(Failure::clusters(mesh.clusters.len(), failed)) }
@@ -94,7 +95,7 @@ async fn address(cluster: &Cluster, kubeconfig: &Kubeconfig) -> Result<Address, 
             let server = kubeconfig.server(&cluster.context).ok_or_else(|| {
                 let error =
                     anyhow::anyhow!("the kubeconfig has no context `{}` with an address", cluster.context);
-                Failure::usage(error).with_hint("kubectl config get-contexts")
+                Failure::usage(error).with_hint(Command::kubeconfig(["get-contexts"]))
             })?;
             let url = server.trim_end_matches('/').parse().map_err(|error| {
                 let error = anyhow::Error::new(error)

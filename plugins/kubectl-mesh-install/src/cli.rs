@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueHint};
 use spire_mesh::cli::{ConfirmArgs, GlobalArgs, OutputArgs, VerbosityArgs, WaitArgs, WatchArgs, some_time};
 use spire_mesh::completion::{Source, Takes};
 use spire_mesh::entry::CommandLine;
+use spire_mesh::hint::Given;
 use spire_mesh::istio::demo::Demo;
 use spire_mesh::multicluster::NextCa;
 
@@ -41,6 +42,10 @@ impl CommandLine for Cli {
 
     fn verbosity(&self) -> VerbosityArgs {
         self.global.verbosity
+    }
+
+    fn given(&self) -> Given {
+        self.global.kube.given(self.global.mesh.mesh.as_deref())
     }
 }
 

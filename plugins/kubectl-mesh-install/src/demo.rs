@@ -1,8 +1,9 @@
 //! `demo`: applications to see a mesh at work with.
 
-use spire_mesh::command::{Asked, Shown, each_cluster, refuse_foreign, summary, taking, tell_others};
+use spire_mesh::command::{Asked, Shown, each_cluster, place, refuse_foreign, summary, taking, tell_others};
 use spire_mesh::entry::{Failure, Outcome};
 use spire_mesh::fleet::Member;
+use spire_mesh::hint::{Advice, Place, Plugin};
 use spire_mesh::istio::demo::Demo;
 use spire_mesh::manifest::Deadline;
 use spire_mesh::mesh::Mesh;
@@ -32,7 +33,7 @@ async fn install(
     let plan = multicluster::plan_demo(mesh, members, args.demo)
         .await
         .map_err(|errors| each_cluster(members, errors))?;
-    let plan = refuse_foreign(plan)?;
+    let plan = refuse_foreign(members, plan)?;
     if args.confirm.dry_run {
         return asked.show(&plan);
     }
@@ -46,7 +47,7 @@ async fn install(
         multicluster::install_demo(mesh, members, args.demo, deadline, &shown).await
     };
     finish(members, installed)?;
-    asked.printer.hint(&next(args.demo, members.first().map_or("", |first| first.name())));
+    asked.printer.hint(next(args.demo, members.first().map_or("", |first| first.name())));
     Ok(Outcome::Done)
 }
 
@@ -89,23 +90,26 @@ fn finish<T>(
     members: &[Member],
     results: Vec<(String, Result<T, multicluster::InstallError>)>,
 ) -> Result<(), Failure> {
-    let failed: Vec<(String, Failure)> = results
+    let failed: Vec<(Place, Failure)> = results
         .into_iter()
-        .filter_map(|(cluster, result)| result.err().map(|error| (cluster, failure(error))))
+        .filter_map(|(cluster, result)| Some((place(members, &cluster), failure(result.err()?))))
         .collect();
     if failed.is_empty() { Ok(()) } else { Err(Failure::clusters(members.len(), failed)) }
 }
 
 /// What to try next; `first` is the cluster with bookinfo.
-fn next(demo: Demo, first: &str) -> String {
-    const ASK: &str = "kubectl xcluster-curl http://helloworld.helloworld:5000/hello -n 100";
+fn next(demo: Demo, first: &str) -> Advice {
+    let ask = || Plugin::XclusterCurl.command(["http://helloworld.helloworld:5000/hello", "-n", "100"]);
     match demo {
-        Demo::Helloworld => {
-            format!("ask it from a pod of the mesh: kubectl mesh-install demo sleep, then {ASK}")
+        Demo::Helloworld => Advice::from("ask it from a pod of the mesh: ")
+            .then(Plugin::MeshInstall.command(["demo", "sleep"]))
+            .then(", then ")
+            .then(ask()),
+        Demo::Sleep => ask().into(),
+        Demo::Bookinfo => {
+            let page = "http://productpage.bookinfo:9080/productpage";
+            Advice::from("ask it through the ingress gateway: ")
+                .then(Plugin::XclusterCurl.command([page, "--via", "ingress", first]))
         }
-        Demo::Sleep => ASK.to_owned(),
-        Demo::Bookinfo => format!(
-            "ask it through the ingress gateway: kubectl xcluster-curl http://productpage.bookinfo:9080/productpage --via ingress {first}"
-        ),
     }
 }

@@ -1,9 +1,10 @@
 //! `down`: takes away what `up` and `demo` made.
 
 use serde::Serialize;
-use spire_mesh::command::{Asked, Shown, deletion_question, each_cluster, named, taking, tell_others};
+use spire_mesh::command::{Asked, Shown, deletion_question, each_cluster, named, place, taking, tell_others};
 use spire_mesh::entry::{Failure, Outcome};
 use spire_mesh::fleet::{Member, each};
+use spire_mesh::hint::{Advice, Place, Plugin};
 use spire_mesh::manifest::{Deadline, Guests};
 use spire_mesh::mesh::Mesh;
 use spire_mesh::multicluster::{self, ReaderTokens, Removal};
@@ -50,8 +51,9 @@ async fn take_down(
         tell_others(&asked.printer, &removal.cluster, &removal.leftovers, &removal.lost);
     }
     if let (Some(cluster), true) = (only, args.keep_tokens) {
+        let take_back = Plugin::MeshInstall.command(["down", cluster]);
         asked.printer.warn(&format!(
-            "the tokens that {cluster} reads the others with stay, and never end: take them back with `kubectl mesh-install down {cluster}`"
+            "the tokens that {cluster} reads the others with stay, and never end; to take them back: {take_back}"
         ));
     }
     let count: usize = removals.iter().map(|removal| removal.objects.len()).sum();
@@ -61,7 +63,7 @@ async fn take_down(
         return Ok(Outcome::Done);
     }
     if !args.force {
-        refuse_with_sidecars(&removals, only)?;
+        refuse_with_sidecars(&removals, &members, only)?;
     }
     let touched = removals.iter().filter(|removal| !removal.objects.is_empty()).count();
     let lost = removals.iter().map(|removal| removal.lost.len()).sum();
@@ -81,17 +83,18 @@ async fn take_down(
                 .note(&format!("{}: the sidecar of {pod} stays until the pod is made anew", removal.cluster));
         }
     }
-    let failed: Vec<(String, Failure)> = removed
+    let failed: Vec<(Place, Failure)> = removed
         .clusters
         .into_iter()
-        .filter_map(|(cluster, result)| result.err().map(|error| (cluster, failure(error))))
+        .filter_map(|(cluster, result)| Some((place(&members, &cluster), failure(result.err()?))))
         .collect();
     if !failed.is_empty() {
         return Err(Failure::clusters(members.len(), failed));
     }
     if let Some(cluster) = only {
+        let leave = Plugin::SpireFederate.command(["leave", cluster]);
         asked.printer.note(&format!(
-            "{cluster} is still in the mesh file, and `up` would install Istio there again; to take it out: kubectl spire-federate leave {cluster}"
+            "{cluster} is still in the mesh file, and `up` would install Istio there again; to take it out: {leave}"
         ));
     }
     Ok(Outcome::Done)
@@ -99,9 +102,9 @@ async fn take_down(
 
 /// Refuses as long as pods of somebody else have a sidecar: without istiod it learns nothing new any more. `only` is the cluster that
 /// was asked for, where it is not all.
-fn refuse_with_sidecars(removals: &[Removal], only: Option<&str>) -> Result<(), Failure> {
+fn refuse_with_sidecars(removals: &[Removal], members: &[Member], only: Option<&str>) -> Result<(), Failure> {
     let total = removals.len();
-    let failed: Vec<(String, Failure)> = removals
+    let failed: Vec<(Place, Failure)> = removals
         .iter()
         .filter(|removal| !removal.sidecars.is_empty())
         .map(|removal| {
@@ -114,16 +117,15 @@ fn refuse_with_sidecars(removals: &[Removal], only: Option<&str>) -> Result<(), 
                 "pods have a sidecar that would be left without istiod: {}",
                 named.join(", ")
             );
-            (removal.cluster.clone(), Failure::from(error))
+            (place(members, &removal.cluster), Failure::from(error))
         })
         .collect();
     if failed.is_empty() {
         return Ok(());
     }
-    let place = only.map(|cluster| format!("{cluster} ")).unwrap_or_default();
-    Err(Failure::clusters(total, failed).with_hint(format!(
-        "take the label istio-injection off their namespaces and make the pods anew, or leave them as they are: kubectl mesh-install down {place}--force"
-    )))
+    let down = Plugin::MeshInstall.command(["down"]).and(only).and(["--force"]);
+    let hint = "take the label istio-injection off their namespaces and make the pods anew, or leave them as they are: ";
+    Err(Failure::clusters(total, failed).with_hint(Advice::from(hint).then(down)))
 }
 
 /// What would be removed. The shape of its JSON is a promise.

@@ -27,7 +27,7 @@ pub(crate) async fn render(mesh: &Mesh) -> Result<Vec<Rendered>, Failure> {
         RenderError::Istioctl(error) => error.into(),
         RenderError::Clusters(refused) => Failure::clusters(
             mesh.clusters.len(),
-            refused.into_iter().map(|(cluster, error)| (cluster, error.into())).collect(),
+            refused.into_iter().map(|(place, error)| (place, error.into())).collect(),
         ),
     })
 }
@@ -53,6 +53,6 @@ impl Prepared {
         let plan = multicluster::plan(mesh, members, rendered, servers)
             .await
             .map_err(|errors| each_cluster(members, errors))?;
-        refuse_foreign(plan)
+        refuse_foreign(members, plan)
     }
 }

@@ -28,7 +28,10 @@ async fn list(asked: &Asked) -> Result<Outcome, Failure> {
     asked.printer.report(&ListReport { remote_secrets: &secrets, now: Timestamp::now() })?;
     let half = multicluster::half_rotated(&members).await.map_err(|errors| each_cluster(&members, errors))?;
     for cluster in &half {
-        asked.printer.warn(&format!("{cluster}: a rotation of its token is half done; to finish it: kubectl mesh-install remote-secret rotate {cluster}"));
+        let rotate = asked.plugin.command(["remote-secret", "rotate", cluster]);
+        asked
+            .printer
+            .warn(&format!("{cluster}: a rotation of its token is half done; to finish it: {rotate}"));
     }
     let healthy = half.is_empty() && secrets.iter().all(|secret| secret.problem.is_none());
     Ok(if healthy { Outcome::Done } else { Outcome::Findings })
@@ -77,7 +80,7 @@ async fn one_by_one(
             Ok(done) => rotated.push(done),
             Err(error) => {
                 asked.printer.report(&RotateReport { clusters: &rotated })?;
-                let failed = vec![(member.name().to_owned(), failure(error))];
+                let failed = vec![(member.place(), failure(error))];
                 return Err(Failure::clusters(members.len(), failed)
                     .with_hint("the old token still works; run the same command again to go on"));
             }

@@ -15,6 +15,9 @@ pub(crate) async fn run(asked: &Asked, args: &RenderArgs) -> Result<Outcome, Fai
         };
         write_manifests(asked, args.to.as_deref(), cluster, &to_yaml(&rendered.objects))?;
     }
-    asked.printer.note("remote secrets are not part of the manifests, because they hold tokens: kubectl mesh-install writes them");
+    asked.printer.note(&format!(
+        "remote secrets are not part of the manifests, because they hold tokens; this writes them: {}",
+        asked.plugin.up()
+    ));
     Ok(Outcome::Done)
 }

@@ -61,17 +61,14 @@ async fn one_by_one(asked: &Asked, args: &RotateCaArgs, members: &[Member]) -> R
             Err(error) => {
                 // What is done is worth knowing, all the more when the rest is not.
                 asked.printer.report(&RotatedReport { clusters: &rotated })?;
-                return Err(Failure::clusters(
-                    chosen.len(),
-                    vec![(member.name().to_owned(), failure(error))],
-                ));
+                return Err(Failure::clusters(chosen.len(), vec![(member.place(), failure(error))]));
             }
         }
     }
     asked.printer.report(&RotatedReport { clusters: &rotated })?;
     for plan in plans.iter().filter(|plan| rotated.iter().any(|done| done.cluster == plan.cluster)) {
         if let Some(duration) = &plan.new_duration {
-            asked.printer.hint(&format!(
+            asked.printer.hint(format!(
                 "write it to the mesh file, or the next `up` sets it back: istio.ca.duration of {}: {duration}",
                 plan.cluster
             ));

@@ -2,6 +2,7 @@
 
 use spire_mesh::command::Asked;
 use spire_mesh::entry::{Context, Failure, Outcome};
+use spire_mesh::hint::Plugin;
 
 use crate::cli::{Cli, UpArgs, Verb};
 use crate::status::Seen;
@@ -10,7 +11,7 @@ use crate::{demo, down, endpoints, plan, remote_secret, render, rotate_ca, up, v
 /// Runs the verb that was asked for, `up` where there is none.
 pub(crate) async fn run(cli: Cli, context: Context) -> Result<Outcome, Failure> {
     let Cli { verb, up: bare, global } = cli;
-    let asked = Asked::new("kubectl mesh-install", global, context);
+    let asked = Asked::new(Plugin::MeshInstall, global, context);
     if verb.is_some() && bare != UpArgs::default() {
         return Err(asked.refuse_flags_before_a_verb());
     }

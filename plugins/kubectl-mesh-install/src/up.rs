@@ -1,7 +1,8 @@
 //! `up`, and the bare command: Istio on every cluster, connected and proven.
 
-use spire_mesh::command::{Asked, Reasons, Shown, summary, taking, tell};
+use spire_mesh::command::{Asked, Reasons, Shown, place, summary, taking, tell};
 use spire_mesh::entry::{Failure, Outcome};
+use spire_mesh::hint::Place;
 use spire_mesh::manifest::Deadline;
 use spire_mesh::multicluster::{self, InstallError};
 
@@ -41,10 +42,11 @@ async fn install(
         multicluster::up(mesh, members, (rendered, servers, plan), deadline, &shown).await
     };
     let multicluster::Installed { clusters, verification, status } = installed;
-    let failed: Vec<(String, Failure)> = clusters
+    let failed: Vec<(Place, Failure)> = clusters
         .into_iter()
         .flat_map(|(cluster, _, errors)| {
-            errors.into_iter().map(move |error| (cluster.clone(), failure(error)))
+            let place = place(members, &cluster);
+            errors.into_iter().map(move |error| (place.clone(), failure(error)))
         })
         .collect();
     asked.printer.report(&StatusReport(&status))?;

@@ -1,10 +1,11 @@
 //! `bundle`: what the servers hold, of themselves and of each other.
 
 use serde::Serialize;
-use spire_mesh::command::{Asked, Shown, each_cluster, named, refuse_unchecked, taking};
+use spire_mesh::command::{Asked, Shown, each_cluster, named, place, refuse_unchecked, taking};
 use spire_mesh::entry::{Failure, Outcome};
 use spire_mesh::federation::{self, AuthorityInfo, BundleDifference, HeldBundles, Repair, Side};
 use spire_mesh::fleet::{Member, each};
+use spire_mesh::hint::Advice;
 use spire_mesh::manifest::Deadline;
 use spire_mesh::report::{Cell, Report, Table};
 
@@ -47,17 +48,18 @@ async fn show(asked: &Asked, args: &ShowArgs) -> Result<Outcome, Failure> {
         Some(BundleName::Stored(pair)) => (named(&members, &pair.holder)?, named(&members, &pair.of)?),
     };
     let domain = &of.cluster.trust_domain;
+    let failed = |error| failure(error).at(&holder.place());
     let none = || {
         let error = anyhow::anyhow!("the server in {} holds no bundle of {domain}", holder.name());
-        Failure::from(error).with_hint("kubectl spire-federate verify")
+        Failure::from(error).with_hint(asked.plugin.command(["verify"]))
     };
     match args.encoding {
         Some(Encoding::Spiffe) => {
-            let document = federation::bundle_document(holder, domain).await.map_err(failure)?;
+            let document = federation::bundle_document(holder, domain).await.map_err(failed)?;
             asked.printer.data(&format!("{}\n", document.ok_or_else(none)?.to_json()))?;
         }
         encoding => {
-            let bundles = federation::held_bundles(holder).await.map_err(failure)?;
+            let bundles = federation::held_bundles(holder).await.map_err(failed)?;
             let bundle = bundles.of(domain).ok_or_else(none)?;
             if encoding == Some(Encoding::Pem) {
                 asked.printer.data(&bundle.to_pem())?;
@@ -118,7 +120,8 @@ async fn diff(asked: &Asked, args: &DiffArgs) -> Result<Outcome, Failure> {
         return Ok(Outcome::Done);
     }
     asked.printer.note(&format!("{differ} authorities are on one side only"));
-    asked.printer.hint("a server brings its copy up to date at its next fetch; where none can succeed any more: kubectl spire-federate bundle exchange");
+    let hint = "a server brings its copy up to date at its next fetch; where none can succeed any more: ";
+    asked.printer.hint(Advice::from(hint).then(asked.plugin.command(["bundle", "exchange"])));
     Ok(Outcome::Findings)
 }
 
@@ -160,7 +163,8 @@ async fn carry(
         federation::repair(members, &repairs, deadline, &shown).await
     };
     if !failed.is_empty() {
-        let failed = failed.into_iter().map(|(cluster, error)| (cluster, failure(error))).collect();
+        let failed =
+            failed.into_iter().map(|(cluster, error)| (place(&members, &cluster), failure(error))).collect();
         return Err(Failure::clusters(members.len(), failed));
     }
     let authorities = differences(members, &holders(members).await?, args.pair.as_ref())?;

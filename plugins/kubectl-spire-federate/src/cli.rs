@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use spire_mesh::cli::{ConfirmArgs, GlobalArgs, OutputArgs, VerbosityArgs, WaitArgs, WatchArgs};
 use spire_mesh::completion::{Source, Takes};
 use spire_mesh::entry::CommandLine;
+use spire_mesh::hint::Given;
 use spire_mesh::mesh::NewCluster;
 
 pub(crate) use bundle::{
@@ -44,6 +45,10 @@ impl CommandLine for Cli {
 
     fn verbosity(&self) -> VerbosityArgs {
         self.global.verbosity
+    }
+
+    fn given(&self) -> Given {
+        self.global.kube.given(self.global.mesh.mesh.as_deref())
     }
 }
 

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use spire_mesh::cli::ConfirmArgs;
-use spire_mesh::command::{Asked, Shown, deletion_question, each_cluster, taking, tell_others};
+use spire_mesh::command::{Asked, Shown, deletion_question, each_cluster, place, taking, tell_others};
 use spire_mesh::entry::{Failure, Outcome};
 use spire_mesh::federation::{self, CaVolume, Removal};
 use spire_mesh::fleet::{Member, each};
+use spire_mesh::hint::{Advice, Command, Place, Plugin};
 use spire_mesh::lease;
 use spire_mesh::manifest::{Deadline, Guests};
 use spire_mesh::mesh::Mesh;
@@ -42,7 +43,7 @@ async fn take_down(
         return Ok(Outcome::Done);
     }
     if !args.force {
-        refuse_while_mounted(&removals, "kubectl mesh-install down")?;
+        refuse_while_mounted(&removals, &members, Plugin::MeshInstall.command(["down"]))?;
     }
     for removal in &removals {
         tell_others(&asked.printer, &removal.cluster, &removal.leftovers, &removal.lost);
@@ -64,7 +65,8 @@ async fn take_down(
     let ca_volumes = ca_volumes(asked, args.ca_volume, args.confirm, &removals).await?;
     let removed = remove(asked, &removals, members, &ca_volumes, deadline).await;
     if ca_volumes.values().any(|volume| *volume == CaVolume::Keep) {
-        asked.printer.hint("to delete the CA's keys as well: kubectl spire-federate down --ca-volume delete");
+        let down = asked.plugin.command(["down", "--ca-volume", "delete"]);
+        asked.printer.hint(Advice::from("to delete the CA's keys as well: ").then(down));
     }
     removed?;
     Ok(Outcome::Done)
@@ -101,18 +103,22 @@ pub(crate) async fn remove(
                 .note(&format!("{}: {claim} with the CA's keys stays, and its namespace", removal.cluster));
         }
     }
-    let failed: Vec<(String, Failure)> = removed
+    let failed: Vec<(Place, Failure)> = removed
         .clusters
         .into_iter()
-        .filter_map(|(cluster, result)| result.err().map(|error| (cluster, failure(error))))
+        .filter_map(|(cluster, result)| Some((place(members, &cluster), failure(result.err()?))))
         .collect();
     if failed.is_empty() { Ok(()) } else { Err(Failure::clusters(members.len(), failed)) }
 }
 
 /// Refuses as long as pods mount the CSI driver: the kubelet could never unmount it for them. `without_istio` is the command that takes
 /// away those of Istio.
-pub(crate) fn refuse_while_mounted(removals: &[Removal], without_istio: &str) -> Result<(), Failure> {
-    let mounted: Vec<(String, Failure)> = removals
+pub(crate) fn refuse_while_mounted(
+    removals: &[Removal],
+    members: &[Member],
+    without_istio: Command,
+) -> Result<(), Failure> {
+    let mounted: Vec<(Place, Failure)> = removals
         .iter()
         .filter(|removal| !removal.mounted_by.is_empty())
         .map(|removal| {
@@ -120,15 +126,16 @@ pub(crate) fn refuse_while_mounted(removals: &[Removal], without_istio: &str) ->
             let error = anyhow::anyhow!(
                 "pods still mount the SPIFFE CSI driver and would hang when they stop: {pods}"
             );
-            (removal.cluster.clone(), Failure::from(error))
+            (place(members, &removal.cluster), Failure::from(error))
         })
         .collect();
     if mounted.is_empty() {
         return Ok(());
     }
-    Err(Failure::clusters(removals.len(), mounted).with_hint(format!(
-        "nothing was deleted; stop these pods first (those of Istio: {without_istio}), or take SPIRE away regardless with --force"
-    )))
+    let hint = Advice::from("nothing was deleted; stop these pods first (those of Istio: ")
+        .then(without_istio)
+        .then("), or take SPIRE away regardless with --force");
+    Err(Failure::clusters(removals.len(), mounted).with_hint(hint))
 }
 
 /// Says what may become of the CA volumes, before anybody is asked.

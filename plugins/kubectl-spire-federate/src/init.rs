@@ -39,6 +39,6 @@ pub(crate) fn run(asked: &Asked, args: &InitArgs) -> Result<Outcome, Failure> {
     };
     file.write_all(text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))?;
     asked.printer.note(&format!("wrote {}", path.display()));
-    asked.printer.hint(&asked.command("plan"));
+    asked.printer.hint(asked.plugin.command(["plan"]));
     Ok(Outcome::Done)
 }

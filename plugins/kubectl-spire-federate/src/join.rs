@@ -56,7 +56,7 @@ async fn add(
         return Ok(Outcome::Done);
     }
     before.replace_by(after)?;
-    asked.printer.note(&format!("wrote {file}; if this is interrupted, go on with: {}", asked.command("")));
+    asked.printer.note(&format!("wrote {file}; if this is interrupted, go on with: {}", asked.plugin.up()));
     up::federate(asked, mesh, members, &plan, deadline).await
 }
 

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use spire_mesh::command::{Asked, Shown, each_cluster, taking, tell_others};
+use spire_mesh::command::{Asked, Shown, each_cluster, place, taking, tell_others};
 use spire_mesh::entry::{Failure, Outcome};
 use spire_mesh::federation::{self, CaVolume, Removal, Ties};
 use spire_mesh::fleet::{Member, each};
+use spire_mesh::hint::{Advice, Command, Place, Plugin};
 use spire_mesh::manifest::{Deadline, Guests, ObjectKey};
 use spire_mesh::mesh::{Cluster, Mesh, MeshText};
 use spire_mesh::report::{Cell, Printer, Report, Table};
@@ -42,8 +43,8 @@ async fn part(
     parting.refuse_while_trusted()?;
     if !args.force {
         // Of this cluster only: the others go on.
-        let without_istio = format!("kubectl mesh-install down {}", args.cluster);
-        refuse_while_mounted(&parting.removals, &without_istio)?;
+        let without_istio = Plugin::MeshInstall.command(["down", &args.cluster]);
+        refuse_while_mounted(&parting.removals, &parting.leaving, without_istio)?;
     }
     parting.tell(&asked.printer);
     if !asked.printer.confirm(&parting.question(), args.confirm.yes).await? {
@@ -102,7 +103,7 @@ impl Meant {
     async fn reach(asked: &Asked, args: &LeaveArgs, before: &MeshText) -> Result<Self, Failure> {
         let is_leaver = |name: &str| name == args.cluster;
         let mut reached = asked.reach_those_of(before.mesh()?).await?;
-        let lost = reached.unreachable.iter().position(|(name, _)| is_leaver(name));
+        let lost = reached.unreachable.iter().position(|(place, _)| is_leaver(&place.cluster));
         let skipped = lost.filter(|_| args.force).map(|index| reached.unreachable.remove(index).1);
         let is_only_the_leaver = lost.is_some() && reached.unreachable.len() == 1;
         let (mesh, members) = reached.all(&asked.printer).map_err(|failure| {
@@ -135,9 +136,9 @@ impl<'m> Parting<'m> {
     fn refuse_while_trusted(&self) -> Result<(), Failure> {
         let trusting = self.ties.iter().filter_map(|ties| {
             let error = ties.refusal()?;
-            Some((ties.cluster.clone(), Failure::from(error)))
+            Some((place(&self.staying, &ties.cluster), Failure::from(error)))
         });
-        let trusting: Vec<(String, Failure)> = trusting.collect();
+        let trusting: Vec<(Place, Failure)> = trusting.collect();
         if trusting.is_empty() {
             return Ok(());
         }
@@ -170,8 +171,8 @@ impl<'m> Parting<'m> {
         };
         let failed = untied
             .into_iter()
-            .filter_map(|(cluster, result)| result.err().map(|error| (cluster, failure(error))));
-        let failed: Vec<(String, Failure)> = failed.collect();
+            .filter_map(|(cluster, result)| Some((place(&self.staying, &cluster), failure(result.err()?))));
+        let failed: Vec<(Place, Failure)> = failed.collect();
         if failed.is_empty() { Ok(()) } else { Err(Failure::clusters(self.staying.len(), failed)) }
     }
 
@@ -186,7 +187,7 @@ impl<'m> Parting<'m> {
             printer.note(&format!("{}: {} stays: {}", ties.cluster, leftover.what, leftover.reason));
         }
         if is_theirs {
-            printer.hint(&format!(
+            printer.hint(format!(
                 "their owner has to take {domain} out of them, and can then forget it: spire-server bundle delete -id {}",
                 domain.id()
             ));
@@ -194,14 +195,11 @@ impl<'m> Parting<'m> {
         let kept =
             self.removals.iter().filter(|removal| ca_volumes.get(&removal.cluster) == Some(&CaVolume::Keep));
         for claim in kept.filter_map(|removal| removal.ca_volume.as_ref()) {
-            printer.hint(&format!(
-                "to delete the CA's keys as well: kubectl --context {} delete {}",
-                self.leaver.context,
-                claim.kubectl()
-            ));
+            let delete = Command::kubectl(["delete"]).and(claim.kubectl()).at(&self.leaver.context);
+            printer.hint(Advice::from("to delete the CA's keys as well: ").then(delete));
         }
         if self.skipped.is_some() {
-            printer.hint(&format!(
+            printer.hint(format!(
                 "{} still trusts the others; to clean it once it is back: join it again, and let it leave",
                 self.leaver.name
             ));

@@ -23,5 +23,5 @@ pub(crate) async fn check(mesh: &Mesh, members: &[Member]) -> Result<(), Failure
 /// Plans. Changes nothing.
 pub(crate) async fn planned(mesh: &Mesh, members: &[Member]) -> Result<MeshPlan, Failure> {
     let plan = federation::plan(mesh, members).await.map_err(|errors| each_cluster(members, errors))?;
-    refuse_foreign(plan)
+    refuse_foreign(members, plan)
 }

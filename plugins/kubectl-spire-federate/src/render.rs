@@ -21,17 +21,16 @@ pub(crate) async fn run(asked: &Asked, args: &RenderArgs) -> Result<Outcome, Fai
         let desired = render(&mesh, cluster, &members, &endpoints).await?;
         write(asked, args, cluster, &desired)?;
     }
-    asked
-        .printer
-        .note("the first bundles are not part of the manifests: kubectl spire-federate carries them");
+    let up = asked.plugin.up();
+    asked.printer.note(&format!("the first bundles are not part of the manifests; this carries them: {up}"));
     Ok(Outcome::Done)
 }
 
 /// Reads the addresses from the clusters that can be reached.
 async fn look(asked: &Asked, mut endpoints: Endpoints) -> Result<(Vec<Member>, Endpoints), Failure> {
     let Reached { members, unreachable, .. } = asked.reach().await?;
-    for (cluster, failure) in &unreachable {
-        asked.printer.warn(&format!("{cluster}: {}", failure.one_line()));
+    for (place, failure) in &unreachable {
+        asked.printer.warn(&format!("{}: {}", place.cluster, failure.one_line()));
     }
     let found = federation::endpoints(&members).await.map_err(|errors| each_cluster(&members, errors))?;
     for (domain, endpoint) in found {

@@ -56,10 +56,7 @@ async fn one_by_one(
             Err(error) => {
                 // What is done is worth knowing, all the more when the rest is not.
                 asked.printer.report(&RotatedReport { clusters: &rotated })?;
-                return Err(Failure::clusters(
-                    chosen.len(),
-                    vec![(member.name().to_owned(), failure(error))],
-                ));
+                return Err(Failure::clusters(chosen.len(), vec![(member.place(), failure(error))]));
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use spire_mesh::command::Asked;
 use spire_mesh::entry::{Context, Failure, Outcome};
+use spire_mesh::hint::Plugin;
 
 use crate::cli::{Cli, UpArgs, Verb};
 use crate::status::Seen;
@@ -10,7 +11,7 @@ use crate::{bundle, down, init, join, leave, plan, render, rotate, up, verify};
 /// Runs the verb that was asked for, `up` where there is none.
 pub(crate) async fn run(cli: Cli, context: Context) -> Result<Outcome, Failure> {
     let Cli { verb, up: bare, global } = cli;
-    let asked = Asked::new("kubectl spire-federate", global, context);
+    let asked = Asked::new(Plugin::SpireFederate, global, context);
     if verb.is_some() && bare != UpArgs::default() {
         return Err(asked.refuse_flags_before_a_verb());
     }

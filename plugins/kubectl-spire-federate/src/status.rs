@@ -3,6 +3,7 @@
 use serde::Serialize;
 use spire_mesh::command::{Reached, Reasons, Status};
 use spire_mesh::federation::{self, ClusterStatus, MeshStatus, RefreshState, RelationshipState, SpireStatus};
+use spire_mesh::hint::Plugin;
 use spire_mesh::report::{Cell, OutputError, Printer, Report, Table};
 
 /// How the mesh was at one time.
@@ -40,21 +41,26 @@ pub(crate) fn problems(printer: &Printer, status: &MeshStatus, unreachable: &Rea
         |name: &str| status.clusters.iter().any(|cluster| cluster.cluster == name && cluster.spire.is_some());
     for pair in &status.relationships {
         let (from, to) = (&pair.from, &pair.to);
-        let problem = match pair.state {
+        let up = Plugin::SpireFederate.up();
+        let (problem, run) = match pair.state {
             RelationshipState::Current => continue,
             RelationshipState::Unknown if !(reached(from) && reached(to)) => continue,
-            RelationshipState::Unknown => "it is not known how it is",
-            RelationshipState::Behind => "the stored bundle lacks authorities; the next refresh brings them",
-            RelationshipState::LockedOut => {
-                "the stored bundle lacks the authority that the peer signs with, so no fetch can succeed; run: kubectl spire-federate"
+            RelationshipState::Unknown => ("it is not known how it is", None),
+            RelationshipState::Behind => {
+                ("the stored bundle lacks authorities; the next refresh brings them", None)
             }
-            RelationshipState::NoBundle => "there is no first bundle; run: kubectl spire-federate",
+            RelationshipState::LockedOut => (
+                "the stored bundle lacks the authority that the peer signs with, so no fetch can succeed",
+                Some(up),
+            ),
+            RelationshipState::NoBundle => ("there is no first bundle", Some(up)),
             RelationshipState::NoRelationship => {
-                "there is a bundle, but nothing keeps it up to date; run: kubectl spire-federate"
+                ("there is a bundle, but nothing keeps it up to date", Some(up))
             }
-            RelationshipState::Absent => "there is no federation; run: kubectl spire-federate",
+            RelationshipState::Absent => ("there is no federation", Some(up)),
         };
-        printer.warn(&format!("{from} → {to}: {problem}"));
+        let run = run.map(|command| format!("; run: {command}")).unwrap_or_default();
+        printer.warn(&format!("{from} → {to}: {problem}{run}"));
     }
 }
 

@@ -1,9 +1,10 @@
 //! `up`, and the bare command: SPIRE on every cluster, federated and proven.
 
-use spire_mesh::command::{Asked, Reasons, Shown, refuse_unchecked, summary, taking, tell};
+use spire_mesh::command::{Asked, Reasons, Shown, place, refuse_unchecked, summary, taking, tell};
 use spire_mesh::entry::{Failure, Outcome};
 use spire_mesh::federation::{self, FederationError};
 use spire_mesh::fleet::Member;
+use spire_mesh::hint::Place;
 use spire_mesh::manifest::{Deadline, MeshPlan};
 use spire_mesh::mesh::Mesh;
 
@@ -56,10 +57,11 @@ pub(crate) async fn federate(
         federation::up(mesh, members, plan, deadline, &shown).await
     };
     let federation::Federated { clusters, verification, status } = federated;
-    let failed: Vec<(String, Failure)> = clusters
+    let failed: Vec<(Place, Failure)> = clusters
         .into_iter()
         .flat_map(|(cluster, _, errors)| {
-            errors.into_iter().map(move |error| (cluster.clone(), failure(error)))
+            let place = place(members, &cluster);
+            errors.into_iter().map(move |error| (place.clone(), failure(error)))
         })
         .collect();
     asked.printer.report(&StatusReport(&status))?;

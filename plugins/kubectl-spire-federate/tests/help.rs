@@ -75,6 +75,8 @@ fn wrong_mesh_files_are_wrong_usage() {
         MESH.replace("{name: bar-eks-cluster, trustDomain:", "{name: bar-eks-cluster, trustdomain:");
     let same_domain = MESH.replace("bar.com", "foo.com");
     insta::assert_snapshot!("mesh_file_missing", told(None, &["status"]));
+    let elsewhere = ["status", "--mesh", "my mesh.yaml", "--kubeconfig", "clusters", "--as", "ada"];
+    insta::assert_snapshot!("mesh_file_named_and_missing", told(None, &elsewhere));
     insta::assert_snapshot!("mesh_file_unknown_key", told(Some(&unknown_key), &["status"]));
     insta::assert_snapshot!("mesh_file_same_trust_domain", told(Some(&same_domain), &["status"]));
 }

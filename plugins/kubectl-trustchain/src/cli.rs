@@ -6,6 +6,7 @@ use clap::{Args, Parser, ValueEnum, ValueHint};
 use spire_mesh::cli::{KubeArgs, OutputArgs, VerbosityArgs};
 use spire_mesh::completion::{Source, Takes};
 use spire_mesh::entry::CommandLine;
+use spire_mesh::hint::Given;
 use spire_mesh::report::Format;
 use spire_mesh::trustchain::Threshold;
 
@@ -113,6 +114,10 @@ impl CommandLine for Cli {
 
     fn verbosity(&self) -> VerbosityArgs {
         self.verbosity
+    }
+
+    fn given(&self) -> Given {
+        self.kube.given(self.mesh.as_deref())
     }
 }
 

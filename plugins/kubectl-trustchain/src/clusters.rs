@@ -3,6 +3,7 @@
 use futures::future::join_all;
 use spire_mesh::entry::Failure;
 use spire_mesh::fleet::{Connection, KubeSettings, Kubeconfig};
+use spire_mesh::hint::{Advice, Command, Place, Plugin};
 use spire_mesh::mesh::{self, Mesh};
 use spire_mesh::report::Printer;
 use spire_mesh::trust::TrustDomain;
@@ -57,22 +58,22 @@ impl Known {
         }
         let connected = wanted.into_iter().map(|(name, context, cluster)| async move {
             let connection = self.kubeconfig.connect_to(&name, &context, &self.settings).await;
-            (name, connection.map(|connection| Reached { connection, cluster }))
+            (Place::new(name, context), connection.map(|connection| Reached { connection, cluster }))
         });
         let (mut reached, mut failed) = (Vec::new(), Vec::new());
         let connected = join_all(connected).await;
         let total = connected.len();
-        for (name, result) in connected {
+        for (place, result) in connected {
             match result {
                 Ok(one) => reached.push(one),
-                Err(error) => failed.push((name, Failure::from(error))),
+                Err(error) => failed.push((place, Failure::from(error))),
             }
         }
         if reached.is_empty() {
             return Err(Failure::clusters(total, failed));
         }
-        for (name, failure) in failed {
-            printer.warn(&format!("{name}: {}", failure.one_line()));
+        for (Place { cluster, .. }, failure) in failed {
+            printer.warn(&format!("{cluster}: {}", failure.one_line()));
         }
         Ok(reached)
     }
@@ -90,8 +91,9 @@ impl Known {
     fn one(&self) -> Result<(String, String, Option<mesh::Cluster>), Failure> {
         let current = self.context.as_deref().or_else(|| self.kubeconfig.current_context());
         let context = current.ok_or_else(|| {
-            Failure::from(anyhow::anyhow!("the kubeconfig has no current context"))
-                .with_hint("kubectl config get-contexts, then name one with --context")
+            Failure::from(anyhow::anyhow!("the kubeconfig has no current context")).with_hint(
+                Advice::from(Command::kubeconfig(["get-contexts"])).then(", then name one with --context"),
+            )
         })?;
         let clusters = self.mesh.iter().flat_map(|mesh| &mesh.clusters);
         let cluster = clusters.into_iter().find(|cluster| cluster.context == context).cloned();
@@ -122,7 +124,7 @@ impl Known {
         for (one, pods) in reached.iter().zip(listed) {
             match pods {
                 Ok(pods) => found.extend(pods.into_iter().map(|pod| (one, pod))),
-                Err(error) => failed.push((one.connection.name().to_owned(), cannot_list(one, &error))),
+                Err(error) => failed.push((one.connection.place(), cannot_list(one, &error))),
             }
         }
         if failed.is_empty() { Ok(found) } else { Err(Failure::clusters(reached.len(), failed)) }
@@ -237,15 +239,15 @@ async fn found_in<'r>(
                 .map(|(one, pod)| format!("{}/{}/{}", one.connection.name(), pod.namespace, pod.workload))
                 .collect();
             Err(Failure::usage(anyhow::anyhow!("`{text}` is in several clusters: {}", places.join(", ")))
-                .with_hint(format!("kubectl trustchain {}", places[0])))
+                .with_hint(Plugin::Trustchain.command([&places[0]])))
         }
     }
 }
 
 fn cannot_list(one: &Reached, error: &spire_mesh::fleet::RequestError) -> Failure {
-    let context = one.connection.context();
+    let can = Command::kubectl(["auth", "can-i", "list", "pods", "-A"]);
     Failure::from(anyhow::anyhow!("{}: cannot list pods: {error}", one.connection.name()))
-        .with_hint(format!("kubectl --context {context} auth can-i list pods -A"))
+        .with_hint(can.at(one.connection.context()))
 }
 
 fn not_found(text: &str, namespace: Option<&str>, error: FindError, reached: &[&Reached]) -> Failure {
@@ -257,24 +259,37 @@ fn not_found(text: &str, namespace: Option<&str>, error: FindError, reached: &[&
     match error {
         FindError::Several(several) => {
             let names: Vec<String> = several.iter().map(ToString::to_string).collect();
-            let hint = hint_for(&several[0]);
+            let hint = hint_for(reached[0], &several[0]);
             Failure::usage(anyhow::anyhow!("`{text}` may be one of several: {}", names.join(", ")))
                 .with_hint(hint)
         }
         FindError::None { nearest: Some(nearest) } => {
-            let command = hint_for(&nearest);
+            let command = hint_for(reached[0], &nearest);
             Failure::from(anyhow::anyhow!("no workload `{text}` with pods in {place}"))
-                .with_hint(format!("did you mean {nearest}? {command}"))
+                .with_hint(Advice::from(format!("did you mean {nearest}? ")).then(command))
         }
-        FindError::None { nearest: None } => Failure::from(anyhow::anyhow!(
-            "no workload `{text}` with pods in {place}"
-        ))
-        .with_hint("see all that there are: kubectl trustchain -A, in other clusters with --all-clusters"),
+        FindError::None { nearest: None } => {
+            Failure::from(anyhow::anyhow!("no workload `{text}` with pods in {place}"))
+                .with_hint(all_in(reached))
+        }
     }
 }
 
-fn hint_for(candidate: &Candidate) -> String {
-    format!("kubectl trustchain -n {} {}", candidate.namespace, candidate.workload)
+/// Returns the command that looks at something else in the cluster that was looked in.
+fn hint_for(one: &Reached, candidate: &Candidate) -> Command {
+    let words = ["-n", &candidate.namespace, &candidate.workload.to_string()];
+    Plugin::Trustchain.command(words).in_context(one.connection.context())
+}
+
+/// Says how to see all that there is where was looked, and more.
+fn all_in(reached: &[&Reached]) -> Advice {
+    let all = Advice::from("see all that there are: ");
+    match reached {
+        [one] => all
+            .then(Plugin::Trustchain.command(["-A"]).in_context(one.connection.context()))
+            .then(", in other clusters with --all-clusters"),
+        _ => all.then(Plugin::Trustchain.command(["-A", "--all-clusters"])),
+    }
 }
 
 /// Takes the pod that stands for a workload: the first that is ready, else the first with a proxy that runs.

@@ -11,6 +11,7 @@ use kube::api::Api;
 use spire_mesh::entry::Failure;
 use spire_mesh::envoy::Issuer;
 use spire_mesh::fleet::RequestError;
+use spire_mesh::hint::{Advice, Command, Hint as _, Plugin};
 use spire_mesh::istio;
 use spire_mesh::report::Printer;
 use spire_mesh::spire::presented;
@@ -80,7 +81,7 @@ pub(crate) fn file(path: &Path, printer: &Printer) -> Result<Inspected, Failure>
     };
     read.with_context(|| format!("cannot read {name}")).map_err(Failure::usage)?;
     let parsed = source::parse(&bytes).map_err(|error| {
-        let hint = spire_mesh::hint::Hint::hint(&error);
+        let hint = error.hint();
         let failure = Failure::usage(anyhow::Error::from(error).context(format!("{name} cannot be used")));
         hint.into_iter().fold(failure, Failure::with_hint)
     })?;
@@ -101,19 +102,28 @@ fn others(source: &Source, printer: &Printer) {
     }
 }
 
+/// Returns the command that shows the bundles that servers hold.
+fn bundles() -> Command {
+    Plugin::SpireFederate.command(["bundle", "show"])
+}
+
 /// Judges what a server presents, by the bundle that it serves itself.
 pub(crate) async fn server(uri: &http::Uri, printer: &Printer) -> Result<Inspected, Failure> {
     let (presented, page) = presented::of_server(uri)
         .await
         .with_context(|| format!("cannot look at {uri}"))
         .map_err(|error| {
-            Failure::from(error)
-                .with_hint("from here it has to be reached as the other clusters reach it; kubectl spire-federate bundle shows what they have")
+            let hint =
+                "from here it has to be reached as the other clusters reach it; this shows what they have: ";
+            Failure::from(error).with_hint(Advice::from(hint).then(bundles()))
         })?;
     let chain = Chain::from_ders(presented.certificates().iter().cloned())
         .with_context(|| format!("{uri} presents no chain of certificates"))?;
     let parsed = source::parse(&page).with_context(|| format!("{uri} serves no bundle"))?;
-    printer.note("what a server says of itself agrees with itself at best: compare the authority with kubectl spire-federate bundle");
+    printer.note(&format!(
+        "what a server says of itself agrees with itself at best: compare the authority with {}",
+        bundles()
+    ));
     Ok(judge(
         by_itself(Subject::source(uri.to_string()), chain, parsed.bundles, Issuer::Unknown),
         Timestamp::now(),
@@ -138,7 +148,7 @@ pub(crate) async fn secret(
     let secrets: Api<Secret> = Api::namespaced(one.connection.client().clone(), namespace);
     let secret = secrets.get(name).await.map_err(RequestError::from).map_err(|error| {
         Failure::from(anyhow::anyhow!("{cluster}: cannot read Secret {namespace}/{name}: {error}"))
-            .with_hint(format!("kubectl --context {context} -n {namespace} get secrets"))
+            .with_hint(Command::kubectl(["-n", namespace, "get", "secrets"]).at(context))
     })?;
     let json = serde_json::to_vec(&secret).context("cannot write the Secret as JSON")?;
     let parsed = source::parse(&json)
@@ -149,12 +159,14 @@ pub(crate) async fn secret(
         namespace: Some(namespace.to_owned()),
         ..Subject::source(format!("secret/{name}"))
     };
-    Ok(judge(Evidence::of_source(subject, parsed), Timestamp::now()))
+    Ok(judge(Evidence::of_source(subject, parsed), Timestamp::now()).in_context(context))
 }
 
 /// Judges what istiod presents to proxies, by the roots that it publishes for them.
 pub(crate) async fn istiod(one: &Reached) -> Result<Inspected, Failure> {
-    let seen = istio::ca::served(&one.connection).await?;
+    let seen = istio::ca::served(&one.connection)
+        .await
+        .map_err(|error| Failure::from(error).at(&one.connection.place()))?;
     let chain = Chain::from_ders(seen.presented.iter().map(|certificate| certificate.der().to_vec()))
         .context("istiod presents no chain of certificates")?;
     let subject = Subject {
@@ -165,7 +177,7 @@ pub(crate) async fn istiod(one: &Reached) -> Result<Inspected, Failure> {
     };
     let bundles = Bundles::Pooled(seen.published);
     let evidence = by_itself(subject, chain, bundles, Issuer::Istiod);
-    let inspected = judge(evidence, Timestamp::now());
+    let inspected = judge(evidence, Timestamp::now()).in_context(one.connection.context());
     Ok(with_origin(&one.connection, inspected, istio::NAMESPACE).await)
 }
 

@@ -3,6 +3,7 @@
 use futures::future::join_all;
 use jiff::Timestamp;
 use spire_mesh::entry::Failure;
+use spire_mesh::hint::Plugin;
 use spire_mesh::mesh::Spire;
 use spire_mesh::report::Printer;
 use spire_mesh::trustchain::{Inspected, inspect_pod, inspect_pods, with_origin};
@@ -22,10 +23,11 @@ pub(crate) async fn one(
     let found = known.workload(cli, reached, subject).await?;
     let (one, pod) = representative(&found);
     if found.len() > 1 {
-        let selector = pod
-            .labels
-            .get("app")
-            .map(|app| format!("; all of them: kubectl trustchain -n {} -l app={app}", pod.namespace));
+        let selector = pod.labels.get("app").map(|app| {
+            let words = ["-n", &pod.namespace, "-l", &format!("app={app}")];
+            let all = Plugin::Trustchain.command(words).in_context(one.connection.context());
+            format!("; all of them: {all}")
+        });
         let selector = selector.unwrap_or_default();
         printer.note(&format!("{} has {} pods, this is {}{selector}", pod.workload, found.len(), pod.name));
     }

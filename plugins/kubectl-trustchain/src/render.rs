@@ -157,7 +157,7 @@ fn verdict(text: &mut String, one: &Inspected) {
                 let status = one.verdict.status.as_str();
                 let _ = writeln!(text, "{status}: {} ({}{source})", one_line(&reason.message), reason.id);
                 if let Some(fix) = &reason.fix {
-                    let _ = writeln!(text, "  next: {}", one_line(fix));
+                    let _ = writeln!(text, "  next: {}", one_line(&fix.to_string()));
                 }
             }
         }

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use spire_mesh::entry::{Context, Failure, Outcome};
+use spire_mesh::hint::{Advice, Plugin};
 use spire_mesh::trustchain::{Inspected, Standing};
 
 use crate::cli::{ChainFormat, Cli};
@@ -27,8 +28,15 @@ pub(crate) async fn run(cli: Cli, context: Context) -> Result<Outcome, Failure> 
         return show(&cli, &context, vec![elsewhere::server(uri, printer).await?], Shown::One);
     }
     if cli.subject.is_none() && !cli.all_namespaces && cli.selector.is_none() && cli.namespace.is_none() {
+        let command = |word: &str| {
+            let command = Plugin::Trustchain.command([word]);
+            match &cli.context {
+                Some(context) => command.in_context(context),
+                None => command,
+            }
+        };
         return Err(Failure::usage(anyhow::anyhow!("name a workload, or -A for all of them"))
-            .with_hint("kubectl trustchain productpage-v1, or kubectl trustchain -A"));
+            .with_hint(Advice::from(command("productpage-v1")).then(", or ").then(command("-A"))));
     }
     let known = Known::read(&cli)?;
     let reached = known.reach(&cli, printer).await?;

@@ -4,6 +4,7 @@ use futures::future::join_all;
 use spire_mesh::command::{Asked, Shown, named};
 use spire_mesh::entry::{Context, Failure, Outcome};
 use spire_mesh::fleet::Member;
+use spire_mesh::hint::Plugin;
 use spire_mesh::mesh::Mesh;
 use spire_mesh::traffic::{self, Amount, Client, Expectation, Load, Request, Senders, Url};
 
@@ -65,7 +66,12 @@ fn wanted(mut args: AskArgs, junit: bool) -> Result<(Wanted, Option<String>), Fa
 fn via(args: &mut AskArgs) -> Result<Option<String>, Failure> {
     let wrong = || {
         let error = anyhow::anyhow!("requests go through nothing but `--via ingress [CLUSTER]`");
-        Failure::usage(error).with_hint("kubectl xcluster-curl URL --via ingress bar-eks-cluster")
+        Failure::usage(error).with_hint(Plugin::XclusterCurl.command([
+            "URL",
+            "--via",
+            "ingress",
+            "bar-eks-cluster",
+        ]))
     };
     match args.via.as_slice() {
         [] => Ok(None),
@@ -100,7 +106,8 @@ fn outside_of(gateway: &str, from: Senders, clusters: &[&str]) -> Senders {
 fn refuse(from: &Senders, args: &AskArgs) -> Result<(), Failure> {
     if *from == Senders::Here && (args.deploy_client || args.failover.is_some()) {
         let error = anyhow::anyhow!("from here nothing but an address outside the mesh can be asked");
-        return Err(Failure::usage(error).with_hint("kubectl xcluster-curl URL --from here --via ingress"));
+        let words = ["URL", "--from", "here", "--via", "ingress"];
+        return Err(Failure::usage(error).with_hint(Plugin::XclusterCurl.command(words)));
     }
     if *from == Senders::All && args.failover.is_some() {
         let error = anyhow::anyhow!("a failover is seen from one cluster: name it with --from");
@@ -146,11 +153,12 @@ async fn send(
                 timed_out |= late;
                 reports.push(report);
             }
-            Err(error) => failed.push((client.member.name().to_owned(), failure(error))),
+            Err(error) => failed.push((client.member.place(), failure(error))),
         }
     }
     if reports.is_empty() && failed.len() == 1 {
-        return Err(failed.swap_remove(0).1);
+        let (place, failure) = failed.swap_remove(0);
+        return Err(failure.at(&place));
     }
     let is_matrix = wanted.args.from == Some(Senders::All);
     let outcome = print(asked, members, reports, is_matrix, wanted)?;

@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use spire_mesh::cli::{KubeArgs, MeshArgs, OutputArgs, VerbosityArgs};
 use spire_mesh::completion::{Source, Takes};
 use spire_mesh::entry::CommandLine;
+use spire_mesh::hint::Given;
 use spire_mesh::traffic::{
     Body, Expectation, Header, MOST_REQUESTS, MOST_STREAMS, Method, Rate, Senders, Url, Victim,
 };
@@ -48,6 +49,10 @@ impl CommandLine for Cli {
 
     fn verbosity(&self) -> VerbosityArgs {
         self.verbosity
+    }
+
+    fn given(&self) -> Given {
+        self.kube.given(self.mesh.mesh.as_deref())
     }
 }
 

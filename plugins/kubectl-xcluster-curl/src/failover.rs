@@ -3,6 +3,7 @@
 use spire_mesh::command::{Asked, Shown};
 use spire_mesh::entry::{Context, Failure, Outcome};
 use spire_mesh::fleet::Member;
+use spire_mesh::hint::{Advice, Plugin};
 use spire_mesh::report::Printer;
 use spire_mesh::traffic::{self, Amount, Client, Failover, Judged, Known, Load, Prepared, Victim};
 
@@ -48,7 +49,8 @@ pub(crate) async fn run(
     };
     promise.release();
     let (report, timed_out) = result.map_err(|error| {
-        failure(error).with_hint("see whether its pods are back: kubectl xcluster-curl restore --dry-run")
+        let restore = Plugin::XclusterCurl.command(["restore", "--dry-run"]);
+        failure(error).with_hint(Advice::from("see whether its pods are back: ").then(restore))
     })?;
     let fine = is_fine(&report.expectations, report.failover.as_ref());
     print(asked, members, vec![report], false, wanted)?;
@@ -70,7 +72,7 @@ fn undo(asked: &Asked, prepared: &Prepared<'_>) -> impl Future<Output = ()> + us
             Ok(None) => {}
             Err(error) => {
                 printer.warn(&format!("{}/{namespace}/{name} has no pods: {error}", member.name()));
-                printer.hint("kubectl xcluster-curl restore");
+                printer.hint(Plugin::XclusterCurl.command(["restore"]));
             }
         }
     }
@@ -115,9 +117,11 @@ fn refuse(
     }
     let error = anyhow::anyhow!("{workload} is left as it is: {}", reasons.join("; "));
     let hint = if obstacles.is_empty() {
-        "if it may be scaled all the same, add --force"
+        Advice::from("if it may be scaled all the same, add --force")
     } else {
-        "find out why with: kubectl mesh-install verify; to try all the same, add --force"
+        Advice::from("find out why with: ")
+            .then(Plugin::MeshInstall.command(["verify"]))
+            .then("; to try all the same, add --force")
     };
     Err(Failure::from(error).with_hint(hint))
 }

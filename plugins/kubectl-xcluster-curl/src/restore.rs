@@ -4,6 +4,7 @@ use serde::Serialize;
 use spire_mesh::command::Asked;
 use spire_mesh::entry::{Failure, Outcome};
 use spire_mesh::fleet::each;
+use spire_mesh::hint::{Advice, Command};
 use spire_mesh::report::{Cell, Report, Table};
 use spire_mesh::traffic::{self, TakenAway};
 
@@ -31,22 +32,20 @@ pub(crate) async fn run(asked: &Asked, args: RestoreArgs) -> Result<Outcome, Fai
                 asked.printer.note(&format!("{cluster}/{namespace}/{name}: scaled to {replicas}"));
             }
             Ok(None) => {
-                failed.push((cluster.clone(), without_record(&member.cluster.context, namespace, name)));
+                failed.push((member.place(), without_record(namespace, name)));
             }
-            Err(error) => failed.push((cluster.clone(), error.into())),
+            Err(error) => failed.push((member.place(), error.into())),
         }
     }
     if failed.is_empty() { Ok(Outcome::Done) } else { Err(Failure::clusters(members.len(), failed)) }
 }
 
 /// Says what to do about a workload of which nobody knows how many pods it had.
-fn without_record(context: &str, namespace: &str, name: &str) -> Failure {
+fn without_record(namespace: &str, name: &str) -> Failure {
     let error = anyhow::anyhow!("{namespace}/{name} has no record of how many pods it had");
-    let hint = format!(
-        "kubectl --context {context} -n {namespace} scale deployment {name} --replicas=1, then take the annotation {} away",
-        traffic::RECORD
-    );
-    Failure::from(error).with_hint(hint)
+    let scale = Command::kubectl(["-n", namespace, "scale", "deployment", name, "--replicas=1"]);
+    let then = format!(", then take the annotation {} away", traffic::RECORD);
+    Failure::from(error).with_hint(Advice::from(scale).then(then))
 }
 
 /// What there is to bring back. The shape of its JSON is a promise.
@@ -73,6 +72,7 @@ impl Report for RestoreReport {
 
 #[cfg(test)]
 mod tests {
+    use spire_mesh::hint::Place;
     use spire_mesh::report::{Format, Printer};
 
     use super::*;
@@ -115,7 +115,8 @@ mod tests {
     #[test]
     fn a_workload_without_a_record_is_brought_back_by_hand() {
         let (printer, captured) = Printer::captured(Format::Table);
-        without_record("foo-context", "shop", "cart").print(&printer);
+        let place = Place::new("foo", "foo-context");
+        without_record("shop", "cart").at(&place).print(&printer);
         insta::assert_snapshot!(captured.stderr(), @r"
         error: shop/cart has no record of how many pods it had
         hint: kubectl --context foo-context -n shop scale deployment cart --replicas=1, then take the annotation spire-mesh.dev/replicas-before-failover away

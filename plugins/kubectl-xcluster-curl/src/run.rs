@@ -2,6 +2,7 @@
 
 use spire_mesh::command::Asked;
 use spire_mesh::entry::{Context, Failure, Outcome};
+use spire_mesh::hint::Plugin;
 
 use crate::cli::{Cli, Verb};
 use crate::{ask, restore};
@@ -13,12 +14,12 @@ pub(crate) async fn run(cli: Cli, context: Context) -> Result<Outcome, Failure> 
         mesh: mesh.mesh,
         kube: kube.settings(),
         printer: context.printer.clone(),
-        plugin: "kubectl xcluster-curl",
+        plugin: Plugin::XclusterCurl,
         at_interrupt: context.at_interrupt.clone(),
     };
     if verb.is_some() && (args.url.is_some() || args.yes) {
         let error = anyhow::anyhow!("`restore` takes no URL, and --yes belongs behind it");
-        return Err(Failure::usage(error).with_hint("kubectl xcluster-curl restore --yes"));
+        return Err(Failure::usage(error).with_hint(Plugin::XclusterCurl.command(["restore", "--yes"])));
     }
     match verb {
         Some(Verb::Restore(args)) => restore::run(&asked, args).await,

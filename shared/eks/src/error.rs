@@ -5,7 +5,7 @@ use std::error::Error;
 use std::fmt;
 use std::iter;
 
-use spire_mesh::hint::Hint;
+use spire_mesh::hint::{Advice, Hint};
 use spire_mesh::mesh::{EksCluster, EndpointUrlError};
 
 /// Why AWS did not describe a cluster. Texts of AWS are in it with their control characters escaped.
@@ -111,8 +111,8 @@ pub enum EksError {
 }
 
 impl Hint for EksError {
-    fn hint(&self) -> Option<String> {
-        Some(match self {
+    fn hint(&self) -> Option<Advice> {
+        Some(Advice::from(match self {
             Self::Missing { cluster } => command("aws eks list-clusters", cluster),
             Self::NotActive { cluster, status } if matches!(status.as_str(), "CREATING" | "PENDING") => {
                 command(&format!("aws eks wait cluster-active --name {}", cluster.name), cluster)
@@ -150,7 +150,7 @@ impl Hint for EksError {
             | Self::UnusableEndpoint { cluster, .. }
             | Self::Unreachable { cluster, .. }
             | Self::Service { cluster, .. } => describe(cluster),
-        })
+        }))
     }
 }
 

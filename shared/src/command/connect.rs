@@ -1,10 +1,11 @@
 //! From what was asked for to a mesh and connections to its clusters.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::cli::GlobalArgs;
 use crate::entry::{AtInterrupt, Context, Failure};
 use crate::fleet::{KubeSettings, Kubeconfig, Member, Peer};
+use crate::hint::{Place, Plugin};
 use crate::mesh::{self, Mesh, MeshText};
 use crate::report::Printer;
 
@@ -16,8 +17,8 @@ pub struct Asked {
     pub kube: KubeSettings,
     /// Where results and messages go.
     pub printer: Printer,
-    /// The plugin, as it is typed: `kubectl spire-federate`.
-    pub plugin: &'static str,
+    /// The plugin.
+    pub plugin: Plugin,
     /// What has to be done even where the verb is interrupted.
     pub at_interrupt: AtInterrupt,
 }
@@ -29,13 +30,13 @@ pub struct Reached {
     /// The clusters that can be reached.
     pub members: Vec<Member>,
     /// Why the others cannot be reached, in the order of the mesh.
-    pub unreachable: Vec<(String, Failure)>,
+    pub unreachable: Vec<(Place, Failure)>,
 }
 
 impl Asked {
     /// Puts together what `plugin` was asked for.
     #[must_use]
-    pub fn new(plugin: &'static str, global: GlobalArgs, context: Context) -> Self {
+    pub fn new(plugin: Plugin, global: GlobalArgs, context: Context) -> Self {
         let GlobalArgs { mesh, kube, output: _, verbosity: _ } = global;
         let Context { printer, at_interrupt } = context;
         Self { mesh: mesh.mesh, kube: kube.settings(), printer, plugin, at_interrupt }
@@ -45,7 +46,7 @@ impl Asked {
     #[must_use]
     pub fn refuse_flags_before_a_verb(&self) -> Failure {
         let error = anyhow::anyhow!("--yes, --dry-run, --break-lock and --timeout go after the verb");
-        Failure::usage(error).with_hint(format!("{} up --yes", self.plugin))
+        Failure::usage(error).with_hint(self.plugin.command(["up", "--yes"]))
     }
 
     /// Reads the mesh file.
@@ -58,14 +59,6 @@ impl Asked {
         Ok(MeshText::read(self.mesh.as_deref())?)
     }
 
-    /// Returns this plugin's command with the flag that names the mesh file, where one was named, for a hint.
-    #[must_use]
-    pub fn command(&self, verb: &str) -> String {
-        let named = |path: &Path| format!(" --mesh {}", path.display());
-        let verb = if verb.is_empty() { String::new() } else { format!(" {verb}") };
-        format!("{}{verb}{}", self.plugin, self.mesh.as_deref().map(named).unwrap_or_default())
-    }
-
     /// Reads mesh file and kubeconfig, and connects to all clusters at the same time.
     pub async fn reach(&self) -> Result<Reached, Failure> {
         self.reach_those_of(self.load()?).await
@@ -76,10 +69,10 @@ impl Asked {
         let kubeconfig = Kubeconfig::read(&self.kube)?;
         let mut members = Vec::new();
         let mut unreachable = Vec::new();
-        for (cluster, result) in kubeconfig.connect_all(&mesh.clusters, &self.kube).await {
+        for (place, result) in kubeconfig.connect_all(&mesh.clusters, &self.kube).await {
             match result {
                 Ok(member) => members.push(member),
-                Err(error) => unreachable.push((cluster, Failure::from(error))),
+                Err(error) => unreachable.push((place, Failure::from(error))),
             }
         }
         Ok(Reached { mesh, members, unreachable })
@@ -111,7 +104,7 @@ impl Reached {
 pub fn refuse_unchecked(members: &[Member]) -> Result<(), Failure> {
     let unchecked = members.iter().filter(|member| member.peer() == Peer::Unchecked).map(|member| {
         let error = anyhow::anyhow!("the certificate of its API server {} is not checked", member.server());
-        (member.name().to_owned(), Failure::usage(error))
+        (member.place(), Failure::usage(error))
     });
     let unchecked: Vec<_> = unchecked.collect();
     if unchecked.is_empty() {
@@ -160,14 +153,11 @@ mod tests {
             kube: KubeArgs { kubeconfig, ..KubeArgs::default() },
             ..GlobalArgs::default()
         };
-        Asked::new("kubectl an-example", global, Context::new(Printer::captured(Format::Table).0))
+        Asked::new(Plugin::SpireFederate, global, Context::new(Printer::captured(Format::Table).0))
     }
 
     #[test]
-    fn a_command_that_is_told_names_the_mesh_file_that_was_named() {
-        assert_eq!(asked(None).command("verify"), "kubectl an-example verify");
-        assert_eq!(asked(Some("prod.yaml")).command("verify"), "kubectl an-example verify --mesh prod.yaml");
-        assert_eq!(asked(Some("prod.yaml")).command(""), "kubectl an-example --mesh prod.yaml");
+    fn flags_of_up_before_another_verb_are_refused() {
         assert_eq!(asked(None).kube.kubeconfig, Some("/k".into()));
         let refused = asked(None).refuse_flags_before_a_verb();
         assert_eq!(refused.exit(), Exit::Usage);
@@ -175,7 +165,7 @@ mod tests {
         refused.print(&printer);
         insta::assert_snapshot!(captured.stderr(), @r"
         error: --yes, --dry-run, --break-lock and --timeout go after the verb
-        hint: kubectl an-example up --yes
+        hint: kubectl spire-federate up --yes
         ");
     }
 
@@ -184,7 +174,7 @@ mod tests {
         let mesh = Mesh::parse(MESH, "m").unwrap();
         let failure = || Failure::from(anyhow::anyhow!("nobody listens"));
         let members = || vec![member("foo"), member("bar")];
-        let reached = |unreachable: Vec<(String, Failure)>| Reached {
+        let reached = |unreachable: Vec<(Place, Failure)>| Reached {
             mesh: mesh.clone(),
             members: members(),
             unreachable,
@@ -192,7 +182,7 @@ mod tests {
         let (printer, captured) = Printer::captured(Format::Table);
         assert_eq!(reached(Vec::new()).all(&printer).unwrap().1.len(), 2);
         assert_eq!(captured.stderr(), "");
-        let lost = reached(vec![("baz".to_owned(), failure())]);
+        let lost = reached(vec![(Place::new("baz", "baz"), failure())]);
         let reasons: Vec<_> = lost.reasons().into_iter().collect();
         assert_eq!(reasons, [("baz".to_owned(), "nobody listens".to_owned())]);
         lost.all(&printer).err().unwrap().print(&printer);

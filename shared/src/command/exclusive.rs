@@ -1,9 +1,10 @@
 //! Work that no other run may disturb.
 
-use super::{Asked, each_cluster};
+use super::{Asked, each_cluster, place};
 use crate::cli::ConfirmArgs;
 use crate::entry::Failure;
 use crate::fleet::Member;
+use crate::hint::Place;
 use crate::lease::{self, Claim, Holder, Taking};
 use crate::mesh::Mesh;
 
@@ -48,7 +49,7 @@ impl Asked {
                 let worked = held.during(work).await;
                 self.give_back(members, &claim).await;
                 worked.unwrap_or_else(|(cluster, lost)| {
-                    Err(Failure::clusters(members.len(), vec![(cluster, lost.into())]))
+                    Err(Failure::clusters(members.len(), vec![(place(members, &cluster), lost.into())]))
                 })
             }
         };
@@ -57,7 +58,7 @@ impl Asked {
     }
 
     async fn give_back(&self, members: &[Member], claim: &Claim) {
-        for (cluster, result) in lease::release(members, claim).await {
+        for (Place { cluster, .. }, result) in lease::release(members, claim).await {
             if let Err(error) = result {
                 let problem = "the Lease of this run could not be given back, and ends by itself in a minute";
                 self.printer.warn(&format!("{cluster}: {problem}: {error}"));
@@ -82,6 +83,7 @@ mod tests {
     use crate::cli::GlobalArgs;
     use crate::entry::Context;
     use crate::fleet::fake::FakeServer;
+    use crate::hint::Plugin;
     use crate::report::{Captured, Format, Printer};
 
     const MESH: &str = "apiVersion: spire-mesh/v1alpha1\nkind: Mesh\nmetadata: {name: m}\nspec:\n  clusters:\n  \
@@ -104,7 +106,7 @@ mod tests {
                 servers.iter().zip(["foo", "bar"]).map(|(server, name)| server.member(name)).collect();
             let (printer, captured) = Printer::captured(Format::Table);
             let context = Context::new(printer);
-            let asked = Asked::new("kubectl an-example", GlobalArgs::default(), context.clone());
+            let asked = Asked::new(Plugin::SpireFederate, GlobalArgs::default(), context.clone());
             let mesh = Mesh::parse(MESH, "m").unwrap();
             Self { servers, members, mesh, asked, context, captured }
         }
@@ -148,7 +150,7 @@ mod tests {
     async fn a_lease_is_held_while_the_work_goes_on_and_given_back_even_where_it_fails() {
         let bench = Bench::new();
         let work = async {
-            assert!(bench.holders().iter().flatten().all(|who| who.contains("kubectl an-example up")));
+            assert!(bench.holders().iter().flatten().all(|who| who.contains("kubectl spire-federate up")));
             assert_eq!(bench.holders().iter().flatten().count(), 2);
             Err::<(), _>(Failure::from(anyhow::anyhow!("it broke")))
         };

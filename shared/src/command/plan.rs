@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::Asked;
 use crate::entry::{Failure, Outcome};
 use crate::fleet::{ClusterErrors, Member};
-use crate::hint::Hint;
+use crate::hint::{Hint, Place};
 use crate::manifest::{MeshPlan, ObjectKey, Verdict};
 use crate::report::{Cell, Report, Table};
 
@@ -22,7 +22,7 @@ impl Asked {
 ///
 /// # Errors
 /// [`Failure`] with every one of them.
-pub fn refuse_foreign(plan: MeshPlan) -> Result<MeshPlan, Failure> {
+pub fn refuse_foreign(members: &[Member], plan: MeshPlan) -> Result<MeshPlan, Failure> {
     let mut foreign = Vec::new();
     for cluster in &plan.clusters {
         let objects = cluster.foreign();
@@ -31,7 +31,7 @@ pub fn refuse_foreign(plan: MeshPlan) -> Result<MeshPlan, Failure> {
                 objects.iter().map(|(key, owner)| format!("{key} (of {owner})")).collect();
             let error =
                 anyhow::anyhow!("objects that this tool did not make are in the way: {}", names.join(", "));
-            foreign.push((cluster.cluster.clone(), Failure::from(error)));
+            foreign.push((place(members, &cluster.cluster), Failure::from(error)));
         }
     }
     if foreign.is_empty() {
@@ -41,16 +41,22 @@ pub fn refuse_foreign(plan: MeshPlan) -> Result<MeshPlan, Failure> {
         .with_hint("nothing was changed; remove these objects, or rename them"))
 }
 
+/// Returns how the cluster with this name is reached.
+#[must_use]
+pub fn place(members: &[Member], name: &str) -> Place {
+    let member = members.iter().find(|member| member.name() == name);
+    // Of a cluster that is not there, nobody knows the context: a command then says that one is missing.
+    member.map_or_else(|| Place::new(name, "CONTEXT"), |member| member.place())
+}
+
 /// Makes one failure of those of several clusters.
 #[must_use]
 pub fn each_cluster<E>(members: &[Member], errors: ClusterErrors<E>) -> Failure
 where
     E: std::error::Error + Hint + Send + Sync + 'static,
 {
-    Failure::clusters(
-        members.len(),
-        errors.into_iter().map(|(cluster, error)| (cluster, error.into())).collect(),
-    )
+    let failed = errors.into_iter().map(|(place, error)| (place, error.into()));
+    Failure::clusters(members.len(), failed.collect())
 }
 
 /// Says in one line what a plan comes to.
@@ -214,10 +220,10 @@ mod tests {
             clusters: vec![cluster("foo", &[Verdict::Create]), cluster("bar", &[]), cluster("baz", third)],
         };
         let free = plan(&[Verdict::Kept]);
-        assert_eq!(refuse_foreign(free.clone()).unwrap(), free);
+        assert_eq!(refuse_foreign(&[], free.clone()).unwrap(), free);
         let refused = plan(&[Verdict::Create, foreign("Helm"), foreign("kubectl")]);
         let (printer, captured) = Printer::captured(Format::Table);
-        refuse_foreign(refused.clone()).unwrap_err().print(&printer);
+        refuse_foreign(&[], refused.clone()).unwrap_err().print(&printer);
         insta::assert_snapshot!(captured.stderr(), @r"
         error: 1 of 3 clusters failed
           baz: objects that this tool did not make are in the way: Secret/s1 in namespace spire (of Helm), Secret/s2 in namespace spire (of kubectl)

@@ -39,6 +39,7 @@ mod tests {
     use super::*;
     use crate::entry::AtInterrupt;
     use crate::fleet::KubeSettings;
+    use crate::hint::Plugin;
     use crate::report::{Format, Printer};
 
     #[test]
@@ -46,7 +47,7 @@ mod tests {
         let (printer, captured) = Printer::captured(Format::Table);
         let (mesh, kube) = (None, KubeSettings::default());
         let at_interrupt = AtInterrupt::default();
-        let asked = Asked { mesh, kube, printer, plugin: "kubectl an-example", at_interrupt };
+        let asked = Asked { mesh, kube, printer, plugin: Plugin::SpireFederate, at_interrupt };
         let cluster = Cluster { context: "me@foo".to_owned(), ..Cluster::example("foo", "foo.com") };
         write_manifests(&asked, None, &cluster, "a: b\n").unwrap();
         assert_eq!(

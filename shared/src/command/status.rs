@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use super::{Asked, Reached};
 use crate::cli::WatchArgs;
 use crate::entry::{Failure, Outcome};
+use crate::hint::Advice;
 use crate::report::{OutputError, Printer};
 
 /// How long `--watch` waits between two looks.
@@ -51,7 +52,8 @@ impl Asked {
         if status.is_healthy() {
             return Ok(Outcome::Done);
         }
-        self.printer.hint(&format!("why, and what to do about it: {}", self.command("verify")));
+        self.printer
+            .hint(Advice::from("why, and what to do about it: ").then(self.plugin.command(["verify"])));
         Ok(Outcome::Findings)
     }
 
@@ -80,6 +82,6 @@ impl Reached {
     /// Says in a line each why clusters cannot be reached.
     #[must_use]
     pub fn reasons(&self) -> Reasons {
-        self.unreachable.iter().map(|(cluster, failure)| (cluster.clone(), failure.one_line())).collect()
+        self.unreachable.iter().map(|(place, failure)| (place.cluster.clone(), failure.one_line())).collect()
     }
 }

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::Asked;
 use crate::check::{CheckResult, Status, Verification};
 use crate::entry::{Failure, Outcome};
+use crate::hint::Advice;
 use crate::report::{Cell, Report, Table};
 
 /// Whether repairs were asked for.
@@ -41,7 +42,8 @@ pub fn conclude<R: Clone + fmt::Display>(
         return Ok(Outcome::Done);
     }
     if repairs == Repairs::NotAsked && !verification.repairs().is_empty() {
-        asked.printer.hint(&format!("some of it can be repaired safely: {} verify --fix", asked.plugin));
+        let fix = asked.plugin.command(["verify", "--fix"]);
+        asked.printer.hint(Advice::from("some of it can be repaired safely: ").then(fix));
     }
     Ok(Outcome::Findings)
 }
@@ -61,7 +63,7 @@ pub fn tell<R: Clone + fmt::Display>(asked: &Asked, verification: &Verification<
             asked.printer.note(&format!("seen: {line}"));
         }
         if let Some(hint) = &result.hint {
-            asked.printer.hint(hint);
+            asked.printer.hint(hint.as_str());
         }
     }
     if verification.count(Status::Fail) == 0 { Outcome::Done } else { Outcome::Findings }
@@ -136,6 +138,7 @@ mod tests {
     use super::*;
     use crate::entry::AtInterrupt;
     use crate::federation::Repair;
+    use crate::hint::Plugin;
 
     const CATALOGUE: [Check<(), Repair>; 3] = [
         Check {
@@ -200,7 +203,7 @@ mod tests {
         let (printer, captured) = Printer::captured(Format::Table);
         let kube = crate::fleet::KubeSettings::default();
         let at_interrupt = AtInterrupt::default();
-        let asked = Asked { mesh: None, kube, printer, plugin: "kubectl an-example", at_interrupt };
+        let asked = Asked { mesh: None, kube, printer, plugin: Plugin::SpireFederate, at_interrupt };
         let outcome = conclude(&asked, &check::run(catalogue, &()), repairs).unwrap();
         (outcome, captured.stderr())
     }
@@ -208,7 +211,7 @@ mod tests {
     #[test]
     fn what_a_verification_came_to_is_counted_and_a_repair_is_hinted_at_unless_it_was_asked_for() {
         let count = "4 passed, 1 failed, 0 warnings, 1 skipped\n";
-        let hint = "hint: some of it can be repaired safely: kubectl an-example verify --fix\n";
+        let hint = "hint: some of it can be repaired safely: kubectl spire-federate verify --fix\n";
         let (outcome, said) = concluded(&CATALOGUE, Repairs::NotAsked);
         assert_eq!((outcome, said), (Outcome::Findings, format!("{count}{hint}")));
         let (outcome, said) = concluded(&CATALOGUE, Repairs::Asked);

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use clap::builder::ValueParser;
 use clap::{Arg, ValueHint};
 
-use crate::hint::Hint;
+use crate::hint::{Advice, Hint, word};
 use crate::report::escape;
 
 /// How a completer's name begins; the rest is the plugin's.
@@ -42,11 +42,11 @@ pub enum LinkError {
 }
 
 impl Hint for LinkError {
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Advice> {
         Some(match self {
-            Self::NotOnPath { .. } => "put the plugin into a folder of the PATH".to_owned(),
-            Self::InTheWay { path } => format!("ls -l {}", escape(&path.to_string_lossy())),
-            Self::Make { .. } => format!("name another folder of the PATH: --{FLAG}=FOLDER"),
+            Self::NotOnPath { .. } => "put the plugin into a folder of the PATH".into(),
+            Self::InTheWay { path } => format!("ls -l {}", word(&path.to_string_lossy())).into(),
+            Self::Make { .. } => format!("name another folder of the PATH: --{FLAG}=FOLDER").into(),
         })
     }
 }

@@ -7,6 +7,7 @@ use clap::Command;
 
 use super::{Failure, man};
 use crate::completion;
+use crate::hint::{self, Advice};
 use crate::report::Printer;
 
 /// The word behind which a folder for man pages stands. For whoever packs the plugin, so the help does not name it.
@@ -45,7 +46,8 @@ fn link(
     if !link.is_on_path {
         printer.warn("its folder is not on the PATH: kubectl does not find it there");
     }
-    printer.hint("kubectl's own completion has to be on: kubectl completion --help");
+    let help = hint::Command::local(["completion", "--help"]);
+    printer.hint(Advice::from("kubectl's own completion has to be on: ").then(help));
     Ok(())
 }
 

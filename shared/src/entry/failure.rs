@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::process::ExitCode;
 
-use crate::hint::Hint;
+use crate::hint::{Advice, Hint, Place};
 use crate::mesh::MeshFileError;
 use crate::report::{ConfirmError, Printer, one_line};
 
@@ -51,14 +51,14 @@ impl From<Exit> for ExitCode {
 #[derive(Debug)]
 pub struct Failure {
     what: What,
-    hints: Vec<String>,
+    hints: Vec<Advice>,
     exit: Exit,
 }
 
 #[derive(Debug)]
 enum What {
     Error(anyhow::Error),
-    Clusters { total: usize, failed: Vec<(String, Failure)> },
+    Clusters { total: usize, failed: Vec<(Place, Failure)> },
     Interrupted,
 }
 
@@ -79,12 +79,15 @@ impl Failure {
         Self { what: What::Interrupted, hints: Vec::new(), exit: Exit::Interrupted }
     }
 
-    /// Makes one failure of those of several clusters, each with its name, out of `total` clusters.
+    /// Makes one failure of those of several clusters, out of `total` clusters. What each advises is for its cluster.
     ///
     /// The exit code is theirs where they agree, else 1.
     #[must_use]
-    pub fn clusters(total: usize, failed: Vec<(String, Self)>) -> Self {
-        let hints = failed.iter().flat_map(|(_, failure)| failure.hints.clone()).collect();
+    pub fn clusters(total: usize, failed: Vec<(Place, Self)>) -> Self {
+        let hints_of = |(place, failure): &(Place, Self)| {
+            failure.hints.iter().map(|hint| hint.clone().at(&place.context)).collect::<Vec<_>>()
+        };
+        let hints = failed.iter().flat_map(hints_of).collect();
         let mut exits = failed.iter().map(|(_, failure)| failure.exit);
         let first = exits.next().unwrap_or(Exit::Failed);
         let exit = if exits.all(|exit| exit == first) { first } else { Exit::Failed };
@@ -93,9 +96,16 @@ impl Failure {
 
     /// Adds what to do about it.
     #[must_use]
-    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+    pub fn with_hint(mut self, hint: impl Into<Advice>) -> Self {
         self.hints.push(hint.into());
         self
+    }
+
+    /// Says in which cluster it happened: what it advises so far is for that one.
+    #[must_use]
+    pub fn at(self, place: &Place) -> Self {
+        let hints = self.hints.into_iter().map(|hint| hint.at(&place.context)).collect();
+        Self { hints, ..self }
     }
 
     /// Returns how to exit.
@@ -128,7 +138,7 @@ impl Failure {
             }
             What::Clusters { total, failed } => {
                 let mut message = format!("{} of {total} clusters failed", failed.len());
-                for (cluster, failure) in failed {
+                for (Place { cluster, .. }, failure) in failed {
                     message.extend(["\n", &one_line(cluster), ": ", &failure.one_line()]);
                 }
                 printer.error(&message);
@@ -137,7 +147,7 @@ impl Failure {
         }
         for (index, hint) in self.hints.iter().enumerate() {
             if !self.hints[..index].contains(hint) {
-                printer.hint(hint);
+                printer.hint(hint.clone());
             }
         }
     }
@@ -150,7 +160,7 @@ impl Failure {
             What::Clusters { failed, .. } => {
                 let failed: Vec<_> = failed
                     .iter()
-                    .map(|(name, failure)| format!("{}: {}", one_line(name), failure.one_line()))
+                    .map(|(place, failure)| format!("{}: {}", one_line(&place.cluster), failure.one_line()))
                     .collect();
                 failed.join("; ")
             }
@@ -192,18 +202,19 @@ fn texts(error: &anyhow::Error) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hint::Command;
     use crate::report::Format;
 
     #[derive(Debug, thiserror::Error)]
     #[error("{text}")]
     struct Example {
         text: String,
-        hint: Option<String>,
+        hint: Option<Advice>,
         source: Option<Box<Example>>,
     }
 
     impl Hint for Example {
-        fn hint(&self) -> Option<String> {
+        fn hint(&self) -> Option<Advice> {
             self.hint.clone()
         }
     }
@@ -214,8 +225,12 @@ mod tests {
         Example { text: (*text).to_owned(), hint: None, source }
     }
 
-    fn hinted(text: &str, hint: &str) -> Example {
-        Example { text: text.to_owned(), hint: Some(hint.to_owned()), source: None }
+    fn hinted(text: &str, hint: impl Into<Advice>) -> Example {
+        Example { text: text.to_owned(), hint: Some(hint.into()), source: None }
+    }
+
+    fn place(name: &str) -> Place {
+        Place::new(name, format!("{name}-context"))
     }
 
     fn printed(failure: impl Into<Failure>) -> String {
@@ -252,13 +267,30 @@ mod tests {
         let failed = ["foo-eks-cluster", "bar-eks-cluster"].map(|name| {
             let error =
                 hinted("may not create namespaces:\n forbidden", "ask for cluster-admin, or use --as");
-            (name.to_owned(), Failure::from(error))
+            (place(name), Failure::from(error))
         });
         insta::assert_snapshot!(printed(Failure::clusters(3, failed.into())), @r"
         error: 2 of 3 clusters failed
           foo-eks-cluster: may not create namespaces: forbidden
           bar-eks-cluster: may not create namespaces: forbidden
         hint: ask for cluster-admin, or use --as
+        ");
+    }
+
+    #[test]
+    fn a_command_is_for_the_cluster_that_failed_and_not_for_whichever_is_the_current_one() {
+        let error = || hinted("it does not start", Command::kubectl(["get", "pods"]));
+        let failed = ["foo", "bar"].map(|name| (place(name), Failure::from(error())));
+        insta::assert_snapshot!(printed(Failure::clusters(2, failed.into())), @r"
+        error: 2 of 2 clusters failed
+          foo: it does not start
+          bar: it does not start
+        hint: kubectl --context foo-context get pods
+        hint: kubectl --context bar-context get pods
+        ");
+        insta::assert_snapshot!(printed(error()), @r"
+        error: it does not start
+        hint: kubectl --context CONTEXT get pods
         ");
     }
 
@@ -274,7 +306,7 @@ mod tests {
     #[test]
     fn clusters_share_an_exit_code_only_when_they_agree() {
         let failure = |exits: [fn(Example) -> Failure; 2]| {
-            Failure::clusters(2, exits.map(|make| ("foo".to_owned(), make(chain(&["x"])))).into()).exit()
+            Failure::clusters(2, exits.map(|make| (place("foo"), make(chain(&["x"])))).into()).exit()
         };
         assert_eq!(failure([Failure::timed_out, Failure::timed_out]), Exit::TimedOut);
         assert_eq!(failure([Failure::timed_out, Failure::from]), Exit::Failed);
@@ -310,7 +342,7 @@ mod tests {
     #[test]
     fn a_failure_is_one_line_where_there_is_room_for_one() {
         assert_eq!(Failure::from(chain(&["a\nb", "", "b", "c"])).one_line(), "a b: c");
-        let failed = ["foo", "b\nar"].map(|name| (name.to_owned(), Failure::from(chain(&["x", "y"]))));
+        let failed = ["foo", "b\nar"].map(|name| (place(name), Failure::from(chain(&["x", "y"]))));
         let clusters = Failure::clusters(3, failed.into()).with_hint("h");
         assert_eq!(clusters.one_line(), "foo: x: y; b ar: x: y");
         assert_eq!(clusters.causes().count(), 4);

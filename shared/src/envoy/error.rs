@@ -1,6 +1,6 @@
 use super::json::AnswerError;
 use crate::fleet::ForwardError;
-use crate::hint::Hint;
+use crate::hint::{Advice, Command, Hint};
 
 /// Why a proxy's admin interface gave no result.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +24,8 @@ pub enum ProxyError {
     Refused {
         /// Name of the cluster.
         cluster: String,
+        /// The kubeconfig context.
+        context: String,
         /// Namespace of the pod.
         namespace: String,
         /// Name of the pod.
@@ -64,14 +66,15 @@ impl ProxyError {
 }
 
 impl Hint for ProxyError {
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Advice> {
         match self {
             Self::Unanswered { source, .. } => source.hint(),
-            Self::Refused { namespace, pod, .. } => {
-                Some(format!("see the proxy's log: kubectl -n {namespace} logs {pod} -c istio-proxy"))
+            Self::Refused { context, namespace, pod, .. } => {
+                let logs = Command::kubectl(["-n", namespace, "logs", pod, "-c", "istio-proxy"]);
+                Some(Advice::from("see the proxy's log: ").then(logs.at(context)))
             }
             Self::Answer { .. } => {
-                Some("an Envoy of Istio 1.29 or newer is expected; this one may be another".to_owned())
+                Some("an Envoy of Istio 1.29 or newer is expected; this one may be another".into())
             }
         }
     }
@@ -84,8 +87,8 @@ mod tests {
 
     fn refused(status: u16) -> ProxyError {
         let text = || "a".to_owned();
-        let (cluster, namespace, pod) = (text(), text(), text());
-        ProxyError::Refused { cluster, namespace, pod, request: text(), status, said: text() }
+        let (cluster, context, namespace, pod) = (text(), text(), text(), text());
+        ProxyError::Refused { cluster, context, namespace, pod, request: text(), status, said: text() }
     }
 
     fn answer() -> ProxyError {
@@ -112,7 +115,7 @@ mod tests {
     #[test]
     fn each_error_has_a_next_step() {
         let hint = |error: ProxyError| error.hint().unwrap();
-        assert_eq!(hint(refused(404)), "see the proxy's log: kubectl -n a logs a -c istio-proxy");
+        assert_eq!(hint(refused(404)), "see the proxy's log: kubectl --context a -n a logs a -c istio-proxy");
         assert_eq!(hint(answer()), "an Envoy of Istio 1.29 or newer is expected; this one may be another");
     }
 }

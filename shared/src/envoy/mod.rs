@@ -165,6 +165,7 @@ impl<'a> Proxy<'a> {
         let said = one_line(&String::from_utf8_lossy(&answer.body));
         Err(ProxyError::Refused {
             cluster: self.connection.name().to_owned(),
+            context: self.connection.context().to_owned(),
             namespace: self.at.namespace.clone(),
             pod: self.at.pod.clone(),
             request: request.to_owned(),

@@ -1,5 +1,5 @@
 use crate::fleet::{ReadError, RequestError};
-use crate::hint::Hint;
+use crate::hint::{Advice, Command, Hint, Plugin};
 use crate::manifest::{ApplyError, DeleteError, ObjectKey, PlanError, RecordError, WaitError};
 use crate::spire::discovery::DiscoveryError;
 use crate::spire::server::{RefreshError, ServerError};
@@ -52,6 +52,8 @@ pub enum FederationError {
     /// There is a SPIRE server, and no pod of it runs.
     #[error("no pod of the SPIRE server {workload} in namespace {namespace} is running")]
     NotRunning {
+        /// The kubeconfig context.
+        context: String,
         /// Its namespace.
         namespace: String,
         /// Kind and name of what runs it.
@@ -126,7 +128,7 @@ impl FederationError {
 }
 
 impl Hint for FederationError {
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Advice> {
         match self {
             Self::Plan(error) => error.hint(),
             Self::Apply(error) => error.hint(),
@@ -140,28 +142,30 @@ impl Hint for FederationError {
             Self::Request { .. } => None,
             Self::NoServer { .. } => Some(
                 "set spire.serverNamespace of this cluster in the mesh file, or leave out `managed: false` to have SPIRE installed"
-                    .to_owned(),
+                    .into(),
             ),
-            Self::NotRunning { namespace, workload } => Some(format!(
-                "see what keeps it: kubectl -n {namespace} describe {}",
-                workload.to_lowercase()
-            )),
+            Self::NotRunning { context, namespace, workload } => {
+                let describe = Command::kubectl(["-n", namespace, "describe", &workload.to_lowercase()]);
+                Some(Advice::from("see what keeps it: ").then(describe.at(context)))
+            }
             Self::OtherTrustDomain { found, .. } => Some(format!(
                 "find out whose server it is; only if it is the cluster's own, write `trustDomain: {found}` in the mesh file (a trust domain cannot be renamed while its SPIRE runs)"
-            )),
-            Self::BundleChanged { .. } => Some("run the same command again".to_owned()),
+            ).into()),
+            Self::BundleChanged { .. } => Some("run the same command again".into()),
             Self::Unexposed { .. } => Some(
                 "make a service for it that other clusters reach, or set spire.bundleEndpoint.url of this cluster in the mesh file"
-                    .to_owned(),
+                    .into(),
             ),
             Self::TrustedByOthers { peer, .. } => Some(format!(
                 "delete these objects, or take {peer} out of their federatesWith, then run the same command again"
-            )),
-            Self::NoAgents { .. } => Some("see what is there: kubectl spire-federate verify".to_owned()),
-            Self::AgentsUnasked { .. } => {
-                Some("an earlier version installed this SPIRE; run `kubectl spire-federate` first".to_owned())
+            ).into()),
+            Self::NoAgents { .. } => {
+                Some(Advice::from("see what is there: ").then(Plugin::SpireFederate.command(["verify"])))
             }
-            Self::PeerMissing { .. } => Some("see to that cluster first, then run the same command again".to_owned()),
+            Self::AgentsUnasked { .. } => Some(
+                Advice::from("an earlier version installed this SPIRE; run this first: ").then(Plugin::SpireFederate.up()),
+            ),
+            Self::PeerMissing { .. } => Some("see to that cluster first, then run the same command again".into()),
         }
     }
 }
@@ -190,7 +194,7 @@ mod tests {
     }
 
     fn told(error: &FederationError) -> String {
-        format!("{error}\nhint: {}\n", error.hint().unwrap_or_else(|| "none".to_owned()))
+        format!("{error}\nhint: {}\n", error.hint().unwrap_or_else(|| "none".into()))
     }
 
     #[test]
@@ -204,6 +208,7 @@ mod tests {
             no_server(None),
             no_server(Some("spire-server")),
             FederationError::NotRunning {
+                context: "baz".to_owned(),
                 namespace: "spire-server".to_owned(),
                 workload: "StatefulSet/spire-server".to_owned(),
             },
@@ -227,7 +232,7 @@ mod tests {
         no SPIRE server was found in namespace spire-server
         hint: set spire.serverNamespace of this cluster in the mesh file, or leave out `managed: false` to have SPIRE installed
         no pod of the SPIRE server StatefulSet/spire-server in namespace spire-server is running
-        hint: see what keeps it: kubectl -n spire-server describe statefulset/spire-server
+        hint: see what keeps it: kubectl --context baz -n spire-server describe statefulset/spire-server
         the SPIRE server in spire-server/spire-server-0 is of trust domain qux.com, the mesh file says baz.com
         hint: find out whose server it is; only if it is the cluster's own, write `trustDomain: qux.com` in the mesh file (a trust domain cannot be renamed while its SPIRE runs)
         the bundle of the SPIRE server in spire-server/spire-server-0 changed while it was read
@@ -239,7 +244,7 @@ mod tests {
         no SPIRE agents were found in baz
         hint: see what is there: kubectl spire-federate verify
         the agents in baz have no registration entry of their own, so that they cannot be asked what they serve
-        hint: an earlier version installed this SPIRE; run `kubectl spire-federate` first
+        hint: an earlier version installed this SPIRE; run this first: kubectl spire-federate
         objects that this tool did not make trust baz.com: ClusterSPIFFEID/a, ClusterSPIFFEID/b
         hint: delete these objects, or take baz.com out of their federatesWith, then run the same command again
         ");

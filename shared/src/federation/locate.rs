@@ -82,7 +82,8 @@ pub(super) async fn locate(member: &Member) -> Result<Located<'_>, FederationErr
         return Err(FederationError::NoServer { namespace });
     };
     let Some(server) = found.server(member) else {
-        return Err(FederationError::NotRunning { namespace: found.namespace, workload: found.workload });
+        let (context, namespace) = (member.context().to_owned(), found.namespace);
+        return Err(FederationError::NotRunning { context, namespace, workload: found.workload });
     };
     let own = server.bundle().await?;
     match other_domain(&server, &own, &member.cluster.trust_domain) {

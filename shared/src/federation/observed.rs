@@ -283,6 +283,7 @@ mod tests {
             "spire-server",
             &ServerError::Failed {
                 cluster: "baz".to_owned(),
+                context: "baz".to_owned(),
                 namespace: "spire-server".to_owned(),
                 pod: "spire-server-0".to_owned(),
                 command: "bundle show",
@@ -290,6 +291,6 @@ mod tests {
                 stderr: "no".to_owned(),
             },
         );
-        assert!(failed.need.is_none() && failed.hint.unwrap().contains("logs spire-server-0"));
+        assert!(failed.need.is_none() && failed.hint.unwrap().to_string().contains("logs spire-server-0"));
     }
 }

@@ -15,7 +15,7 @@ pub use removal::{preflight_down, preflight_removal};
 
 use super::locate::meant;
 use crate::fleet::{ClusterErrors, Member, Need, RequestError, ask_for, each, listed, missing};
-use crate::hint::Hint;
+use crate::hint::{Advice, Command, Hint, Plugin};
 use crate::lease;
 use crate::manifest::Kind;
 use crate::mesh::{Cluster, Exposure, ManagedSpire, Mesh, Spire, UpstreamAuthority};
@@ -169,63 +169,62 @@ fn signer(upstream: &FoundUpstream) -> String {
 }
 
 impl Hint for PreflightError {
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Advice> {
         Some(match self {
             Self::MissingRights(needs) => return ask_for(needs),
             Self::ForeignSpire(_) => {
-                "set `spire: {managed: false}` for this cluster in the mesh file: it is then federated as it is".to_owned()
+                "set `spire: {managed: false}` for this cluster in the mesh file: it is then federated as it is".into()
             }
             Self::Elsewhere { .. } => {
                 "find out who made it, and delete it if it was none of you; if you changed spire.serverNamespace of this cluster, change it back"
-                    .to_owned()
+                    .into()
             }
             Self::OtherMesh { mesh, .. } => {
-                format!("use the mesh file of {mesh}, or take that mesh down first: kubectl spire-federate down -f ITS_FILE")
+                Advice::from(format!("use the mesh file of {mesh}, or take that mesh down first: "))
+                    .then(Plugin::SpireFederate.command(["down"]).mesh("ITS_FILE"))
             }
             Self::NoControllerManager(_) => {
                 "run spire-controller-manager in the server's pod; in the Helm chart: spire-server.controllerManager.enabled: true"
-                    .to_owned()
+                    .into()
             }
             Self::PassedOver { .. } => {
                 "set `reconcile: {clusterFederatedTrustDomains: true}` in its configuration, without staticManifestPath, and restart the server's pod; in the Helm chart: spire-server.controllerManager.reconcile.clusterFederatedTrustDomains: true"
-                    .to_owned()
+                    .into()
             }
             Self::WebCertificate(_) => {
                 "set profile `https_spiffe` in federation.bundle_endpoint of server.conf, and restart the server; in the Helm chart: spire-server.federation.tls.spire.enabled: true"
-                    .to_owned()
+                    .into()
             }
             Self::StaticRelationships { .. } => {
                 "take these out of federation.federates_with of server.conf, and restart the server; the bundles stay, and the relationships are made here"
-                    .to_owned()
+                    .into()
             }
             Self::Unexposed { .. } => {
                 "make a service for it that other clusters reach, or set spire.bundleEndpoint.url of this cluster in the mesh file; in the Helm chart: spire-server.federation.enabled: true and spire-server.service.type: LoadBalancer"
-                    .to_owned()
+                    .into()
             }
             Self::NoDefaultStorageClass(known) => match known.first() {
-                Some(name) => format!("set spire.storage.class in the mesh file, for example {name}"),
-                None => "install a storage driver; on EKS: the aws-ebs-csi-driver add-on and a StorageClass".to_owned(),
+                Some(name) => format!("set spire.storage.class in the mesh file, for example {name}").into(),
+                None => "install a storage driver; on EKS: the aws-ebs-csi-driver add-on and a StorageClass".into(),
             },
-            Self::NoStorageClass { .. } => "kubectl get storageclass".to_owned(),
-            Self::OldKubernetes { .. } => "upgrade the cluster".to_owned(),
+            Self::NoStorageClass { .. } => Command::kubectl(["get", "storageclass"]).into(),
+            Self::OldKubernetes { .. } => "upgrade the cluster".into(),
             Self::NoCertManager(issuer) => {
-                format!("install it, or see what there is: kubectl api-resources --api-group={}", issuer.group)
+                Advice::from("install it, or see what there is: ").then(issuer.resources())
             }
-            Self::NoIssuer { issuer, context } => format!(
-                "make it, or name another one; see what there is: kubectl --context {context} -n {} get {}.{}",
-                issuer.namespace,
-                issuer.plural(),
-                issuer.group
-            ),
-            Self::IssuerNotReady { issuer, context, .. } => {
-                format!("kubectl --context {context} {}", issuer.describe())
+            Self::NoIssuer { issuer, context } => {
+                let text = "make it, or name another one; see what there is: ";
+                Advice::from(text).then(issuer.list().at(context))
             }
+            Self::IssuerNotReady { issuer, context, .. } => issuer.describe().at(context).into(),
             Self::NoRequestNamespace { namespace, context } => {
-                format!("kubectl --context {context} create namespace {namespace}")
+                Command::kubectl(["create", "namespace", namespace]).at(context).into()
             }
-            Self::UpstreamRemoved(_) => "put `upstreamAuthority` back. Another issuer may stand there: the server goes over to it \
-                 while its peers get the new root. For a server that signs itself, take the mesh down first: kubectl spire-federate down"
-                .to_owned(),
+            Self::UpstreamRemoved(_) => Advice::from(
+                "put `upstreamAuthority` back. Another issuer may stand there: the server goes over to it while its peers get the \
+                 new root. For a server that signs itself, take the mesh down first: ",
+            )
+            .then(Plugin::SpireFederate.command(["down"])),
             Self::Discovery(error) => return error.hint(),
             Self::Request { .. } => return None,
         })

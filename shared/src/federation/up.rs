@@ -461,6 +461,7 @@ mod tests {
         assert!(!may_pass(&failed(RefreshCause::UnknownAuthority)));
         let lost = ServerError::Failed {
             cluster: "baz".to_owned(),
+            context: "baz".to_owned(),
             namespace: "spire-server".to_owned(),
             pod: "spire-server-0".to_owned(),
             command: "federation refresh",

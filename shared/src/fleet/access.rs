@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::member::Member;
 use super::request::RequestError;
+use crate::hint::{Advice, Command};
 
 /// A right: `create deployments.apps in namespace x`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -78,6 +79,14 @@ impl Need {
     }
 }
 
+impl Need {
+    /// Returns the command that asks whether one has it.
+    pub(crate) fn can_i(&self) -> Command {
+        let namespace = self.namespace.iter().flat_map(|name| ["-n", name]);
+        Command::kubectl(["auth", "can-i", &self.verb, &self.target()]).and(namespace)
+    }
+}
+
 impl fmt::Display for Need {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.verb, self.target())?;
@@ -103,14 +112,9 @@ pub(crate) fn listed(needs: &[Need]) -> String {
 }
 
 /// Says what to do about missing rights: the command asks for the first of them.
-pub(crate) fn ask_for(needs: &[Need]) -> Option<String> {
+pub(crate) fn ask_for(needs: &[Need]) -> Option<Advice> {
     let need = needs.first()?;
-    let namespace = need.namespace.as_ref().map(|name| format!(" -n {name}")).unwrap_or_default();
-    Some(format!(
-        "ask for these rights; check with: kubectl auth can-i {} {}{namespace}",
-        need.verb,
-        need.target()
-    ))
+    Some(Advice::from("ask for these rights; check with: ").then(need.can_i()))
 }
 
 /// Asks the API server which of the rights are missing, all at the same time, and keeps their order.
@@ -194,18 +198,18 @@ mod tests {
         );
         assert_eq!(
             ask_for(&[need]).unwrap(),
-            "ask for these rights; check with: kubectl auth can-i update leases.coordination.k8s.io/a -n kube-system"
+            "ask for these rights; check with: kubectl --context CONTEXT auth can-i update leases.coordination.k8s.io/a -n kube-system"
         );
     }
 
     #[test]
     fn the_first_right_is_the_one_to_check() {
         let hint = |need: Need| ask_for(&[need, Need::new("x", "y", "z", None)]).unwrap();
-        let check = "ask for these rights; check with: kubectl auth can-i";
-        assert_eq!(hint(Need::new("get", "", "pods", None)), format!("{check} get pods"));
+        let check = "ask for these rights; check with: kubectl --context CONTEXT auth can-i";
+        assert_eq!(hint(Need::new("get", "", "pods", None)), format!("{check} get pods").as_str());
         assert_eq!(
             hint(Need::new("list", "apps", "deployments", Some("shop"))),
-            format!("{check} list deployments.apps -n shop")
+            format!("{check} list deployments.apps -n shop").as_str()
         );
         assert_eq!(ask_for(&[]), None);
     }

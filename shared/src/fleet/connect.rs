@@ -15,7 +15,7 @@ use super::kubeconfig::{KubeSettings, Kubeconfig};
 use super::member::{Connection, Member, Peer};
 use super::request::{Cause, RequestError, auth_text};
 use super::{proxy, retry};
-use crate::hint::Hint;
+use crate::hint::{Advice, Command, Hint, word};
 use crate::mesh;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -96,29 +96,30 @@ fn missing_context(context: &str, known: &[String]) -> String {
 }
 
 impl Hint for ConnectError {
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Advice> {
         Some(match self {
             Self::MissingContext { nearest: Some(nearest), .. } => {
                 format!("did you mean `{nearest}`? Set it as `context` of the cluster in the mesh file")
+                    .into()
             }
             Self::MissingContext { known, .. } if known.is_empty() => {
-                "aws eks update-kubeconfig --name CLUSTER --alias CONTEXT, or set KUBECONFIG".to_owned()
+                "aws eks update-kubeconfig --name CLUSTER --alias CONTEXT, or set KUBECONFIG".into()
             }
-            Self::MissingContext { .. } => "kubectl config get-contexts".to_owned(),
+            Self::MissingContext { .. } => Command::kubeconfig(["get-contexts"]).into(),
             Self::BrokenContext { context, .. } => {
-                format!("kubectl config view --minify --context {context}")
+                Command::kubeconfig(["view", "--minify"]).in_context(context).into()
             }
-            Self::CredentialCommandMissing { install_hint: Some(hint), .. } => hint.trim().to_owned(),
+            Self::CredentialCommandMissing { install_hint: Some(hint), .. } => hint.trim().into(),
             Self::CredentialCommandMissing { command, .. } => {
-                format!("install `{command}`, or add it to the PATH")
+                format!("install `{command}`, or add it to the PATH").into()
             }
             Self::Credentials { command: Some(command), .. } => {
-                format!("run it by hand: {command} >/dev/null")
+                format!("run it by hand: {command} >/dev/null").into()
             }
             Self::Credentials { context, .. } | Self::Unauthorized { context, .. } => {
-                format!("kubectl auth whoami --context {context}")
+                Command::kubectl(["auth", "whoami"]).at(context).into()
             }
-            Self::Unreachable { context, .. } => format!("kubectl version --context {context}"),
+            Self::Unreachable { context, .. } => Command::kubectl(["version"]).at(context).into(),
         })
     }
 }
@@ -130,7 +131,7 @@ impl Kubeconfig {
         clusters: &[mesh::Cluster],
         settings: &KubeSettings,
     ) -> PerCluster<Member, ConnectError> {
-        gather(clusters.iter().map(|cluster| (cluster.name.clone(), self.connect(cluster, settings)))).await
+        gather(clusters.iter().map(|cluster| (cluster.place(), self.connect(cluster, settings)))).await
     }
 
     /// Connects to one cluster of a mesh, as [`Kubeconfig::connect_to`] does.
@@ -279,7 +280,7 @@ impl Kubeconfig {
     fn no_credentials(&self, context: &str, reason: String) -> ConnectError {
         let command = self.credential_command(context).map(|exec| {
             let words = exec.command.iter().chain(exec.args.iter().flatten());
-            words.map(String::as_str).collect::<Vec<_>>().join(" ")
+            words.map(|text| word(text)).collect::<Vec<_>>().join(" ")
         });
         ConnectError::Credentials { context: context.to_owned(), reason, command }
     }
@@ -444,7 +445,7 @@ mod tests {
         let hint = |context: &str| kubeconfig.no_credentials(context, "expired".to_owned()).hint().unwrap();
         assert_eq!(hint("baz"), "run it by hand: aws eks get-token >/dev/null");
         assert_eq!(hint("bar"), "run it by hand: gcloud >/dev/null");
-        assert_eq!(hint("foo"), "kubectl auth whoami --context foo");
+        assert_eq!(hint("foo"), "kubectl --context foo auth whoami");
     }
 
     #[test]
@@ -461,7 +462,7 @@ mod tests {
         let other = kube::Error::Api(kube::core::Status::failure("odd", "").boxed());
         let told = told("foo", &other);
         assert!(told.starts_with("context `foo` of the kubeconfig is not usable: "), "{told}");
-        assert!(told.ends_with("; kubectl config view --minify --context foo"), "{told}");
+        assert!(told.ends_with("; kubectl --context foo config view --minify"), "{told}");
     }
 
     #[test]
@@ -478,12 +479,12 @@ mod tests {
         insta::assert_snapshot!(told(missing(&["one", "two"])), @"there is no context `foo` in the kubeconfig, only one, two; kubectl config get-contexts");
         let unauthorized =
             ConnectError::Unauthorized { context: context(), server: server(), source: source() };
-        insta::assert_snapshot!(told(unauthorized), @"https://foo does not accept the credentials of context `foo`; kubectl auth whoami --context foo");
+        insta::assert_snapshot!(told(unauthorized), @"https://foo does not accept the credentials of context `foo`; kubectl --context foo auth whoami");
         let unreachable =
             ConnectError::Unreachable { context: context(), server: server(), source: source() };
-        insta::assert_snapshot!(told(unreachable), @"cannot reach https://foo of context `foo`; kubectl version --context foo");
+        insta::assert_snapshot!(told(unreachable), @"cannot reach https://foo of context `foo`; kubectl --context foo version");
         let broken = ConnectError::BrokenContext { context: context(), reason: "no user".to_owned() };
-        insta::assert_snapshot!(told(broken), @"context `foo` of the kubeconfig is not usable: no user; kubectl config view --minify --context foo");
+        insta::assert_snapshot!(told(broken), @"context `foo` of the kubeconfig is not usable: no user; kubectl --context foo config view --minify");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 
 use super::member::Connection;
 use super::request::RequestError;
-use crate::hint::Hint;
+use crate::hint::{Advice, Command, Hint};
 
 /// The most that a command may write to one stream, in bytes.
 const MOST_OUTPUT: u64 = 64 << 20;
@@ -118,14 +118,18 @@ impl ExecProblem {
 }
 
 impl Hint for ExecError {
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Advice> {
         let Self { at, context, .. } = self;
         match &self.problem {
             ExecProblem::TooMuch => None,
             ExecProblem::Request(error) if error.cause() == super::Cause::Forbidden => {
-                Some(format!("kubectl --context {context} -n {} auth can-i create pods/exec", at.namespace))
+                let can = Command::kubectl(["-n", &at.namespace, "auth", "can-i", "create", "pods/exec"]);
+                Some(can.at(context).into())
             }
-            _ => Some(format!("kubectl --context {context} -n {} describe pod {}", at.namespace, at.pod)),
+            _ => {
+                let describe = Command::kubectl(["-n", &at.namespace, "describe", "pod", &at.pod]);
+                Some(describe.at(context).into())
+            }
         }
     }
 }

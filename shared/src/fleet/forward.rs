@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use super::Cause;
 use super::member::Connection;
 use super::request::RequestError;
-use crate::hint::Hint;
+use crate::hint::{Advice, Command, Hint};
 use crate::report::one_line;
 
 /// The most bytes of an answer that are read.
@@ -84,14 +84,15 @@ impl ForwardProblem {
 }
 
 impl Hint for ForwardError {
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Advice> {
         let Self { at: PodPort { namespace, pod, .. }, context, problem } = self;
         match problem {
             ForwardProblem::TooMuch => None,
             ForwardProblem::Request(error) if error.cause() == Cause::Forbidden => {
-                Some(format!("kubectl --context {context} -n {namespace} auth can-i create pods/portforward"))
+                let can = Command::kubectl(["-n", namespace, "auth", "can-i", "create", "pods/portforward"]);
+                Some(can.at(context).into())
             }
-            _ => Some(format!("kubectl --context {context} -n {namespace} describe pod {pod}")),
+            _ => Some(Command::kubectl(["-n", namespace, "describe", "pod", pod]).at(context).into()),
         }
     }
 }

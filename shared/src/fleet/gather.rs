@@ -1,13 +1,12 @@
 //! One task on every cluster at the same time, and all of their results.
 
-use std::collections::BTreeSet;
 use std::error::Error;
 use std::fmt;
 
 use futures::future::join_all;
 
 use super::Member;
-use crate::hint::Hint;
+use crate::hint::{Advice, Hint, Place};
 
 /// Runs one task per member at the same time and gathers every result, in the order of the members.
 ///
@@ -17,11 +16,11 @@ where
     F: Fn(&'m Member) -> R,
     R: Future<Output = Result<T, E>>,
 {
-    gather(members.iter().map(|member| (member.name().to_owned(), task(member)))).await
+    gather(members.iter().map(|member| (member.place(), task(member)))).await
 }
 
-/// Waits for all of the named tasks together.
-pub(super) async fn gather<T, E, R>(tasks: impl IntoIterator<Item = (String, R)>) -> PerCluster<T, E>
+/// Waits for the tasks of all of these clusters together.
+pub(super) async fn gather<T, E, R>(tasks: impl IntoIterator<Item = (Place, R)>) -> PerCluster<T, E>
 where
     R: Future<Output = Result<T, E>>,
 {
@@ -33,13 +32,13 @@ where
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct PerCluster<T, E> {
-    results: Vec<(String, Result<T, E>)>,
+    results: Vec<(Place, Result<T, E>)>,
 }
 
 impl<T, E> PerCluster<T, E> {
     /// Goes through the results by the cluster's name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, Result<&T, &E>)> {
-        self.results.iter().map(|(cluster, result)| (cluster.as_str(), result.as_ref()))
+        self.results.iter().map(|(place, result)| (place.cluster.as_str(), result.as_ref()))
     }
 
     /// Returns the value of every cluster, in the order of the mesh.
@@ -49,10 +48,10 @@ impl<T, E> PerCluster<T, E> {
     pub fn into_all(self) -> Result<Vec<T>, ClusterErrors<E>> {
         let mut values = Vec::with_capacity(self.results.len());
         let mut errors = Vec::new();
-        for (cluster, result) in self.results {
+        for (place, result) in self.results {
             match result {
                 Ok(value) => values.push(value),
-                Err(error) => errors.push((cluster, error)),
+                Err(error) => errors.push((place, error)),
             }
         }
         if errors.is_empty() { Ok(values) } else { Err(ClusterErrors { errors }) }
@@ -60,7 +59,7 @@ impl<T, E> PerCluster<T, E> {
 }
 
 impl<T, E> IntoIterator for PerCluster<T, E> {
-    type Item = (String, Result<T, E>);
+    type Item = (Place, Result<T, E>);
     type IntoIter = std::vec::IntoIter<Self::Item>;
 
     fn into_iter(self) -> Self::IntoIter {
@@ -72,18 +71,18 @@ impl<T, E> IntoIterator for PerCluster<T, E> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClusterErrors<E> {
     /// Not empty, in the order of the mesh.
-    errors: Vec<(String, E)>,
+    errors: Vec<(Place, E)>,
 }
 
 impl<E> ClusterErrors<E> {
     /// Goes through the failed clusters by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &E)> {
-        self.errors.iter().map(|(cluster, error)| (cluster.as_str(), error))
+        self.errors.iter().map(|(place, error)| (place.cluster.as_str(), error))
     }
 }
 
 impl<E> IntoIterator for ClusterErrors<E> {
-    type Item = (String, E);
+    type Item = (Place, E);
     type IntoIter = std::vec::IntoIter<Self::Item>;
 
     fn into_iter(self) -> Self::IntoIter {
@@ -94,7 +93,7 @@ impl<E> IntoIterator for ClusterErrors<E> {
 impl<E: Error> fmt::Display for ClusterErrors<E> {
     /// Writes one line per cluster, each with its causes: several errors have no one source.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, (cluster, error)) in self.errors.iter().enumerate() {
+        for (index, (Place { cluster, .. }, error)) in self.errors.iter().enumerate() {
             if index > 0 {
                 writeln!(f)?;
             }
@@ -117,12 +116,15 @@ impl<E: Error> fmt::Display for ClusterErrors<E> {
 impl<E: Error> Error for ClusterErrors<E> {}
 
 impl<E: Hint> Hint for ClusterErrors<E> {
-    /// Returns every different hint, one per line.
-    fn hint(&self) -> Option<String> {
-        let mut seen = BTreeSet::new();
-        let hints = self.errors.iter().filter_map(|(_, error)| error.hint());
-        let hints: Vec<_> = hints.filter(|hint| seen.insert(hint.clone())).collect();
-        (!hints.is_empty()).then(|| hints.join("\n"))
+    /// Returns every different hint, one per line, each with its commands for the cluster that failed.
+    fn hint(&self) -> Option<Advice> {
+        let mut hints: Vec<Advice> = Vec::new();
+        for hint in self.errors.iter().filter_map(|(place, error)| Some(error.hint()?.at(&place.context))) {
+            if !hints.contains(&hint) {
+                hints.push(hint);
+            }
+        }
+        Advice::joined(hints, "\n")
     }
 }
 
@@ -131,23 +133,28 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::hint::Command;
 
     #[derive(Debug, thiserror::Error)]
     #[error("cannot count")]
     struct Lost(#[source] std::io::Error);
 
     impl Hint for Lost {
-        fn hint(&self) -> Option<String> {
-            Some("count again".to_owned())
+        fn hint(&self) -> Option<Advice> {
+            Some("count again".into())
         }
     }
 
-    fn tasks(results: Vec<(&str, u64, bool)>) -> Vec<(String, impl Future<Output = Result<u64, Lost>>)> {
+    fn place(name: &str) -> Place {
+        Place::new(name, format!("{name}-context"))
+    }
+
+    fn tasks(results: Vec<(&str, u64, bool)>) -> Vec<(Place, impl Future<Output = Result<u64, Lost>>)> {
         let task = |delay: u64, works: bool| async move {
             tokio::time::sleep(Duration::from_secs(delay)).await;
             if works { Ok(delay) } else { Err(Lost(std::io::Error::other("no fingers"))) }
         };
-        results.into_iter().map(|(name, delay, works)| (name.to_owned(), task(delay, works))).collect()
+        results.into_iter().map(|(name, delay, works)| (place(name), task(delay, works))).collect()
     }
 
     #[tokio::test(start_paused = true)]
@@ -167,15 +174,15 @@ mod tests {
         foo: cannot count: no fingers
         baz: cannot count: no fingers
         ");
-        assert_eq!(errors.hint().as_deref(), Some("count again"));
+        assert_eq!(errors.hint(), Some("count again".into()));
     }
 
     #[derive(Debug, thiserror::Error)]
     #[error("x")]
     struct Hinted(Option<&'static str>);
     impl Hint for Hinted {
-        fn hint(&self) -> Option<String> {
-            self.0.map(str::to_owned)
+        fn hint(&self) -> Option<Advice> {
+            self.0.map(Advice::from)
         }
     }
 
@@ -184,18 +191,40 @@ mod tests {
         let gathered = gather(tasks(vec![("foo", 1, false), ("bar", 2, true), ("baz", 3, false)])).await;
         let told: Vec<_> = gathered.iter().map(|(cluster, result)| (cluster, result.ok().copied())).collect();
         assert_eq!(told, [("foo", None), ("bar", Some(2)), ("baz", None)]);
-        let names: Vec<String> = gathered.into_iter().map(|(cluster, _)| cluster).collect();
+        let names: Vec<String> = gathered.into_iter().map(|(place, _)| place.cluster).collect();
         assert_eq!(names, ["foo", "bar", "baz"]);
 
         let errors = |hints: [Option<&'static str>; 3]| ClusterErrors {
-            errors: ["foo", "bar", "baz"].map(str::to_owned).into_iter().zip(hints.map(Hinted)).collect(),
+            errors: ["foo", "bar", "baz"].map(place).into_iter().zip(hints.map(Hinted)).collect(),
         };
-        assert_eq!(errors([Some("b"), Some("a"), Some("b")]).hint().as_deref(), Some("b\na"));
-        assert_eq!(errors([None, Some("a"), None]).hint().as_deref(), Some("a"));
+        assert_eq!(errors([Some("b"), Some("a"), Some("b")]).hint().unwrap().to_string(), "b\na");
+        assert_eq!(errors([None, Some("a"), None]).hint().unwrap().to_string(), "a");
         assert_eq!(errors([None; 3]).hint(), None);
         let both = errors([None; 3]);
         assert_eq!(both.iter().map(|(cluster, _)| cluster).collect::<Vec<_>>(), ["foo", "bar", "baz"]);
-        assert_eq!(both.into_iter().map(|(cluster, _)| cluster).collect::<Vec<_>>(), ["foo", "bar", "baz"]);
+        assert_eq!(
+            both.into_iter().map(|(place, _)| place.cluster).collect::<Vec<_>>(),
+            ["foo", "bar", "baz"]
+        );
+    }
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("it does not start")]
+    struct Unstarted;
+    impl Hint for Unstarted {
+        fn hint(&self) -> Option<Advice> {
+            Some(Command::kubectl(["-n", "spire", "logs", "spire-server-0"]).into())
+        }
+    }
+
+    #[test]
+    fn what_to_do_about_each_cluster_is_a_command_for_that_cluster() {
+        let errors =
+            ClusterErrors { errors: vec![(place("foo"), Unstarted), (place("the other"), Unstarted)] };
+        insta::assert_snapshot!(errors.hint().unwrap(), @r"
+        kubectl --context foo-context -n spire logs spire-server-0
+        kubectl --context 'the other-context' -n spire logs spire-server-0
+        ");
     }
 
     #[test]
@@ -207,9 +236,8 @@ mod tests {
             let next = |next, text: &&'static str| Some(Box::new(Chain(text, next)));
             *texts.iter().rev().fold(None, next).unwrap()
         };
-        let told = |texts: &[&'static str]| {
-            ClusterErrors { errors: vec![("foo".to_owned(), chain(texts))] }.to_string()
-        };
+        let told =
+            |texts: &[&'static str]| ClusterErrors { errors: vec![(place("foo"), chain(texts))] }.to_string();
         assert_eq!(told(&["a: b", "b", "c"]), "foo: a: b: c");
         assert_eq!(told(&["a", "b"]), "foo: a: b");
     }

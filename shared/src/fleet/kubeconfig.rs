@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use kube::config::{ExecInteractiveMode, Kubeconfig as KubeConfigFile};
 
-use crate::hint::Hint;
+use crate::hint::{Advice, Command, Hint, word};
 
 /// What kubectl's own flags say about connecting.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -60,13 +60,11 @@ pub enum KubeconfigError {
 }
 
 impl Hint for KubeconfigError {
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Advice> {
         match self {
-            Self::Missing { .. } => Some("name an existing file, or leave --kubeconfig out".to_owned()),
-            Self::Unreadable { path, .. } => Some(format!("ls -l {}", path.display())),
-            Self::Invalid { path, .. } => {
-                Some(format!("kubectl config view --kubeconfig {}", path.display()))
-            }
+            Self::Missing { .. } => Some("name an existing file, or leave --kubeconfig out".into()),
+            Self::Unreadable { path, .. } => Some(format!("ls -l {}", word(&path.to_string_lossy())).into()),
+            Self::Invalid { path, .. } => Some(Command::kubeconfig(["view"]).of_kubeconfig(path).into()),
         }
     }
 }
@@ -298,7 +296,7 @@ mod tests {
         let source = io::ErrorKind::PermissionDenied.into();
         assert_eq!(hint(KubeconfigError::Unreadable { path: path.clone(), source }), "ls -l /k");
         let invalid = hint(KubeconfigError::Invalid { path, place: String::new() });
-        assert_eq!(invalid, "kubectl config view --kubeconfig /k");
+        assert_eq!(invalid, "kubectl --kubeconfig /k config view");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::Deref;
 
+use crate::hint::Place;
 use crate::mesh;
 
 /// The connection to one API server, which is shared by all requests; cloning it is cheap.
@@ -52,6 +53,12 @@ impl Connection {
     #[must_use]
     pub fn context(&self) -> &str {
         &self.context
+    }
+
+    /// Returns its name and context.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        Place::new(&self.name, &self.context)
     }
 
     /// Returns the client; cloning it is cheap and keeps the connections.

@@ -2,7 +2,7 @@
 
 use super::access::Need;
 use super::request::{Cause, RequestError};
-use crate::hint::Hint;
+use crate::hint::{Advice, Hint};
 
 /// Something that was read, or why it could not be.
 pub type Read<T> = Result<T, Unread>;
@@ -33,8 +33,9 @@ impl ReadError {
 }
 
 impl Hint for ReadError {
-    fn hint(&self) -> Option<String> {
-        matches!(self.source.cause(), Cause::Forbidden).then(|| format!("ask for the right to {}", self.need))
+    fn hint(&self) -> Option<Advice> {
+        matches!(self.source.cause(), Cause::Forbidden)
+            .then(|| format!("ask for the right to {}", self.need).into())
     }
 }
 
@@ -46,7 +47,7 @@ pub struct Unread {
     /// The right that is missing, where that is why.
     pub need: Option<Box<Need>>,
     /// What to do about it: a sentence, or a command that can be pasted.
-    pub hint: Option<String>,
+    pub hint: Option<Advice>,
 }
 
 impl Unread {

@@ -10,7 +10,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
 use super::version::{IstioVersion, IstioVersionError, OLDEST};
-use crate::hint::Hint;
+use crate::hint::{Advice, Hint, word};
 use crate::manifest::{Object, YamlError, parse_yaml};
 use crate::report::one_line;
 
@@ -103,28 +103,28 @@ fn on_path(program: &Path) -> &'static str {
 }
 
 impl Hint for IstioctlError {
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Advice> {
         Some(match self {
             Self::TooOld { .. } => {
                 "install a newer one from https://istio.io/latest/docs/setup/additional-setup/download-istio-release/, or set \
                  istio.istioctl in the mesh file to its path"
-                    .to_owned()
+                    .into()
             }
             Self::Missing { .. } => {
                 "install it from https://istio.io/latest/docs/setup/additional-setup/download-istio-release/, or set \
                  istio.istioctl in the mesh file to its path"
-                    .to_owned()
+                    .into()
             }
-            Self::NotStarted { program, .. } => format!("ls -l {}", program.display()),
+            Self::NotStarted { program, .. } => format!("ls -l {}", word(&program.to_string_lossy())).into(),
             Self::Failed { command: "manifest generate", .. } => {
-                "see istio.values, istio.meshConfig and istio.profile in the mesh file".to_owned()
+                "see istio.values, istio.meshConfig and istio.profile in the mesh file".into()
             }
             Self::NoVersion { program, .. } | Self::Failed { program, .. } | Self::TimedOut { program, .. } => {
-                format!("{} version --remote=false", program.display())
+                format!("{} version --remote=false", word(&program.to_string_lossy())).into()
             }
             Self::Manifests { .. } => {
                 "use a profile and values without this kind of object; istio.profile and istio.values in the mesh file say which"
-                    .to_owned()
+                    .into()
             }
         })
     }
@@ -233,7 +233,7 @@ mod tests {
         let (folder, path) = script(text);
         let error = Istioctl::find(&path).await.expect_err("it is wrong");
         let hide = |text: String| text.replace(&folder.path().display().to_string(), "DIR");
-        (hide(error.to_string()), hide(error.hint().expect("a hint")))
+        (hide(error.to_string()), hide(error.hint().expect("a hint").to_string()))
     }
 
     #[tokio::test]

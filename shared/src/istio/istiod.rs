@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::version::IstioVersion;
 use super::{ISTIOD, NAMESPACE};
 use crate::fleet::{Connection, ForwardError, PodPort, RequestError};
-use crate::hint::Hint;
+use crate::hint::{Advice, Command, Hint};
 use crate::manifest::pod_is_ready;
 use crate::report::{cut, one_line};
 
@@ -78,13 +78,14 @@ impl From<ForwardError> for IstiodError {
 }
 
 impl Hint for IstiodError {
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Advice> {
         match self {
             Self::NotReady { context } => {
-                Some(format!("kubectl --context {context} -n {NAMESPACE} describe pods -l app={ISTIOD}"))
+                let words = ["-n", NAMESPACE, "describe", "pods", "-l", &format!("app={ISTIOD}")];
+                Some(Command::kubectl(words).at(context).into())
             }
             Self::Forward(error) => error.hint(),
-            Self::Answer { .. } => Some("its version may be one that is not known here".to_owned()),
+            Self::Answer { .. } => Some("its version may be one that is not known here".into()),
             Self::List(_) | Self::Refused { .. } => None,
         }
     }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::object::{Holder, NAMESPACE};
 use crate::fleet::{Need, RequestError, ask_for, listed};
-use crate::hint::Hint;
+use crate::hint::{Advice, Hint};
 
 /// Why a Lease could not be taken. Nothing was changed then.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -60,13 +60,13 @@ pub(super) fn told(time: Timestamp) -> String {
 }
 
 impl Hint for LeaseError {
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Advice> {
         match self {
             Self::Held { .. } => Some(
                 "wait until that run has ended; where you know that it is gone, take its Lease over: the same command with --break-lock"
-                    .to_owned(),
+                    .into(),
             ),
-            Self::Contended { .. } => Some("run the same command again in a moment".to_owned()),
+            Self::Contended { .. } => Some("run the same command again in a moment".into()),
             Self::MissingRights { needs, .. } => ask_for(needs),
             Self::Request { .. } => None,
         }
@@ -103,12 +103,12 @@ pub enum Lost {
 }
 
 impl Hint for Lost {
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Advice> {
         let when = match self {
             Self::Taken { .. } => "when the other run has ended",
             Self::Deleted { .. } => "when no other run is at work",
             Self::RanOut { .. } => "when its API server can be reached again",
         };
-        Some(format!("what is done stays; {when}, run the same command again to go on"))
+        Some(format!("what is done stays; {when}, run the same command again to go on").into())
     }
 }

@@ -17,7 +17,7 @@ use super::plan::{AT_ONCE, Plan, PlanError, Verdict, apply_params, look, new_par
 use super::ready::custom_resource_established;
 use super::wait::{self, Deadline, Poll, WaitError};
 use crate::fleet::{Cause, RequestError};
-use crate::hint::Hint;
+use crate::hint::{Advice, Command, Hint};
 
 /// How long a missing namespace or kind may take to appear after it was made.
 const APPEARS_WITHIN: Duration = Duration::from_secs(15);
@@ -101,18 +101,16 @@ fn foreign_text(objects: &[(ObjectKey, String)]) -> String {
 }
 
 impl Hint for ApplyError {
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Advice> {
         match self {
             Self::Plan(error) => error.hint(),
             Self::Foreign { objects, owner } => {
                 let (key, _) = objects.first()?;
                 let owner = owner.as_ref()?;
-                let labels = owner.selector().replace(',', " ");
-                Some(format!(
-                    "to hand an object over to the mesh {}: kubectl label --overwrite {} {labels}",
-                    owner.mesh,
-                    key.kubectl()
-                ))
+                let labels = owner.selector();
+                let label =
+                    Command::kubectl(["label", "--overwrite"]).and(key.kubectl()).and(labels.split(','));
+                Some(Advice::from(format!("to hand an object over to the mesh {}: ", owner.mesh)).then(label))
             }
             Self::Refused { key, source } => refusal_hint(key, source),
             Self::Wait(error) => error.hint(),

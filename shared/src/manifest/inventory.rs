@@ -10,7 +10,7 @@ use super::owner::Owner;
 use super::plan::AT_ONCE;
 use super::wait::{self, Deadline, Poll, WaitError};
 use crate::fleet::{Cause, RequestError};
-use crate::hint::Hint;
+use crate::hint::{Advice, Command, Hint};
 
 /// Lists the objects in the cluster that carry the owner's labels, in the order in which they are applied.
 ///
@@ -116,13 +116,15 @@ pub enum DeleteError {
 }
 
 impl Hint for DeleteError {
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Advice> {
         match self {
             Self::List { kind, source } if source.cause() == Cause::Forbidden => {
-                Some(format!("kubectl auth can-i list {} -A", kind.resource()))
+                Some(Command::kubectl(["auth", "can-i", "list", &kind.resource(), "-A"]).into())
             }
             Self::Refused { key, source } if source.cause() == Cause::Forbidden => {
-                Some(format!("kubectl auth can-i delete {}", key.kind.resource()))
+                let namespace = key.namespace.iter().flat_map(|namespace| ["-n", namespace]);
+                let delete = ["auth", "can-i", "delete", &key.kind.resource()];
+                Some(Command::kubectl(namespace).and(delete).into())
             }
             Self::List { .. } | Self::ListOthers { .. } | Self::Refused { .. } => None,
             Self::Wait(error) => error.hint(),

@@ -33,14 +33,13 @@ impl ObjectKey {
         self.kind.api(client, self.namespace.as_deref())
     }
 
-    /// Returns the arguments that name the object to kubectl: `-n spire statefulsets.apps/spire-server`.
+    /// Returns the words that name the object to kubectl: `-n spire statefulsets.apps/spire-server`.
     #[must_use]
-    pub fn kubectl(&self) -> String {
-        let object = format!("{}/{}", self.kind.resource(), self.name);
-        match &self.namespace {
-            Some(namespace) => format!("-n {namespace} {object}"),
-            None => object,
-        }
+    pub fn kubectl(&self) -> Vec<String> {
+        let mut words: Vec<String> =
+            self.namespace.iter().flat_map(|namespace| ["-n".to_owned(), namespace.clone()]).collect();
+        words.push(format!("{}/{}", self.kind.resource(), self.name));
+        words
     }
 }
 
@@ -212,7 +211,7 @@ mod tests {
     fn a_key_reads_like_a_sentence_and_like_kubectl() {
         let key = ObjectKey::new(Kind::StatefulSet, Some("spire"), "spire-server");
         assert_eq!(key.to_string(), "StatefulSet/spire-server in namespace spire");
-        assert_eq!(key.kubectl(), "-n spire statefulsets.apps/spire-server");
+        assert_eq!(key.kubectl(), ["-n", "spire", "statefulsets.apps/spire-server"]);
         assert_eq!(ObjectKey::new(Kind::Namespace, None, "spire").to_string(), "Namespace/spire");
     }
 

@@ -10,7 +10,7 @@ use super::object::{Object, ObjectKey};
 use super::owner::stranger;
 use super::tool::Tool;
 use crate::fleet::{Cause, RequestError};
-use crate::hint::Hint;
+use crate::hint::{Advice, Command, Hint};
 
 /// How many objects are looked at or applied at the same time.
 pub(super) const AT_ONCE: usize = 16;
@@ -95,26 +95,24 @@ pub enum PlanError {
 }
 
 impl Hint for PlanError {
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Advice> {
         let (Self::Read { key, source } | Self::Refused { key, source }) = self;
         refusal_hint(key, source)
     }
 }
 
-pub(super) fn refusal_hint(key: &ObjectKey, error: &RequestError) -> Option<String> {
+pub(super) fn refusal_hint(key: &ObjectKey, error: &RequestError) -> Option<Advice> {
     match error.cause() {
         Cause::Forbidden => {
-            let namespace =
-                key.namespace.as_ref().map(|namespace| format!("-n {namespace} ")).unwrap_or_default();
-            Some(format!("kubectl {namespace}auth can-i patch {}", key.kind.resource()))
+            let namespace = key.namespace.iter().flat_map(|namespace| ["-n", namespace]);
+            let patch = ["auth", "can-i", "patch", &key.kind.resource()];
+            Some(Command::kubectl(namespace).and(patch).into())
         }
         Cause::Invalid
             if error.to_string().contains("immutable") || error.to_string().contains("orbidden: updates") =>
         {
-            Some(format!(
-                "this field cannot be changed; to have it made anew: kubectl delete {}",
-                key.kubectl()
-            ))
+            let delete = Command::kubectl(["delete"]).and(key.kubectl());
+            Some(Advice::from("this field cannot be changed; to have it made anew: ").then(delete))
         }
         _ => None,
     }

@@ -3,7 +3,7 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::hint::Hint;
+use crate::hint::{Advice, Hint};
 use crate::report::{cut, one_line};
 
 /// The version of a record that says none: earlier releases wrote none.
@@ -43,13 +43,14 @@ pub(crate) fn read_record<T: DeserializeOwned>(
     version: u64,
     text: &str,
     place: &str,
-    remove: &str,
+    remove: impl Into<Advice>,
 ) -> Result<T, RecordError> {
+    let remove = remove.into();
     let refused = |problem| RecordError {
         place: place.to_owned(),
         problem,
         read: cut(one_line(text), MOST_TOLD),
-        remove: remove.to_owned(),
+        remove,
     };
     match serde_json::from_str(text) {
         Ok(Version { version: found }) if found != version => {
@@ -68,7 +69,7 @@ pub struct RecordError {
     problem: Problem,
     /// What was read, made harmless.
     read: String,
-    remove: String,
+    remove: Advice,
 }
 
 /// What is wrong with a record.
@@ -90,22 +91,19 @@ impl std::fmt::Display for Problem {
 }
 
 impl Hint for RecordError {
-    fn hint(&self) -> Option<String> {
-        let remove = &self.remove;
-        Some(match self.problem {
-            Problem::Version { .. } => {
-                format!(
-                    "go on with the version of the plugin that wrote it; to start without the record: {remove}"
-                )
-            }
-            Problem::Content => format!("to start without the record: {remove}"),
-        })
+    fn hint(&self) -> Option<Advice> {
+        let begin = match self.problem {
+            Problem::Version { .. } => "go on with the version of the plugin that wrote it; ",
+            Problem::Content => "",
+        };
+        Some(Advice::from(begin).then("to start without the record: ").then(self.remove.clone()))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hint::Command;
 
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
     struct Example {
@@ -113,7 +111,12 @@ mod tests {
     }
 
     fn read(text: &str) -> Result<Example, RecordError> {
-        read_record(1, text, "ConfigMap a/b in foo", "kubectl -n a delete configmap b")
+        read_record(
+            1,
+            text,
+            "ConfigMap a/b in foo",
+            Command::kubectl(["-n", "a", "delete", "configmap", "b"]).at("foo"),
+        )
     }
 
     #[test]
@@ -132,11 +135,11 @@ mod tests {
         };
         insta::assert_snapshot!(told(r#"{"version":2,"pods":{"foo":3}}"#), @r#"
         ConfigMap a/b in foo holds a record of version 2, and this plugin understands version 1: `{"version":2,"pods":{"foo":3}}`
-        hint: go on with the version of the plugin that wrote it; to start without the record: kubectl -n a delete configmap b
+        hint: go on with the version of the plugin that wrote it; to start without the record: kubectl --context foo -n a delete configmap b
         "#);
         insta::assert_snapshot!(told("{\u{1b}[2J\n"), @r"
         ConfigMap a/b in foo holds a record that is not understood: `{\u{1b}[2J`
-        hint: to start without the record: kubectl -n a delete configmap b
+        hint: to start without the record: kubectl --context foo -n a delete configmap b
         ");
         for text in
             ["", "null", "7", r#"{"version":"1","pods":3}"#, r#"{"version":-1,"pods":3}"#, r#"{"version":1}"#]

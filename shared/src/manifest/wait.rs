@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::fleet::RequestError;
-use crate::hint::Hint;
+use crate::hint::{Advice, Hint, Plugin};
 
 const FIRST_DELAY: Duration = Duration::from_millis(100);
 const LONGEST_DELAY: Duration = Duration::from_secs(1);
@@ -110,11 +110,14 @@ impl WaitError {
 }
 
 impl Hint for WaitError {
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Advice> {
         self.is_timeout().then(|| {
-            "if it only needs more time, run the same command again with a longer --timeout; if not, this says what is wrong: \
-             kubectl spire-federate verify, kubectl mesh-install verify"
-                .to_owned()
+            Advice::from(
+                "if it only needs more time, run the same command again with a longer --timeout; if not, this says what is wrong: ",
+            )
+            .then(Plugin::SpireFederate.command(["verify"]))
+            .then(", ")
+            .then(Plugin::MeshInstall.command(["verify"]))
         })
     }
 }
@@ -239,7 +242,7 @@ mod tests {
         assert!(!never.is_timeout() && never.hint().is_none());
         let (what, last_seen) = ("it".to_owned(), "nothing".to_owned());
         let late = WaitError::TimedOut { what, last_seen, waited: Duration::from_secs(1) };
-        assert!(late.is_timeout() && late.hint().unwrap().contains("--timeout"));
+        assert!(late.is_timeout() && late.hint().unwrap().to_string().contains("--timeout"));
     }
 
     #[tokio::test(start_paused = true)]

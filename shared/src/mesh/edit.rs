@@ -7,7 +7,7 @@ use super::error::MeshFileError;
 use super::init::{NewCluster, keys, name_for};
 use super::tree::{Node, Position, Value};
 use super::{Cluster, Mesh};
-use crate::hint::Hint;
+use crate::hint::{Advice, Hint, Plugin};
 use crate::report::{escape, one_line};
 use crate::trust::TrustDomain;
 
@@ -76,18 +76,21 @@ pub enum EditError {
 }
 
 impl Hint for EditError {
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Advice> {
         match self {
             Self::File(error) => error.hint(),
             Self::Context { .. } | Self::TrustDomain { .. } => None,
             Self::NoCluster { meant, .. } => {
-                meant.as_ref().map(|name| format!("kubectl spire-federate leave {name}"))
+                meant.as_ref().map(|name| Plugin::SpireFederate.command(["leave", name]).into())
             }
-            Self::TooFew { .. } => Some("to take the whole mesh away: kubectl spire-federate down".to_owned()),
-            Self::Invalid { .. } => Some("change the mesh file by hand, then: kubectl spire-federate".to_owned()),
+            Self::TooFew { .. } => {
+                Some(Advice::from("to take the whole mesh away: ").then(Plugin::SpireFederate.command(["down"])))
+            }
+            Self::Invalid { .. } => {
+                Some(Advice::from("change the mesh file by hand, then: ").then(Plugin::SpireFederate.up()))
+            }
             Self::ByHand { .. } => Some(
-                "write each cluster on lines of its own that begin with `- `, then run the same command again"
-                    .to_owned(),
+                "write each cluster on lines of its own that begin with `- `, then run the same command again".into(),
             ),
         }
     }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use crate::hint::Hint;
+use crate::hint::{Advice, Hint, Plugin};
 use crate::report::escape;
 
 /// Why there is no mesh.
@@ -53,12 +53,12 @@ pub enum MeshFileError {
 }
 
 impl Hint for MeshFileError {
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Advice> {
         match self {
-            Self::Missing { .. } => Some(
-                "write one with: kubectl spire-federate init CONTEXT=TRUST_DOMAIN CONTEXT=TRUST_DOMAIN"
-                    .to_owned(),
-            ),
+            Self::Missing { .. } => {
+                let words = ["init", "CONTEXT=TRUST_DOMAIN", "CONTEXT=TRUST_DOMAIN"];
+                Some(Advice::from("write one with: ").then(Plugin::SpireFederate.command(words)))
+            }
             _ => None,
         }
     }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::str::FromStr;
 
 use super::values;
-use crate::hint::Hint;
+use crate::hint::{Advice, Hint, Plugin};
 use crate::report::escape;
 use crate::trust::{TrustDomain, TrustDomainError};
 
@@ -49,8 +49,8 @@ pub enum NewFileError {
 }
 
 impl Hint for NewFileError {
-    fn hint(&self) -> Option<String> {
-        Some("kubectl spire-federate init CONTEXT=TRUST_DOMAIN CONTEXT=TRUST_DOMAIN".to_owned())
+    fn hint(&self) -> Option<Advice> {
+        Some(Plugin::SpireFederate.command(["init", "CONTEXT=TRUST_DOMAIN", "CONTEXT=TRUST_DOMAIN"]).into())
     }
 }
 

@@ -10,6 +10,7 @@ use super::ApiEndpoint;
 use super::DemoImages;
 use super::EndpointUrl;
 use super::Istio;
+use crate::hint::Place;
 use crate::trust::TrustDomain;
 
 /// A set of clusters that trust each other.
@@ -197,6 +198,14 @@ impl IssuerKind {
             Self::Issuer => "Issuer",
             Self::ClusterIssuer => "ClusterIssuer",
         }
+    }
+}
+
+impl Cluster {
+    /// Returns its name and context.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        Place::new(&self.name, &self.context)
     }
 }
 

@@ -9,7 +9,7 @@ use tempfile::NamedTempFile;
 use super::edit::{EditError, with_cluster, without_cluster};
 use super::error::MeshFileError;
 use super::{DEFAULT_FILE, Mesh, NewCluster};
-use crate::hint::Hint;
+use crate::hint::{Advice, Hint};
 use crate::report::{escape, one_line};
 
 /// The largest file that is read, in bytes. A mesh of a thousand clusters is a tenth of it.
@@ -48,11 +48,11 @@ pub enum ReplaceError {
 }
 
 impl Hint for ReplaceError {
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Advice> {
         match self {
             Self::Write { .. } => None,
-            Self::NoFile { .. } => Some("name a file: --mesh FILE".to_owned()),
-            Self::Changed { .. } => Some("look at the file, then run the same command again".to_owned()),
+            Self::NoFile { .. } => Some("name a file: --mesh FILE".into()),
+            Self::Changed { .. } => Some("look at the file, then run the same command again".into()),
         }
     }
 }

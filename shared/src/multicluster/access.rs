@@ -130,7 +130,8 @@ pub async fn rotate_token(
     let before = join_all(peers.iter().map(|peer| identities(peer))).await;
     try_join_all(peers.iter().zip(&tokens).map(|(peer, token)| async {
         let secret = owner(mesh).stamped(vec![remote_secret(member.name(), server, token)]);
-        manifest::apply(peer.client(), &secret, deadline, &|_, _| {}).await
+        let applied = manifest::apply(peer.client(), &secret, deadline, &|_, _| {}).await;
+        applied.map_err(|error| InstallError::In { place: peer.place(), source: Box::new(error.into()) })
     }))
     .await?;
     watch.step(member.name(), &Step::WaitingForReaders);

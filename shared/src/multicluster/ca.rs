@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::Api;
 
 use crate::fleet::{Member, Need, ReadError, RequestError};
-use crate::hint::Hint;
+use crate::hint::{Advice, Command, Hint, Plugin};
 use crate::istio::ca::{
     CA_SECRET, CertificateIssuer, CertificateV1, ROOT_CONFIG_MAP, SecretError, issuer_root, published_roots,
     read_secret, same,
@@ -91,33 +91,28 @@ pub enum CaError {
 }
 
 impl Hint for CaError {
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Advice> {
         Some(match self {
-            Self::NoCertManager(issuer) => format!(
-                "install it, or see what there is: kubectl api-resources --api-group={}",
-                issuer.group
-            ),
-            Self::NoIssuer { issuer, context } => format!(
-                "make it, or name another one as istio.ca in the mesh file; see what there is: kubectl --context {context} -n {} get {}.{}",
-                issuer.namespace,
-                issuer.plural(),
-                issuer.group
-            ),
-            Self::IssuerNotReady { issuer, context, .. } => {
-                format!("kubectl --context {context} {}", issuer.describe())
+            Self::NoCertManager(issuer) => Advice::from("install it, or see what there is: ").then(issuer.resources()),
+            Self::NoIssuer { issuer, context } => {
+                let text = "make it, or name another one as istio.ca in the mesh file; see what there is: ";
+                Advice::from(text).then(issuer.list().at(context))
             }
-            Self::ForeignSecret { context } => format!(
-                "leave istio.ca out of the mesh file to go on with it; see whose it is: kubectl --context {context} -n {NAMESPACE} describe \
-                 secret {CA_SECRET}"
-            ),
-            Self::OtherRoot { .. } => {
+            Self::IssuerNotReady { issuer, context, .. } => issuer.describe().at(context).into(),
+            Self::ForeignSecret { context } => {
+                let describe = Command::kubectl(["-n", NAMESPACE, "describe", "secret", CA_SECRET]);
+                Advice::from("leave istio.ca out of the mesh file to go on with it; see whose it is: ")
+                    .then(describe.at(context))
+            }
+            Self::OtherRoot { .. } => Advice::from(
                 "leave istio.ca out of the mesh file to go on as it is; for another root take Istio away and bring it up again, while no \
-                 pod needs it: kubectl mesh-install down, then kubectl mesh-install up"
-                    .to_owned()
-            }
-            Self::NewRoot { cluster, .. } => {
-                format!("it takes steps, so that no proxy loses istiod: kubectl mesh-install rotate-ca --root {cluster}")
-            }
+                 pod needs it: ",
+            )
+            .then(Plugin::MeshInstall.command(["down"]))
+            .then(", then ")
+            .then(Plugin::MeshInstall.up()),
+            Self::NewRoot { cluster, .. } => Advice::from("it takes steps, so that no proxy loses istiod: ")
+                .then(Plugin::MeshInstall.command(["rotate-ca", "--root", cluster])),
             Self::Read(error) => return error.hint(),
             Self::Secret(_) | Self::Request { .. } => return None,
         })

@@ -1,6 +1,6 @@
 use super::preflight::PreflightError;
 use crate::fleet::{ExecError, ReadError, RequestError};
-use crate::hint::Hint;
+use crate::hint::{Advice, Command, Hint, Place, Plugin};
 use crate::istio::istiod::IstiodError;
 use crate::istio::{EAST_WEST_GATEWAY, NAMESPACE};
 use crate::manifest::{ApplyError, DeleteError, PlanError, WaitError};
@@ -52,6 +52,14 @@ pub enum InstallError {
         /// Name of the mesh.
         mesh: String,
     },
+    /// It happened in another cluster than the one that is worked on.
+    #[error("in {}: {source}", place.cluster)]
+    In {
+        /// That cluster.
+        place: Place,
+        /// What happened.
+        source: Box<Self>,
+    },
     /// Another cluster did not get far enough to be part of the mesh.
     #[error("not connected with {peer}: that cluster did not come up")]
     PeerMissing {
@@ -69,12 +77,16 @@ impl InstallError {
     /// Tells whether time ran out, which has an exit code of its own.
     #[must_use]
     pub fn is_timeout(&self) -> bool {
-        matches!(self, Self::Wait(error) | Self::Apply(ApplyError::Wait(error)) if error.is_timeout())
+        match self {
+            Self::Wait(error) | Self::Apply(ApplyError::Wait(error)) => error.is_timeout(),
+            Self::In { source, .. } => source.is_timeout(),
+            _ => false,
+        }
     }
 }
 
 impl Hint for InstallError {
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Advice> {
         match self {
             Self::Plan(error) => error.hint(),
             Self::Rights(error) => error.hint(),
@@ -86,11 +98,12 @@ impl Hint for InstallError {
             Self::Exec(error) => error.hint(),
             Self::Request { .. } => None,
             Self::Unexposed { .. } => {
-                Some(format!("kubectl -n {NAMESPACE} describe service {EAST_WEST_GATEWAY}"))
+                Some(Command::kubectl(["-n", NAMESPACE, "describe", "service", EAST_WEST_GATEWAY]).into())
             }
-            Self::NoIstio { .. } => Some("kubectl mesh-install".to_owned()),
+            Self::In { place, source } => Some(source.hint()?.at(&place.context)),
+            Self::NoIstio { .. } => Some(Plugin::MeshInstall.up().into()),
             Self::PeerMissing { .. } => {
-                Some("see to that cluster first, then run the same command again".to_owned())
+                Some("see to that cluster first, then run the same command again".into())
             }
         }
     }
@@ -114,11 +127,20 @@ mod tests {
             InstallError::Apply(timed_out().into()),
             InstallError::Wait(never),
         );
+        let there = InstallError::In {
+            place: Place::new("bar", "bar-context"),
+            source: Box::new(InstallError::Wait(timed_out())),
+        };
         assert_eq!((wait.is_timeout(), apply.is_timeout(), never.is_timeout()), (true, true, false));
+        assert!(there.is_timeout());
         let errors = [
             wait,
             InstallError::Istiod(IstiodError::NotReady { context: text("baz") }),
             InstallError::Unexposed { reason: text("it has none") },
+            InstallError::In {
+                place: Place::new("bar", "bar-context"),
+                source: Box::new(InstallError::Unexposed { reason: text("it has none") }),
+            },
             InstallError::NoIstio { mesh: text("devup") },
             InstallError::PeerMissing { peer: text("foo") },
         ];

@@ -8,6 +8,7 @@ use futures::future::{join_all, try_join_all};
 use super::InstallError;
 use super::stale::stale;
 use crate::fleet::{ClusterErrors, Member, each};
+use crate::hint::Place;
 use crate::istio::config::configuration;
 use crate::istio::istioctl::{Istioctl, IstioctlError};
 use crate::istio::remote::{ReaderToken, Slot, TokenSecret, reader_tokens, remote_secret, remote_secret_key};
@@ -45,8 +46,8 @@ pub(super) fn owner(mesh: &Mesh) -> Owner {
 pub enum RenderError {
     /// An `istioctl` cannot be used.
     Istioctl(IstioctlError),
-    /// It refuses the configuration of these clusters, or does not get to its end with it; by the name of the cluster.
-    Clusters(Vec<(String, IstioctlError)>),
+    /// It refuses the configuration of these clusters, or does not get to its end with it; by cluster.
+    Clusters(Vec<(Place, IstioctlError)>),
 }
 
 /// Renders Istio for every cluster, with the `istioctl` that the mesh file names for it. Asks no cluster.
@@ -69,7 +70,7 @@ pub async fn render(mesh: &Mesh) -> Result<Vec<Rendered>, RenderError> {
     for (cluster, result) in results.await {
         match result {
             Ok(one) => rendered.push(one),
-            Err(error) => refused.push((cluster.name.clone(), error)),
+            Err(error) => refused.push((cluster.place(), error)),
         }
     }
     if refused.is_empty() { Ok(rendered) } else { Err(RenderError::Clusters(refused)) }

@@ -13,7 +13,7 @@ use super::stale;
 use super::{ApiServers, CaError, Rendered, ca};
 use crate::federation::{self, MeshStatus};
 use crate::fleet::{ClusterErrors, Member, Need, RequestError, ask_for, each, listed, missing};
-use crate::hint::Hint;
+use crate::hint::{Advice, Command, Hint, Plugin};
 use crate::istio::istiod::image_version;
 use crate::istio::version::{IstioVersion, OLDEST};
 use crate::istio::{ISTIOD, NAMESPACE, NETWORK_LABEL};
@@ -124,34 +124,35 @@ pub enum PreflightError {
 }
 
 impl Hint for PreflightError {
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Advice> {
         Some(match self {
             Self::MissingRights(needs) => return ask_for(needs),
-            Self::Spire(_) => "kubectl spire-federate, or see what is wrong: kubectl spire-federate verify".to_owned(),
-            Self::ForeignIstio { context, .. } => format!(
-                "an Istio that gets its identities from istiod cannot be changed under running workloads; take it away first: istioctl \
-                 uninstall --purge --context {context}"
-            ),
+            Self::Spire(_) => Advice::from(Plugin::SpireFederate.up())
+                .then(", or see what is wrong: ")
+                .then(Plugin::SpireFederate.command(["verify"])),
+            Self::ForeignIstio { context, .. } => Advice::from(
+                "an Istio that gets its identities from istiod cannot be changed under running workloads; take it away first: ",
+            )
+            .then(Command::istioctl(["uninstall", "--purge"]).at(context)),
             Self::OtherNetwork { wanted, context, .. } => {
-                format!("kubectl --context {context} label namespace {NAMESPACE} {NETWORK_LABEL}={wanted} --overwrite")
+                let label = format!("{NETWORK_LABEL}={wanted}");
+                Command::kubectl(["label", "namespace", NAMESPACE, &label, "--overwrite"]).at(context).into()
             }
             Self::TooOld { cluster, .. } => reinstall(cluster),
             Self::Downgrade { .. } => {
-                "set istio.istioctl in the mesh file to an istioctl of this version or newer".to_owned()
+                "set istio.istioctl in the mesh file to an istioctl of this version or newer".into()
             }
             Self::Leap { running, .. } => {
-                format!("go by way of {}.{}: set istio.istioctl in the mesh file to its istioctl first", running.major, running.minor + 1)
+                format!("go by way of {}.{}: set istio.istioctl in the mesh file to its istioctl first", running.major, running.minor + 1).into()
             }
-            Self::Apart { .. } => "use istioctls that are at most one minor version apart".to_owned(),
+            Self::Apart { .. } => "use istioctls that are at most one minor version apart".into(),
             Self::Loopback { .. } => {
-                "set endpoint.server of this cluster in the mesh file to an address that the other clusters' pods reach".to_owned()
+                "set endpoint.server of this cluster in the mesh file to an address that the other clusters' pods reach".into()
             }
             Self::NoLoadBalancer { service, .. } => {
                 let (namespace, name) = service.split_once('/').unwrap_or(("default", service));
-                format!(
-                    "install a load balancer controller (on EKS: the AWS Load Balancer Controller), and see: kubectl -n {namespace} describe \
-                     service {name}"
-                )
+                Advice::from("install a load balancer controller (on EKS: the AWS Load Balancer Controller), and see: ")
+                    .then(Command::kubectl(["-n", namespace, "describe", "service", name]))
             }
             Self::Ca(error) => return error.hint(),
             Self::Request { .. } => return None,
@@ -237,10 +238,11 @@ fn spire(status: &MeshStatus, name: &str) -> Result<(), PreflightError> {
 }
 
 /// Returns how an Istio goes that cannot be replaced in place.
-pub(super) fn reinstall(cluster: &str) -> String {
-    format!(
-        "remove it, and install it again: kubectl mesh-install down {cluster}, then: kubectl mesh-install"
-    )
+pub(super) fn reinstall(cluster: &str) -> Advice {
+    Advice::from("remove it, and install it again: ")
+        .then(Plugin::MeshInstall.command(["down", cluster]))
+        .then(", then: ")
+        .then(Plugin::MeshInstall.up())
 }
 
 fn versions(name: &str, rendered: &[Rendered]) -> Result<(), PreflightError> {
@@ -534,17 +536,17 @@ mod tests {
         ");
         insta::assert_snapshot!(found(Some(istiod(&json!({}), "pilot:1.31.0"))).await, @r"
         there is an Istio already that this tool did not install: Deployment/istiod in namespace istio-system (somebody else)
-          hint: an Istio that gets its identities from istiod cannot be changed under running workloads; take it away first: istioctl uninstall --purge --context baz
+          hint: an Istio that gets its identities from istiod cannot be changed under running workloads; take it away first: istioctl --context baz uninstall --purge
         ");
         let helm = json!({"app.kubernetes.io/managed-by": "Helm", "spire-mesh.dev/mesh": "devup"});
         insta::assert_snapshot!(found(Some(istiod(&helm, "pilot:1.31.0"))).await, @r"
         there is an Istio already that this tool did not install: Deployment/istiod in namespace istio-system (Helm)
-          hint: an Istio that gets its identities from istiod cannot be changed under running workloads; take it away first: istioctl uninstall --purge --context baz
+          hint: an Istio that gets its identities from istiod cannot be changed under running workloads; take it away first: istioctl --context baz uninstall --purge
         ");
         let other = json!({"app.kubernetes.io/managed-by": "mesh-install", "spire-mesh.dev/mesh": "other"});
         insta::assert_snapshot!(found(Some(istiod(&other, "pilot:1.31.0"))).await, @r"
         there is an Istio already that this tool did not install: Deployment/istiod in namespace istio-system (mesh-install for mesh other)
-          hint: an Istio that gets its identities from istiod cannot be changed under running workloads; take it away first: istioctl uninstall --purge --context baz
+          hint: an Istio that gets its identities from istiod cannot be changed under running workloads; take it away first: istioctl --context baz uninstall --purge
         ");
     }
 
@@ -595,7 +597,7 @@ mod tests {
         assert_eq!(found(vec![("a", waits(early)), ("b", served())]).await, "fine");
         insta::assert_snapshot!(found(vec![("a", waits(late)), ("b", waits(early)), ("c", plain())]).await, @r"
         no load balancer has an address here: shop/b waits for one since 2026-11-25T10:00:00Z
-          hint: install a load balancer controller (on EKS: the AWS Load Balancer Controller), and see: kubectl -n shop describe service b
+          hint: install a load balancer controller (on EKS: the AWS Load Balancer Controller), and see: kubectl --context CONTEXT -n shop describe service b
         ");
         assert_ne!(found(vec![("a", service("LoadBalancer", early, json!([])))]).await, "fine");
     }

@@ -5,7 +5,7 @@ use std::io::{self, BufRead};
 use owo_colors::OwoColorize;
 
 use super::{Printer, escape};
-use crate::hint::Hint;
+use crate::hint::{Advice, Hint};
 
 /// Why a question has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -22,9 +22,9 @@ pub enum ConfirmError {
 }
 
 impl Hint for ConfirmError {
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Advice> {
         match self {
-            Self::NeedsYes { .. } => Some("add --yes to answer it beforehand".to_owned()),
+            Self::NeedsYes { .. } => Some("add --yes to answer it beforehand".into()),
             Self::Read(_) => None,
         }
     }

@@ -9,7 +9,6 @@ mod file;
 mod printer;
 mod progress;
 mod table;
-mod word;
 
 use serde::Serialize;
 
@@ -20,7 +19,6 @@ pub use file::{make_folder, write_file};
 pub use printer::{Captured, Format, OutputError, Printer};
 pub use progress::{Line, Progress};
 pub use table::{Cell, Table};
-pub use word::word;
 
 /// The result of a command.
 ///

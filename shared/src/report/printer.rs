@@ -9,7 +9,7 @@ use owo_colors::OwoColorize;
 
 use super::Report;
 use super::escape::{self, indented};
-use crate::hint::Hint;
+use crate::hint::{Advice, Hint};
 
 /// How a result is printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -61,7 +61,7 @@ pub enum OutputError {
 }
 
 impl Hint for OutputError {
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Advice> {
         None
     }
 }
@@ -184,8 +184,9 @@ impl Printer {
     }
 
     /// Prints what the reader can do next: a sentence, or a command that can be pasted.
-    pub fn hint(&self, message: &str) {
-        self.message(&format!("{} {}", "hint:".cyan().bold(), indented(message, "  ")));
+    pub fn hint(&self, next: impl Into<Advice>) {
+        let next = next.into().to_string();
+        self.message(&format!("{} {}", "hint:".cyan().bold(), indented(&next, "  ")));
     }
 
     /// Prints an error; further lines are indented.

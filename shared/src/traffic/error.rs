@@ -1,7 +1,7 @@
 use super::load::RateError;
 use super::request::RequestPartError;
 use crate::fleet::{Cause, ExecError, Need, RequestError};
-use crate::hint::Hint;
+use crate::hint::{Advice, Command, Hint, Plugin};
 use crate::manifest::RecordError;
 
 /// Why requests could not be sent, or what was to be done around them could not.
@@ -120,26 +120,31 @@ impl From<ExecError> for TrafficError {
 }
 
 impl Hint for TrafficError {
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Advice> {
         match self {
-            Self::Part(_) => Some("kubectl xcluster-curl http://helloworld.helloworld:5000/hello".to_owned()),
-            Self::NoCluster { .. } => Some("name a cluster of the mesh file".to_owned()),
+            Self::Part(_) => {
+                Some(Plugin::XclusterCurl.command(["http://helloworld.helloworld:5000/hello"]).into())
+            },
+            Self::NoCluster { .. } => Some("name a cluster of the mesh file".into()),
             Self::NoClient { namespace, .. } if namespace == "sleep" => {
-                Some("kubectl mesh-install demo sleep, or name a workload with --from, or add --deploy-client".to_owned())
+                let demo = Advice::from(Plugin::MeshInstall.command(["demo", "sleep"]));
+                Some(demo.then(", or name a workload with --from, or add --deploy-client"))
             }
-            Self::NoClient { context, namespace, .. } => Some(format!("kubectl --context {context} -n {namespace} get pods")),
+            Self::NoClient { context, namespace, .. } => {
+                Some(Command::kubectl(["-n", namespace, "get", "pods"]).at(context).into())
+            }
             Self::NoCurl { .. } => {
-                Some("add --ephemeral to put a container with curl into this pod, or --deploy-client for a pod of its own".to_owned())
+                Some("add --ephemeral to put a container with curl into this pod, or --deploy-client for a pod of its own".into())
             }
-            Self::Here(_) => Some("install curl, or send from a pod: leave out `--from here`".to_owned()),
-            Self::Nothing { .. } => Some("its curl has to be 7.76 or newer".to_owned()),
+            Self::Here(_) => Some("install curl, or send from a pod: leave out `--from here`".into()),
+            Self::Nothing { .. } => Some("its curl has to be 7.76 or newer".into()),
             Self::Exec(error) => error.hint(),
             Self::Record(error) => error.hint(),
             Self::Request { need, source, .. } => {
-                matches!(source.cause(), Cause::Forbidden).then(|| format!("ask for the right to {need}"))
+                matches!(source.cause(), Cause::Forbidden).then(|| format!("ask for the right to {need}").into())
             }
             Self::Rate(_) | Self::From(_) | Self::Victim(_) | Self::NoFailover(_) | Self::NotReady(_) => None,
-            Self::NoIngress { .. } => Some("kubectl mesh-install status".to_owned()),
+            Self::NoIngress { .. } => Some(Plugin::MeshInstall.command(["status"]).into()),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::failure::FailureKind;
 use crate::check::CheckId;
+use crate::hint::{Advice, Command, Plugin};
 
 const ISTIOD_SYNCED: CheckId = CheckId("istiod-synced");
 const WAY_OPEN: CheckId = CheckId("way-open");
@@ -16,7 +17,9 @@ const BUNDLE_STORED: CheckId = CheckId("bundle-stored");
 const PROXY_IDENTITY: CheckId = CheckId("proxy-identity");
 
 /// The command that finds out more, whatever it is.
-const VERIFY: &str = "kubectl mesh-install verify";
+fn verify() -> Command {
+    Plugin::MeshInstall.command(["verify"])
+}
 
 /// What was read after a failure. Whatever could not be read is absent, and nothing follows from that.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -60,7 +63,7 @@ pub struct Explanation {
 
 impl Explanation {
     fn of(check: CheckId, cause: impl Into<String>) -> Self {
-        Self { cause: cause.into(), check: Some(check), next: VERIFY.to_owned() }
+        Self { cause: cause.into(), check: Some(check), next: verify().into() }
     }
 
     fn other(cause: impl Into<String>, next: impl Into<String>) -> Self {
@@ -70,11 +73,16 @@ impl Explanation {
 
 impl Evidence {
     /// Writes a command for the client's cluster.
-    fn kubectl(&self, words: &str) -> String {
-        match self.context.as_str() {
-            "" => format!("kubectl {words}"),
-            context => format!("kubectl --context {context} {words}"),
-        }
+    fn kubectl<'w>(&self, words: impl IntoIterator<Item = &'w str>) -> Command {
+        let command = Command::kubectl(words);
+        // A client that is in no cluster has no context.
+        if self.context.is_empty() { command } else { command.at(&self.context) }
+    }
+
+    /// Writes the command that looks for a service of this name.
+    fn services(&self, host: &str) -> Command {
+        let selector = format!("metadata.name={}", service(host));
+        self.kubectl(["get", "services", "--all-namespaces", "--field-selector", &selector])
     }
 
     /// The client's `DestinationRule`, where that is why nothing arrives.
@@ -84,7 +92,7 @@ impl Evidence {
         self.without_certificate.then(|| Explanation {
             check: Some(MUTUAL_TLS),
             cause: cause.to_owned(),
-            next: self.kubectl("get destinationrules.networking.istio.io --all-namespaces"),
+            next: self.kubectl(["get", "destinationrules.networking.istio.io", "--all-namespaces"]).into(),
         })
     }
 }
@@ -106,32 +114,26 @@ pub fn explain(kind: FailureKind, sample: &str, host: &str, evidence: &Evidence)
                  client's is {}",
                 named(&evidence.own)
             ),
-            evidence.kubectl("get authorizationpolicies.security.istio.io --all-namespaces"),
+            evidence.kubectl(["get", "authorizationpolicies.security.istio.io", "--all-namespaces"]),
         ),
         FailureKind::NoRoute => Explanation::other(
             format!(
                 "the client's sidecar knows no service {host} at this port: it has to exist in the client's own cluster, too"
             ),
-            evidence.kubectl(&format!(
-                "get services --all-namespaces --field-selector metadata.name={}",
-                service(host)
-            )),
+            evidence.services(host),
         ),
         FailureKind::NoAddress => Explanation::other(
             format!(
                 "the name {host} has no address in the client's cluster: a Service of that name has to be there, even without pods"
             ),
-            evidence.kubectl(&format!(
-                "get services --all-namespaces --field-selector metadata.name={}",
-                service(host)
-            )),
+            evidence.services(host),
         ),
         FailureKind::Refused => {
             Explanation::other("nobody listens at this address and port", "look at host and port of the URL")
         }
         FailureKind::TimedOut => Explanation::other(
             "no whole answer came in time: the server hangs or drips, or packets get lost on the way",
-            "give it more time (--request-max-time), or: kubectl mesh-install verify",
+            Advice::from("give it more time (--request-max-time), or: ").then(verify()),
         ),
         FailureKind::UpstreamTimeout => Explanation::other(
             "Envoy got no answer within the timeout of its route",
@@ -147,7 +149,7 @@ pub fn explain(kind: FailureKind, sample: &str, host: &str, evidence: &Evidence)
         FailureKind::NoAnswer => Explanation::other(
             "the connection ended before there was an answer; behind a gateway or without a sidecar that is how mutual TLS refuses plain \
              requests",
-            VERIFY,
+            verify(),
         ),
         FailureKind::Tls => Explanation::other(
             "TLS between curl and the server failed; within the mesh use http, the sidecars make TLS of it",
@@ -277,10 +279,13 @@ fn no_endpoints(host: &str, evidence: &Evidence) -> Explanation {
     if evidence.ready.is_empty() {
         return Explanation::other(
             format!("no pod of {host} is ready in any cluster"),
-            evidence.kubectl(&format!(
-                "get endpointslices --all-namespaces -l kubernetes.io/service-name={}",
-                service(host)
-            )),
+            evidence.kubectl([
+                "get",
+                "endpointslices",
+                "--all-namespaces",
+                "-l",
+                &format!("kubernetes.io/service-name={}", service(host)),
+            ]),
         );
     }
     if let Some(explanation) = evidence.no_certificate() {
@@ -409,7 +414,7 @@ mod tests {
         let none = |evidence: &Evidence| explained(FailureKind::NoEndpoints, evidence);
         let unread = Evidence { hosts: Some(BTreeMap::new()), ..evidence() };
         insta::assert_snapshot!(none(&unread), @"istiod-synced: pods are ready in bar, and the client's sidecar knows none of them: its istiod does not read that cluster (remote secret), or does not know the gateway of its network -> kubectl mesh-install verify");
-        insta::assert_snapshot!(none(&Evidence::default()), @"-: no pod of helloworld.helloworld is ready in any cluster -> kubectl get endpointslices --all-namespaces -l kubernetes.io/service-name=helloworld");
+        insta::assert_snapshot!(none(&Evidence::default()), @"-: no pod of helloworld.helloworld is ready in any cluster -> kubectl --context CONTEXT get endpointslices --all-namespaces -l kubernetes.io/service-name=helloworld");
         insta::assert_snapshot!(none(&evidence()), @"-: the client's sidecar knows endpoints, and has ejected all of them for now (outlier detection) -> wait for `baseEjectionTime`, or look at the DestinationRule of this service");
     }
 
@@ -537,7 +542,7 @@ mod tests {
         insta::assert_snapshot!(of(FailureKind::Reset, |_| ()), @"proxy-admits: the server's sidecar ended the connection; that is how it refuses a client whose trust domain it does not know (foo.com) -> kubectl mesh-install verify");
         insta::assert_snapshot!(of(FailureKind::ConnectFailed, |evidence| evidence.not_admitted = set(&["bar", "baz"])), @"proxy-admits: the sidecars in bar and baz let nobody of trust domain foo.com in -> kubectl mesh-install verify");
         insta::assert_snapshot!(of(FailureKind::ConnectFailed, |_| ()), @"way-open: the client's sidecar gets no connection through the way to the server; its access log would say why (meshConfig.accessLogFile: /dev/stdout) -> kubectl mesh-install verify");
-        insta::assert_snapshot!(of(FailureKind::ConnectFailed, |evidence| evidence.without_certificate = true), @"mutual-tls: the client's sidecar sends without mutual TLS, which a DestinationRule of this service can turn off: pods of the mesh take nothing without it, and gateways let nothing through -> kubectl get destinationrules.networking.istio.io --all-namespaces");
+        insta::assert_snapshot!(of(FailureKind::ConnectFailed, |evidence| evidence.without_certificate = true), @"mutual-tls: the client's sidecar sends without mutual TLS, which a DestinationRule of this service can turn off: pods of the mesh take nothing without it, and gateways let nothing through -> kubectl --context CONTEXT get destinationrules.networking.istio.io --all-namespaces");
         insta::assert_snapshot!(of(FailureKind::Reset, |evidence| evidence.plaintext_only = set(&["bar"])), @"mutual-tls: the pods in bar take no mutual TLS (PeerAuthentication of mode DISABLE) -> kubectl mesh-install verify");
         insta::assert_snapshot!(of(FailureKind::NoEndpoints, |evidence| evidence.hosts = None), @"istiod-synced: the client's sidecar knows no endpoint that works, and pods are ready in bar -> kubectl mesh-install verify");
         insta::assert_snapshot!(of(FailureKind::NoEndpoints, |evidence| {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
 use super::report::TrafficReport;
+use crate::hint::Plugin;
 
 /// Writes reports as the XML of `JUnit`: a suite for each, with a case for the requests and one for each expectation. `lenient` is whether
 /// expectations say how many requests may fail.
@@ -12,7 +13,7 @@ use super::report::TrafficReport;
 /// # Errors
 /// When it cannot be written as XML.
 pub fn junit(reports: &[TrafficReport], lenient: bool) -> Result<String, quick_junit::SerializeError> {
-    let mut xml = Report::new("kubectl xcluster-curl");
+    let mut xml = Report::new(Plugin::XclusterCurl.to_string());
     for report in reports {
         let mut suite = TestSuite::new(format!("{} from {}", report.url, report.from));
         let mut requests = case("requests", report.requests > 0 && (lenient || report.failed == 0), || {

@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::failure::FailureKind;
 use super::report::TrafficReport;
 use crate::check::CheckId;
+use crate::hint::Plugin;
 use crate::report::{Cell, Report, Table};
 
 /// The check that finds who takes plain requests.
@@ -71,7 +72,7 @@ impl Report for PlaintextReport {
         }
         table.note(&self.cause);
         if let Some(check) = self.check {
-            table.note(format!("next: kubectl mesh-install verify (check {check})"));
+            table.note(format!("next: {} (check {check})", Plugin::MeshInstall.command(["verify"])));
         }
         table
     }

@@ -17,6 +17,7 @@ use super::explain::Evidence;
 use super::restore::RECORD;
 use super::service::ServiceName;
 use crate::fleet::{Member, Need};
+use crate::hint::Plugin;
 use crate::istio::NAMESPACE;
 
 /// Labels and annotations of those who would scale the workload back at once, or see that it differs from what they hold.
@@ -133,7 +134,8 @@ pub async fn prepare<'m>(
     refusals.extend(scalers(member, &namespace, &name).await);
     let mut obstacles = Vec::new();
     if deployment.annotations().contains_key(RECORD) {
-        obstacles.push("a failover of it was interrupted before: kubectl xcluster-curl restore".to_owned());
+        let restore = Plugin::XclusterCurl.command(["restore"]);
+        obstacles.push(format!("a failover of it was interrupted before: {restore}"));
     } else if replicas < 1 {
         obstacles.push("it has no pods that could go away".to_owned());
     }

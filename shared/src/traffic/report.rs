@@ -401,8 +401,9 @@ pub(super) mod tests {
         recorder.take(&answer(9, 1, 503, "no healthy upstream"), &places);
         let tally = recorder.tally(&places);
         let expectations: Vec<Expectation> = expectations.iter().map(|text| text.parse().unwrap()).collect();
+        let evidence = Evidence { context: "foo-eks-cluster".to_owned(), ..Evidence::default() };
         let explanations = tally.failures.iter().map(|(kind, failures)| {
-            (*kind, explain(*kind, &failures.sample, "helloworld.helloworld", &Evidence::default()))
+            (*kind, explain(*kind, &failures.sample, "helloworld.helloworld", &evidence))
         });
         TrafficReport::new(Parts {
             url: "http://helloworld.helloworld:5000/hello".to_owned(),

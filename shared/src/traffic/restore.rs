@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::error::TrafficError;
 use crate::fleet::{Cause, Member, Need, RequestError};
+use crate::hint::{Advice, Command};
 use crate::manifest::{RecordError, read_record, write_record};
 
 /// The annotation of a workload whose pods were taken away: how many it had.
@@ -68,12 +69,16 @@ pub fn recorded(member: &Member, deployment: &Deployment) -> Result<Option<i32>,
     // Earlier releases wrote the number alone.
     let bare = text.parse::<i32>().ok().map(|replicas| format!(r#"{{"replicas":{replicas}}}"#));
     let (namespace, name) = (deployment.namespace().unwrap_or_default(), deployment.name_any());
-    let kubectl = format!("kubectl --context {} -n {namespace}", member.context());
-    let remove = format!(
-        "{kubectl} scale deployment {name} --replicas=1; {kubectl} annotate deployment {name} {RECORD}-"
-    );
+    let kubectl = |words: [&str; 4]| Command::kubectl(["-n", &namespace]).and(words).at(member.context());
+    let scale = kubectl(["scale", "deployment", &name, "--replicas=1"]);
+    let remove = Advice::from(scale).then("; ").then(kubectl([
+        "annotate",
+        "deployment",
+        &name,
+        &format!("{RECORD}-"),
+    ]));
     let place = format!("annotation {RECORD} of Deployment {namespace}/{name}");
-    let before: Before = read_record(VERSION, bare.as_ref().unwrap_or(text), &place, &remove)?;
+    let before: Before = read_record(VERSION, bare.as_ref().unwrap_or(text), &place, remove)?;
     Ok(Some(before.replicas.0))
 }
 

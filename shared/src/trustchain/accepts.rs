@@ -18,6 +18,7 @@ use serde::Serialize;
 use self::policy::{Outcome, Policy, decide};
 use crate::envoy::{InboundRules, NameRule, OutboundRules, Proxy, ProxySecrets};
 use crate::fleet::{Connection, Need, Read, RequestError, Unread};
+use crate::hint::{Advice, Command, Plugin};
 use crate::trust::{SpiffeId, svid};
 use crate::workload::{ProxyState, WorkloadPod};
 
@@ -192,7 +193,7 @@ async fn direction(client: &Party<'_>, server: &Party<'_>, at: Timestamp) -> Dir
         verifies(Question::ClientVerifiesServer, client, server, at),
         admits(client, server),
         expects(server, &outbound),
-        mutual_tls(server, &outbound),
+        mutual_tls(client, server, &outbound),
         authorization(client, server),
     ];
     let worst = |wanted| answers.iter().any(|answer| answer.answer == wanted);
@@ -219,7 +220,7 @@ async fn outbound(client: &Party<'_>, server: &Party<'_>) -> Read<Vec<(String, O
 }
 
 fn unknown(question: Question, unread: &Unread) -> Answer {
-    let (reason, fix) = (unread.why.clone(), unread.hint.clone());
+    let (reason, fix) = (unread.why.clone(), unread.hint.clone().map(String::from));
     Answer { question, answer: Acceptance::Unknown, reason, fix }
 }
 
@@ -241,11 +242,11 @@ fn verifies(question: Question, verifier: &Party<'_>, presenter: &Party<'_>, at:
     };
     let Some(chain) = others.chain() else {
         return answer(question, Acceptance::No, format!("{} has no certificate", presenter.name()))
-            .with_fix(format!("kubectl trustchain {}", reference(presenter)));
+            .with_fix(Plugin::Trustchain.command([reference(presenter)]));
     };
     let Some(id) = presenter.id() else {
         return answer(question, Acceptance::No, format!("{} presents no SPIFFE ID", presenter.name()))
-            .with_fix(format!("kubectl trustchain {}", reference(presenter)));
+            .with_fix(Plugin::Trustchain.command([reference(presenter)]));
     };
     let domain = id.trust_domain();
     let Some(bundle) = own.bundle(domain) else {
@@ -254,7 +255,7 @@ fn verifies(question: Question, verifier: &Party<'_>, presenter: &Party<'_>, at:
             Acceptance::No,
             format!("{} has no bundle of trust domain {domain}", verifier.name()),
         )
-        .with_fix("kubectl spire-federate verify");
+        .with_fix(Plugin::SpireFederate.command(["verify"]));
     };
     let verdict = svid::verify(chain, bundle, at);
     match verdict.broken.first() {
@@ -263,9 +264,8 @@ fn verifies(question: Question, verifier: &Party<'_>, presenter: &Party<'_>, at:
             let authority = authority.map(|(digest, _)| digest.short()).unwrap_or_default();
             answer(question, Acceptance::Yes, format!("authority {authority} of {domain} is in the bundle"))
         }
-        Some(broken) => {
-            answer(question, Acceptance::No, broken.to_string()).with_fix("kubectl spire-federate verify")
-        }
+        Some(broken) => answer(question, Acceptance::No, broken.to_string())
+            .with_fix(Plugin::SpireFederate.command(["verify"])),
     }
 }
 
@@ -294,9 +294,9 @@ fn admits(client: &Party<'_>, server: &Party<'_>) -> Answer {
     if rules.admits(&id) {
         return answer(question, Acceptance::Yes, format!("it admits {names}"));
     }
-    answer(question, Acceptance::No, format!("it admits {names}, and the client is {id}")).with_fix(
-        "istiod has to know the client's trust domain: kubectl mesh-install verify names the setting",
-    )
+    let fix = Advice::from("istiod has to know the client's trust domain; this names the setting: ");
+    answer(question, Acceptance::No, format!("it admits {names}, and the client is {id}"))
+        .with_fix(fix.then(Plugin::MeshInstall.command(["verify"])))
 }
 
 fn listed<'r>(names: impl IntoIterator<Item = &'r NameRule>) -> String {
@@ -319,7 +319,7 @@ fn expects(server: &Party<'_>, outbound: &Read<Vec<(String, OutboundRules)>>) ->
     for (host, rules) in outbound {
         if rules.clusters.is_empty() {
             return answer(question, Acceptance::No, format!("the client's proxy does not know {host}"))
-                .with_fix("kubectl mesh-install verify");
+                .with_fix(Plugin::MeshInstall.command(["verify"]));
         }
         for rule in rules.clusters.values().filter(|rule| rule.mutual) {
             if !rule.names.is_empty() && !rule.names.iter().any(|name| name.admits(&id)) {
@@ -329,7 +329,10 @@ fn expects(server: &Party<'_>, outbound: &Read<Vec<(String, OutboundRules)>>) ->
                     Acceptance::No,
                     format!("behind {host} it expects {names}, and the server is {id}"),
                 )
-                .with_fix("istiod has read another trust domain for that cluster: kubectl mesh-install verify --fix");
+                .with_fix(
+                    Advice::from("istiod has read another trust domain for that cluster: ")
+                        .then(Plugin::MeshInstall.command(["verify", "--fix"])),
+                );
             }
             expected.extend(rule.names.iter().cloned());
         }
@@ -338,7 +341,11 @@ fn expects(server: &Party<'_>, outbound: &Read<Vec<(String, OutboundRules)>>) ->
     answer(question, Acceptance::Yes, format!("it expects {names}"))
 }
 
-fn mutual_tls(server: &Party<'_>, outbound: &Read<Vec<(String, OutboundRules)>>) -> Answer {
+fn mutual_tls(
+    client: &Party<'_>,
+    server: &Party<'_>,
+    outbound: &Read<Vec<(String, OutboundRules)>>,
+) -> Answer {
     let question = Question::MutualTls;
     let inbound = match (&server.inbound, outbound) {
         (Ok(Some(inbound)), Ok(_)) => inbound,
@@ -361,7 +368,10 @@ fn mutual_tls(server: &Party<'_>, outbound: &Read<Vec<(String, OutboundRules)>>)
             Acceptance::No,
             format!("the client shows no certificate for {cluster}, and the server takes nobody without one"),
         )
-        .with_fix("a DestinationRule turns TLS off: kubectl get destinationrules -A"),
+        .with_fix(
+            Advice::from("a DestinationRule turns TLS off: ")
+                .then(Command::kubectl(["get", "destinationrules", "-A"]).at(client.connection.context())),
+        ),
         (Some(cluster), true) => answer(
             question,
             Acceptance::Depends,
@@ -399,19 +409,22 @@ fn authorization(client: &Party<'_>, server: &Party<'_>) -> Answer {
         ),
         Outcome::Denied(policy) => {
             answer(question, Acceptance::No, format!("AuthorizationPolicy {policy} denies it"))
-                .with_fix(format!("kubectl get authorizationpolicy -n {} -o yaml", namespace_of(&policy)))
+                .with_fix(policy_of(server, &policy))
         }
         Outcome::NotAllowed(policy) => answer(
             question,
             Acceptance::No,
             format!("AuthorizationPolicy {policy} allows others, and none allows {id}"),
         )
-        .with_fix(format!("kubectl get authorizationpolicy -n {} -o yaml", namespace_of(&policy))),
+        .with_fix(policy_of(server, &policy)),
     }
 }
 
-fn namespace_of(policy: &str) -> &str {
-    policy.split('/').next().unwrap_or_default()
+/// Returns the command that shows the policies beside this one, `namespace/name`.
+fn policy_of(server: &Party<'_>, policy: &str) -> Command {
+    let namespace = policy.split('/').next().unwrap_or_default();
+    Command::kubectl(["get", "authorizationpolicy", "-n", namespace, "-o", "yaml"])
+        .at(server.connection.context())
 }
 
 #[cfg(test)]
@@ -432,10 +445,14 @@ mod tests {
 
     /// A connection to nobody: what is read of it is given.
     fn connection() -> Connection {
+        connection_to("foo")
+    }
+
+    fn connection_to(name: &str) -> Connection {
         let nobody = tower::service_fn(|_: http::Request<kube::client::Body>| async {
             Err::<http::Response<kube::client::Body>, _>(std::io::Error::other("nobody is asked"))
         });
-        Connection::of("foo", kube::Client::new(nobody, "default"))
+        Connection::of(name, kube::Client::new(nobody, "default"))
     }
 
     /// The sidecar of `sleep` in foo.com, as it was read.
@@ -647,6 +664,7 @@ mod tests {
         inbound.expect("a sidecar").chains.push(plaintext);
         let mut gateway = sleep(&connection);
         gateway.inbound = Ok(None);
+        let client = sleep(&connection);
         let mutual = Ok(vec![behind("a", &[("a1", true, &[])]), behind("b", &[("b1", true, &[])])]);
         let plain = Ok(vec![
             behind("a", &[("a1", true, &[])]),
@@ -661,7 +679,7 @@ mod tests {
             (&gateway, &mutual),
             (&strict, &unread),
         ]
-        .map(|(server, outbound)| said(&mutual_tls(server, outbound)))
+        .map(|(server, outbound)| said(&mutual_tls(&client, server, outbound)))
         .into();
         insta::assert_snapshot!(told.join("\n"), @r"
         yes: the server takes nobody without a certificate (STRICT)
@@ -671,6 +689,18 @@ mod tests {
         depends: it is a gateway: what it speaks is its own configuration
         unknown: its proxy does not run
         ");
+    }
+
+    #[tokio::test]
+    async fn what_to_look_at_is_in_the_cluster_whose_istiod_read_it() {
+        let (foo, bar) = (connection_to("foo"), connection_to("bar"));
+        let (client, mut server) = (sleep(&foo), sleep(&bar));
+        let plain = Ok(vec![behind("a", &[("a1", false, &[])])]);
+        let rules = mutual_tls(&client, &server, &plain).fix.expect("a fix");
+        assert!(rules.ends_with(": kubectl --context foo get destinationrules -A"), "{rules}");
+        server.policies = policies(json!({"action": "DENY", "rules": [{}]}));
+        let policy = authorization(&client, &server).fix.expect("a fix");
+        assert_eq!(policy, "kubectl --context bar get authorizationpolicy -n sample -o yaml");
     }
 
     #[tokio::test]
@@ -694,8 +724,8 @@ mod tests {
         insta::assert_snapshot!(lines.join("\n"), @r"
         yes: no AuthorizationPolicy is about it
         yes: AuthorizationPolicy sample/one allows it
-        no: AuthorizationPolicy sample/one allows others, and none allows spiffe://foo.com/ns/sample/sa/sleep kubectl get authorizationpolicy -n sample -o yaml
-        no: AuthorizationPolicy sample/one denies it kubectl get authorizationpolicy -n sample -o yaml
+        no: AuthorizationPolicy sample/one allows others, and none allows spiffe://foo.com/ns/sample/sa/sleep kubectl --context foo get authorizationpolicy -n sample -o yaml
+        no: AuthorizationPolicy sample/one denies it kubectl --context foo get authorizationpolicy -n sample -o yaml
         depends: AuthorizationPolicy sample/one looks at more than who calls
         unknown: you may not list authorizationpolicies
         ");

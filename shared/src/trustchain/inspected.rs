@@ -5,6 +5,7 @@ use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
 use crate::envoy::Issuer;
+use crate::hint::Advice;
 use crate::trust::svid::Certificate;
 use crate::workload::Workload;
 
@@ -66,7 +67,7 @@ pub struct Inspected {
 impl Inspected {
     /// Makes the row of something that could not be read.
     #[must_use]
-    pub fn unread(subject: Subject, why: impl Into<String>, fix: Option<String>) -> Self {
+    pub fn unread(subject: Subject, why: impl Into<String>, fix: Option<Advice>) -> Self {
         let reason = Reason { id: "not-read", message: why.into(), source: None, fix };
         Self {
             subject,
@@ -77,6 +78,15 @@ impl Inspected {
             trust_bundles: Vec::new(),
             verdict: Verdict { status: Standing::Unknown, reasons: vec![reason] },
         }
+    }
+
+    /// Says in which cluster it was found: what to do about it is for that one.
+    #[must_use]
+    pub fn in_context(mut self, context: &str) -> Self {
+        for reason in &mut self.verdict.reasons {
+            reason.fix = reason.fix.take().map(|fix| fix.at(context));
+        }
+        self
     }
 
     /// Returns what its identity stands on: the chain, and the authority at its end.
@@ -217,7 +227,7 @@ pub struct Reason {
     pub source: Option<&'static str>,
     /// What to do about it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub fix: Option<String>,
+    pub fix: Option<Advice>,
 }
 
 #[cfg(test)]
@@ -244,8 +254,7 @@ mod tests {
 
     #[test]
     fn what_could_not_be_read_is_unknown_and_says_why() {
-        let unread =
-            Inspected::unread(Subject::source("a file"), "it is gone", Some("look for it".to_owned()));
+        let unread = Inspected::unread(Subject::source("a file"), "it is gone", Some("look for it".into()));
         insta::assert_json_snapshot!(unread, @r#"
         {
           "cluster": null,

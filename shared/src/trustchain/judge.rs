@@ -5,6 +5,7 @@ use super::inspected::{
 };
 use super::source::{Bundles, Source, SourceKind};
 use crate::envoy::{Issuer, ProxySecrets, State, Validation};
+use crate::hint::{Advice, Command, Plugin};
 use crate::trust::svid::{self, Certificate, Chain};
 use crate::trust::{Authority, SpiffeId, TrustBundle, TrustDomain};
 
@@ -219,7 +220,7 @@ fn key_shown() -> Reason {
     let message =
         "a private key was in what was read, which Envoy never shows; it was dropped and is shown to nobody";
     let fix = "take it to be known: find out who else can read it, and have a new certificate issued";
-    Reason { id: "key-shown", message: message.to_owned(), source: None, fix: Some(fix.to_owned()) }
+    Reason { id: "key-shown", message: message.to_owned(), source: None, fix: Some(fix.into()) }
 }
 
 fn found(authority: &Authority, domain: Option<&TrustDomain>) -> Option<AuthorityFound> {
@@ -252,7 +253,7 @@ fn nothing_presented(secrets: &ProxySecrets) -> Reason {
         id: "no-certificate",
         message: message.to_owned(),
         source: None,
-        fix: Some("kubectl spire-federate verify".to_owned()),
+        fix: Some(Plugin::SpireFederate.command(["verify"]).into()),
     }
 }
 
@@ -263,8 +264,8 @@ fn by_istiod() -> Reason {
             .to_owned(),
         source: None,
         fix: Some(
-            "have the pod injected with the template spire, and start it again: kubectl mesh-install verify"
-                .to_owned(),
+            Advice::from("have the pod injected with the template spire, and start it again: ")
+                .then(Plugin::MeshInstall.command(["verify"])),
         ),
     }
 }
@@ -286,7 +287,11 @@ fn another_identity(chain: &Chain, expected: &Expected) -> Option<Reason> {
             "it presents {presented}, and namespace and service account of the pod make {wanted}"
         ),
         source: Some("Istio, SPIFFE IDs of workloads"),
-        fix: Some("kubectl get clusterspiffeids; kubectl spire-federate verify".to_owned()),
+        fix: Some(
+            Advice::from(Command::kubectl(["get", "clusterspiffeids"]))
+                .then("; ")
+                .then(Plugin::SpireFederate.command(["verify"])),
+        ),
     })
 }
 
@@ -299,7 +304,7 @@ fn no_own_bundle(bundles: &Bundles, domain: Option<&TrustDomain>) -> Option<Reas
         id: "own-bundle",
         message: format!("there is no bundle of its own trust domain {domain}, {has}"),
         source: None,
-        fix: Some("kubectl spire-federate verify".to_owned()),
+        fix: Some(Plugin::SpireFederate.command(["verify"]).into()),
     })
 }
 

@@ -5,6 +5,7 @@ use super::inspected::{Inspected, Subject};
 use super::judge::{Evidence, Expected, judge};
 use crate::envoy::Proxy;
 use crate::fleet::{Connection, Unread};
+use crate::hint::Plugin;
 use crate::trust::TrustDomain;
 use crate::workload::{ProxyState, WorkloadPod};
 
@@ -22,8 +23,9 @@ pub async fn inspect_pod(
     let subject = subject(connection, pod);
     match pod.proxy {
         ProxyState::Absent => {
-            let fix = "kubectl mesh-install verify".to_owned();
-            return Inspected::unread(subject, "the pod has no proxy: it is not part of the mesh", Some(fix));
+            let fix = Plugin::MeshInstall.command(["verify"]);
+            let why = "the pod has no proxy: it is not part of the mesh";
+            return Inspected::unread(subject, why, Some(fix.into()));
         }
         ProxyState::NotRunning => {
             let trouble = pod.trouble.as_deref().unwrap_or("its container has not started");
@@ -32,7 +34,8 @@ pub async fn inspect_pod(
         ProxyState::Runs => {}
     }
     match Proxy::of_pod(connection, &pod.namespace, &pod.name).secrets().await {
-        Ok(secrets) => judge(Evidence::of_proxy(subject, expected(pod, trust_domain), secrets), at),
+        Ok(secrets) => judge(Evidence::of_proxy(subject, expected(pod, trust_domain), secrets), at)
+            .in_context(connection.context()),
         Err(error) => {
             let unread = Unread::error(&error);
             Inspected::unread(subject, unread.why, unread.hint)
@@ -99,7 +102,7 @@ mod tests {
         let inspected = inspect_pods(&connection, pods.to_vec(), None, at).await;
         let lines = inspected.iter().map(|one| {
             let reason = &one.verdict.reasons[0];
-            format!("{}: {} {:?}", one.subject, reason.message, reason.fix)
+            format!("{}: {} {:?}", one.subject, reason.message, reason.fix.as_ref().map(ToString::to_string))
         });
         insta::assert_snapshot!(lines.collect::<Vec<_>>().join("\n"), @r#"
         foo/sample/a: the pod has no proxy: it is not part of the mesh Some("kubectl mesh-install verify")

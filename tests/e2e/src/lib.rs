@@ -183,13 +183,27 @@ impl Bench {
 
     /// Returns `kubectl` with a plugin and these arguments, to be run by the caller.
     pub fn command_of(&self, plugin: &str, arguments: &[&str]) -> Command {
-        let mut command = Command::new("kubectl");
-        command.arg(plugin).args(arguments).current_dir(self.work.path()).env("PATH", &self.path);
+        let mut command = self.program("kubectl");
+        command.arg(plugin).args(arguments);
+        command
+    }
+
+    fn program(&self, name: &str) -> Command {
+        let mut command = Command::new(name);
+        command.current_dir(self.work.path()).env("PATH", &self.path);
         if let Some(kubeconfig) = &self.kubeconfig {
             command.env("KUBECONFIG", kubeconfig);
         }
         command.env_remove("SPIRE_MESH_FILE").stdin(Stdio::null());
         command
+    }
+
+    /// Runs a command as whoever pastes it into a shell does: no context is added, so that it reaches the cluster that it names.
+    ///
+    /// # Panics
+    /// When there is no shell.
+    pub fn paste(&self, command: &str) -> Ran {
+        Ran::of(&self.program("sh").args(["-c", command]).output().expect("a shell runs"))
     }
 
     /// Runs `kubectl spire-federate` with these arguments.

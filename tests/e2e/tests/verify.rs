@@ -184,7 +184,7 @@ fn a_bundle_that_never_came_or_is_too_old_is_named_and_carried_again() {
     let check = mesh.finds_one("webhook", "refuses every change");
     let hint = check["hint"].as_str().expect("a hint");
     assert_eq!(hint, format!("kubectl --context {second} -n spire-server delete pod spire-server-0"));
-    mesh.bench.kubectl(second, &["-n", "spire-server", "delete", "pod", "spire-server-0"]);
+    mesh.bench.paste(hint).succeeded();
     mesh.repairs();
 
     // A whole rotation while nobody can fetch.

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Taint, Toleration};
 
 use super::server::unfound;
-use super::{Findings, Reached, Repair, UP, of_each};
+use super::{Findings, Reached, Repair, of_each, up};
 use crate::check::{Fault, Finding};
 use crate::federation::examined::{Examined, Parts, SeenWorkload};
 use crate::federation::lost::Lost;
@@ -74,7 +74,7 @@ pub(super) fn on_nodes(examined: &Examined) -> Findings {
             }
             Err(unread) => {
                 let look = format!("{} get daemonsets -A", reached.kubectl());
-                return vec![unfound(reached.scope(), unread, look)];
+                return vec![unfound(&reached, unread, look)];
             }
         };
         let workloads = reached.details.workloads.as_deref().unwrap_or_default();
@@ -199,7 +199,7 @@ impl OfNode<'_> {
             pods: vec![pod.name.clone()],
         };
         let created = pod.created.map(text).unwrap_or_default();
-        Some(Fault::new(cause, UP).seen(format!("the agent runs since {created}")).repaired_by(repair))
+        Some(Fault::new(cause, up()).seen(format!("the agent runs since {created}")).repaired_by(repair))
     }
 
     fn describe(&self, pod: &SeenAgentPod) -> String {

@@ -1,7 +1,7 @@
 //! The check that lets a server fetch its peer's bundle.
 
 use super::pairs::of_pairs;
-use super::{FIX, Findings, Reached, Repair, UP, kubectl};
+use super::{Findings, Reached, Repair, fix, kubectl, up};
 use crate::check::{Fault, Finding};
 use crate::federation::examined::{Examined, FailedFetch};
 use crate::federation::observed::ObservedCluster;
@@ -51,7 +51,7 @@ fn fault(
         ),
         RefreshCause::NotBootstrapped => (
             "the server says that it has no bundle of the peer".to_owned(),
-            FIX.to_owned(),
+            fix().into(),
         ),
         // What the endpoint presents in its own pod is right, or this check would have been skipped.
         RefreshCause::UnknownAuthority
@@ -67,7 +67,7 @@ fn fault(
             format!("set the clocks of the nodes of {} and {} by NTP", own.name(), peer.name()),
         ),
         RefreshCause::NoRelationship | RefreshCause::ProfileMismatch => {
-            ("the server's relationship is not what its object says".to_owned(), UP.to_owned())
+            ("the server's relationship is not what its object says".to_owned(), up().into())
         }
         RefreshCause::Other => (
             "the server cannot fetch the bundle".to_owned(),

@@ -17,13 +17,17 @@ use std::fmt;
 use super::examined::{Details, Examined};
 use super::observed::{Observed, ObservedCluster, Seen};
 use crate::check::{Check, CheckId, Finding, Scope, Verification};
+use crate::hint::{Advice, Command, Plugin, word};
 use crate::mesh::Spire;
-use crate::report::word;
 
 /// The command that makes everything as the mesh file has it.
-const UP: &str = "kubectl spire-federate";
+fn up() -> Command {
+    Plugin::SpireFederate.up()
+}
 /// The command that makes the repairs of this catalogue.
-const FIX: &str = "kubectl spire-federate verify --fix";
+fn fix() -> Command {
+    Plugin::SpireFederate.command(["verify", "--fix"])
+}
 
 pub(super) const REACHABLE: CheckId = CheckId("cluster-reachable");
 pub(super) const SPIRE_FOUND: CheckId = CheckId("spire-found");
@@ -264,10 +268,15 @@ impl<'e> Reached<'e> {
         kubectl(self.cluster)
     }
 
+    /// Says what an error advises that happened in this cluster.
+    fn told(&self, advice: Advice) -> String {
+        advice.at(&self.cluster.cluster.context).into()
+    }
+
     /// Says what to do about something of SPIRE itself: where it is somebody else's, `theirs`.
     fn next(&self, theirs: String) -> String {
         match &self.cluster.cluster.spire {
-            Spire::Managed(_) => UP.to_owned(),
+            Spire::Managed(_) => up().into(),
             Spire::Existing(_) => theirs,
         }
     }
@@ -290,7 +299,7 @@ impl<'e> Reached<'e> {
 
 /// Begins a command for a cluster.
 fn kubectl(cluster: &ObservedCluster) -> String {
-    format!("kubectl --context {}", word(&cluster.cluster.context))
+    Command::kubectl([""; 0]).at(&cluster.cluster.context).into()
 }
 
 /// Goes through the clusters that can be reached.

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{FIX, Findings, Reached, Repair, UP, reached};
+use super::{Findings, Reached, Repair, fix, reached, up};
 use crate::check::{Fault, Finding, Scope};
 use crate::federation::examined::Examined;
 use crate::federation::observed::{ObservedCluster, SeenServer};
@@ -64,7 +64,7 @@ fn is_static(own: &Reached<'_>, peer: &ObservedCluster) -> Fault<Repair> {
         "the configuration of {from}'s server has a relationship with {to} of its own, which wins over the one that is made here"
     );
     let hint =
-        format!("take federates_with \"{domain}\" out of server.conf, restart the server, and run: {UP}");
+        format!("take federates_with \"{domain}\" out of server.conf, restart the server, and run: {}", up());
     Fault::new(cause, hint)
         .seen(format!("`federates_with` has {domain}; `federation list` does not show static relationships"))
 }
@@ -85,7 +85,7 @@ fn nobody_passes_on(own: &Reached<'_>, peer: &ObservedCluster) -> Option<Fault<R
             "set `reconcile: {clusterFederatedTrustDomains: true}` in the controller-manager's configuration, without staticManifestPath",
         ),
     };
-    let hint = own.next(format!("{hint}, then run: {UP}"));
+    let hint = own.next(format!("{hint}, then run: {}", up()));
     let fault = Fault::new(format!("{from} has no relationship with {to}: {why}"), hint);
     Some(fault.seen(format!("{} in namespace {}", found.workload, found.namespace)))
 }
@@ -110,7 +110,7 @@ fn missing(
         } else {
             format!("{from} has no relationship with {to}")
         };
-        return Fault::new(cause, UP).seen(format!("there is no ClusterFederatedTrustDomain for {domain}"));
+        return Fault::new(cause, up()).seen(format!("there is no ClusterFederatedTrustDomain for {domain}"));
     };
     let name = object.metadata.name.as_deref().unwrap_or_default();
     let seen =
@@ -125,7 +125,7 @@ fn missing(
                 class(object.spec.class_name.as_deref()),
                 class(manager.class_name.as_deref())
             );
-            Fault::new(cause, UP).seen(seen)
+            Fault::new(cause, up()).seen(seen)
         }
         _ => {
             let (namespace, pod) =
@@ -142,7 +142,7 @@ fn missing(
 fn carries_a_bundle(own: &Reached<'_>, peer: &ObservedCluster) -> Fault<Repair> {
     let cause = "the relationship object carries a bundle: the next change of the object sets it again, however old it is by then";
     let carry = Repair::CarryBundle { from: own.name().to_owned(), to: peer.name().to_owned() };
-    Fault::new(cause, FIX)
+    Fault::new(cause, fix())
         .seen(format!("trustDomainBundle of the ClusterFederatedTrustDomain for {}", peer.trust_domain()))
         .repaired_by(carry)
 }
@@ -161,7 +161,7 @@ fn wrong(
                 "the relationship expects the SPIFFE ID {id}, the peer's bundle endpoint presents {expected}"
             );
             return Some(
-                Fault::new(cause, UP)
+                Fault::new(cause, up())
                     .seen(format!("relationship with {}: {}", known.trust_domain, known.url)),
             );
         }
@@ -170,7 +170,7 @@ fn wrong(
             let cause =
                 "the relationship expects a web certificate, the peer's bundle endpoint presents its SVID";
             return Some(
-                Fault::new(cause, UP)
+                Fault::new(cause, up())
                     .seen(format!("relationship with {}: {}", known.trust_domain, known.url)),
             );
         }
@@ -179,12 +179,12 @@ fn wrong(
         && url.as_str().trim_end_matches('/') != known.url.trim_end_matches('/')
     {
         let cause = format!("the server fetches from {}, the peer's bundle endpoint is {url}", known.url);
-        return Some(Fault::new(cause, UP).seen(format!("`federation list` of {}", own.name())));
+        return Some(Fault::new(cause, up()).seen(format!("`federation list` of {}", own.name())));
     }
     if object.is_none() && own.cluster.spire().is_some_and(|found| found.controller_manager.is_some()) {
         let cause = "the server has a relationship for which there is no object: the controller-manager will take it away";
         return Some(
-            Fault::new(cause, UP)
+            Fault::new(cause, up())
                 .seen(format!("there is no ClusterFederatedTrustDomain for {}", known.trust_domain)),
         );
     }
@@ -204,7 +204,7 @@ pub(super) fn bundle_stored(examined: &Examined) -> Findings {
                 peer.name()
             );
             let fault =
-                Fault::new(cause, FIX).seen(format!("`bundle list` does not have {}", peer.trust_domain()));
+                Fault::new(cause, fix()).seen(format!("`bundle list` does not have {}", peer.trust_domain()));
             return Finding::fail(scope, fault.repaired_by(carry));
         };
         let lists = [
@@ -223,7 +223,7 @@ pub(super) fn bundle_stored(examined: &Examined) -> Findings {
             return Finding::pass(scope, what);
         };
         let [stored, live] = lists;
-        Finding::fail(scope, Fault::new(cause, FIX).seen(stored).seen(live).repaired_by(carry))
+        Finding::fail(scope, Fault::new(cause, fix()).seen(stored).seen(live).repaired_by(carry))
     })
 }
 

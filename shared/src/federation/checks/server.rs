@@ -9,6 +9,7 @@ use crate::federation::examined::{Clock, Examined};
 use crate::federation::observed::{ObservedCluster, Seen, SeenServer, Trouble};
 use crate::federation::status::text;
 use crate::fleet::{Need, Unread};
+use crate::hint::Plugin;
 use crate::mesh::Spire;
 use crate::spire::endpoint::Endpoint;
 use crate::spire::schedule::{prepared_at, replaced_at};
@@ -96,7 +97,7 @@ pub(super) fn rotation(examined: &Examined) -> Findings {
         vec![match &reached.details.rotation {
             Ok(None) => Finding::pass(reached.scope(), "there is no record of one"),
             Ok(Some(BegunRotation { from, to })) => {
-                let next = format!("kubectl spire-federate rotate {}", reached.name());
+                let next = Plugin::SpireFederate.command(["rotate", reached.name()]);
                 let fault = Fault::new(
                     "the rotation of its CA was begun and not finished, so that the old one is still trusted",
                     next,
@@ -104,7 +105,7 @@ pub(super) fn rotation(examined: &Examined) -> Findings {
                 Finding::warn(reached.scope(), fault.seen(format!("CA {to} is to follow {from}")))
             }
             Err(Unread { why, need: None, hint: Some(hint) }) => {
-                let fault = Fault::new("the record of a rotation of its CA is not understood", hint);
+                let fault = Fault::new("the record of a rotation of its CA is not understood", hint.clone());
                 Finding::warn(reached.scope(), fault.seen(why))
             }
             Err(unread) => Finding::skip(reached.scope(), &unread.why),
@@ -160,7 +161,7 @@ pub(super) fn found(examined: &Examined) -> Findings {
                 Finding::fail(scope, Fault::new("there is no SPIRE server as the mesh file means it", hint))
             }
             Err(unread) => {
-                unfound(scope, unread, format!("{} get statefulsets,deployments -A", reached.kubectl()))
+                unfound(&reached, unread, format!("{} get statefulsets,deployments -A", reached.kubectl()))
             }
         }]
     })
@@ -168,10 +169,14 @@ pub(super) fn found(examined: &Examined) -> Findings {
 
 /// Says that what runs of SPIRE could not be found out: for lack of rights, which another check names, or because it is not clear which is
 /// meant, or the cluster did not answer. `look` shows what there is.
-pub(super) fn unfound(scope: Scope, unread: &Unread, look: String) -> Finding<super::Repair> {
+pub(super) fn unfound(reached: &Reached<'_>, unread: &Unread, look: String) -> Finding<super::Repair> {
+    let scope = reached.scope();
     match unread {
         Unread { need: Some(_), why, .. } => Finding::skip(scope, why),
-        Unread { why, hint, .. } => Finding::fail(scope, Fault::new(why, hint.clone().unwrap_or(look))),
+        Unread { why, hint, .. } => {
+            let hint = hint.clone().map_or(look, |hint| reached.told(hint));
+            Finding::fail(scope, Fault::new(why, hint))
+        }
     }
 }
 
@@ -184,7 +189,7 @@ pub(super) fn ready(examined: &Examined) -> Findings {
             (Ok(server), _) => Finding::pass(scope, format!("pod {}, SPIRE {}", server.pod, server.version)),
             (Err(Unread { need: Some(_), why, .. }), _) => Finding::skip(scope, why),
             (Err(unread), _) => {
-                let hint = unread.hint.clone().unwrap_or_else(|| describe(&reached));
+                let hint = unread.hint.clone().map_or_else(|| describe(&reached), |hint| reached.told(hint));
                 Finding::fail(scope, Fault::new("the server does not answer", hint).seen(&unread.why))
             }
         }]

@@ -163,7 +163,7 @@ fn a_rotation_that_was_not_finished_is_a_warning_with_the_command_that_goes_on()
     next: kubectl spire-federate rotate bar
     ");
     let newer = |_: &mut Seen, details: &mut Details| {
-        let hint = Some("kubectl delete configmap".to_owned());
+        let hint = Some("kubectl delete configmap".into());
         details.rotation = Err(Unread { hint, ..Unread::because("a record of version 2") });
     };
     insta::assert_snapshot!(of_bar("rotation", &Scope::cluster("bar"), newer).told(), @r"

@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Findings, Reached, Repair, UP, reached};
+use super::{Findings, Reached, Repair, reached, up};
 use crate::check::{Fault, Finding, Scope};
 use crate::federation::examined::{Examined, SeenUpstream};
 use crate::federation::observed::{ObservedCluster, SeenServer};
@@ -52,7 +52,10 @@ pub(super) fn issuer(examined: &Examined) -> Findings {
         (None, Some(wanted)) => reached.cluster.spire().map(|_| {
             let wanted = IssuerRef::from(wanted);
             let cause = format!("the server signs its CA certificate itself, the mesh file names {wanted}");
-            Finding::warn(reached.scope(), Fault::new(cause, UP).seen("server.conf has no UpstreamAuthority"))
+            Finding::warn(
+                reached.scope(),
+                Fault::new(cause, up()).seen("server.conf has no UpstreamAuthority"),
+            )
         }),
         (None, None) => None,
     };
@@ -66,25 +69,19 @@ fn judge(reached: &Reached<'_>, upstream: &SeenUpstream) -> Finding<Repair> {
         Ok(seen) => seen,
         Err(unread) => return Finding::skip(scope, &unread.why),
     };
-    let describe = format!("{} {}", reached.kubectl(), issuer.describe());
+    let context = &reached.cluster.cluster.context;
+    let describe = issuer.describe().at(context);
     let fault = match &seen.state {
         IssuerState::UnknownKind => {
             let cause = format!(
                 "the API server knows no {} of {}, so nobody signs the server's next CA certificate",
                 issuer.kind, issuer.group
             );
-            Fault::new(cause, format!("{} api-resources --api-group={}", reached.kubectl(), issuer.group))
+            Fault::new(cause, issuer.resources().at(context))
         }
         IssuerState::Absent => {
             let cause = format!("{issuer} does not exist, so nobody signs the server's next CA certificate");
-            let hint = format!(
-                "{} -n {} get {}.{}",
-                reached.kubectl(),
-                issuer.namespace,
-                issuer.plural(),
-                issuer.group
-            );
-            Fault::new(cause, hint)
+            Fault::new(cause, issuer.list().at(context))
         }
         IssuerState::NotReady(why) => {
             let cause = format!("{issuer} is not ready, so nobody signs the server's next CA certificate");
@@ -122,7 +119,10 @@ fn ready(reached: &Reached<'_>, issuer: &IssuerRef, is_cluster_wide: bool) -> Fi
             Some(wanted) => {
                 let cause =
                     format!("{issuer} signs the server's CA certificate, the mesh file names {wanted}");
-                return Finding::warn(scope, Fault::new(cause, UP).seen("UpstreamAuthority in server.conf"));
+                return Finding::warn(
+                    scope,
+                    Fault::new(cause, up()).seen("UpstreamAuthority in server.conf"),
+                );
             }
             None => {
                 let cause = format!(

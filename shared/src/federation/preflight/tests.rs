@@ -207,7 +207,7 @@ async fn a_volume_comes_from_the_class_that_is_named_or_from_a_default_one() {
     ");
     insta::assert_snapshot!(told(&named).await.unwrap_err(), @r"
     error: storage class gp2 does not exist (there is gp3, io2)
-    hint: kubectl get storageclass
+    hint: kubectl --context CONTEXT get storageclass
     ");
     put_class(&server, "gp2", None);
     assert_eq!(told(&named).await, Ok(()));

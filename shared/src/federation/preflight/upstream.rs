@@ -98,7 +98,7 @@ mod tests {
         let context = || "bar".to_owned();
         insta::assert_snapshot!(told(&PreflightError::NoCertManager(wanted())), @r"
         the API server knows no Issuer of cert-manager.io: cert-manager is not installed, or not what has this issuer
-        hint: install it, or see what there is: kubectl api-resources --api-group=cert-manager.io
+        hint: install it, or see what there is: kubectl --context CONTEXT api-resources --api-group=cert-manager.io
         ");
         insta::assert_snapshot!(told(&PreflightError::NoIssuer { issuer: wanted(), context: context() }), @r"
         Issuer spire-ca in namespace pki does not exist, so nobody would sign the server's CA certificate

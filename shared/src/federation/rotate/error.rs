@@ -1,7 +1,7 @@
 use std::fmt;
 
 use crate::federation::FederationError;
-use crate::hint::Hint;
+use crate::hint::{Advice, Hint, Plugin};
 
 /// The step before which a rotation stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,7 +95,7 @@ impl RotateError {
 }
 
 impl Hint for RotateError {
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Advice> {
         match self {
             Self::Stopped { cluster, before, source } => {
                 let state = match before {
@@ -105,19 +105,26 @@ impl Hint for RotateError {
                     }
                     Before::End => "the rotation is done, and not everybody knows yet",
                 };
-                let cause = source.hint().map(|hint| format!("{hint}; ")).unwrap_or_default();
-                Some(format!(
-                    "{cause}{state}: find out what is wrong with `kubectl spire-federate verify`, then go on with `kubectl spire-federate rotate {cluster}`"
-                ))
+                let (verify, go_on) = (["verify"], ["rotate", cluster]);
+                let cause = source.hint().map(|hint| hint.then("; ")).unwrap_or_default();
+                let next = cause
+                    .then(format!("{state}: find out what is wrong with `"))
+                    .then(Plugin::SpireFederate.command(verify))
+                    .then("`, then go on with `")
+                    .then(Plugin::SpireFederate.command(go_on))
+                    .then("`");
+                Some(next)
             }
             Self::Upstream { .. } => Some(
                 "rotate the issuer that signs it; SPIRE asks for a new intermediate by itself, in time"
-                    .to_owned(),
+                    .into(),
             ),
-            Self::Overtaken { cluster, .. } => Some(format!(
-                "nothing is broken, and SPIRE drops a CA that has ended by itself; to replace the CA that signs now: kubectl spire-federate rotate {cluster}"
-            )),
-            Self::NoCa => Some("kubectl spire-federate verify".to_owned()),
+            Self::Overtaken { cluster, .. } => {
+                let rotate = Plugin::SpireFederate.command(["rotate", cluster]);
+                let state = "nothing is broken, and SPIRE drops a CA that has ended by itself; to replace the CA that signs now: ";
+                Some(Advice::from(state).then(rotate))
+            }
+            Self::NoCa => Some(Plugin::SpireFederate.command(["verify"]).into()),
             Self::Federation(error) => error.hint(),
         }
     }
@@ -168,7 +175,7 @@ mod tests {
     fn an_error_that_stopped_nothing_is_told_as_it_is() {
         let error = RotateError::from(no_agents());
         assert_eq!((error.to_string(), error.hint()), (no_agents().to_string(), no_agents().hint()));
-        assert_eq!(RotateError::NoCa.hint().as_deref(), Some("kubectl spire-federate verify"));
+        assert_eq!(RotateError::NoCa.hint().unwrap().to_string(), "kubectl spire-federate verify");
         let overtaken = |until: Option<&str>| RotateError::Overtaken {
             cluster: "baz".to_owned(),
             from: "0a1b".to_owned(),
@@ -176,10 +183,10 @@ mod tests {
         };
         let still = overtaken(Some("2026-12-02T10:00:00Z"));
         insta::assert_snapshot!(still, @"the SPIRE server of baz has gone on by itself, or somebody else rotates it: the CA 0a1b can no longer be tainted or revoked, and stays trusted until 2026-12-02T10:00:00Z");
-        insta::assert_snapshot!(still.hint().unwrap(), @"nothing is broken, and SPIRE drops a CA that has ended by itself; to replace the CA that signs now: kubectl spire-federate rotate baz");
+        insta::assert_snapshot!(still.hint().unwrap().to_string(), @"nothing is broken, and SPIRE drops a CA that has ended by itself; to replace the CA that signs now: kubectl spire-federate rotate baz");
         insta::assert_snapshot!(overtaken(None), @"the SPIRE server of baz has gone on by itself, or somebody else rotates it: the CA 0a1b is not trusted any more");
         let upstream = RotateError::Upstream { plugin: "disk".to_owned() };
-        assert!(upstream.hint().unwrap().starts_with("rotate the issuer that signs it"));
+        assert!(upstream.hint().unwrap().to_string().starts_with("rotate the issuer that signs it"));
     }
 
     #[test]

@@ -268,6 +268,7 @@ mod tests {
     fn failure(exit: u64) -> ServerError {
         ServerError::Failed {
             cluster: "foo".to_owned(),
+            context: "foo".to_owned(),
             namespace: "spire-server".to_owned(),
             pod: "spire-server-0".to_owned(),
             command: "bundle list",

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::federation::FederationError;
 use crate::fleet::{Member, RequestError};
+use crate::hint::Command;
 use crate::manifest::{self, Deadline, Object, Owner, read_record, write_record};
 use crate::spire::server::Agent;
 
@@ -52,8 +53,8 @@ async fn read(member: &Member, namespace: &str) -> Result<Option<Record>, Federa
     let Some(map) = map else { return Ok(None) };
     let text = map.data.and_then(|mut data| data.remove(KEY)).unwrap_or_default();
     let place = format!("ConfigMap {namespace}/{NAME}");
-    let remove = format!("kubectl --context {} -n {namespace} delete configmap {NAME}", member.context());
-    Ok(Some(read_record(VERSION, &text, &place, &remove)?))
+    let remove = Command::kubectl(["-n", namespace, "delete", "configmap", NAME]).at(member.context());
+    Ok(Some(read_record(VERSION, &text, &place, remove)?))
 }
 
 fn failed(namespace: &str, source: RequestError) -> FederationError {

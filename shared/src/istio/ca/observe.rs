@@ -8,7 +8,7 @@ use super::{
     certificates, read_secret,
 };
 use crate::fleet::{Connection, Member, RequestError};
-use crate::hint::Hint;
+use crate::hint::{Advice, Hint};
 use crate::istio::NAMESPACE;
 use crate::istio::istiod::{Istiod, IstiodError};
 use crate::spire::presented::{PresentedError, of_pod};
@@ -80,7 +80,7 @@ impl CaUnread {
 }
 
 impl Hint for CaUnread {
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Advice> {
         match self {
             Self::Istiod(error) => error.hint(),
             Self::Secret(_) | Self::Presented { .. } | Self::Request { .. } => None,

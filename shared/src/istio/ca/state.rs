@@ -4,12 +4,18 @@ use serde::Serialize;
 
 use super::x509::{same, within};
 use super::{CA_SECRET, CaSecret, ROOT_CONFIG_MAP, SeenIstiod, is_signed_by};
+use crate::hint::{Advice, Command, Plugin};
 use crate::istio::{ISTIOD, NAMESPACE};
 use crate::trust::svid::Certificate;
 
 /// What to do where the root is another one.
-const OTHER_ROOT: &str = "do not restart istiod before you are ready for it: with its next start the root changes under all proxies at once. \
-     Have the issuer sign with the old root again, then `kubectl mesh-install rotate-ca`; `rotate-ca --root` then changes the root in steps";
+fn other_root() -> Advice {
+    let text = "do not restart istiod before you are ready for it: with its next start the root changes under all proxies at once. \
+                Have the issuer sign with the old root again, then `";
+    Advice::from(text)
+        .then(Plugin::MeshInstall.command(["rotate-ca"]))
+        .then("`; `rotate-ca --root` then changes the root in steps")
+}
 
 /// What is known of a cluster's CA.
 #[derive(Clone, Copy, Debug)]
@@ -54,20 +60,26 @@ pub enum CaState {
 impl CaState {
     /// Returns what to do about it; `context` is the kubeconfig context of the cluster.
     #[must_use]
-    pub fn hint(&self, context: &str) -> Option<String> {
-        let restart =
-            format!("kubectl --context {context} -n {NAMESPACE} rollout restart deployment/{ISTIOD}");
+    pub fn hint(&self, context: &str) -> Option<Advice> {
+        let istiod = format!("deployment/{ISTIOD}");
+        let of_istiod = |words: &[&str]| {
+            let words = words.iter().copied();
+            Command::kubectl(["-n", NAMESPACE]).and(words).and([istiod.as_str()]).at(context)
+        };
         match self {
             Self::SelfSigned | Self::InForce => None,
-            Self::Behind { .. } => Some(format!(
-                "it takes up to two minutes; if it lasts, see why: kubectl --context {context} -n {NAMESPACE} logs deployment/{ISTIOD} | \
-                 grep -i root-ca"
-            )),
-            Self::StartedBefore { .. } => Some(format!(
-                "{restart}; until their {ROOT_CONFIG_MAP} has come, within two minutes, proxies go on with the configuration that they \
-                 have, and new pods wait"
-            )),
-            Self::OtherRoot { .. } => Some(OTHER_ROOT.to_owned()),
+            Self::Behind { .. } => Some(
+                Advice::from("it takes up to two minutes; if it lasts, see why: ")
+                    .then(of_istiod(&["logs"]))
+                    .then(" | grep -i root-ca"),
+            ),
+            Self::StartedBefore { .. } => {
+                Some(Advice::from(of_istiod(&["rollout", "restart"])).then(format!(
+                    "; until their {ROOT_CONFIG_MAP} has come, within two minutes, proxies go on with the configuration that they \
+                     have, and new pods wait"
+                )))
+            }
+            Self::OtherRoot { .. } => Some(other_root()),
         }
     }
 }

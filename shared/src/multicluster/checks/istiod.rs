@@ -2,10 +2,11 @@
 
 use serde_json::Value;
 
-use super::{Findings, Reached, UP, of_each};
+use super::{Findings, Reached, of_each, up};
 use crate::check::{Fault, Finding};
 use crate::federation::checks::missing_rights;
 use crate::fleet::Unread;
+use crate::hint::{Advice, Plugin};
 use crate::istio::ca::CaState;
 use crate::istio::version::{IstioVersion, OLDEST};
 use crate::istio::{EAST_WEST_GATEWAY, INGRESS_GATEWAY, ISTIOD, NAMESPACE, NETWORK_LABEL};
@@ -71,7 +72,7 @@ pub(super) fn ready(examined: &Examined) -> Findings {
 }
 
 fn missing(own: &Reached<'_>, deployment: &str) -> Finding<super::Repair> {
-    let fault = Fault::new(format!("there is no {deployment}"), UP);
+    let fault = Fault::new(format!("there is no {deployment}"), up());
     Finding::fail(own.scope(), fault.seen(format!("Deployment {NAMESPACE}/{deployment} does not exist")))
 }
 
@@ -94,7 +95,10 @@ pub(super) fn versions(examined: &Examined) -> Findings {
             let cause = format!(
                 "Istio is {mine} here and {other} in {peer}: one minor version of difference is supported"
             );
-            let hint = "set istio.istioctl of the older one in the mesh file to a newer istioctl, then: kubectl mesh-install";
+            let hint = Advice::from(
+                "set istio.istioctl of the older one in the mesh file to a newer istioctl, then: ",
+            );
+            let hint = hint.then(up());
             return vec![Finding::fail(own.scope(), Fault::new(cause, hint))];
         }
         vec![Finding::pass(own.scope(), mine.to_string())]
@@ -112,7 +116,8 @@ pub(super) fn trust_domains(examined: &Examined) -> Findings {
                     "istiod takes its own workloads for those of {found}, and SPIRE makes them {wanted}"
                 );
                 return Some(
-                    Fault::new(cause, UP).seen(format!("{}: meshConfig.trustDomain is {found}", istiod.pod)),
+                    Fault::new(cause, up())
+                        .seen(format!("{}: meshConfig.trustDomain is {found}", istiod.pod)),
                 );
             }
             let admitted = admitted(config);
@@ -128,7 +133,7 @@ pub(super) fn trust_domains(examined: &Examined) -> Findings {
                 "istiod does not know {}: sidecars refuse what comes from there, whatever bundles they have",
                 missing.join(", ")
             );
-            Some(Fault::new(cause, UP).seen(format!(
+            Some(Fault::new(cause, up()).seen(format!(
                 "{}: meshConfig admits {}",
                 istiod.pod,
                 if admitted.is_empty() { "no other trust domain".to_owned() } else { admitted.join(", ") }
@@ -149,7 +154,7 @@ pub(super) fn aliases(examined: &Examined) -> Findings {
                 own.cluster.trust_domain,
                 aliases.join(", ")
             );
-            Some(Fault::new(cause, UP).seen(format!("{}: meshConfig.trustDomainAliases", istiod.pod)))
+            Some(Fault::new(cause, up()).seen(format!("{}: meshConfig.trustDomainAliases", istiod.pod)))
         })
         .into_iter()
         .map(|finding| match finding.verdict {
@@ -209,7 +214,7 @@ pub(super) fn injection(examined: &Examined) -> Findings {
         let Some(template) = &injection.template else {
             let fault = Fault::new(
                 "sidecars get their certificates from istiod: there is no injection template for SPIRE's socket",
-                UP,
+                up(),
             );
             return vec![Finding::fail(
                 own.scope(),
@@ -219,7 +224,7 @@ pub(super) fn injection(examined: &Examined) -> Findings {
         if !injection.default_templates.iter().any(|name| name == TEMPLATE) {
             let cause = "pods get SPIRE's socket only where they ask for it: the injection template is not a default one";
             let seen = format!("{place}: defaultTemplates is {}", injection.default_templates.join(", "));
-            return vec![Finding::fail(own.scope(), Fault::new(cause, UP).seen(seen))];
+            return vec![Finding::fail(own.scope(), Fault::new(cause, up()).seen(seen))];
         }
         let branches = template.contains("NativeSidecars");
         let form = if template.contains("initContainers:") { "initContainers" } else { "containers" };
@@ -230,7 +235,7 @@ pub(super) fn injection(examined: &Examined) -> Findings {
             );
             return vec![Finding::fail(
                 own.scope(),
-                Fault::new(cause, UP)
+                Fault::new(cause, up())
                     .seen(injection.why.as_str())
                     .seen(format!("{place}: template `{TEMPLATE}`")),
             )];
@@ -258,7 +263,7 @@ pub(super) fn network_label(examined: &Examined) -> Findings {
                 };
                 Finding::fail(
                     own.scope(),
-                    Fault::new(cause, UP)
+                    Fault::new(cause, up())
                         .seen(format!("namespace {NAMESPACE} has no label {NETWORK_LABEL}={wanted}")),
                 )
             }
@@ -321,7 +326,7 @@ pub(super) fn authority(examined: &Examined) -> Findings {
         vec![match &state {
             CaState::InForce if seen.is_between_roots() => {
                 let cause = "proxies trust two roots of istiod's CA: a change of the root was begun, and has not ended";
-                let next = format!("kubectl mesh-install rotate-ca --root {}", own.name());
+                let next = Plugin::MeshInstall.command(["rotate-ca", "--root", own.name()]);
                 let roots = seen.published.iter();
                 let fault = roots.fold(Fault::new(cause, next), |fault, root| {
                     fault.seen(format!("root {}", root.subject))

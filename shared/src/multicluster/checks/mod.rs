@@ -16,13 +16,17 @@ use std::fmt;
 use super::examined::{Examined, Seen};
 use crate::check::{Check, CheckId, Finding, Scope, Verification};
 use crate::federation::{self};
+use crate::hint::{Command, Plugin};
 use crate::mesh::{Cluster, Mesh};
-use crate::report::word;
 
 /// The command that makes everything as the mesh file has it.
-const UP: &str = "kubectl mesh-install";
+fn up() -> Command {
+    Plugin::MeshInstall.up()
+}
 /// The command that makes the repairs of this catalogue.
-const FIX: &str = "kubectl mesh-install verify --fix";
+fn fix() -> Command {
+    Plugin::MeshInstall.command(["verify", "--fix"])
+}
 
 const REACHABLE: CheckId = CheckId("cluster-reachable");
 const ENTRIES: CheckId = CheckId("entries");
@@ -252,7 +256,7 @@ impl<'e> Reached<'e> {
 
     /// Begins a command for this cluster.
     fn kubectl(&self) -> String {
-        format!("kubectl --context {}", word(&self.cluster.context))
+        Command::kubectl([""; 0]).at(&self.cluster.context).into()
     }
 }
 

@@ -1,15 +1,15 @@
 //! Checks on one cluster's access to, and knowledge of, another.
 
-use super::{FIX, Findings, Reached, Repair, UP, of_each};
+use super::{Findings, Reached, Repair, fix, of_each, up};
 use crate::check::{Fault, Finding};
 use crate::envoy::ClusterName;
+use crate::hint::{Advice, Command};
 use crate::istio::remote::remote_secret_key;
 use crate::istio::{EAST_WEST_GATEWAY, NAMESPACE};
 use crate::manifest::ServiceAddress;
 use crate::mesh::Cluster;
 use crate::multicluster::examined::{Examined, SeenIstiod};
 use crate::multicluster::probe::Way;
-use crate::report::word;
 
 /// Asks something of every pair of a cluster with another.
 fn of_pairs(examined: &Examined, check: impl Fn(&Reached<'_>, &Cluster) -> Finding<Repair>) -> Findings {
@@ -35,7 +35,7 @@ fn one_remote_secret(own: &Reached<'_>, peer: &Cluster) -> Finding<Repair> {
     });
     let Some((secret, access)) = named else {
         let cause = format!("istiod has no remote secret for {name}: it knows none of its workloads");
-        let fault = Fault::new(cause, UP)
+        let fault = Fault::new(cause, up())
             .seen(format!("Secret {NAMESPACE}/{} does not exist", remote_secret_key(name).name));
         return Finding::fail(scope, fault);
     };
@@ -44,7 +44,7 @@ fn one_remote_secret(own: &Reached<'_>, peer: &Cluster) -> Finding<Repair> {
         Ok(access) => access,
         Err(problem) => {
             let cause = format!("the remote secret for {name} cannot be used: {problem}");
-            return Finding::fail(scope, Fault::new(cause, UP).seen(object));
+            return Finding::fail(scope, Fault::new(cause, up()).seen(object));
         }
     };
     let server = format!("{object}: server {}", access.server);
@@ -58,12 +58,12 @@ fn one_remote_secret(own: &Reached<'_>, peer: &Cluster) -> Finding<Repair> {
                 let cause = format!(
                     "the remote secret for {name} lets istiod into {other}: its workloads are taken for those of {name}"
                 );
-                Fault::new(cause, UP).seen(server).seen(format!("{other} takes its token"))
+                Fault::new(cause, up()).seen(server).seen(format!("{other} takes its token"))
             } else {
                 let cause = format!(
                     "{name} does not take the token in its remote secret: it was deleted, or is of another cluster"
                 );
-                Fault::new(cause, UP).seen(server)
+                Fault::new(cause, up()).seen(server)
             };
             Finding::fail(scope, fault)
         }
@@ -128,7 +128,7 @@ pub(super) fn synced(examined: &Examined) -> Findings {
                     let cause =
                         format!("istiod has closed {name}, and does not read it again before its next start");
                     let repair = Repair::RestartIstiod { cluster: own.name().to_owned() };
-                    let fault = Fault::new(cause, FIX).repaired_by(repair);
+                    let fault = Fault::new(cause, fix()).repaired_by(repair);
                     Some(fault.seen(format!("{}: {name} is {}", istiod.pod, known.sync_status)))
                 }
                 Some(known) => {
@@ -178,11 +178,12 @@ pub(super) fn way_open(examined: &Examined) -> Findings {
                         "the gateway of {} at {address} is not reached from here: {reason}",
                         peer.name
                     );
-                    let hint = format!(
-                        "let port 15443 through between the networks (on EKS: route tables and security groups), and see: kubectl --context {} -n \
-                         {NAMESPACE} describe service {EAST_WEST_GATEWAY}",
-                        word(&peer.context)
-                    );
+                    let describe =
+                        Command::kubectl(["-n", NAMESPACE, "describe", "service", EAST_WEST_GATEWAY]);
+                    let hint = Advice::from(
+                        "let port 15443 through between the networks (on EKS: route tables and security groups), and see: ",
+                    )
+                    .then(describe.at(&peer.context));
                     Finding::fail(
                         scope,
                         Fault::new(cause, hint)
@@ -217,8 +218,9 @@ pub(super) fn network_known(examined: &Examined) -> Findings {
                 let known = names(known.iter().map(|gateway| gateway.network.as_str()));
                 let seen = format!("networks whose gateways {} knows: {known}", istiod.pod);
                 let hint = format!(
-                    "the service of {EAST_WEST_GATEWAY} there needs the label topology.istio.io/network={}: {UP}",
-                    peer.network
+                    "the service of {EAST_WEST_GATEWAY} there needs the label topology.istio.io/network={}: {}",
+                    peer.network,
+                    up()
                 );
                 Ok(Some(Fault::new(cause, hint).seen(seen)))
             })
@@ -238,7 +240,7 @@ pub(super) fn identities(examined: &Examined) -> Findings {
                      are local ones",
                     peer.name
                 );
-                Fault::new(cause, FIX)
+                Fault::new(cause, fix())
                     .seen(format!("{} expects {} for {}", istiod.pod, wrong.found.join(", "), wrong.service))
                     .seen(format!("the trust domain of {} is {}", peer.name, peer.trust_domain))
                     .repaired_by(Repair::RestartIstiod { cluster: own.name().to_owned() })

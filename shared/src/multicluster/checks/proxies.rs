@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Findings, Reached, Repair, UP, of_each};
+use super::{Findings, Reached, Repair, of_each, up};
 use crate::check::{Fault, Finding};
 use crate::envoy::{InboundRules, Issuer, NameRule, ProxySecrets, Validation};
 use crate::multicluster::examined::{Examined, SeenProxy};
@@ -182,7 +182,8 @@ fn one_admits(own: &Reached<'_>, proxy: &SeenProxy, rules: &InboundRules) -> Fin
             refused.join(", ")
         );
         let hint = format!(
-            "{UP}; where mesh-trust-domains passes, make the pod anew: {} -n {} delete pod {}",
+            "{}; where mesh-trust-domains passes, make the pod anew: {} -n {} delete pod {}",
+            up(),
             own.kubectl(),
             proxy.namespace,
             proxy.pod

@@ -1,6 +1,6 @@
 //! Checks on rules that somebody may have written.
 
-use super::{Findings, UP, of_each};
+use super::{Findings, of_each, up};
 use crate::check::{Fault, Finding};
 use crate::istio::NAMESPACE;
 use crate::multicluster::examined::{Examined, SeenPeerAuthentication};
@@ -23,7 +23,7 @@ pub(super) fn mutual_tls(examined: &Examined) -> Findings {
                     Some(rule) => format!("PeerAuthentication {NAMESPACE}/{} is {}", rule.name, rule.mode),
                     None => format!("there is no PeerAuthentication in {NAMESPACE}"),
                 };
-                Finding::fail(own.scope(), Fault::new(cause, UP).seen(seen))
+                Finding::fail(own.scope(), Fault::new(cause, up()).seen(seen))
             }
         }];
         for rule in rules {

@@ -1,5 +1,5 @@
 use crate::fleet::{Need, RequestError};
-use crate::hint::Hint;
+use crate::hint::{Advice, Command, Hint, Plugin};
 use crate::istio::ca::{CA_SECRET, CaState, CaUnread, SecretError};
 use crate::istio::istiod::IstiodError;
 use crate::istio::{MULTIROOT, NAMESPACE};
@@ -169,49 +169,56 @@ impl RotateCaError {
 }
 
 impl Hint for RotateCaError {
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Advice> {
         Some(match self {
             Self::MissingRights(needs) => {
                 let need = needs.first()?;
-                let group = if need.group.is_empty() { String::new() } else { format!(".{}", need.group) };
-                let namespace = need.namespace.as_ref().map_or("-A".to_owned(), |name| format!("-n {name}"));
-                format!("ask for these rights; check with: kubectl auth can-i {} {}{group} {namespace}", need.verb, need.resource)
+                let everywhere = need.namespace.is_none().then_some("-A");
+                Advice::from("ask for these rights; check with: ").then(need.can_i().and(everywhere))
             }
             Self::NoCertificate => {
                 "istiod renews a root of its own by itself, in the last fifth of its ten years; for a CA of cert-manager set istio.ca in the \
                  mesh file before istiod is installed"
-                    .to_owned()
+                    .into()
             }
-            Self::NoIssuer { .. } => "set istio.ca.certManager.issuer in the mesh file to the one with the new root".to_owned(),
+            Self::NoIssuer { .. } => "set istio.ca.certManager.issuer in the mesh file to the one with the new root".into(),
             Self::Issuer(error) => return error.hint(),
             Self::UnknownRoot { .. } => {
-                "kubectl auth can-i get secrets; for issuers of another kind the root is changed by hand: docs/rotate-ca.md#by-hand".to_owned()
+                Advice::from(Command::kubectl(["auth", "can-i", "get", "secrets"]))
+                    .then("; for issuers of another kind the root is changed by hand: docs/rotate-ca.md#by-hand")
             }
-            Self::MultirootOff => format!(
-                "kubectl mesh-install sets it for a CA of cert-manager, unless istio.values.pilot.env of the mesh file has {MULTIROOT}"
-            ),
+            Self::MultirootOff => Advice::from(Plugin::MeshInstall.up()).then(format!(
+                " sets it for a CA of cert-manager, unless istio.values.pilot.env of the mesh file has {MULTIROOT}"
+            )),
             Self::OfIstiod { .. } => {
-                "see why they have no identity from SPIRE: kubectl mesh-install verify; or take the sidecars off them".to_owned()
+                Advice::from("see why they have no identity from SPIRE: ")
+                    .then(Plugin::MeshInstall.command(["verify"]))
+                    .then("; or take the sidecars off them")
             }
-            Self::BetweenRoots { cluster } | Self::RenewedMeanwhile { cluster } => format!("kubectl mesh-install rotate-ca --root {cluster}"),
+            Self::BetweenRoots { cluster } | Self::RenewedMeanwhile { cluster } => {
+                Plugin::MeshInstall.command(["rotate-ca", "--root", cluster]).into()
+            }
             Self::NotIssued { context, .. } => {
-                format!("kubectl --context {context} -n {NAMESPACE} describe certificates.cert-manager.io {CA_SECRET}")
+                let words = ["-n", NAMESPACE, "describe", "certificates.cert-manager.io", CA_SECRET];
+                Command::kubectl(words).at(context).into()
             }
             Self::Unfit { state, context } => return state.hint(context),
             Self::IssuerHasOtherRoot { .. } => {
-                "give the issuer its old root back; or change the root, in steps: kubectl mesh-install rotate-ca --root".to_owned()
+                Advice::from("give the issuer its old root back; or change the root, in steps: ")
+                    .then(Plugin::MeshInstall.command(["rotate-ca", "--root"]))
             }
-            Self::TooShort { .. } => "set istio.ca.duration and istio.ca.renewBefore in the mesh file, then: kubectl mesh-install up".to_owned(),
+            Self::TooShort { .. } => Advice::from("set istio.ca.duration and istio.ca.renewBefore in the mesh file, then: ")
+                .then(Plugin::MeshInstall.up()),
             Self::RootChanged { context } => {
                 let state = CaState::OtherRoot { pod: String::new(), refused: true };
                 return state.hint(context);
             }
             Self::NotTaken { pod, context, .. } => {
-                format!("istiod goes on with the CA that it has; see: kubectl --context {context} -n {NAMESPACE} logs {pod}")
+                let logs = Command::kubectl(["-n", NAMESPACE, "logs", pod]).at(context);
+                Advice::from("istiod goes on with the CA that it has; see: ").then(logs)
             }
             Self::Wait(error) => {
-                let more = error.hint()?;
-                format!("{more}; a rotation that was interrupted goes on where it was, and nothing is broken meanwhile")
+                error.hint()?.then("; a rotation that was interrupted goes on where it was, and nothing is broken meanwhile")
             }
             Self::Unread(error) => return error.hint(),
             Self::Request { .. } => return None,

@@ -104,6 +104,6 @@ fn only_a_deadline_is_a_timeout() {
     };
     let never = WaitError::Never { what: "x".to_owned(), reason: "y".to_owned() };
     let error = RotateCaError::Wait(timed_out);
-    assert!(error.is_timeout() && error.hint().unwrap().contains("goes on where it was"));
+    assert!(error.is_timeout() && error.hint().unwrap().to_string().contains("goes on where it was"));
     assert!(!RotateCaError::Wait(never).is_timeout() && !RotateCaError::NoCertificate.is_timeout());
 }

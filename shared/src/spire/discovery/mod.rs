@@ -28,7 +28,7 @@ use super::endpoint::Endpoint;
 use super::server::Server;
 use super::upstream::IssuerRef;
 use crate::fleet::{ExecTarget, Member, Need, ReadError, list_pages};
-use crate::hint::Hint;
+use crate::hint::{Advice, Hint};
 use crate::manifest::service_address;
 use crate::trust::TrustDomain;
 use workload::Workload;
@@ -143,15 +143,14 @@ pub enum DiscoveryError {
 }
 
 impl Hint for DiscoveryError {
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Advice> {
         match self {
             Self::Read(error) => error.hint(),
             Self::SeveralServers { .. } => Some(
-                "name the namespace of the right one in the mesh file, in spire.serverNamespace of this cluster".to_owned(),
+                "name the namespace of the right one in the mesh file, in spire.serverNamespace of this cluster".into(),
             ),
             Self::SeveralAgents { .. } => Some(
-                "name the namespace of the right ones in the mesh file, in spire.agentNamespace of this cluster"
-                    .to_owned(),
+                "name the namespace of the right ones in the mesh file, in spire.agentNamespace of this cluster".into(),
             ),
         }
     }

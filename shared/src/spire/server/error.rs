@@ -1,6 +1,6 @@
 use super::{OutputError, RefreshCause};
 use crate::fleet::ExecError;
-use crate::hint::Hint;
+use crate::hint::{Advice, Command, Hint};
 use crate::trust::TrustDomain;
 
 /// Why a command of the SPIRE server gave no result.
@@ -23,6 +23,8 @@ pub enum ServerError {
     Failed {
         /// Name of the cluster.
         cluster: String,
+        /// The kubeconfig context.
+        context: String,
         /// Namespace of the server's pod.
         namespace: String,
         /// Name of the server's pod.
@@ -65,17 +67,20 @@ impl ServerError {
 }
 
 impl Hint for ServerError {
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Advice> {
         match self {
             Self::Exec { source, .. } => source.hint(),
-            Self::Failed { namespace, pod, stderr, .. } if stderr.contains("dial unix") => Some(format!(
-                "the server does not answer on its socket; see why: kubectl -n {namespace} logs {pod} --all-containers"
-            )),
-            Self::Failed { namespace, pod, .. } => {
-                Some(format!("see the server's log: kubectl -n {namespace} logs {pod} --all-containers"))
+            Self::Failed { context, namespace, pod, stderr, .. } => {
+                let why = if stderr.contains("dial unix") {
+                    "the server does not answer on its socket; see why: "
+                } else {
+                    "see the server's log: "
+                };
+                let logs = Command::kubectl(["-n", namespace, "logs", pod, "--all-containers"]);
+                Some(Advice::from(why).then(logs.at(context)))
             }
             Self::Output { .. } => Some(
-                "a SPIRE server from version 1.13 to 1.15 is expected; its version may be another".to_owned(),
+                "a SPIRE server from version 1.13 to 1.15 is expected; its version may be another".into(),
             ),
         }
     }
@@ -113,7 +118,7 @@ impl RefreshError {
 }
 
 impl Hint for RefreshError {
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Advice> {
         match self {
             Self::Failed { cause, peer, .. } => cause.hint(peer),
             Self::Server(error) => error.hint(),

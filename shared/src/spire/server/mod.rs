@@ -215,6 +215,7 @@ impl<'a> Server<'a> {
         }
         Err(ServerError::Failed {
             cluster: self.member.name().to_owned(),
+            context: self.member.context().to_owned(),
             namespace: self.target.namespace.clone(),
             pod: self.target.pod.clone(),
             command,

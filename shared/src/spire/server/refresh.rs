@@ -2,6 +2,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::hint::{Advice, Command, Plugin};
 use crate::trust::TrustDomain;
 
 /// What kept a server from fetching a peer's bundle, read from the words of `spire-server federation refresh`
@@ -97,17 +98,25 @@ impl RefreshCause {
     }
 
     /// Returns the next step.
-    pub(super) fn hint(self, peer: &TrustDomain) -> Option<String> {
+    pub(super) fn hint(self, peer: &TrustDomain) -> Option<Advice> {
         let text = match self {
             Self::NoRelationship => {
                 "the controller-manager has not passed the relationship on; see the log of container spire-controller-manager".to_owned()
             }
-            Self::NotBootstrapped | Self::UnknownAuthority => format!(
-                "carry the bundle of {peer} again: kubectl spire-federate; if it stays, something in front of its bundle endpoint ends TLS, where TCP has to be passed through"
-            ),
-            Self::OtherTrustDomain | Self::UnexpectedId => format!(
-                "the address leads to another server than that of {peer}; compare `kubectl -n NAMESPACE get service` of that cluster with the relationship's URL"
-            ),
+            Self::NotBootstrapped | Self::UnknownAuthority => {
+                return Some(Advice::from(format!("carry the bundle of {peer} again: ")).then(Plugin::SpireFederate.up()).then(
+                    "; if it stays, something in front of its bundle endpoint ends TLS, where TCP has to be passed through",
+                ));
+            }
+            Self::OtherTrustDomain | Self::UnexpectedId => {
+                // That of the peer: whoever binds commands to a cluster means the one whose server asked.
+                let service = Command::kubectl(["-n", "NAMESPACE", "get", "service"]).at("ITS_CONTEXT");
+                return Some(
+                    Advice::from(format!("the address leads to another server than that of {peer}; compare `"))
+                        .then(service)
+                        .then("` of that cluster with the relationship's URL"),
+                );
+            }
             Self::NoSpiffeId | Self::NotTls | Self::NotFound => format!(
                 "the address leads to something else than the SPIRE server of {peer}; the bundle endpoint listens on port 8443, path /, and TLS has to end in the server itself"
             ),
@@ -122,7 +131,7 @@ impl RefreshCause {
             ),
             Self::Other => return None,
         };
-        Some(text)
+        Some(text.into())
     }
 }
 

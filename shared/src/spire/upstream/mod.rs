@@ -18,6 +18,7 @@ pub use log::{SigningLog, parse_signing_log, signing_log};
 pub use request::{RequestState, SeenRequest, requests};
 
 use crate::fleet::Need;
+use crate::hint::Command;
 use crate::mesh::CertManagerIssuer;
 
 /// Name of SPIRE's plugin for cert-manager.
@@ -75,10 +76,24 @@ impl IssuerRef {
         Need::new("get", &self.group, &self.plural(), namespace)
     }
 
-    /// Returns the arguments with which kubectl describes it.
+    /// Returns the command that lists the kinds of its group.
     #[must_use]
-    pub fn describe(&self) -> String {
-        format!("-n {} describe {}.{} {}", self.namespace, self.plural(), self.group, self.name)
+    pub fn resources(&self) -> Command {
+        Command::kubectl(["api-resources", &format!("--api-group={}", self.group)])
+    }
+
+    /// Returns the command that lists all of its kind where it is looked for.
+    #[must_use]
+    pub fn list(&self) -> Command {
+        let kind = format!("{}.{}", self.plural(), self.group);
+        Command::kubectl(["-n", &self.namespace, "get", &kind])
+    }
+
+    /// Returns the command that describes it.
+    #[must_use]
+    pub fn describe(&self) -> Command {
+        let kind = format!("{}.{}", self.plural(), self.group);
+        Command::kubectl(["-n", &self.namespace, "describe", &kind, &self.name])
     }
 }
 
@@ -96,6 +111,9 @@ mod tests {
         };
         assert_eq!(issuer("Issuer").to_string(), "Issuer spire-ca in namespace pki");
         assert_eq!(issuer("ClusterIssuer").to_string(), "ClusterIssuer spire-ca");
-        assert_eq!(issuer("Issuer").describe(), "-n pki describe issuers.cert-manager.io spire-ca");
+        assert_eq!(
+            issuer("Issuer").describe().at("baz").to_string(),
+            "kubectl --context baz -n pki describe issuers.cert-manager.io spire-ca"
+        );
     }
 }

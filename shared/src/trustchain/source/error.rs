@@ -1,24 +1,29 @@
 use super::notation::{LONGEST_YAML, Notation};
 use super::{LONGEST, LONGEST_CERTIFICATES, SourceKind};
 use crate::envoy::AnswerError;
-use crate::hint::Hint;
+use crate::hint::{Advice, Command, Hint, Plugin};
 use crate::trust::svid::CertificateError;
 use crate::trust::{BundleError, TrustDomain, TrustDomainError};
 
 /// How to get a file that is enough.
-const GET_ONE: &str = "istioctl proxy-config secret POD -n NAMESPACE -o json";
+fn get_one() -> Command {
+    Command::istioctl(["proxy-config", "secret", "POD", "-n", "NAMESPACE", "-o", "json"])
+}
 
-const GET_SECRET: &str = "kubectl -n NAMESPACE get secret NAME -o json";
+fn get_secret() -> Command {
+    Command::kubectl(["-n", "NAMESPACE", "get", "secret", "NAME", "-o", "json"])
+}
+
 const GET_BUNDLE: &str = "spire-server bundle show -format spiffe";
 const GET_SPIRE_BUNDLE: &str = "spire-server bundle show -output json";
 
 /// Returns how to get a file of a kind.
-fn get(kind: SourceKind) -> &'static str {
+fn get(kind: SourceKind) -> Advice {
     match kind {
-        SourceKind::Secret => GET_SECRET,
-        SourceKind::SpiffeBundle => GET_BUNDLE,
-        SourceKind::SpireBundle => GET_SPIRE_BUNDLE,
-        _ => GET_ONE,
+        SourceKind::Secret => get_secret().into(),
+        SourceKind::SpiffeBundle => GET_BUNDLE.into(),
+        SourceKind::SpireBundle => GET_SPIRE_BUNDLE.into(),
+        _ => get_one().into(),
     }
 }
 
@@ -247,9 +252,7 @@ pub enum NotEnough {
     )]
     SecretWithout,
     /// What `kubectl spire-federate bundle show -o json` prints.
-    #[error(
-        "it is the report of kubectl spire-federate bundle show, which has digests of authorities, and not the certificates"
-    )]
+    #[error("it is the report of `bundle show`, which has digests of authorities, and not the certificates")]
     DigestsOnly,
     /// A server's list without a bundle, or bundles without an authority.
     #[error("it is {}, and no authority is in it", SourceKind::SpireBundle)]
@@ -265,84 +268,104 @@ pub enum NotEnough {
 }
 
 impl Hint for SourceError {
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Advice> {
         match self {
             Self::NotEnough(what) => what.hint(),
             Self::Field { source, .. } => source.hint(),
-            Self::Empty | Self::NotRecognised => Some(format!(
-                "what is read: `{GET_ONE}`; Envoy's config_dump; a Secret (`kubectl -n NAMESPACE get secret NAME -o json`); a bundle \
-                 (`spire-server bundle show`, as JSON); certificates in PEM or DER"
-            )),
-            Self::TooLong => Some(format!("only the secrets are needed: {GET_ONE}")),
-            Self::YamlTooLong => {
-                Some("JSON may be longer: kubectl -n NAMESPACE get secret NAME -o json".to_owned())
-            }
+            Self::Empty | Self::NotRecognised => Some(
+                Advice::from("what is read: `")
+                    .then(get_one())
+                    .then("`; Envoy's config_dump; a Secret (`")
+                    .then(get_secret())
+                    .then("`); a bundle (`spire-server bundle show`, as JSON); certificates in PEM or DER"),
+            ),
+            Self::TooLong => Some(Advice::from("only the secrets are needed: ").then(get_one())),
+            Self::YamlTooLong => Some(Advice::from("JSON may be longer: ").then(get_secret())),
             Self::TooManyCertificates { .. } | Self::CertificatesTooLong => {
-                Some("give the chain of one workload, or the bundle of one trust domain".to_owned())
+                Some("give the chain of one workload, or the bundle of one trust domain".into())
             }
             Self::CutOff { what: Notation::Json, .. } | Self::Syntax { what: Notation::Json, .. } => {
-                Some(format!("get it again, as it is printed: {GET_ONE}"))
+                Some(Advice::from("get it again, as it is printed: ").then(get_one()))
             }
             Self::CutOff { .. } | Self::Syntax { .. } | Self::Documents { .. } | Self::TooMuch { .. } => {
-                Some(format!("get it again, as JSON: {GET_SECRET}"))
+                Some(Advice::from("get it again, as JSON: ").then(get_secret()))
             }
             Self::Unexpected { kind, .. } | Self::Secret { kind, .. } => {
-                Some(format!("get it again, as it is printed: {}", get(*kind)))
+                Some(Advice::from("get it again, as it is printed: ").then(get(*kind)))
             }
             Self::Pem { .. } | Self::DerCutOff { .. } => {
-                Some("get the file again; it was probably cut off when it was copied".to_owned())
+                Some("get the file again; it was probably cut off when it was copied".into())
             }
             Self::Certificate { .. } => {
-                Some("see what OpenSSL says of it: openssl storeutl -noout -text -certs FILE".to_owned())
+                Some("see what OpenSSL says of it: openssl storeutl -noout -text -certs FILE".into())
             }
-            Self::FieldNotBase64 { .. } => {
-                Some("kubectl prints it so: kubectl get secret NAME -o json".to_owned())
+            Self::FieldNotBase64 { .. } => Some(Advice::from("kubectl prints it so: ").then(get_secret())),
+            Self::KeyWithoutCertificate { .. } => {
+                Some(format!("the server prints it so: {GET_BUNDLE}").into())
             }
-            Self::KeyWithoutCertificate { .. } => Some(format!("the server prints it so: {GET_BUNDLE}")),
             Self::BundleOfNobody { .. } | Self::BundleTwice { .. } | Self::Bundle { .. } => {
-                Some(format!("the server prints it so: {GET_SPIRE_BUNDLE}"))
+                Some(format!("the server prints it so: {GET_SPIRE_BUNDLE}").into())
             }
         }
     }
 }
 
 impl Hint for NotEnough {
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Advice> {
         Some(match self {
             Self::PrivateKey
             | Self::PublicKey
             | Self::Request
             | Self::RevocationList
             | Self::NoCertificate => {
-                format!("give the certificate (svid.0.pem stands beside svid.0.key), or a proxy's: {GET_ONE}")
+                Advice::from("give the certificate (svid.0.pem stands beside svid.0.key), or a proxy's: ")
+                    .then(get_one())
             }
             Self::Pkcs7 => {
-                "take the certificates out: openssl pkcs7 -print_certs -in FILE (-inform der)".to_owned()
+                "take the certificates out: openssl pkcs7 -print_certs -in FILE (-inform der)".into()
             }
-            Self::Pkcs12 => "take the certificates out: openssl pkcs12 -nokeys -in FILE".to_owned(),
-            Self::OnlyTheEnd => "get the file again; it was probably cut off when it was copied".to_owned(),
-            Self::Base64 => "decode it: base64 -d FILE | kubectl trustchain -f -".to_owned(),
-            Self::JsonText => "let jq print the text itself: jq -r".to_owned(),
-            Self::Utf16 => format!("write it as UTF-8: {GET_ONE} | Out-File -Encoding utf8 FILE"),
-            Self::OpensslText => "give the certificate itself: openssl x509 -in FILE".to_owned(),
+            Self::Pkcs12 => "take the certificates out: openssl pkcs12 -nokeys -in FILE".into(),
+            Self::OnlyTheEnd => "get the file again; it was probably cut off when it was copied".into(),
+            Self::Base64 => {
+                Advice::from("decode it: base64 -d FILE | ").then(Plugin::Trustchain.command(["-f", "-"]))
+            }
+            Self::JsonText => "let jq print the text itself: jq -r".into(),
+            Self::Utf16 => {
+                Advice::from("write it as UTF-8: ").then(get_one()).then(" | Out-File -Encoding utf8 FILE")
+            }
+            Self::OpensslText => "give the certificate itself: openssl x509 -in FILE".into(),
             Self::Table
             | Self::EmptyAnswer
             | Self::CertsAnswer
             | Self::NoSecrets(_)
-            | Self::NoIdentity(_) => GET_ONE.to_owned(),
-            Self::Ztunnel => "see it with: istioctl ztunnel-config certificates".to_owned(),
+            | Self::NoIdentity(_) => get_one().into(),
+            Self::Ztunnel => {
+                Advice::from("see it with: ").then(Command::istioctl(["ztunnel-config", "certificates"]))
+            }
             Self::Waiting(_) => {
-                "see why the proxy waits: kubectl -n NAMESPACE logs POD -c istio-proxy".to_owned()
+                let logs = Command::kubectl(["-n", "NAMESPACE", "logs", "POD", "-c", "istio-proxy"]);
+                Advice::from("see why the proxy waits: ").then(logs)
             }
             Self::OtherObject(_) | Self::NoKind => {
-                "a Secret is: kubectl -n NAMESPACE get secret NAME -o json; of a ConfigMap, give the certificates alone: \
-                 kubectl -n NAMESPACE get configmap istio-ca-root-cert -o jsonpath='{.data.root-cert\\.pem}'"
-                    .to_owned()
+                let output = r"jsonpath={.data.root-cert\.pem}";
+                let map = ["-n", "NAMESPACE", "get", "configmap", "istio-ca-root-cert", "-o", output];
+                Advice::from("a Secret is: ")
+                    .then(get_secret())
+                    .then("; of a ConfigMap, give the certificates alone: ")
+                    .then(Command::kubectl(map))
             }
-            Self::SecretWithout => "which fields it has: kubectl -n NAMESPACE describe secret NAME".to_owned(),
-            Self::NoAuthority { .. } => format!("the server prints its bundle so: {GET_BUNDLE}"),
-            Self::NoBundle => format!("the server prints its own bundle so: {GET_SPIRE_BUNDLE}"),
-            Self::DigestsOnly => "kubectl spire-federate bundle show CLUSTER --encoding pem".to_owned(),
+            Self::SecretWithout => Advice::from("which fields it has: ").then(Command::kubectl([
+                "-n",
+                "NAMESPACE",
+                "describe",
+                "secret",
+                "NAME",
+            ])),
+            Self::NoAuthority { .. } => format!("the server prints its bundle so: {GET_BUNDLE}").into(),
+            Self::NoBundle => format!("the server prints its own bundle so: {GET_SPIRE_BUNDLE}").into(),
+            Self::DigestsOnly => {
+                Plugin::SpireFederate.command(["bundle", "show", "CLUSTER", "--encoding", "pem"]).into()
+            }
         })
     }
 }

@@ -102,7 +102,7 @@ fn remote_secrets_that_are_dead_or_of_another_cluster_are_told_apart() {
         hint,
         format!("kubectl --context {first} -n istio-system delete secret istio-remote-secret-strange")
     );
-    mesh.bench.kubectl(first, &["-n", "istio-system", "delete", "secret", "istio-remote-secret-strange"]);
+    mesh.bench.paste(&hint).succeeded();
     mesh.is_healthy();
 
     // An API server that nobody answers for.

@@ -148,7 +148,10 @@ fn our_own_configuration_of_an_upstream_authority_is_read_back() {
     let maps = [serde_json::from_value(map).unwrap()];
     let found = Workload::of_stateful_set(chart()).unwrap().describe(&[], &[], &maps);
     let issuer = found.upstream.unwrap().issuer.unwrap();
-    assert_eq!(issuer.describe(), "-n pki describe issuers.cert-manager.io spire-ca");
+    assert_eq!(
+        issuer.describe().at("baz").to_string(),
+        "kubectl --context baz -n pki describe issuers.cert-manager.io spire-ca"
+    );
 }
 
 #[test]

@@ -62,7 +62,7 @@ fn secrets_that_have_not_come_are_said_to_be_waited_for() {
     dump["dynamicActiveSecrets"] = json!([]);
     insta::assert_snapshot!(words(&bytes(&dump)), @"
     error: it is istioctl's list of secrets, and the proxy had not got its certificate nor its trust bundle when it was made
-    hint: see why the proxy waits: kubectl -n NAMESPACE logs POD -c istio-proxy
+    hint: see why the proxy waits: kubectl --context CONTEXT -n NAMESPACE logs POD -c istio-proxy
     ");
     let answer = json!({"configs": [{
         "@type": "type.googleapis.com/envoy.admin.v3.SecretsConfigDump.DynamicSecret",
@@ -70,7 +70,7 @@ fn secrets_that_have_not_come_are_said_to_be_waited_for() {
     }]});
     insta::assert_snapshot!(words(&bytes(&answer)), @"
     error: it is Envoy's config dump, and the proxy had not got its certificate nor its trust bundle when it was made
-    hint: see why the proxy waits: kubectl -n NAMESPACE logs POD -c istio-proxy
+    hint: see why the proxy waits: kubectl --context CONTEXT -n NAMESPACE logs POD -c istio-proxy
     ");
 }
 

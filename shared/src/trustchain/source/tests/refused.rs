@@ -175,7 +175,7 @@ fn an_input_of_more_than_64_mib_is_refused_before_it_is_looked_at() {
     let long = vec![b'{'; LONGEST + 1];
     insta::assert_snapshot!(words(&long), @"
     error: it is longer than 64 MiB, which is the most that is read
-    hint: only the secrets are needed: istioctl proxy-config secret POD -n NAMESPACE -o json
+    hint: only the secrets are needed: istioctl --context CONTEXT proxy-config secret POD -n NAMESPACE -o json
     ");
     assert_ne!(parse(&long[1..]), Err(SourceError::TooLong));
 }
