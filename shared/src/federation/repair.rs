@@ -69,7 +69,7 @@ fn member<'m>(members: &'m [Member], name: &str) -> Option<&'m Member> {
 }
 
 async fn carry(own: &Member, peer: &Member, watch: &dyn Watch<Step>) -> Result<(), FederationError> {
-    let (own_located, peer_located) = try_join(locate(own), locate(peer)).await?;
+    let (own_located, peer_located) = Box::pin(try_join(locate(own), locate(peer))).await?;
     let (own_server, domain) = (own_located.server, peer_located.own.trust_domain().clone());
     watch.step(own.name(), &Step::CarryingBundle(domain.clone()));
     drop_carried_bundle(own, &domain).await?;

@@ -67,7 +67,7 @@ pub async fn spare(
         Ok::<_, DeleteError>((key, users))
     }));
     let namespaces = stream::iter(of(Kind::Namespace).into_iter().map(|key| async move {
-        let inhabitants = inhabitants(client, owner, &key.name, known).await?;
+        let inhabitants = Box::pin(inhabitants(client, owner, &key.name, known)).await?;
         Ok::<_, DeleteError>((key, inhabitants))
     }));
     let used: Vec<_> = definitions.buffered(AT_ONCE).try_collect().await?;
@@ -139,7 +139,8 @@ async fn inhabitants(
             Ok::<_, DeleteError>(others.map(|name| format!("{}/{name}", resource.kind)).collect::<Vec<_>>())
         }
     });
-    Ok(stream::iter(lists).buffered(AT_ONCE).try_collect::<Vec<_>>().await?.concat())
+    let lists = stream::iter(lists).buffered(AT_ONCE).try_collect::<Vec<_>>();
+    Ok(Box::pin(lists).await?.concat())
 }
 
 /// Tells whether an object is there for its own sake.
