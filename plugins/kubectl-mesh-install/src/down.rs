@@ -63,7 +63,7 @@ async fn take_down(
         return Ok(Outcome::Done);
     }
     if !args.force {
-        refuse_with_sidecars(&removals, &members, only)?;
+        refuse_with_sidecars(&removals, members, only)?;
     }
     let touched = removals.iter().filter(|removal| !removal.objects.is_empty()).count();
     let lost = removals.iter().map(|removal| removal.lost.len()).sum();
@@ -86,7 +86,7 @@ async fn take_down(
     let failed: Vec<(Place, Failure)> = removed
         .clusters
         .into_iter()
-        .filter_map(|(cluster, result)| Some((place(&members, &cluster), failure(result.err()?))))
+        .filter_map(|(cluster, result)| Some((place(members, &cluster), failure(result.err()?))))
         .collect();
     if !failed.is_empty() {
         return Err(Failure::clusters(members.len(), failed));

@@ -164,7 +164,7 @@ async fn carry(
     };
     if !failed.is_empty() {
         let failed =
-            failed.into_iter().map(|(cluster, error)| (place(&members, &cluster), failure(error))).collect();
+            failed.into_iter().map(|(cluster, error)| (place(members, &cluster), failure(error))).collect();
         return Err(Failure::clusters(members.len(), failed));
     }
     let authorities = differences(members, &holders(members).await?, args.pair.as_ref())?;

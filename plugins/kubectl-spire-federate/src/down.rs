@@ -43,7 +43,7 @@ async fn take_down(
         return Ok(Outcome::Done);
     }
     if !args.force {
-        refuse_while_mounted(&removals, &members, Plugin::MeshInstall.command(["down"]))?;
+        refuse_while_mounted(&removals, members, Plugin::MeshInstall.command(["down"]))?;
     }
     for removal in &removals {
         tell_others(&asked.printer, &removal.cluster, &removal.leftovers, &removal.lost);

@@ -39,7 +39,9 @@ async fn one_by_one(
     }
     for plan in &plans {
         asked.printer.note(&begins_with(plan));
-        still_trusted(plan).iter().for_each(|note| asked.printer.note(note));
+        if let Some(note) = still_trusted(plan) {
+            asked.printer.note(&note);
+        }
     }
     if !asked.printer.confirm("Rotate?", args.confirm.yes).await? {
         asked.printer.note("nothing was changed");
