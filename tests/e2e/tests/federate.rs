@@ -363,7 +363,7 @@ fn missing_rights_are_named_before_anything_is_changed() {
         .plugin(&["up", "--yes", "--as", "nobody-of-this-cluster"])
         .ended_with(1)
         .said("you may not")
-        .said("kubectl auth can-i");
+        .said("--as nobody-of-this-cluster auth can-i");
     bench.plugin(&["down", "--yes"]).succeeded().said("nothing of mesh");
 }
 
@@ -400,7 +400,7 @@ subjects:
         .said("you may not delete namespaces")
         .said("delete statefulsets.apps in namespace spire-server")
         .said("delete clusterfederatedtrustdomains.spire.spiffe.io")
-        .said("kubectl auth can-i delete namespaces");
+        .said("--as reader auth can-i delete namespaces");
     blind.ended_with(1).said("list secrets").said("get/delete statefulsets.apps in namespace spire-server");
     bench.plugin(&["status"]).succeeded();
 }
