@@ -144,7 +144,7 @@ pub struct ConfirmArgs {
     /// Show what would be changed and change nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Go on although another run holds the Lease of the mesh: for one that is known to be gone, and did not give it back
+    /// Take over the Lease that another run holds: only when you know that it is gone
     #[arg(long)]
     pub break_lock: bool,
 }
@@ -210,8 +210,8 @@ mod tests {
         Options:
           -y, --yes                 Do not ask before something is changed
               --dry-run             Show what would be changed and change nothing
-              --break-lock          Go on although another run holds the Lease of the mesh: for one that is
-                                    known to be gone, and did not give it back
+              --break-lock          Take over the Lease that another run holds: only when you know that it
+                                    is gone
               --timeout <DURATION>  Longest time to wait until everything is ready, such as 90s or 10m
                                     [default: 5m]
           -h, --help                Print help (see more with '--help')

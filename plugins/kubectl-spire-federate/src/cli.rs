@@ -183,7 +183,7 @@ pub(crate) struct VerifyArgs {
     /// Do not ask before something is repaired
     #[arg(short, long, requires = "fix")]
     pub(crate) yes: bool,
-    /// Repair although another run holds the Lease of the mesh: for one that is known to be gone, and did not give it back
+    /// Take over the Lease that another run holds: only when you know that it is gone
     #[arg(long, requires = "fix")]
     pub(crate) break_lock: bool,
     #[command(flatten)]

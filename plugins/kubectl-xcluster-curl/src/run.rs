@@ -18,7 +18,7 @@ pub(crate) async fn run(cli: Cli, context: Context) -> Result<Outcome, Failure> 
         at_interrupt: context.at_interrupt.clone(),
     };
     if verb.is_some() && (args.url.is_some() || args.yes) {
-        let error = anyhow::anyhow!("`restore` takes no URL, and --yes belongs behind it");
+        let error = anyhow::anyhow!("`restore` takes no URL, and --yes goes after it");
         return Err(Failure::usage(error).with_hint(Plugin::XclusterCurl.command(["restore", "--yes"])));
     }
     match verb {

@@ -7,7 +7,8 @@ pub fn tell_others(printer: &Printer, cluster: &str, leftovers: &[Leftover], los
         printer.note(&format!("{cluster}: {} stays: {}", leftover.what, leftover.reason));
     }
     for object in lost {
-        printer.warn(&format!("{cluster}: {object} goes with its namespace; somebody else made it"));
+        printer
+            .warn(&format!("{cluster}: {object}, which somebody else made, is deleted with its namespace"));
     }
 }
 
@@ -44,7 +45,7 @@ mod tests {
         tell_others(&printer, "foo", &[stays], &["Pod/theirs in namespace sleep".to_owned()]);
         insta::assert_snapshot!(captured.stderr(), @r"
         foo: Namespace/sample stays: objects of somebody else: Secret/theirs
-        warning: foo: Pod/theirs in namespace sleep goes with its namespace; somebody else made it
+        warning: foo: Pod/theirs in namespace sleep, which somebody else made, is deleted with its namespace
         ");
     }
 }

@@ -14,7 +14,7 @@ use super::plan::owner;
 use super::remove::forget;
 use super::up::registrations;
 use super::{FederationError, Step};
-use crate::fleet::{Member, RequestError};
+use crate::fleet::{Member, RequestError, list_pages};
 use crate::manifest::wait::until;
 use crate::manifest::{self, Deadline, Kind, Leftover, ObjectKey, Owner, Poll};
 use crate::mesh::{Mesh, Spire};
@@ -173,8 +173,9 @@ impl Ties {
 }
 
 async fn list(member: &Member, kind: Kind) -> Result<(Kind, Vec<DynamicObject>), FederationError> {
-    match kind.api(member.client(), None).list(&ListParams::default()).await.map_err(RequestError::from) {
-        Ok(list) => Ok((kind, list.items)),
+    let listed = list_pages(&kind.api(member.client(), None), &ListParams::default(), Some).await;
+    match listed.map_err(RequestError::from) {
+        Ok(items) => Ok((kind, items)),
         // The kind does not exist.
         Err(error) if error.is_not_found() => Ok((kind, Vec::new())),
         Err(source) => Err(FederationError::Request { what: kind.resource(), source }),

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::locate::{agents, locate};
 use super::{FederationError, Repair, Step};
-use crate::fleet::{Member, RequestError};
+use crate::fleet::{Member, RequestError, list_pages};
 use crate::manifest::wait::until;
 use crate::manifest::{Deadline, Poll, workload_ready};
 use crate::spire::crd::ClusterFederatedTrustDomain;
@@ -83,13 +83,15 @@ async fn drop_carried_bundle(own: &Member, domain: &TrustDomain) -> Result<(), F
     let objects: Api<ClusterFederatedTrustDomain> = Api::all(own.client().clone());
     let failed =
         |source| FederationError::Request { what: format!("the relationship object for {domain}"), source };
-    let list = objects.list(&ListParams::default()).await.map_err(RequestError::from).map_err(failed)?;
-    let carrying = list.items.iter().filter(|object| {
-        object.spec.trust_domain == domain.as_str() && object.spec.trust_domain_bundle.is_some()
-    });
-    for object in carrying {
+    let carrying = |object: ClusterFederatedTrustDomain| {
+        let spec = &object.spec;
+        let carries = spec.trust_domain == domain.as_str() && spec.trust_domain_bundle.is_some();
+        carries.then(|| object.name_any())
+    };
+    let names = list_pages(&objects, &ListParams::default(), carrying).await;
+    for name in names.map_err(RequestError::from).map_err(failed)? {
         let without = Patch::Merge(json!({"spec": {"trustDomainBundle": null}}));
-        let patched = objects.patch(&object.name_any(), &PatchParams::default(), &without).await;
+        let patched = objects.patch(&name, &PatchParams::default(), &without).await;
         patched.map_err(RequestError::from).map_err(failed)?;
     }
     Ok(())

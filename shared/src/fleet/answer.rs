@@ -25,7 +25,7 @@ const BEGINNINGS: usize = 3;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum AnswerProblem {
     /// Nothing more of it came.
-    #[error("the answer broke off: nothing more came for {}", humantime::format_duration(*.0))]
+    #[error("the answer stalled: nothing arrived for {}", humantime::format_duration(*.0))]
     Stalled(Duration),
     /// It came too slowly.
     #[error("the answer did not end within {}", humantime::format_duration(*.0))]
@@ -144,7 +144,7 @@ mod tests {
         assert_eq!(read(pieces(0, 0, IDLE)).await, Ok(0));
         assert_eq!(read(pieces(10, 1000, Duration::from_secs(29))).await, Ok(10_000));
         let stalled = read(pieces(2, 1, Duration::from_secs(31))).await.unwrap_err();
-        insta::assert_snapshot!(stalled, @"the answer broke off: nothing more came for 30s");
+        insta::assert_snapshot!(stalled, @"the answer stalled: nothing arrived for 30s");
         let slow = read(pieces(usize::MAX, 1, Duration::from_secs(29))).await.unwrap_err();
         insta::assert_snapshot!(slow, @"the answer did not end within 5m");
     }
@@ -175,7 +175,7 @@ mod tests {
             Api::default_namespaced(client(config, Duration::from_millis(50)).unwrap());
         let error = RequestError::from(maps.get("a").await.unwrap_err());
         assert_eq!(error.cause(), Cause::Timeout);
-        insta::assert_snapshot!(error, @"the answer broke off: nothing more came for 50ms");
+        insta::assert_snapshot!(error, @"the answer stalled: nothing arrived for 50ms");
     }
 
     #[tokio::test]

@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::api::{Api, ListParams};
 use kube::{Resource, ResourceExt};
 
-use crate::fleet::{Member, Need, ReadError};
+use crate::fleet::{Member, Need, ReadError, list_pages};
 use crate::mesh::EndpointUrl;
 
 /// Where a Service is reached from outside its cluster, as far as there is such an address.
@@ -69,13 +69,9 @@ pub async fn service_address(
     let needs_nodes = service_type(service) == "NodePort";
     let nodes = if needs_nodes {
         let nodes: Api<Node> = Api::all(member.client().clone());
-        nodes
-            .list(&ListParams::default())
-            .await
-            .map_err(|error| {
-                ReadError::new(member.name(), "nodes", Need::new("list", "", "nodes", None), &error)
-            })?
-            .items
+        list_pages(&nodes, &ListParams::default(), Some).await.map_err(|error| {
+            ReadError::new(member.name(), "nodes", Need::new("list", "", "nodes", None), &error)
+        })?
     } else {
         Vec::new()
     };

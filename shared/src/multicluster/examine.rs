@@ -17,7 +17,7 @@ use super::gateway::east_west_address;
 use super::probe::way;
 use super::proxies::{meshed_pods, outbound, proxies};
 use crate::federation::{self};
-use crate::fleet::{Member, Need, Peer, Read, RequestError, Unread};
+use crate::fleet::{Member, Need, Peer, Read, RequestError, Unread, list_pages};
 use crate::istio::ca::SeenCa;
 use crate::istio::istiod::{Istiod, KnownCluster, image_version};
 use crate::istio::remote::{FoundRemoteSecret, found_remote_secrets, reader_tokens};
@@ -216,13 +216,9 @@ async fn accepted_by(found: &FoundRemoteSecret, members: &[Member]) -> BTreeMap<
 async fn peer_authentications(member: &Member) -> Read<Vec<SeenPeerAuthentication>> {
     let kind = Kind::PeerAuthentication;
     let need = Need::new("list", kind.group(), kind.plural(), None);
-    let list = match kind
-        .api(member.client(), None)
-        .list(&ListParams::default())
-        .await
-        .map_err(RequestError::from)
-    {
-        Ok(list) => list.items,
+    let listed = list_pages(&kind.api(member.client(), None), &ListParams::default(), Some).await;
+    let list = match listed.map_err(RequestError::from) {
+        Ok(items) => items,
         Err(error) if error.is_not_found() => Vec::new(),
         Err(error) => return Err(Unread::request(&need, &error)),
     };
@@ -259,13 +255,12 @@ async fn injection(member: &Member) -> Read<SeenInjection> {
     })?;
     let names = config["defaultTemplates"].as_array().into_iter().flatten();
     let nodes: Api<Node> = Api::all(client());
-    let nodes = nodes
-        .list(&ListParams::default())
+    let nodes = list_pages(&nodes, &ListParams::default(), Some)
         .await
         .map_err(|error| unread(&Need::new("list", "", "nodes", None), error))?;
     let deployments: Api<Deployment> = Api::namespaced(client(), NAMESPACE);
     let istiod = deployments.get_opt(ISTIOD).await.map_err(|error| unread(&need("deployments"), error))?;
-    let (native, why) = native(istiod.as_ref(), &nodes.items);
+    let (native, why) = native(istiod.as_ref(), &nodes);
     Ok(SeenInjection {
         template: config["templates"]["spire"].as_str().map(str::to_owned),
         default_templates: names.filter_map(Value::as_str).map(str::to_owned).collect(),

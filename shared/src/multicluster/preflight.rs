@@ -12,7 +12,7 @@ use super::plan::owner;
 use super::stale;
 use super::{ApiServers, CaError, Rendered, ca};
 use crate::federation::{self, MeshStatus};
-use crate::fleet::{ClusterErrors, Member, Need, RequestError, ask_for, each, listed, missing};
+use crate::fleet::{ClusterErrors, Member, Need, RequestError, ask_for, each, list_pages, listed, missing};
 use crate::hint::{Advice, Command, Hint, Plugin};
 use crate::istio::istiod::image_version;
 use crate::istio::version::{IstioVersion, OLDEST};
@@ -341,15 +341,15 @@ async fn network(mesh: &Mesh, member: &Member) -> Result<(), PreflightError> {
 /// nothing is known.
 async fn load_balancers(member: &Member) -> Result<(), PreflightError> {
     let services: Api<Service> = Api::all(member.client().clone());
-    let list = services
-        .list(&ListParams::default())
+    let balanced = |service: Service| {
+        let kind = service.spec.as_ref().and_then(|spec| spec.type_.as_deref());
+        (kind == Some("LoadBalancer")).then_some(service)
+    };
+    let balanced = list_pages(&services, &ListParams::default(), balanced)
         .await
         .map_err(|error| PreflightError::Request { what: "services", source: error.into() })?;
-    let is_balanced = |service: &&Service| {
-        service.spec.as_ref().and_then(|spec| spec.type_.as_deref()) == Some("LoadBalancer")
-    };
     let (served, waiting): (Vec<&Service>, Vec<&Service>) =
-        list.items.iter().filter(is_balanced).partition(|service| has_address(service));
+        balanced.iter().partition(|service| has_address(service));
     let oldest =
         waiting.iter().min_by_key(|service| service.metadata.creation_timestamp.as_ref().map(|time| time.0));
     match (served.is_empty(), oldest) {

@@ -16,7 +16,7 @@ use super::error::TrafficError;
 use super::explain::Evidence;
 use super::restore::RECORD;
 use super::service::ServiceName;
-use crate::fleet::{Member, Need};
+use crate::fleet::{Member, Need, list_pages};
 use crate::hint::Plugin;
 use crate::istio::NAMESPACE;
 
@@ -274,14 +274,14 @@ fn no_way(cluster: &str, evidence: &Evidence) -> Vec<String> {
 async fn rules(member: &Member, service: &ServiceName) -> Result<Vec<Value>, String> {
     let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("networking.istio.io", "v1", "DestinationRule"));
     let api: Api<DynamicObject> = Api::all_with(member.client().clone(), &kind);
-    let list = api.list(&ListParams::default()).await.map_err(|error| error.to_string())?;
-    let of_service = |object: &DynamicObject| {
+    let of_service = |object: DynamicObject| {
         let namespace = object.namespace().unwrap_or_default();
         let host = object.data.pointer("/spec/host").and_then(Value::as_str).unwrap_or_default();
         let is_near = namespace == service.namespace || namespace == NAMESPACE;
-        is_near && ServiceName::of_host(host, &namespace).as_ref() == Some(service)
+        let is_its = is_near && ServiceName::of_host(host, &namespace).as_ref() == Some(service);
+        is_its.then_some(object.data)
     };
-    Ok(list.items.into_iter().filter(of_service).map(|object| object.data).collect())
+    list_pages(&api, &ListParams::default(), of_service).await.map_err(|error| error.to_string())
 }
 
 /// Says what the rules for a service mean for a failover.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::error::TrafficError;
-use crate::fleet::{Cause, Member, Need, RequestError};
+use crate::fleet::{Cause, Member, Need, RequestError, list_pages};
 use crate::hint::{Advice, Command};
 use crate::manifest::{RecordError, read_record, write_record};
 
@@ -88,18 +88,18 @@ pub fn recorded(member: &Member, deployment: &Deployment) -> Result<Option<i32>,
 /// [`TrafficError`] when they cannot be listed.
 pub async fn taken_away(member: &Member) -> Result<Vec<TakenAway>, TrafficError> {
     let api: Api<Deployment> = Api::all(member.client().clone());
-    let list = api.list(&ListParams::default()).await.map_err(|error| {
+    let marked = |deployment: Deployment| {
+        deployment.annotations().contains_key(RECORD).then(|| TakenAway {
+            cluster: member.name().to_owned(),
+            namespace: deployment.namespace().unwrap_or_default(),
+            name: deployment.name_any(),
+            // Shown all the same; who brings it back is told why that is not known.
+            replicas: recorded(member, &deployment).ok().flatten(),
+        })
+    };
+    list_pages(&api, &ListParams::default(), marked).await.map_err(|error| {
         TrafficError::request(member.name(), Need::new("list", "apps", "deployments", None), error)
-    })?;
-    let marked = list.items.iter().filter(|deployment| deployment.annotations().contains_key(RECORD));
-    let found = marked.map(|deployment| TakenAway {
-        cluster: member.name().to_owned(),
-        namespace: deployment.namespace().unwrap_or_default(),
-        name: deployment.name_any(),
-        // Shown all the same; who brings it back is told why that is not known.
-        replicas: recorded(member, deployment).ok().flatten(),
-    });
-    Ok(found.collect())
+    })
 }
 
 /// Scales a workload to none, and records in the same write how many pods it had. Refused by the API server where it has changed since it

@@ -273,8 +273,10 @@ impl Rotation<'_> {
         match look(&self.located, &self.book).await?.goes_on(self.own.name(), expected) {
             Ok(stage) => Ok((stage != *expected).then_some(stage)),
             Err(overtaken) => {
-                // This rotation is over: nothing that is recorded can be gone on with.
-                self.book.remove().await?;
+                // This rotation is over: nothing that it has recorded can be gone on with.
+                if self.book.read().await?.is_some_and(|record| record.from == expected.from()) {
+                    self.book.remove().await?;
+                }
                 Err(overtaken)
             }
         }

@@ -36,7 +36,7 @@ fn a_mesh_goes_away_and_nothing_of_somebody_else_is_touched() {
     mesh.bench
         .mesh_install(&["down", "--yes", "--force"])
         .succeeded()
-        .said("Secret/theirs in namespace helloworld goes");
+        .said("Secret/theirs in namespace helloworld, which somebody else made");
     assert_eq!(mesh.bench.kubectl(second, &theirs).trim(), "");
 
     for context in [first, second] {
