@@ -1,5 +1,7 @@
 //! What an answer of an API server may cost: a server that is ill, or that somebody else runs, must not take memory and time without end.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::stream::{self, BoxStream, StreamExt};
@@ -12,6 +14,8 @@ use tower::BoxError;
 
 /// How much one answer may be. A page of pods is a few, and the definitions of everything that EKS users install some twenty.
 const MOST: usize = 64 << 20;
+/// How much all answers together may be that are read from one API server at the same time: many things are asked at once.
+const MOST_AT_ONCE: usize = 128 << 20;
 /// How long an answer may take from its beginning to its end, in times of how long it may stall.
 const LONGEST: u32 = 10;
 /// How many objects are read at a time, as by kubectl.
@@ -33,6 +37,9 @@ pub(super) enum AnswerProblem {
     /// It is longer than any answer has to be.
     #[error("the answer is longer than {} MiB", MOST >> 20)]
     Long,
+    /// Other answers are read at the same time, and they are too much together.
+    #[error("the answers that are read at the same time are longer than {} MiB together", MOST_AT_ONCE >> 20)]
+    Crowded,
     /// It has more pages than any list has to have.
     #[error("the list does not end: {} objects were read", MOST_PAGES * PAGE as usize)]
     Endless,
@@ -45,18 +52,47 @@ impl AnswerProblem {
     }
 }
 
+/// How much is being read from one API server.
+#[derive(Clone, Debug, Default)]
+pub(super) struct InFlight(Arc<AtomicUsize>);
+
+/// What one answer has of it, until it is read or given up.
+struct Share {
+    all: InFlight,
+    own: usize,
+}
+
+impl Share {
+    /// Takes more.
+    fn grow(&mut self, length: usize) -> Result<(), AnswerProblem> {
+        self.own += length;
+        let before = self.all.0.fetch_add(length, Ordering::Relaxed);
+        if self.own > MOST {
+            return Err(AnswerProblem::Long);
+        }
+        if before + length > MOST_AT_ONCE { Err(AnswerProblem::Crowded) } else { Ok(()) }
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.all.0.fetch_sub(self.own, Ordering::Relaxed);
+    }
+}
+
 /// An answer that ends.
 pub(super) type Bounded = StreamBody<BoxStream<'static, Result<Frame<Bytes>, BoxError>>>;
 
-/// Bounds an answer's size and time. `idle` is how long it may stall.
-pub(super) fn bounded<B>(body: B, idle: Duration) -> Bounded
+/// Bounds an answer's size and time. `idle` is how long it may stall, `all` what else is read from the same API server.
+pub(super) fn bounded<B>(body: B, idle: Duration, all: &InFlight) -> Bounded
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<BoxError>,
 {
     let longest = idle.saturating_mul(LONGEST);
     let ends = Instant::now() + longest;
-    let frames = stream::try_unfold((body, MOST), move |(mut body, left)| async move {
+    let share = Share { all: all.clone(), own: 0 };
+    let frames = stream::try_unfold((body, share), move |(mut body, mut share)| async move {
         let stalls = Instant::now() + idle;
         let late = if ends < stalls { AnswerProblem::Slow(longest) } else { AnswerProblem::Stalled(idle) };
         let frame = match timeout_at(ends.min(stalls), body.frame()).await {
@@ -64,9 +100,8 @@ where
             Ok(None) => return Ok(None),
             Ok(Some(frame)) => frame.map_err(Into::<BoxError>::into)?,
         };
-        let length = frame.data_ref().map_or(0, Bytes::len);
-        let left = left.checked_sub(length).ok_or(AnswerProblem::Long)?;
-        Ok(Some((frame, (body, left))))
+        share.grow(frame.data_ref().map_or(0, Bytes::len))?;
+        Ok(Some((frame, (body, share))))
     });
     StreamBody::new(frames.boxed())
 }
@@ -135,7 +170,7 @@ mod tests {
     async fn read(
         body: impl Body<Data = Bytes, Error = BoxError> + Send + Unpin + 'static,
     ) -> Result<usize, String> {
-        let read = BodyExt::collect(bounded(body, IDLE)).await;
+        let read = BodyExt::collect(bounded(body, IDLE, &InFlight::default())).await;
         read.map(|body| body.to_bytes().len()).map_err(|error| error.to_string())
     }
 
@@ -154,6 +189,27 @@ mod tests {
         assert_eq!(read(pieces(64, 1 << 20, Duration::ZERO)).await, Ok(64 << 20));
         let long = read(pieces(usize::MAX, 1 << 20, Duration::ZERO)).await.unwrap_err();
         insta::assert_snapshot!(long, @"the answer is longer than 64 MiB");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn answers_that_are_read_at_the_same_time_share_a_limit_and_give_it_back() {
+        let all = InFlight::default();
+        let read = async |pieces: &[usize]| {
+            let bodies = pieces.iter().map(|count| self::pieces(*count, 1 << 20, Duration::from_secs(1)));
+            let answers = bodies.map(|body| BodyExt::collect(bounded(body, IDLE, &all)));
+            let answers: Vec<_> = futures::future::join_all(answers).await;
+            answers
+                .into_iter()
+                .map(|answer| answer.map(drop).map_err(|error| error.to_string()))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(read(&[60, 60]).await, [Ok(()), Ok(())]);
+        let crowded = read(&[60, 60, 60]).await;
+        assert_eq!(crowded.iter().filter(|answer| answer.is_ok()).count(), 2, "{crowded:?}");
+        let told = crowded.into_iter().find_map(Result::err).unwrap();
+        insta::assert_snapshot!(told, @"the answers that are read at the same time are longer than 128 MiB together");
+        assert_eq!(all.0.load(Ordering::Relaxed), 0);
+        assert_eq!(read(&[60, 60]).await, [Ok(()), Ok(())]);
     }
 
     #[tokio::test]

@@ -9,7 +9,7 @@ use tower::retry::RetryLayer;
 use tower::timeout::TimeoutLayer;
 use tower::util::MapResponseLayer;
 
-use super::answer::bounded;
+use super::answer::{InFlight, bounded};
 use super::gather::{PerCluster, gather};
 use super::kubeconfig::{KubeSettings, Kubeconfig};
 use super::member::{Connection, Member, Peer};
@@ -289,7 +289,9 @@ impl Kubeconfig {
 /// Builds the client: connections are kept and shared, every attempt has a deadline for its answer to begin, what fails for a passing
 /// reason is repeated, and no answer is without an end.
 pub(super) fn client(config: Config, timeout: Duration) -> Result<kube::Client, kube::Error> {
-    let bound = move |response: http::Response<Box<DynBody>>| response.map(|body| bounded(body, timeout));
+    let in_flight = InFlight::default();
+    let bound =
+        move |response: http::Response<Box<DynBody>>| response.map(|body| bounded(body, timeout, &in_flight));
     Ok(ClientBuilder::try_from(config)?
         .with_layer(&MapResponseLayer::new(bound))
         .with_layer(&BufferLayer::new(QUEUE))
