@@ -17,6 +17,7 @@ pub mod lease;
 pub mod manifest;
 pub mod mesh;
 pub mod multicluster;
+pub mod path;
 pub mod report;
 pub mod spire;
 pub mod traffic;

@@ -6,7 +6,7 @@ use spire_mesh::entry::{Context, Failure, Outcome};
 use spire_mesh::fleet::Member;
 use spire_mesh::hint::Plugin;
 use spire_mesh::mesh::Mesh;
-use spire_mesh::traffic::{self, Amount, Client, Expectation, Load, Request, Senders, Url};
+use spire_mesh::traffic::{self, Amount, Client, Expectation, Load, PathReport, Request, Senders, Url};
 
 use crate::cli::AskArgs;
 use crate::wanted::{Wanted, failure, late, print, usage};
@@ -38,7 +38,9 @@ pub(crate) async fn run(
             client.via = Some(ingress.clone());
         }
     }
-    let result = if let Some(victim) = &wanted.args.failover {
+    let result = if wanted.args.explain {
+        explain(asked, &members, &clients.list, &wanted).await
+    } else if let Some(victim) = &wanted.args.failover {
         failover::run(asked, context, &members, &clients.list, victim, &wanted).await
     } else {
         send(asked, &members, &clients.list, &wanted).await
@@ -132,6 +134,32 @@ async fn senders<'m>(
     }
     refuse(&from, &wanted.args)?;
     clients::find(asked, context, mesh, members, &from, &wanted.args).await
+}
+
+/// Shows the path of the request from every client.
+async fn explain(
+    asked: &Asked,
+    members: &[Member],
+    clients: &[Client<'_>],
+    wanted: &Wanted,
+) -> Result<Outcome, Failure> {
+    let paths =
+        join_all(clients.iter().map(|client| traffic::followed(client, &wanted.request, members))).await;
+    let mut outcome = Outcome::Done;
+    for (client, path) in clients.iter().zip(paths) {
+        let path = path.ok_or_else(|| {
+            Failure::usage(anyhow::anyhow!(
+                "nothing can be followed: --explain is about a pod of the mesh that asks a service of it, such as {}",
+                "http://helloworld.helloworld:5000/hello"
+            ))
+        })?;
+        let report = PathReport::new(wanted.request.url.to_string(), client.sender(), &path);
+        asked.printer.report(&report)?;
+        if !report.is_open() {
+            outcome = Outcome::Findings;
+        }
+    }
+    Ok(outcome)
 }
 
 async fn send(

@@ -88,6 +88,9 @@ Examples:
   # Bring back what an interrupted failover left without pods
   kubectl xcluster-curl restore
 
+  # Send nothing: follow the request from the client's sidecar to the application in every cluster, and see where it stops
+  kubectl xcluster-curl http://helloworld.helloworld:5000/hello --explain
+
   # Through the ingress gateway of another cluster
   kubectl xcluster-curl http://helloworld.helloworld:5000/hello --via ingress bar-eks-cluster
 
@@ -162,6 +165,9 @@ pub(crate) struct AskArgs {
     /// Take the pods of a workload away while requests are sent, and bring them back
     #[arg(long, value_name = "WORKLOAD", num_args = 0..=1, default_missing_value = "", add = Takes::Each(&[Source::PlacedWorkload]), conflicts_with_all = ["requests", "duration"])]
     pub(crate) failover: Option<Victim>,
+    /// Send nothing, and show the path of the request: what each stage does with it, and where it stops
+    #[arg(long, conflicts_with_all = ["requests", "duration", "rate", "expectations", "failover", "plaintext", "via", "ephemeral"])]
+    pub(crate) explain: bool,
     /// Prove that requests without mutual TLS, from a pod without sidecar, are refused
     #[arg(long, conflicts_with = "failover")]
     pub(crate) plaintext: bool,

@@ -24,12 +24,13 @@ pub(crate) async fn run(
         return Err(Failure::usage(anyhow::anyhow!("there is nobody to send requests")));
     };
     let known = Known::look(client, &wanted.request, members).await;
-    let prepared = traffic::prepare(client, &known, members, victim).await.map_err(failure)?;
+    let prepared =
+        traffic::prepare(client, &known, &wanted.request, members, victim).await.map_err(failure)?;
     for warning in &prepared.warnings {
         asked.printer.warn(warning);
     }
     let Prepared { refusals, obstacles, .. } = &prepared;
-    refuse(&asked.printer, &prepared.workload(), refusals, obstacles, wanted.args.force)?;
+    refuse(&asked.printer, &prepared.workload(), refusals, obstacles, wanted)?;
     let question = format!(
         "Scale {} from {} to 0 while requests are sent to {}, and back afterwards?",
         prepared.workload(),
@@ -103,13 +104,13 @@ fn refuse(
     workload: &str,
     refusals: &[String],
     obstacles: &[String],
-    force: bool,
+    wanted: &Wanted,
 ) -> Result<(), Failure> {
     let reasons: Vec<&str> = refusals.iter().chain(obstacles).map(String::as_str).collect();
     if reasons.is_empty() {
         return Ok(());
     }
-    if force {
+    if wanted.args.force {
         for reason in &reasons {
             printer.warn(reason);
         }
@@ -120,7 +121,7 @@ fn refuse(
         Advice::from("if it may be scaled all the same, add --force")
     } else {
         Advice::from("find out why with: ")
-            .then(Plugin::MeshInstall.command(["verify"]))
+            .then(Plugin::XclusterCurl.command([wanted.request.url.as_str(), "--explain"]))
             .then("; to try all the same, add --force")
     };
     Err(Failure::from(error).with_hint(hint))

@@ -38,6 +38,8 @@ pub(super) struct Address {
 
 #[derive(Deserialize)]
 pub(super) struct SocketAddress {
+    #[serde(default)]
+    pub(super) address: String,
     pub(super) port_value: Option<u16>,
 }
 

@@ -5,26 +5,35 @@
 //! the right to forward ports. A configuration that istiod accepted is no proof that Envoy has it, so checks look here.
 
 mod dump;
+mod endpoints;
 mod error;
 mod hosts;
 mod json;
 mod name;
+mod object;
+mod policies;
+mod routes;
 mod rules;
 mod secrets;
 mod source;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, LogParams};
 
+pub use endpoints::{Endpoint, parse_endpoints};
 pub use error::ProxyError;
 pub use hosts::{ClusterName, Counters, Host, HostAddress, ProxyHosts, parse_hosts};
 pub use json::AnswerError;
 pub(crate) use json::AtMost;
 pub use name::NameRule;
+pub use object::IstioObject;
+pub use policies::{Policy, parse_policies};
+pub use routes::{Asked, Fault, HostRoutes, MILLION, Route, RouteAction, RouteMatch, Takes, parse_routes};
 pub use rules::{
     InboundChain, InboundRules, OutboundRule, OutboundRules, Protection, parse_inbound, parse_outbound,
 };
@@ -63,6 +72,9 @@ const NONE: &[u8] = b"{}";
 const INBOUND: &str = "/config_dump?resource=dynamic_listeners&name_regex=virtualInbound";
 /// What is read of a cluster.
 const OUTBOUND_MASK: &str = "mask=cluster.name,cluster.transport_socket,cluster.transport_socket_matches";
+/// What is read of a cluster's policy.
+const POLICY_MASK: &str =
+    "mask=cluster.name,cluster.metadata,cluster.circuit_breakers,cluster.outlier_detection";
 const HOSTS: &str = "/clusters?format=json";
 
 /// The proxy of one pod: a sidecar, or a gateway.
@@ -127,6 +139,45 @@ impl<'a> Proxy<'a> {
         self.outbound(&format!("outbound.*{}", literally(&format!("|{host}")))).await
     }
 
+    /// Returns what the proxy does with requests to a host and port (`helloworld.sample.svc.cluster.local`); `None` where it has no
+    /// route for them: it treats the port as plain TCP, or does not know the service.
+    pub async fn routes_to(&self, host: &str, port: u16) -> Result<Option<HostRoutes>, ProxyError> {
+        // A port of HTTP has a configuration of its number; one whose protocol is found out by looking, one for each service.
+        let request = format!("/config_dump?resource=dynamic_route_configs&name_regex=(.*%3A)%3F{port}");
+        let answer = self.get(&mut self.open().await?, &request).await?;
+        parse_routes(&answer, host, port).map_err(|error| self.unusable(&request, error))
+    }
+
+    /// Returns how the proxy treats a service (`helloworld.sample.svc.cluster.local`), by name of Envoy's cluster.
+    pub async fn policies_to(&self, host: &str) -> Result<BTreeMap<String, Policy>, ProxyError> {
+        let service = literally(&format!("|{host}"));
+        let request = format!(
+            "/config_dump?resource=dynamic_active_clusters&name_regex=outbound.*{service}&{POLICY_MASK}"
+        );
+        let answer = self.get(&mut self.open().await?, &request).await?;
+        parse_policies(&answer).map_err(|error| self.unusable(&request, error))
+    }
+
+    /// Returns the endpoints of a service (`helloworld.sample.svc.cluster.local`) as istiod gave them to the proxy, by name of Envoy's
+    /// cluster.
+    pub async fn endpoints_of(&self, host: &str) -> Result<BTreeMap<String, Vec<Endpoint>>, ProxyError> {
+        let service = literally(&format!("|{host}"));
+        let request = format!(
+            "/config_dump?include_eds&resource=dynamic_endpoint_configs&name_regex=outbound.*{service}"
+        );
+        let answer = self.get(&mut self.open().await?, &request).await?;
+        parse_endpoints(&answer).map_err(|error| self.unusable(&request, error))
+    }
+
+    /// Tells whether the proxy has a listener at a port, for whatever address.
+    pub async fn listens_at(&self, port: u16) -> Result<bool, ProxyError> {
+        let request = format!("/config_dump?resource=dynamic_listeners&name_regex=.*_{port}&mask=name");
+        let answer = self.get(&mut self.open().await?, &request).await?;
+        let found: dump::Configs<serde::de::IgnoredAny> =
+            json::parse(&answer).map_err(|error| self.unusable(&request, error))?;
+        Ok(!found.configs.is_empty())
+    }
+
     /// Returns the hosts that the proxy knows, and what it counted of each.
     pub async fn hosts(&self) -> Result<ProxyHosts, ProxyError> {
         self.hosts_at(HOSTS).await
@@ -137,6 +188,11 @@ impl<'a> Proxy<'a> {
     pub async fn hosts_of(&self, host: &str) -> Result<ProxyHosts, ProxyError> {
         // Not anchored, unlike `name_regex`.
         self.hosts_at(&format!("{HOSTS}&filter={}$", literally(&format!("|{host}")))).await
+    }
+
+    /// Returns the hosts to which a gateway between networks leads for a service.
+    pub async fn hosts_behind(&self, host: &str) -> Result<ProxyHosts, ProxyError> {
+        self.hosts_at(&format!("{HOSTS}&filter={}$", literally(&format!("_.{host}")))).await
     }
 
     async fn hosts_at(&self, request: &str) -> Result<ProxyHosts, ProxyError> {

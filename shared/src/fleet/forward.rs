@@ -24,6 +24,11 @@ const MOST_ANSWER: usize = 64 << 20;
 /// How long the kubelet may take to say why a connection broke.
 const REASON_WITHIN: Duration = Duration::from_millis(200);
 
+/// How long the kubelet may take to say that nobody listens.
+const REFUSED_WITHIN: Duration = Duration::from_secs(1);
+/// How long the API server may take to begin.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(15);
+
 /// A port of a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PodPort {
@@ -140,6 +145,39 @@ impl Connection {
             .map_err(failed)?;
         let (at, context) = (at.clone(), self.context().to_owned());
         Ok(Session { at, context, deadline, forwarder, sender })
+    }
+}
+
+impl Connection {
+    /// Tells whether somebody in a pod listens at a port. Nothing is sent.
+    ///
+    /// # Errors
+    /// [`ForwardError`] when there is no way to the pod.
+    pub async fn listens(&self, at: &PodPort) -> Result<bool, ForwardError> {
+        let failed = |problem| ForwardError { at: at.clone(), context: self.context().to_owned(), problem };
+        timeout(REFUSED_WITHIN + ANSWERS_WITHIN, listens(self.client(), at))
+            .await
+            .unwrap_or(Err(ForwardProblem::Timeout(ANSWERS_WITHIN)))
+            .map_err(failed)
+    }
+}
+
+async fn listens(client: &kube::Client, at: &PodPort) -> Result<bool, ForwardProblem> {
+    let pods: Api<Pod> = Api::namespaced(client.clone(), &at.namespace);
+    let mut forwarder = pods.portforward(&at.pod, &[at.port]).await.map_err(RequestError::from)?;
+    let reason = forwarder.take_error(at.port);
+    // Held until the end: dropping it would end the connection.
+    let _stream = forwarder.take_stream(at.port);
+    let told = match reason {
+        // Where nobody refuses for so long, somebody listens: most servers wait for the client to speak first.
+        Some(reason) => timeout(REFUSED_WITHIN, reason).await.ok().flatten(),
+        None => None,
+    };
+    forwarder.abort();
+    match told {
+        Some(text) if text.contains("refused") => Ok(false),
+        Some(text) => Err(ForwardProblem::Broken(one_line(&text))),
+        None => Ok(true),
     }
 }
 

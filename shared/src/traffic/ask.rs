@@ -16,14 +16,17 @@ use super::expectation::Expectation;
 use super::explain::{Evidence, Explanation, explain};
 use super::failover::Failover;
 use super::failure::FailureKind;
+use super::followed::{self, followed};
 use super::load::{Amount, Load};
 use super::report::{Parts, TrafficReport};
 use super::request::Request;
 use super::send::{Course, Sent, send};
-use super::service::{Behind, ServiceName, behind, gateways};
+use super::service::{Behind, behind, gateways};
 use super::tally::{Failures, Recorder, Tally};
 use crate::envoy::{Host, ProxyHosts};
 use crate::fleet::Member;
+use crate::path::Path;
+use crate::path::ServiceName;
 use crate::watch::{Ended, Stage, Watch};
 
 /// How often is told how far it is.
@@ -278,9 +281,11 @@ pub(super) async fn conclude(
     } else {
         Evidence::default()
     };
+    let is_followed = tally.failures.keys().any(|kind| kind.is_on_the_path());
+    let path = if is_followed { followed(client, question.request, members).await } else { None };
     evidence.context.clone_from(&client.viewpoint().cluster.context);
     evidence.taken_away = failover.as_ref().map(|failover| failover.workload.clone());
-    let explanations = explanations(&tally, question.request.url.host(), &evidence);
+    let explanations = explanations(&tally, question.request.url.host(), &evidence, path.as_ref());
     // Hosts that go away take their counters with them: after a failover there is nothing to compare with.
     let comparable = counted.as_ref().filter(|_| failover.is_none());
     let attribution = reconcile(&tally.by_cluster, tally.unnamed, tally.errors, comparable);
@@ -288,7 +293,7 @@ pub(super) async fn conclude(
     let clusters: Vec<String> = members.iter().map(|member| member.name().to_owned()).collect();
     let mut remarks = std::mem::take(&mut known.remarks);
     remarks.extend(sent.remarks);
-    let report = TrafficReport::new(Parts {
+    let mut report = TrafficReport::new(Parts {
         url: question.request.url.to_string(),
         from: client.sender(),
         clusters: &clusters,
@@ -300,13 +305,31 @@ pub(super) async fn conclude(
         expectations: question.expectations,
         failover,
     });
+    // Nothing failed, and yet somebody was expected to answer who did not.
+    if report.failed == 0 && report.expectations.iter().any(|judged| !judged.met) {
+        watch.step(name, &Step::Explaining);
+        if let Some(path) = followed(client, question.request, members).await {
+            let answered = report.by_cluster.keys().cloned().collect();
+            report.remarks.extend(followed::silent(&path, &answered));
+        }
+    }
     watch.step(name, &Step::Done { succeeded: report.succeeded, of: report.requests });
     report
 }
 
 /// Explains each kind of failure.
-fn explanations(tally: &Tally, host: &str, evidence: &Evidence) -> BTreeMap<FailureKind, Explanation> {
-    let explained = |kind: FailureKind, failures: &Failures| explain(kind, &failures.sample, host, evidence);
+fn explanations(
+    tally: &Tally,
+    host: &str,
+    evidence: &Evidence,
+    path: Option<&Path>,
+) -> BTreeMap<FailureKind, Explanation> {
+    // Pods that were taken away on purpose are why, whatever else is on the path.
+    let path = path.filter(|_| evidence.taken_away.is_none());
+    let explained = |kind: FailureKind, failures: &Failures| {
+        let by_path = path.and_then(|path| followed::explanation(path, kind));
+        by_path.unwrap_or_else(|| explain(kind, &failures.sample, host, evidence))
+    };
     tally.failures.iter().map(|(kind, failures)| (*kind, explained(*kind, failures))).collect()
 }
 

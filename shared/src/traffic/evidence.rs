@@ -7,9 +7,10 @@ use futures::future::{join_all, join3};
 use super::attribution::Counted;
 use super::client::Client;
 use super::explain::{Evidence, reason_of_log_line};
-use super::service::{Behind, ServiceName};
+use super::service::Behind;
 use crate::envoy::{InboundRules, NameRule, OutboundRules, Protection, Proxy, Validation};
 use crate::fleet::Member;
+use crate::path::ServiceName;
 use crate::trust::{SpiffeId, TrustDomain};
 
 /// How many lines of the access log are read.

@@ -77,6 +77,14 @@ impl FailureKind {
     }
 }
 
+impl FailureKind {
+    /// Tells whether the path of the request may say why: whatever Envoy, or curl at the client, has told.
+    #[must_use]
+    pub fn is_on_the_path(self) -> bool {
+        !matches!(self, Self::Endless | Self::Tls | Self::Curl(_))
+    }
+}
+
 impl fmt::Display for FailureKind {
     /// Writes the word that reports and their JSON have.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

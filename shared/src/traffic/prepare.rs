@@ -14,11 +14,13 @@ use super::ask::Known;
 use super::client::Client;
 use super::error::TrafficError;
 use super::explain::Evidence;
+use super::followed::{self, followed};
+use super::request::Request;
 use super::restore::RECORD;
-use super::service::ServiceName;
 use crate::fleet::{Member, Need, list_pages};
 use crate::hint::Plugin;
 use crate::istio::NAMESPACE;
+use crate::path::ServiceName;
 
 /// Labels and annotations of those who would scale the workload back at once, or see that it differs from what they hold.
 const KEEPERS: [(&str, &str); 6] = [
@@ -113,6 +115,7 @@ impl Prepared<'_> {
 pub async fn prepare<'m>(
     client: &Client<'_>,
     known: &Known,
+    request: &Request,
     members: &'m [Member],
     victim: &Victim,
 ) -> Result<Prepared<'m>, TrafficError> {
@@ -143,8 +146,13 @@ pub async fn prepare<'m>(
         .hosts
         .as_ref()
         .map(|hosts| super::attribution::counted(hosts, hosts, &known.places, &known.gateways));
-    let evidence = known.evidence(client, members, counted.as_ref()).await;
-    obstacles.extend(no_way(&cluster, &evidence));
+    match followed(client, request, members).await {
+        Some(path) => obstacles.extend(followed::obstacles(&path, &cluster)),
+        None => {
+            let evidence = known.evidence(client, members, counted.as_ref()).await;
+            obstacles.extend(no_way(&cluster, &evidence));
+        }
+    }
     let mut warnings = Vec::new();
     match rules(client.member, service).await {
         Ok(rules) => judge_rules(&rules, &mut obstacles, &mut warnings),

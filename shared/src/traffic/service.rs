@@ -1,7 +1,6 @@
 //! Which service is asked, and which pods are behind it in each cluster.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::{Pod, Service};
@@ -12,38 +11,7 @@ use super::attribution::{Gateways, Place};
 use crate::fleet::{Member, RequestError};
 use crate::istio::istiod::Istiod;
 use crate::manifest::pod_is_ready;
-
-/// A service of the mesh, by its name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServiceName {
-    /// Its namespace.
-    pub namespace: String,
-    /// Its name.
-    pub name: String,
-}
-
-impl ServiceName {
-    /// Reads the host of a URL as a pod in `namespace` resolves it. `None` where it is an address.
-    #[must_use]
-    pub fn of_host(host: &str, namespace: &str) -> Option<Self> {
-        if host.parse::<IpAddr>().is_ok() {
-            return None;
-        }
-        let mut labels = host.trim_end_matches('.').split('.');
-        let name = labels.next().filter(|name| !name.is_empty())?.to_owned();
-        let namespace = labels.next().unwrap_or(namespace).to_owned();
-        match labels.next() {
-            None | Some("svc") => Some(Self { namespace, name }),
-            Some(_) => None,
-        }
-    }
-
-    /// Returns the name that Istio gives it.
-    #[must_use]
-    pub fn host(&self) -> String {
-        format!("{}.{}.svc.cluster.local", self.name, self.namespace)
-    }
-}
+use crate::path::ServiceName;
 
 /// The pods of a service in all clusters.
 #[derive(Clone, Debug, Default)]
@@ -142,21 +110,6 @@ mod tests {
 
     use super::*;
     use crate::fleet::fake::FakeServer;
-
-    #[test]
-    fn hosts_are_read_as_a_pod_resolves_them() {
-        let of = |host| ServiceName::of_host(host, "sleep").map(|service| service.host());
-        assert_eq!(of("helloworld").as_deref(), Some("helloworld.sleep.svc.cluster.local"));
-        assert_eq!(of("helloworld.shop").as_deref(), Some("helloworld.shop.svc.cluster.local"));
-        assert_eq!(of("helloworld.shop.svc").as_deref(), Some("helloworld.shop.svc.cluster.local"));
-        assert_eq!(
-            of("helloworld.shop.svc.cluster.local.").as_deref(),
-            Some("helloworld.shop.svc.cluster.local")
-        );
-        for host in ["10.0.0.1", "fd00::1", "www.example.com", "", "."] {
-            assert_eq!(of(host), None, "{host}");
-        }
-    }
 
     #[test]
     fn a_workload_is_the_deployment_behind_a_replica_set() {

@@ -17,10 +17,11 @@ use super::prepare::Prepared;
 use super::report::TrafficReport;
 use super::restore::{bring_back, take_away};
 use super::send::{Course, send};
-use super::service::{ServiceName, behind};
+use super::service::behind;
 use super::tally::{Moment, Recorder};
 use crate::fleet::Member;
 use crate::manifest::{Deadline, workload_ready};
+use crate::path::ServiceName;
 use crate::watch::Watch;
 
 /// How long requests go on before anything is changed.

@@ -1,0 +1,69 @@
+use std::fmt;
+
+use serde_json::Value;
+
+use crate::report::escape;
+
+/// The object of Istio's API that a part of Envoy's configuration was made from: istiod writes it beside that part
+/// (`filter_metadata.istio.config`, Istio's `util.BuildConfigInfoMetadata`).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct IstioObject {
+    /// Its kind, as kubectl calls it: `virtualservice`.
+    pub kind: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl IstioObject {
+    /// Reads it from the metadata of a route or a cluster; `None` where nobody's object is behind it.
+    pub(super) fn of_metadata(metadata: &Value) -> Option<Self> {
+        Self::parse(metadata["filter_metadata"]["istio"]["config"].as_str()?)
+    }
+
+    /// Reads `/apis/networking.istio.io/v1/namespaces/bookinfo/virtual-service/reviews`.
+    fn parse(path: &str) -> Option<Self> {
+        let parts: Vec<&str> = path.split('/').collect();
+        let ["", "apis", _, _, "namespaces", namespace, kind, name] = parts.as_slice() else { return None };
+        let text = |text: &str| escape(text).into_owned();
+        Some(Self { kind: text(&kind.replace('-', "")), namespace: text(namespace), name: text(name) })
+    }
+}
+
+impl fmt::Display for IstioObject {
+    /// Writes `VirtualService bookinfo/reviews`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.kind.as_str() {
+            "virtualservice" => "VirtualService",
+            "destinationrule" => "DestinationRule",
+            "serviceentry" => "ServiceEntry",
+            other => other,
+        };
+        write!(f, "{kind} {}/{}", self.namespace, self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_object_is_named_by_its_path() {
+        let of = |path: &str| IstioObject::parse(path).map(|object| object.to_string());
+        let rule = "/apis/networking.istio.io/v1alpha3/namespaces/shop/destination-rule/cart";
+        assert_eq!(of(rule).as_deref(), Some("DestinationRule shop/cart"));
+        assert_eq!(IstioObject::parse(rule).unwrap().kind, "destinationrule");
+        assert_eq!(of("/apis/a/v1/namespaces/n/service-entry/e").as_deref(), Some("ServiceEntry n/e"));
+        assert_eq!(of("/apis/a/v1/namespaces/n/wasm-plugin/e").as_deref(), Some("wasmplugin n/e"));
+        for path in [
+            "",
+            "/apis/a/v1/shop/destination-rule/cart",
+            "x/apis/a/v1/namespaces/n/k/e",
+            "/apis/a/v1/namespaces/n/k",
+        ] {
+            assert_eq!(of(path), None, "{path}");
+        }
+        assert_eq!(IstioObject::of_metadata(&Value::Null), None);
+    }
+}
