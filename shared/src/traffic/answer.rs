@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
+use super::request::Protocol;
 use super::script::{Mark, POD_HEADERS};
 use crate::fleet::Stream;
 
@@ -37,13 +38,50 @@ pub struct Answer {
     pub body: Vec<u8>,
     /// What curl says went wrong; empty where nothing did.
     pub complaint: String,
+    /// The status of gRPC; `None` where it was not gRPC that was asked.
+    pub grpc: Option<GrpcStatus>,
+}
+
+/// What a gRPC answer says about itself, in its last header or trailer of that name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GrpcStatus {
+    /// `grpc-status`: 0 is a success; `None` where the answer has none.
+    pub code: Option<u8>,
+    /// `grpc-message`, without control characters.
+    pub message: String,
+}
+
+impl GrpcStatus {
+    /// Reads it from what curl wrote of an answer's headers and trailers.
+    fn of_headers(text: &[u8]) -> Self {
+        let mut status = Self::default();
+        for line in String::from_utf8_lossy(text).lines() {
+            // A line of an answer before, such as a redirect's, no longer counts.
+            if line.starts_with("HTTP/") {
+                status = Self::default();
+            }
+            let Some((name, value)) = line.split_once(':') else { continue };
+            match name.trim().to_ascii_lowercase().as_str() {
+                "grpc-status" => status.code = value.trim().parse().ok(),
+                "grpc-message" => {
+                    status.message =
+                        crate::report::one_line(&value.trim().chars().take(300).collect::<String>());
+                }
+                _ => {}
+            }
+        }
+        status
+    }
 }
 
 impl Answer {
     /// Tells whether there was an answer, and no error: a status below 400. A body that was cut off is none.
     #[must_use]
     pub fn is_success(&self) -> bool {
-        matches!(self.exit, 0 | TOO_LONG) && self.status.is_some_and(|status| (200..400).contains(&status))
+        let says_so = self.grpc.as_ref().is_none_or(|grpc| grpc.code == Some(0));
+        matches!(self.exit, 0 | TOO_LONG)
+            && self.status.is_some_and(|status| (200..400).contains(&status))
+            && says_so
     }
 }
 
@@ -57,6 +95,7 @@ pub(super) struct Answers {
     accounts: VecDeque<Answer>,
     bodies: VecDeque<Vec<u8>>,
     remarks: Vec<u8>,
+    protocol: Protocol,
 }
 
 /// The body that is being read.
@@ -69,7 +108,7 @@ struct BodyReader {
 }
 
 impl Answers {
-    pub(super) fn new(mark: &Mark) -> Self {
+    pub(super) fn new(mark: &Mark, protocol: Protocol) -> Self {
         Self {
             begin: mark.begin().into_bytes(),
             end: mark.end().into_bytes(),
@@ -79,6 +118,7 @@ impl Answers {
             accounts: VecDeque::new(),
             bodies: VecDeque::new(),
             remarks: Vec::new(),
+            protocol,
         }
     }
 
@@ -145,12 +185,18 @@ impl Answers {
         while let Some(begin) = find(&self.stderr[done..], &self.begin) {
             let from = done + begin + self.begin.len();
             let Some(length) = find(&self.stderr[from..], &self.end) else { break };
-            keep(&mut self.remarks, &self.stderr[done..done + begin], KEPT_REMARKS);
-            self.accounts.push_back(account(&self.stderr[from..from + length], at));
+            let before = &self.stderr[done..done + begin];
+            let mut account = account(&self.stderr[from..from + length], at);
+            match self.protocol {
+                Protocol::Http => keep(&mut self.remarks, before, KEPT_REMARKS),
+                Protocol::Grpc => account.grpc = Some(GrpcStatus::of_headers(before)),
+            }
+            self.accounts.push_back(account);
             done = from + length + self.end.len();
         }
         self.stderr.drain(..done);
-        if find(&self.stderr, &self.begin).is_none() {
+        // With gRPC the headers of the answer come before its account.
+        if self.protocol == Protocol::Http && find(&self.stderr, &self.begin).is_none() {
             let old = self.stderr.len().saturating_sub(self.begin.len() - 1);
             keep(&mut self.remarks, &self.stderr[..old], KEPT_REMARKS);
             self.stderr.drain(..old);
@@ -180,6 +226,7 @@ fn account(text: &[u8], at: Duration) -> Answer {
         pod_header,
         body: Vec::new(),
         complaint: crate::report::one_line(&complaint.chars().take(300).collect::<String>()),
+        grpc: None,
     }
 }
 
@@ -219,7 +266,7 @@ mod tests {
     }
 
     fn read(piece: usize) -> (Vec<String>, String) {
-        let mut answers = Answers::new(&Mark::fixed());
+        let mut answers = Answers::new(&Mark::fixed(), Protocol::Http);
         for (stream, bytes) in [(Stream::Err, ERR), (Stream::Out, OUT)] {
             for bytes in bytes.chunks(piece) {
                 assert!(answers.take(stream, bytes, Duration::from_secs(1)).is_continue());
@@ -249,7 +296,7 @@ mod tests {
 
     #[test]
     fn a_body_cannot_pass_for_an_account_and_its_beginning_is_all_that_is_kept() {
-        let mut answers = Answers::new(&Mark::random());
+        let mut answers = Answers::new(&Mark::random(), Protocol::Http);
         let body = [ERR, OUT, &[b'x'; 10_000][..]].concat();
         assert!(answers.take(Stream::Out, &body, Duration::ZERO).is_continue());
         assert!(answers.take(Stream::Err, ERR, Duration::ZERO).is_continue());
@@ -259,7 +306,7 @@ mod tests {
 
     #[test]
     fn a_body_without_end_is_enough_at_some_point() {
-        let mut answers = Answers::new(&Mark::fixed());
+        let mut answers = Answers::new(&Mark::fixed(), Protocol::Http);
         let piece = [b'x'; 16 << 10];
         let taken =
             (0..1000).take_while(|_| answers.take(Stream::Out, &piece, Duration::ZERO).is_continue()).count();
@@ -270,7 +317,7 @@ mod tests {
 
     #[test]
     fn an_account_without_end_is_enough_at_some_point_too() {
-        let mut answers = Answers::new(&Mark::fixed());
+        let mut answers = Answers::new(&Mark::fixed(), Protocol::Http);
         let mut flow = answers.take(Stream::Err, b"\nmark<\t200\t", Duration::ZERO);
         for _ in 0..100 {
             flow = answers.take(Stream::Err, &[b'x'; 16 << 10], Duration::ZERO);
@@ -316,7 +363,7 @@ mod tests {
 
     #[test]
     fn a_request_waits_for_both_its_account_and_its_body() {
-        let mut answers = Answers::new(&Mark::fixed());
+        let mut answers = Answers::new(&Mark::fixed(), Protocol::Http);
         let account = b"\nmark<\t200\t0\t0.1\t1\t\t\t\t\t\t>mark\n";
         assert!(answers.take(Stream::Err, account, Duration::ZERO).is_continue());
         assert_eq!(answers.next(), None);
@@ -333,11 +380,11 @@ mod tests {
 
     #[test]
     fn only_so_many_wait_for_their_other_half() {
-        let mut answers = Answers::new(&Mark::fixed());
+        let mut answers = Answers::new(&Mark::fixed(), Protocol::Http);
         let bodies = b"\nmark\n".repeat(MOST_WAITING);
         assert!(answers.take(Stream::Out, &bodies, Duration::ZERO).is_continue());
         assert!(answers.take(Stream::Out, b"\nmark\n", Duration::ZERO).is_break());
-        let mut answers = Answers::new(&Mark::fixed());
+        let mut answers = Answers::new(&Mark::fixed(), Protocol::Http);
         let accounts = b"\nmark<\t200\t>mark\n".repeat(MOST_WAITING);
         assert!(answers.take(Stream::Err, &accounts, Duration::ZERO).is_continue());
         assert!(answers.take(Stream::Err, b"\nmark<\t200\t>mark\n", Duration::ZERO).is_break());
@@ -345,7 +392,7 @@ mod tests {
 
     #[test]
     fn a_body_of_the_greatest_length_is_not_endless_and_the_next_one_starts_anew() {
-        let mut answers = Answers::new(&Mark::fixed());
+        let mut answers = Answers::new(&Mark::fixed(), Protocol::Http);
         let most = usize::try_from(MOST_BODY).unwrap();
         let tail = b"\nmark\n".len() - 1;
         assert!(answers.take(Stream::Out, &vec![b'x'; most + tail], Duration::ZERO).is_continue());
@@ -358,11 +405,50 @@ mod tests {
 
     #[test]
     fn what_else_curl_says_is_kept_up_to_a_limit() {
-        let mut answers = Answers::new(&Mark::fixed());
+        let mut answers = Answers::new(&Mark::fixed(), Protocol::Http);
         for _ in 0..20 {
             assert!(answers.take(Stream::Err, &[b'r'; 1 << 10], Duration::ZERO).is_continue());
         }
         assert_eq!(answers.remarks().len(), KEPT_REMARKS);
         assert!(answers.stderr.len() < 16);
+    }
+
+    #[test]
+    fn grpc_is_known_by_its_last_header_or_trailer() {
+        let mark = Mark::fixed();
+        let account = |number: u32| format!("{}200\t0\t0.1\t0\t\t\t\t\t{number}{}", mark.begin(), mark.end());
+        let text = [
+            "HTTP/2 200 \r\ncontent-type: application/grpc\r\n\r\ngrpc-status: 0\r\n\r\n".to_owned(),
+            account(1),
+            "HTTP/2 200 \r\nGrpc-Status: 14\r\ngrpc-message: no healthy\u{1b} upstream\r\n\r\n".to_owned(),
+            account(2),
+            "HTTP/2 200 \r\ngrpc-status: 0\r\n\r\nHTTP/2 200 \r\n\r\n".to_owned(),
+            account(3),
+            "grpc-status: 300\r\n".to_owned(),
+            account(4),
+        ]
+        .concat();
+        // However it comes in pieces.
+        for size in [1, 7, text.len()] {
+            let mut answers = Answers::new(&mark, Protocol::Grpc);
+            for piece in text.as_bytes().chunks(size) {
+                assert!(answers.take(Stream::Err, piece, Duration::ZERO).is_continue());
+            }
+            let found: Vec<Answer> = answers.rest().collect();
+            let told: Vec<_> =
+                found.iter().map(|answer| (answer.is_success(), answer.grpc.clone().unwrap())).collect();
+            let status = |code, message: &str| GrpcStatus { code, message: message.to_owned() };
+            assert_eq!(
+                told,
+                [
+                    (true, status(Some(0), "")),
+                    (false, status(Some(14), r"no healthy\u{1b} upstream")),
+                    (false, status(None, "")),
+                    (false, status(None, "")),
+                ],
+                "{size}"
+            );
+            assert_eq!(answers.remarks(), "");
+        }
     }
 }

@@ -556,6 +556,7 @@ mod tests {
             pod_header: Vec::new(),
             body: body.as_bytes().to_vec(),
             complaint: String::new(),
+            grpc: None,
         }
     }
 

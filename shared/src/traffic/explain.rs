@@ -163,6 +163,14 @@ pub fn explain(kind: FailureKind, sample: &str, host: &str, evidence: &Evidence)
             format!("the application, or a proxy before it, answered with status {status}"),
             "look at its log",
         ),
+        FailureKind::Grpc(code) => Explanation::other(
+            format!("the application, or a proxy before it, answered with grpc-status {code}"),
+            "look at its log",
+        ),
+        FailureKind::NoGrpc => Explanation::other(
+            "the answer is none of gRPC: it has no grpc-status, neither in a header nor in a trailer",
+            "look at host, port and path of the URL: the path of gRPC is /PACKAGE.SERVICE/METHOD",
+        ),
         FailureKind::Curl(exit) => Explanation::other(
             format!("curl ended with exit code {exit}"),
             "look for this code in `man curl`",

@@ -37,6 +37,10 @@ pub enum FailureKind {
     Tls,
     /// Another status.
     Status(u16),
+    /// Another status of gRPC.
+    Grpc(u8),
+    /// An answer to gRPC that has no status of gRPC.
+    NoGrpc,
     /// Another exit code of curl.
     Curl(u8),
 }
@@ -49,8 +53,19 @@ impl FailureKind {
             return None;
         }
         let body = String::from_utf8_lossy(&answer.body);
-        let says = |text: &str| body.contains(text);
-        Some(match (answer.status, answer.exit) {
+        // Envoy says to gRPC in `grpc-message` what it says to others in the body, and with another status.
+        let (message, grpc) = match &answer.grpc {
+            Some(grpc) => (grpc.message.as_str(), Some(grpc.code)),
+            None => ("", None),
+        };
+        let says = |text: &str| body.contains(text) || message.contains(text);
+        let status = match grpc.flatten() {
+            Some(14) => Some(503),
+            Some(4) if says("upstream request timeout") => Some(504),
+            Some(7) if says("RBAC") => Some(403),
+            _ => answer.status,
+        };
+        Some(match (status, answer.exit) {
             // What curl says about the connection comes first: the status of an answer that drips says nothing.
             (_, 28) => Self::TimedOut,
             (_, 6) => Self::NoAddress,
@@ -65,6 +80,10 @@ impl FailureKind {
             (Some(504), _) if says("upstream request timeout") => Self::UpstreamTimeout,
             (Some(403), _) if says("RBAC: access denied") => Self::Denied,
             (Some(502), 0) if body.is_empty() => Self::NoRoute,
+            (_, 0) if grpc.is_some() && answer.status == Some(200) => match grpc.flatten() {
+                Some(code) => Self::Grpc(code),
+                None => Self::NoGrpc,
+            },
             (Some(status), 0) => Self::Status(status),
             (_, exit) => Self::Curl(exit),
         })
@@ -103,6 +122,8 @@ impl fmt::Display for FailureKind {
             Self::NoAnswer => "no-answer",
             Self::Tls => "tls",
             Self::Status(status) => return write!(f, "http-{status}"),
+            Self::Grpc(code) => return write!(f, "grpc-{code}"),
+            Self::NoGrpc => "no-grpc-status",
             Self::Curl(exit) => return write!(f, "curl-{exit}"),
         })
     }
@@ -119,9 +140,10 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::traffic::GrpcStatus;
 
-    fn kind(status: u16, exit: u8, body: &str) -> String {
-        let answer = Answer {
+    fn answer(status: u16, exit: u8, body: &str) -> Answer {
+        Answer {
             at: Duration::ZERO,
             status: Some(status).filter(|status| *status != 0),
             exit,
@@ -129,8 +151,13 @@ mod tests {
             pod_header: Vec::new(),
             body: body.as_bytes().to_vec(),
             complaint: String::new(),
-        };
-        FailureKind::of(&answer).map_or_else(|| "success".to_owned(), |kind| kind.to_string())
+            grpc: None,
+        }
+    }
+
+    fn kind(status: u16, exit: u8, body: &str) -> String {
+        FailureKind::of(&answer(status, exit, body))
+            .map_or_else(|| "success".to_owned(), |kind| kind.to_string())
     }
 
     #[test]
@@ -213,5 +240,25 @@ mod tests {
         }
         assert_eq!(Endless.to_string(), "endless-body");
         assert_eq!(serde_json::to_string(&NoRoute).unwrap(), "\"no-route\"");
+    }
+
+    #[test]
+    fn grpc_is_judged_by_its_own_status() {
+        let of = |code: Option<u8>, message: &str| {
+            let grpc = Some(GrpcStatus { code, message: message.to_owned() });
+            let answer = Answer { grpc, ..answer(200, 0, "") };
+            FailureKind::of(&answer).map(|kind| kind.to_string())
+        };
+        assert_eq!(of(Some(0), ""), None);
+        assert_eq!(of(Some(14), "no healthy upstream").as_deref(), Some("no-endpoints"));
+        let reset =
+            "upstream connect error or disconnect/reset before headers. reset reason: connection termination";
+        assert_eq!(of(Some(14), reset).as_deref(), Some("connection-reset"));
+        assert_eq!(of(Some(4), "upstream request timeout").as_deref(), Some("upstream-timeout"));
+        assert_eq!(of(Some(7), "RBAC: access denied").as_deref(), Some("access-denied"));
+        assert_eq!(of(Some(7), "not yours").as_deref(), Some("grpc-7"));
+        assert_eq!(of(Some(14), "the database is away").as_deref(), Some("grpc-14"));
+        assert_eq!(of(Some(5), "").as_deref(), Some("grpc-5"));
+        assert_eq!(of(None, "").as_deref(), Some("no-grpc-status"));
     }
 }

@@ -35,7 +35,7 @@ mod service;
 mod switch;
 mod tally;
 
-pub use answer::Answer;
+pub use answer::{Answer, GrpcStatus};
 pub use ask::{Known, Question, Step, ask};
 pub use client::{Client, Senders, senders};
 pub use deploy::{add_curl, deploy, finds_curl, remove};
@@ -51,7 +51,7 @@ pub use load::{Amount, Load, MOST_REQUESTS, MOST_STREAMS, Rate, RateError, Share
 pub use plaintext::PlaintextReport;
 pub use prepare::{Prepared, Victim, prepare};
 pub use report::{Failed, MatrixReport, Parts, Sender, TrafficReport};
-pub use request::{Body, Header, Method, Request, RequestPartError, Url};
+pub use request::{Body, Header, Method, Protocol, Request, RequestPartError, Url};
 pub use restore::{RECORD, TakenAway, bring_back, recorded, take_away, taken_away};
 pub use script::POD_HEADERS;
 pub use send::{Course, Sent, send};

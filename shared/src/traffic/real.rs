@@ -14,7 +14,7 @@ use super::client::Client;
 use super::error::TrafficError;
 use super::failure::FailureKind;
 use super::load::{Amount, Load};
-use super::request::Request;
+use super::request::{Protocol, Request};
 use super::script::{COMMAND, Mark, script};
 use super::send::{Course, Sent, send};
 use crate::fleet::{Connection, Member, Stream};
@@ -115,7 +115,7 @@ fn run(
         });
     }
     drop(sender);
-    let (mut answers, mut found, mut enough) = (Answers::new(&mark), Vec::new(), false);
+    let (mut answers, mut found, mut enough) = (Answers::new(&mark, Protocol::Http), Vec::new(), false);
     for (stream, bytes) in receiver {
         enough = answers.take(stream, &bytes, started.elapsed()).is_break();
         found.extend(std::iter::from_fn(|| answers.next()));

@@ -42,6 +42,15 @@ impl fmt::Debug for Request {
     }
 }
 
+/// What an answer's success is told by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// The status of HTTP.
+    Http,
+    /// `grpc-status`, in a header or a trailer: the status of HTTP is 200 whatever happens.
+    Grpc,
+}
+
 /// Why something cannot be part of a request.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RequestPartError {
@@ -70,6 +79,18 @@ pub enum RequestPartError {
     /// The body cannot be sent.
     #[error("the body cannot be sent: {0}")]
     Body(&'static str),
+}
+
+impl Request {
+    /// Returns the protocol that its content type says.
+    #[must_use]
+    pub fn protocol(&self) -> Protocol {
+        let is_grpc = |header: &Header| {
+            let content = header.name().eq_ignore_ascii_case("content-type");
+            content && header.value().to_ascii_lowercase().starts_with("application/grpc")
+        };
+        if self.headers.iter().any(is_grpc) { Protocol::Grpc } else { Protocol::Http }
+    }
 }
 
 /// A URL of http or https, with a host and without credentials.

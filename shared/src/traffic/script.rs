@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::load::Rate;
-use super::request::Request;
+use super::request::{Protocol, Request};
 
 /// The command: nothing but where the rest is read from. `-q` has to come first: a `.curlrc` of the image says nothing here.
 pub(super) const COMMAND: [&str; 4] = ["curl", "-q", "--config", "-"];
@@ -86,6 +86,10 @@ pub(super) fn script(
         };
         set("header", &line);
     }
+    if request.protocol() == Protocol::Grpc {
+        // gRPC is spoken over HTTP/2 alone. Its status may be a trailer, which curl writes nowhere but here.
+        script.push_str("http2-prior-knowledge\ndump-header = \"/dev/stderr\"\n");
+    }
     match (request.method.as_str(), &request.body) {
         // Or it waits for a body that never comes.
         ("HEAD", None) => script.push_str("head\n"),
@@ -152,6 +156,18 @@ mod tests {
         let rate = Some("50/s".parse().unwrap());
         let text = script(&request.unwrap(), 2, rate, Duration::from_millis(2500), &Mark::fixed());
         insta::assert_snapshot!(text);
+    }
+
+    #[test]
+    fn grpc_is_sent_over_http2_and_its_trailers_are_asked_for() {
+        let of = |content: &str| {
+            let header = format!("content-type: {content}").parse().unwrap();
+            let request = Request::new("http://a/b.C/D".parse().unwrap(), None, vec![header], None).unwrap();
+            let text = script(&request, 1, None, Duration::from_secs(5), &Mark::fixed());
+            ["http2-prior-knowledge\n", "dump-header = \"/dev/stderr\"\n"].map(|line| text.contains(line))
+        };
+        assert_eq!([of("application/grpc"), of("application/grpc+proto")], [[true; 2]; 2]);
+        assert_eq!([of("application/json"), of("text/application/grpc")], [[false; 2]; 2]);
     }
 
     #[test]

@@ -172,7 +172,7 @@ impl Stream<'_> {
         let script = script(self.request, count, share.rate, self.patience, &mark);
         let each = self.patience + share.rate.map(super::load::Rate::interval).unwrap_or_default();
         let longest = each.saturating_mul(count).saturating_add(SLACK);
-        let mut answers = Answers::new(&mark);
+        let mut answers = Answers::new(&mark, self.request.protocol());
         let begin = Instant::now();
         let mut got = 0;
         let take = |stream, bytes: &[u8]| {

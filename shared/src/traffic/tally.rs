@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use super::answer::Answer;
+use super::answer::{Answer, GrpcStatus};
 use super::attribution::{Place, Places};
 use super::failure::FailureKind;
 use super::latency::Latencies;
@@ -273,9 +273,10 @@ fn sample(answer: &Answer) -> String {
     let text = match (answer.complaint.is_empty(), body.trim().is_empty()) {
         (false, _) => answer.complaint.clone(),
         (true, false) => body,
-        (true, true) => {
-            answer.status.map_or_else(String::new, |status| format!("status {status} without a body"))
-        }
+        (true, true) => match &answer.grpc {
+            Some(GrpcStatus { code: Some(code), message }) => format!("grpc-status {code}: {message}"),
+            _ => answer.status.map_or_else(String::new, |status| format!("status {status} without a body")),
+        },
     };
     one_line(&text.chars().take(SAMPLE).collect::<String>())
 }
@@ -294,6 +295,7 @@ pub(super) mod tests {
             pod_header: Vec::new(),
             body: body.as_bytes().to_vec(),
             complaint: String::new(),
+            grpc: None,
         }
     }
 
