@@ -16,7 +16,7 @@ use spire_mesh::istio;
 use spire_mesh::report::Printer;
 use spire_mesh::spire::presented;
 use spire_mesh::trust::svid::Chain;
-use spire_mesh::trustchain::source::{self, Bundles, Source};
+use spire_mesh::trustchain::source::{self, Bundles, Part, Source};
 use spire_mesh::trustchain::{Evidence, Expected, Inspected, Presented, Subject, judge, with_origin};
 
 use crate::cli::Cli;
@@ -69,8 +69,8 @@ fn wrong_url(text: &str) -> Failure {
         .with_hint("write it as https://HOST:PORT")
 }
 
-/// Judges what a file says; `-` is standard input.
-pub(crate) fn file(path: &Path, printer: &Printer) -> Result<Inspected, Failure> {
+/// Judges what a file says, all that is in it; `-` is standard input.
+pub(crate) fn file(path: &Path, printer: &Printer) -> Result<Vec<Inspected>, Failure> {
     let limit = source::LONGEST as u64 + 1;
     let mut bytes = Vec::new();
     let (name, read) = if path == Path::new("-") {
@@ -80,25 +80,39 @@ pub(crate) fn file(path: &Path, printer: &Printer) -> Result<Inspected, Failure>
         (path.display().to_string(), opened.and_then(|file| file.take(limit).read_to_end(&mut bytes)))
     };
     read.with_context(|| format!("cannot read {name}")).map_err(Failure::usage)?;
-    let parsed = source::parse(&bytes).map_err(|error| {
+    let parts = source::parse_all(&bytes).map_err(|error| {
         let hint = error.hint();
         let failure = Failure::usage(anyhow::Error::from(error).context(format!("{name} cannot be used")));
         hint.into_iter().fold(failure, Failure::with_hint)
     })?;
-    tell(&parsed, printer);
-    let subject = Subject::source(format!("{name} ({})", parsed.kind));
-    Ok(judge(Evidence::of_source(subject, parsed), Timestamp::now()))
+    Ok(parts.into_iter().map(|part| of_part(&name, part, printer)).collect())
 }
 
-/// Says what is remarkable about a source.
-fn tell(source: &Source, printer: &Printer) {
-    source.notes.iter().for_each(|note| printer.note(note));
-    others(source, printer);
+fn of_part(file: &str, part: Part, printer: &Printer) -> Inspected {
+    let named = |of: &str| match &part.name {
+        Some(part) if of.is_empty() => part.clone(),
+        Some(part) => format!("{part}: {of}"),
+        None => format!("{file} ({of})"),
+    };
+    match part.source {
+        Ok(source) => {
+            tell(part.name.as_deref(), &source, printer);
+            let subject = Subject::source(named(&source.kind.to_string()));
+            judge(Evidence::of_source(subject, source), Timestamp::now())
+        }
+        Err(error) => {
+            let (fix, words) = (error.hint(), Failure::from(error).one_line());
+            Inspected::unread(Subject::source(named("")), words, fix)
+        }
+    }
 }
 
-fn others(source: &Source, printer: &Printer) {
+/// Says what is remarkable about a source, and which of several it is.
+fn tell(part: Option<&str>, source: &Source, printer: &Printer) {
+    let of = part.map(|part| format!("{part}: ")).unwrap_or_default();
+    source.notes.iter().for_each(|note| printer.note(&format!("{of}{note}")));
     if !source.others.is_empty() {
-        printer.note(&format!("not looked at: {}", source.others.join(", ")));
+        printer.note(&format!("{of}not looked at: {}", source.others.join(", ")));
     }
 }
 
@@ -153,7 +167,9 @@ pub(crate) async fn secret(
     let json = serde_json::to_vec(&secret).context("cannot write the Secret as JSON")?;
     let parsed = source::parse(&json)
         .with_context(|| format!("{cluster}: Secret {namespace}/{name} holds no certificates"))?;
-    others(&parsed, printer);
+    // That a key is in it is what a Secret is for.
+    let parsed = Source { notes: Vec::new(), ..parsed };
+    tell(None, &parsed, printer);
     let subject = Subject {
         cluster: Some(cluster.to_owned()),
         namespace: Some(namespace.to_owned()),

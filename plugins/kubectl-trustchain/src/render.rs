@@ -13,7 +13,10 @@ use spire_mesh::trustchain::{Inspected, Standing, remaining};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Shown {
     One,
+    /// Pods of clusters.
     All,
+    /// What one file says of several.
+    Parts,
 }
 
 /// What is printed. Its JSON is documented in docs/trustchain.md.
@@ -40,6 +43,7 @@ impl Report for ChainReport<'_> {
     fn table(&self, wide: bool) -> Table {
         match (self.shown, self.workloads) {
             (Shown::One, [one]) => bundles(one, self.at, wide),
+            (Shown::Parts, parts) => rows_of_parts(parts, self.at),
             _ => rows(self.workloads, self.at, wide).when_empty(self.when_empty),
         }
     }
@@ -204,29 +208,19 @@ fn rows(workloads: &[Inspected], at: Timestamp, wide: bool) -> Table {
     for group in groups(workloads) {
         let one = group[0];
         let text = |text: &Option<String>| Cell::from(text.as_deref().unwrap_or_default());
-        let issuer = match one.issued_by {
-            Issuer::Spire => Cell::from("SPIRE"),
-            Issuer::Istiod => Cell::bad("istiod"),
-            Issuer::Unknown => Cell::from("unknown"),
-        };
         // The one that ends first stands for its group.
         let first = group.iter().filter_map(|one| one.chain.first()).min_by_key(|leaf| leaf.0.not_after);
         let left = first.map(|leaf| remaining(&leaf.0, at).to_string());
-        let status = one.verdict.status.as_str();
         let mut row = vec![
             text(&one.subject.cluster),
             text(&one.subject.namespace),
             one.subject.workload.as_ref().map(ToString::to_string).into(),
             group.len().into(),
             text(&one.identity),
-            issuer,
+            issuer(one),
             left.into(),
             bundle_summary(one).into(),
-            match one.verdict.status {
-                Standing::Good => Cell::good(status),
-                Standing::Bad => Cell::bad(status),
-                Standing::Unknown => Cell::attention(status),
-            },
+            verdict_cell(one),
         ];
         if wide {
             let authority = one.authority.as_ref().map(|authority| authority.certificate.0.sha256.short());
@@ -234,14 +228,53 @@ fn rows(workloads: &[Inspected], at: Timestamp, wide: bool) -> Table {
             row.extend([authority.into(), pods.join(", ").into()]);
         }
         table.row(row);
-        for reason in &one.verdict.reasons {
-            table.note(format!("{} ({})", reason.message, reason.id));
-            if let Some(fix) = &reason.fix {
-                table.note(format!("next: {fix}"));
-            }
-        }
+        reasons(&mut table, one);
     }
     table
+}
+
+/// One row for everything that a file says something of.
+fn rows_of_parts(parts: &[Inspected], at: Timestamp) -> Table {
+    let mut table = Table::new(["OF", "IDENTITY", "ISSUED BY", "LEFT", "BUNDLES", "VERDICT"]);
+    for one in parts {
+        table.row([
+            Cell::from(one.subject.to_string()),
+            one.identity.as_deref().unwrap_or_default().into(),
+            issuer(one),
+            one.chain.first().map(|leaf| remaining(&leaf.0, at).to_string()).into(),
+            bundle_summary(one).into(),
+            verdict_cell(one),
+        ]);
+        reasons(&mut table, one);
+    }
+    table
+}
+
+fn issuer(one: &Inspected) -> Cell {
+    match one.issued_by {
+        Issuer::Spire => Cell::from("SPIRE"),
+        Issuer::Istiod => Cell::bad("istiod"),
+        Issuer::Unknown => Cell::from("unknown"),
+    }
+}
+
+fn verdict_cell(one: &Inspected) -> Cell {
+    let status = one.verdict.status.as_str();
+    match one.verdict.status {
+        Standing::Good => Cell::good(status),
+        Standing::Bad => Cell::bad(status),
+        Standing::Unknown => Cell::attention(status),
+    }
+}
+
+/// Writes why the verdict is what it is below the row.
+fn reasons(table: &mut Table, one: &Inspected) {
+    for reason in &one.verdict.reasons {
+        table.note(format!("{} ({})", reason.message, reason.id));
+        if let Some(fix) = &reason.fix {
+            table.note(format!("next: {fix}"));
+        }
+    }
 }
 
 /// Writes how many authorities there are of each trust domain.

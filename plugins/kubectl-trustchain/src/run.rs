@@ -14,7 +14,9 @@ use crate::{accepts, inspect, save, watch};
 pub(crate) async fn run(cli: Cli, context: Context) -> Result<Outcome, Failure> {
     let printer = &context.printer;
     if let Some(path) = &cli.file {
-        return show(&cli, &context, vec![elsewhere::file(path, printer)?], Shown::One);
+        let inspected = elsewhere::file(path, printer)?;
+        let shown = if inspected.len() == 1 { Shown::One } else { Shown::Parts };
+        return show(&cli, &context, inspected, shown);
     }
     let elsewhere = cli.subject.as_deref().map(Elsewhere::parse).transpose()?.flatten();
     if let Some(elsewhere) = &elsewhere
@@ -78,7 +80,7 @@ pub(crate) fn show(
     if let Some(threshold) = cli.expiring {
         let passed = |one: &Inspected| threshold.passed_in(one, at).is_some();
         expiring = inspected.iter().filter(|one| passed(one)).map(|one| one.subject.to_string()).collect();
-        if shown == Shown::All {
+        if shown != Shown::One {
             inspected.retain(|one| passed(one) || one.chain.is_empty());
         }
     }
@@ -111,7 +113,7 @@ pub(crate) fn show(
     // Of what is no proxy, a bundle alone for example, there may be nothing to judge.
     let well = |one: &Inspected| match one.verdict.status {
         Standing::Good => true,
-        Standing::Unknown => one.subject.source.is_some(),
+        Standing::Unknown => one.subject.source.is_some() && one.is_read(),
         Standing::Bad => false,
     };
     let well = inspected.iter().all(well) && expiring.is_empty();

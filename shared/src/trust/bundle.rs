@@ -151,6 +151,16 @@ pub enum BundleError {
     /// Not PEM where PEM is expected.
     #[error("the bundle is not PEM: {0}")]
     Pem(String),
+    /// An authority with none or several certificates in SPIFFE's JSON. SPIRE refuses such a bundle.
+    #[error(
+        "key {position} of those for x509-svid has {certificates} certificates (`x5c`) instead of a single one"
+    )]
+    NotSingle {
+        /// Which of the keys for X.509-SVIDs, from 1.
+        position: usize,
+        /// How many certificates it has.
+        certificates: usize,
+    },
     /// More authorities than a bundle can sensibly hold.
     #[error("the bundle holds more than {MOST_AUTHORITIES} authorities")]
     TooMany,
@@ -285,8 +295,17 @@ impl SpiffeKeys {
     /// Builds the bundle of a trust domain. Keys of JWTs are left out.
     pub(crate) fn bundle_of(&self, trust_domain: TrustDomain) -> Result<TrustBundle, BundleError> {
         let keys = self.keys.iter().filter(|key| key.purpose.as_deref() == Some("x509-svid"));
-        TrustBundle::from_base64_der(trust_domain, keys.flat_map(|key| &key.x5c).map(String::as_str))
+        TrustBundle::from_base64_der(trust_domain, single(keys.map(|key| key.x5c.as_slice()))?)
     }
+}
+
+/// Takes the one certificate of each authority (SPIFFE Trust Domain and Bundle, section 4.2.2).
+fn single<'k>(keys: impl Iterator<Item = &'k [String]>) -> Result<Vec<&'k str>, BundleError> {
+    let one = |(index, x5c): (usize, &'k [String])| match x5c {
+        [certificate] => Ok(certificate.as_str()),
+        _ => Err(BundleError::NotSingle { position: index + 1, certificates: x5c.len() }),
+    };
+    keys.enumerate().map(one).collect()
 }
 
 /// A trust bundle in SPIFFE's JSON form (SPIFFE Trust Domain and Bundle, section 4), as one server gives it and the other takes it: what was read
@@ -354,10 +373,8 @@ impl BundleDocument {
         }
         keys.keys.retain(|key| key.purpose != Purpose::Unknown);
         let authorities = keys.keys.iter().filter(|key| key.purpose == Purpose::X509Svid);
-        let bundle = TrustBundle::from_base64_der(
-            trust_domain,
-            authorities.flat_map(|key| &key.x5c).map(String::as_str),
-        )?;
+        let certificates = single(authorities.map(|key| key.x5c.as_slice()))?;
+        let bundle = TrustBundle::from_base64_der(trust_domain, certificates)?;
         Ok(Self { bundle, keys })
     }
 
@@ -480,10 +497,24 @@ mod tests {
             {"use": "jwt-svid", "x5c": [encoded[0]]},
             {"use": "x509-svid", "x5c": [encoded[1]]},
             {"x5c": [encoded[2]]},
-            {"use": "x509-svid"},
         ]});
         let read = TrustBundle::from_spiffe_json("foo.com".parse().unwrap(), &json.to_string()).unwrap();
         assert_eq!(read, of_ders(&ders[1..2]).unwrap());
+    }
+
+    #[test]
+    fn an_authority_has_a_single_certificate_or_the_bundle_is_refused() {
+        let der = STANDARD.encode(&renewed(&[2027])[0]);
+        for certificates in [0, 2] {
+            let x5c = vec![der.clone(); certificates];
+            let keys = [vec![der.clone()], x5c]
+                .map(|x5c| serde_json::json!({"use": "x509-svid", "kty": "EC", "x5c": x5c}));
+            let text = serde_json::json!({"keys": keys}).to_string();
+            let refused = BundleError::NotSingle { position: 2, certificates };
+            let name = || "foo.com".parse().unwrap();
+            assert_eq!(TrustBundle::from_spiffe_json(name(), &text), Err(refused.clone()));
+            assert_eq!(BundleDocument::parse(name(), &text), Err(refused));
+        }
     }
 
     #[test]

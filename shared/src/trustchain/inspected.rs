@@ -9,6 +9,9 @@ use crate::hint::Advice;
 use crate::trust::svid::Certificate;
 use crate::workload::Workload;
 
+/// The name of the reason that something could not be read.
+const NOT_READ: &str = "not-read";
+
 /// What a chain and its bundles belong to.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -68,7 +71,7 @@ impl Inspected {
     /// Makes the row of something that could not be read.
     #[must_use]
     pub fn unread(subject: Subject, why: impl Into<String>, fix: Option<Advice>) -> Self {
-        let reason = Reason { id: "not-read", message: why.into(), source: None, fix };
+        let reason = Reason { id: NOT_READ, message: why.into(), source: None, fix };
         Self {
             subject,
             identity: None,
@@ -78,6 +81,12 @@ impl Inspected {
             trust_bundles: Vec::new(),
             verdict: Verdict { status: Standing::Unknown, reasons: vec![reason] },
         }
+    }
+
+    /// Tells whether it could be read.
+    #[must_use]
+    pub fn is_read(&self) -> bool {
+        self.verdict.reasons.iter().all(|reason| reason.id != NOT_READ)
     }
 
     /// Says in which cluster it was found: what to do about it is for that one.

@@ -10,6 +10,7 @@
 //!   left out in silence: it is in the result, or there is an error.
 //! - Nothing has been verified. Signers are told by names and key identifiers, which anybody can write.
 
+mod agent;
 mod der;
 mod error;
 mod kubernetes;
@@ -21,6 +22,7 @@ mod spire;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -31,7 +33,7 @@ use crate::envoy::{ProxySecrets, Received, State, Validation, WholeDump};
 use crate::report::escape;
 use crate::trust::svid::{Certificate, Chain};
 use crate::trust::{TrustBundle, TrustDomain};
-use notation::Top;
+use notation::{Document, Top};
 use order::Ordered;
 
 /// The most bytes that are read of a file. The config dump of a proxy that knows 10 000 services has half of them.
@@ -82,10 +84,18 @@ pub enum SourceKind {
     Istioctl,
     /// A Secret of Kubernetes.
     Secret,
+    /// A ConfigMap of Kubernetes.
+    ConfigMap,
     /// A bundle in SPIFFE's JSON (SPIFFE Trust Domain and Bundle, section 4).
     SpiffeBundle,
+    /// Bundles in SPIFFE's JSON, by trust domain (gRPC, proposal A87).
+    BundleMap,
     /// Bundles in SPIRE's JSON, as its server prints them.
     SpireBundle,
+    /// Bundles as SPIRE's server lists them for people.
+    SpireList,
+    /// SVIDs and bundles as SPIRE's agent serves them to a workload.
+    AgentSvids,
     /// Certificates in PEM.
     Pem,
     /// Certificates in DER, one after the other.
@@ -98,8 +108,12 @@ impl fmt::Display for SourceKind {
             Self::ConfigDump => "Envoy's config dump",
             Self::Istioctl => "istioctl's list of secrets",
             Self::Secret => "a Secret of Kubernetes",
+            Self::ConfigMap => "a ConfigMap of Kubernetes",
             Self::SpiffeBundle => "a bundle in SPIFFE's JSON",
+            Self::BundleMap => "bundles in SPIFFE's JSON by trust domain",
             Self::SpireBundle => "SPIRE's JSON of bundles",
+            Self::SpireList => "SPIRE's list of bundles",
+            Self::AgentSvids => "what SPIRE's agent serves",
             Self::Pem => "PEM",
             Self::Der => "DER",
         })
@@ -155,56 +169,145 @@ impl Bundles {
     }
 }
 
-/// Reads a file. See [the room](self) for what holds for any input.
+/// One of the things that a file says something of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// What tells it from the others of the file: the place of its document, the name of its Secret. `None` where it is the only one.
+    pub name: Option<String>,
+    /// What the file says of it, or why that cannot be used.
+    pub source: Result<Source, SourceError>,
+}
+
+impl Part {
+    /// Says what it is a part of.
+    fn of(self, whole: &str) -> Self {
+        let name = self.name.map_or_else(|| whole.to_owned(), |name| format!("{whole}, {name}"));
+        Self { name: Some(name), source: self.source }
+    }
+}
+
+/// Reads a file that says something of one workload, or CA. See [the room](self) for what holds for any input.
 ///
 /// # Errors
 /// [`SourceError`] naming what was recognised, where it broke, and why it is not enough.
 pub fn parse(bytes: &[u8]) -> Result<Source, SourceError> {
+    let mut parts = parse_all(bytes)?;
+    match (parts.len(), parts.pop()) {
+        (1, Some(part)) => part.source,
+        (count, _) => Err(SourceError::Several(count)),
+    }
+}
+
+/// Reads a file of one or several documents, each of which may say something of several workloads: there is at least one part, and one
+/// that is alone can be used. See [the room](self) for what holds for any input.
+///
+/// # Errors
+/// [`SourceError`] as for [`parse`], where no part can be used; that of the first.
+pub fn parse_all(bytes: &[u8]) -> Result<Vec<Part>, SourceError> {
     if bytes.len() > LONGEST {
         return Err(SourceError::TooLong);
     }
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
-        return Err(NotEnough::Utf16.into());
-    }
     if der::looks_like_it(bytes) {
-        return of_der(bytes);
+        return of_der(bytes).map(alone);
     }
-    let text = bytes.trim_ascii_start();
-    let Some(first) = text.first() else { return Err(SourceError::Empty) };
+    let bytes = &*text(bytes)?;
+    let start = bytes.trim_ascii_start();
     // The places in errors are those of the whole.
-    if matches!(first, b'{' | b'[' | b'"') {
-        return of_tree(Notation::Json, bytes);
+    match start.first() {
+        None => Err(SourceError::Empty),
+        Some(_) if notation::opens_json(start) => of_documents(Notation::Json, bytes),
+        Some(_) if !spire::sections(bytes).is_empty() => {
+            spire::read_sections(bytes, spire::sections(bytes)).map(alone)
+        }
+        Some(_) if notation::json_behind_remarks(bytes).is_some() => of_documents(Notation::Json, bytes),
+        Some(_) if notation::looks_like_yaml(bytes) => of_documents(Notation::Yaml, bytes),
+        Some(_) if pem::looks_like_it(bytes) => of_pem(bytes).map(alone),
+        Some(_) => Err(pem::named(start).map_or(SourceError::NotRecognised, SourceError::from)),
     }
-    if notation::looks_like_yaml(bytes) {
-        return of_tree(Notation::Yaml, bytes);
-    }
-    if pem::looks_like_it(bytes) {
-        return of_pem(bytes);
-    }
-    Err(pem::named(text).map_or(SourceError::NotRecognised, SourceError::from))
 }
 
-/// Reads JSON or YAML.
-fn of_tree(notation: Notation, text: &[u8]) -> Result<Source, SourceError> {
-    let top = notation.look(text)?;
-    match top {
-        Top::Kubernetes => kubernetes::read(notation, text),
-        Top::ConfigDump => of_dump(SourceKind::ConfigDump, notation, text),
-        Top::Istioctl => of_dump(SourceKind::Istioctl, notation, text),
-        Top::SpiffeBundle => spiffe::read(notation, text),
-        Top::SpireBundle => spire::read_one(notation, text),
-        Top::SpireBundles => spire::read_list(notation, text),
+fn alone(source: Source) -> Vec<Part> {
+    vec![Part { name: None, source: Ok(source) }]
+}
+
+/// Makes UTF-8 of text in UTF-16, as PowerShell redirects it, and leaves the mark at the beginning out. Whatever else it is, it is left as
+/// it is.
+fn text(bytes: &[u8]) -> Result<Cow<'_, [u8]>, SourceError> {
+    let is_text = |byte: u8| byte.is_ascii_graphic() || byte.is_ascii_whitespace();
+    let unit: fn([u8; 2]) -> u16 = match bytes {
+        [0xff, 0xfe, ..] => u16::from_le_bytes,
+        [0xfe, 0xff, ..] => u16::from_be_bytes,
+        // Without a mark: the first letter is one of ASCII.
+        [first, 0, ..] if is_text(*first) => u16::from_le_bytes,
+        [0, second, ..] if is_text(*second) => u16::from_be_bytes,
+        _ => return Ok(Cow::Borrowed(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes))),
+    };
+    // One letter may take three bytes then.
+    if bytes.len() > LONGEST / 2 {
+        return Err(SourceError::TooLong);
+    }
+    let (units, rest) = bytes.as_chunks::<2>();
+    let letters = char::decode_utf16(units.iter().copied().map(unit)).collect::<Result<String, _>>();
+    match letters {
+        Ok(letters) if rest.is_empty() => {
+            let letters = letters.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(letters);
+            Ok(Cow::Owned(letters.into_bytes()))
+        }
+        _ => Err(NotEnough::Utf16.into()),
+    }
+}
+
+/// Reads JSON or YAML of one or several documents.
+fn of_documents(notation: Notation, file: &[u8]) -> Result<Vec<Part>, SourceError> {
+    let documents = notation::documents(notation, file)?;
+    if let [document] = documents.as_slice() {
+        return of_document(*document);
+    }
+    let mut parts: Vec<Part> = Vec::new();
+    for (index, document) in documents.iter().enumerate() {
+        let place = format!("document {} (line {})", index + 1, document.line());
+        match of_document(*document) {
+            Ok(read) => parts.extend(read.into_iter().map(|part| part.of(&place))),
+            Err(error) => parts.push(Part { name: Some(place), source: Err(error) }),
+        }
+        if parts.len() > notation::MOST_PARTS {
+            return Err(SourceError::TooManyParts);
+        }
+    }
+    usable(parts)
+}
+
+/// Returns what cannot be used beside what can, where there is something; else why the first cannot.
+fn usable(parts: Vec<Part>) -> Result<Vec<Part>, SourceError> {
+    if parts.iter().any(|part| part.source.is_ok()) {
+        return Ok(parts);
+    }
+    let first = parts.into_iter().find_map(|part| part.source.err());
+    Err(first.unwrap_or(SourceError::NotRecognised))
+}
+
+/// Reads one document.
+fn of_document(document: Document<'_>) -> Result<Vec<Part>, SourceError> {
+    let source = match document.look()? {
+        Top::Kubernetes => return kubernetes::read(document),
+        Top::AgentSvids => return agent::read(document),
+        Top::ConfigDump => of_dump(SourceKind::ConfigDump, document),
+        Top::Istioctl => of_dump(SourceKind::Istioctl, document),
+        Top::SpiffeBundle => spiffe::read(document),
+        Top::BundleMap => spiffe::read_map(document),
+        Top::SpireBundle => spire::read_one(document),
+        Top::SpireBundles => spire::read_list(document),
         Top::Nothing => Err(NotEnough::EmptyAnswer.into()),
         Top::CertsAnswer => Err(NotEnough::CertsAnswer.into()),
         Top::Ztunnel => Err(NotEnough::Ztunnel.into()),
         Top::Text => Err(NotEnough::JsonText.into()),
         Top::Other => Err(SourceError::NotRecognised),
-    }
+    };
+    source.map(alone)
 }
 
-fn of_dump(kind: SourceKind, notation: Notation, text: &[u8]) -> Result<Source, SourceError> {
-    let dump: WholeDump = notation.read(text, kind)?;
+fn of_dump(kind: SourceKind, document: Document<'_>) -> Result<Source, SourceError> {
+    let dump: WholeDump = document.read(kind)?;
     let secrets = dump.secrets().map_err(|source| SourceError::Secret { kind, source })?;
     if secrets.is_empty() {
         return Err(NotEnough::NoSecrets(kind).into());
@@ -245,7 +348,13 @@ fn of_pem(text: &[u8]) -> Result<Source, SourceError> {
     if blocks.certificates.is_empty() {
         return Err(blocks.not_enough().into());
     }
-    of_certificates(SourceKind::Pem, blocks.certificates, key_was_shown, others)
+    let with_trust = blocks.with_trust > 0;
+    let mut source = of_certificates(SourceKind::Pem, blocks.certificates, key_was_shown, others)?;
+    if with_trust {
+        let note = "it is OpenSSL's TRUSTED CERTIFICATE, which no other program reads: openssl x509 -in FILE makes a plain one";
+        source.notes.push(note.to_owned());
+    }
+    Ok(source)
 }
 
 fn of_der(bytes: &[u8]) -> Result<Source, SourceError> {
@@ -366,11 +475,14 @@ mod words {
     }
 
     #[test]
-    fn utf_16_is_told_by_its_mark_whichever_byte_comes_first() {
-        for mark in [b"\xff\xfe-\0", b"\xfe\xff\0-"] {
-            assert_eq!(parse(mark), Err(NotEnough::Utf16.into()));
+    fn utf_16_is_told_by_its_mark_or_its_first_letter_whichever_byte_comes_first() {
+        for empty in [&b"\xff\xfe{\0}\0"[..], b"\xfe\xff\0{\0}", b"{\0}\0", b"\0{\0}", b" \0{\0}\0"] {
+            assert_eq!(parse(empty), Err(NotEnough::EmptyAnswer.into()), "{empty:?}");
+            assert_eq!(parse(&empty[..empty.len() - 1]), Err(NotEnough::Utf16.into()), "{empty:?}");
         }
-        assert_eq!(parse(b"\xff-"), Err(SourceError::NotRecognised));
+        for other in [&b"\xff-"[..], b"\0\0\0\0", b"\x01\0\x01\0"] {
+            assert_eq!(parse(other), Err(SourceError::NotRecognised), "{other:?}");
+        }
         assert_eq!(parse(b"\xef\xbb\xbf {}"), Err(NotEnough::EmptyAnswer.into()));
     }
 

@@ -86,7 +86,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Vec<Certificate>, SourceError> {
 }
 
 /// Returns how long the sequence at the beginning is, header included.
-fn whole_length(bytes: &[u8]) -> Option<usize> {
+pub(super) fn whole_length(bytes: &[u8]) -> Option<usize> {
     let (rest, header) = Header::from_der(bytes).ok()?;
     let content = header.length().definite().ok()?;
     (header.tag() == Tag::Sequence).then(|| (bytes.len() - rest.len()).checked_add(content))?

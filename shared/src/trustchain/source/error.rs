@@ -1,9 +1,9 @@
-use super::notation::{LONGEST_YAML, Notation};
+use super::notation::{LONGEST_YAML, MOST_PARTS, Notation};
 use super::{LONGEST, LONGEST_CERTIFICATES, SourceKind};
 use crate::envoy::AnswerError;
 use crate::hint::{Advice, Command, Hint, Plugin};
 use crate::trust::svid::CertificateError;
-use crate::trust::{BundleError, TrustDomain, TrustDomainError};
+use crate::trust::{BundleError, SpiffeIdError, TrustDomain, TrustDomainError};
 
 /// How to get a file that is enough.
 fn get_one() -> Command {
@@ -15,14 +15,16 @@ fn get_secret() -> Command {
 }
 
 const GET_BUNDLE: &str = "spire-server bundle show -format spiffe";
+const GET_SVIDS: &str = "spire-agent api fetch x509 -output json";
 const GET_SPIRE_BUNDLE: &str = "spire-server bundle show -output json";
 
 /// Returns how to get a file of a kind.
 fn get(kind: SourceKind) -> Advice {
     match kind {
-        SourceKind::Secret => get_secret().into(),
-        SourceKind::SpiffeBundle => GET_BUNDLE.into(),
-        SourceKind::SpireBundle => GET_SPIRE_BUNDLE.into(),
+        SourceKind::Secret | SourceKind::ConfigMap => get_secret().into(),
+        SourceKind::SpiffeBundle | SourceKind::BundleMap => GET_BUNDLE.into(),
+        SourceKind::SpireBundle | SourceKind::SpireList => GET_SPIRE_BUNDLE.into(),
+        SourceKind::AgentSvids => GET_SVIDS.into(),
         _ => get_one().into(),
     }
 }
@@ -63,12 +65,12 @@ pub enum SourceError {
         /// Column in that line, in bytes, from 1.
         column: usize,
     },
-    /// YAML of more than one document.
-    #[error("it is YAML of several documents, the second of which begins in line {line}")]
-    Documents {
-        /// The line, from 1.
-        line: usize,
-    },
+    /// More documents than anybody has.
+    #[error("it has more than {MOST_PARTS} documents, Secrets or SVIDs, which is the most that is looked at")]
+    TooManyParts,
+    /// More than one, where there can be one only.
+    #[error("it says something of {0} workloads, and not of one")]
+    Several(usize),
     /// YAML that could become big.
     #[error(
         "it is YAML with what is not read in it (anchors, too many nodes or levels) in line {line}, column {column}"
@@ -135,18 +137,40 @@ pub enum SourceError {
     #[error("its certificates have more than {} MiB, which is the most that is looked at", LONGEST_CERTIFICATES >> 20)]
     CertificatesTooLong,
     /// A field of a Secret holds something else than certificates.
-    #[error("field {field} of the Secret cannot be used")]
+    #[error("field {field} cannot be used")]
     Field {
-        /// Name of the field.
-        field: &'static str,
+        /// Name of the field, escaped.
+        field: String,
         /// What is wrong with it.
         source: Box<SourceError>,
     },
     /// A field of a Secret is not encoded.
     #[error("field {field} of the Secret is not base64")]
     FieldNotBase64 {
-        /// Name of the field.
-        field: &'static str,
+        /// Name of the field, escaped.
+        field: String,
+    },
+    /// Something of SPIRE's is not encoded.
+    #[error("{place} is not base64")]
+    NotBase64 {
+        /// What it is.
+        place: String,
+    },
+    /// Something of SPIRE's holds something else than certificates.
+    #[error("{place} cannot be used")]
+    Within {
+        /// What it is.
+        place: String,
+        /// What is wrong with it.
+        source: Box<SourceError>,
+    },
+    /// An SVID whose SPIFFE ID is none.
+    #[error("SVID {position} is of nobody")]
+    SvidOfNobody {
+        /// Which one, from 1.
+        position: usize,
+        /// What is wrong with the SPIFFE ID.
+        source: SpiffeIdError,
     },
     /// A bundle of a list does not say of which trust domain it is.
     #[error("bundle {position} is of no trust domain")]
@@ -173,6 +197,14 @@ pub enum SourceError {
     /// An authority of a bundle without a certificate.
     #[error("{place} has no certificate (`x5c`)")]
     KeyWithoutCertificate {
+        /// Which one.
+        place: String,
+    },
+    /// An authority of a bundle with the certificates of its signers.
+    #[error(
+        "{place} has more than one certificate (`x5c`): SPIRE expects a single one, and refuses the bundle"
+    )]
+    SeveralCertificates {
         /// Which one.
         place: String,
     },
@@ -205,14 +237,31 @@ pub enum NotEnough {
     /// The end of PEM only.
     #[error("it is the end of a block of PEM, and the beginning is missing")]
     OnlyTheEnd,
+    /// Words of PEM without its dashes.
+    #[error(
+        "it has the words of PEM without the five dashes on both sides of them: a program for texts made others of them"
+    )]
+    OtherDashes,
+    /// Certificates or keys in base64, without the lines of PEM.
+    #[error("it is base64 without the lines with which PEM begins and ends")]
+    NoMarks,
+    /// What SPIRE's agent prints for people.
+    #[error("it is what `spire-agent api fetch` prints for people, which has no certificates in it")]
+    AgentText,
+    /// An agent's answer without an SVID.
+    #[error("it is {}, and no SVID is in it", SourceKind::AgentSvids)]
+    NoSvid,
+    /// An agent's answer with tokens.
+    #[error("it is {}, and an SVID in it has no X.509 certificate", SourceKind::AgentSvids)]
+    NoX509Svid,
     /// PEM that is encoded once more.
     #[error("it is PEM in base64")]
     Base64,
     /// A text of JSON.
     #[error("it is a text in quotes, as jq prints it")]
     JsonText,
-    /// Text of two bytes per letter.
-    #[error("it is text in UTF-16, as PowerShell redirects it")]
+    /// Text of two bytes per letter that is none.
+    #[error("it begins as text in UTF-16, and is none")]
     Utf16,
     /// What istioctl prints for people.
     #[error("it is a table for people, which has no certificates in it")]
@@ -241,22 +290,33 @@ pub enum NotEnough {
     #[error("it is {0}, and the proxy had not got its certificate nor its trust bundle when it was made")]
     Waiting(SourceKind),
     /// Another object of Kubernetes; holds its kind.
-    #[error("it is an object of Kubernetes of kind {0}, and not a Secret")]
+    #[error("it is an object of Kubernetes of kind {0}, and neither a Secret nor a ConfigMap")]
     OtherObject(String),
     /// An object that does not say what it is.
     #[error("it looks like an object of Kubernetes, and does not say of which kind it is")]
     NoKind,
-    /// A Secret with other things.
+    /// A Secret or ConfigMap with other things.
+    #[error("{}", without_certificates(fields, *key_was_shown))]
+    WithoutCertificates {
+        /// Names of its fields, those with keys left out. Escaped.
+        fields: Vec<String>,
+        /// Whether a private key is in it.
+        key_was_shown: bool,
+    },
+    /// A list of objects, none of which has certificates.
     #[error(
-        "it is a Secret without certificates: none of tls.crt, ca.crt, ca-cert.pem, cert-chain.pem and root-cert.pem has any"
+        "it is a list of {objects} objects of Kubernetes, and none of them is a Secret or ConfigMap with certificates"
     )]
-    SecretWithout,
+    ListWithout {
+        /// How many there are.
+        objects: usize,
+    },
     /// What `kubectl spire-federate bundle show -o json` prints.
     #[error("it is the report of `bundle show`, which has digests of authorities, and not the certificates")]
     DigestsOnly,
     /// A server's list without a bundle, or bundles without an authority.
-    #[error("it is {}, and no authority is in it", SourceKind::SpireBundle)]
-    NoBundle,
+    #[error("it is {0}, and no authority is in it")]
+    NoBundle(SourceKind),
     /// A set of keys without authorities.
     #[error(
         "it is a set of {keys} keys, and none of them is that of an X.509 authority (`\"use\": \"x509-svid\"`)"
@@ -267,11 +327,29 @@ pub enum NotEnough {
     },
 }
 
+/// Says what an object has instead of certificates.
+fn without_certificates(fields: &[String], key_was_shown: bool) -> String {
+    let key = if key_was_shown { "; a private key is in it, which was not looked at" } else { "" };
+    let fields = if fields.is_empty() {
+        "no field of it has any".to_owned()
+    } else {
+        format!("its fields are {}", fields.join(", "))
+    };
+    format!("it has no certificates: {fields}{key}")
+}
+
+impl SourceError {
+    /// Says of the bundle of which trust domain it is.
+    pub(super) fn of_bundle(self, trust_domain: &TrustDomain) -> Self {
+        Self::Within { place: format!("the bundle of {trust_domain}"), source: Box::new(self) }
+    }
+}
+
 impl Hint for SourceError {
     fn hint(&self) -> Option<Advice> {
         match self {
             Self::NotEnough(what) => what.hint(),
-            Self::Field { source, .. } => source.hint(),
+            Self::Field { source, .. } | Self::Within { source, .. } => source.hint(),
             Self::Empty | Self::NotRecognised => Some(
                 Advice::from("what is read: `")
                     .then(get_one())
@@ -281,13 +359,16 @@ impl Hint for SourceError {
             ),
             Self::TooLong => Some(Advice::from("only the secrets are needed: ").then(get_one())),
             Self::YamlTooLong => Some(Advice::from("JSON may be longer: ").then(get_secret())),
-            Self::TooManyCertificates { .. } | Self::CertificatesTooLong => {
+            Self::TooManyCertificates { .. }
+            | Self::CertificatesTooLong
+            | Self::TooManyParts
+            | Self::Several(_) => {
                 Some("give the chain of one workload, or the bundle of one trust domain".into())
             }
             Self::CutOff { what: Notation::Json, .. } | Self::Syntax { what: Notation::Json, .. } => {
                 Some(Advice::from("get it again, as it is printed: ").then(get_one()))
             }
-            Self::CutOff { .. } | Self::Syntax { .. } | Self::Documents { .. } | Self::TooMuch { .. } => {
+            Self::CutOff { .. } | Self::Syntax { .. } | Self::TooMuch { .. } => {
                 Some(Advice::from("get it again, as JSON: ").then(get_secret()))
             }
             Self::Unexpected { kind, .. } | Self::Secret { kind, .. } => {
@@ -300,7 +381,10 @@ impl Hint for SourceError {
                 Some("see what OpenSSL says of it: openssl storeutl -noout -text -certs FILE".into())
             }
             Self::FieldNotBase64 { .. } => Some(Advice::from("kubectl prints it so: ").then(get_secret())),
-            Self::KeyWithoutCertificate { .. } => {
+            Self::NotBase64 { .. } | Self::SvidOfNobody { .. } => {
+                Some(format!("the agent prints it so: {GET_SVIDS}").into())
+            }
+            Self::KeyWithoutCertificate { .. } | Self::SeveralCertificates { .. } => {
                 Some(format!("the server prints it so: {GET_BUNDLE}").into())
             }
             Self::BundleOfNobody { .. } | Self::BundleTwice { .. } | Self::Bundle { .. } => {
@@ -325,8 +409,14 @@ impl Hint for NotEnough {
                 "take the certificates out: openssl pkcs7 -print_certs -in FILE (-inform der)".into()
             }
             Self::Pkcs12 => "take the certificates out: openssl pkcs12 -nokeys -in FILE".into(),
+            Self::OtherDashes => {
+                "write these lines as -----BEGIN CERTIFICATE----- and -----END CERTIFICATE-----".into()
+            }
+            Self::AgentText | Self::NoSvid | Self::NoX509Svid => {
+                Advice::from(format!("the SVIDs and bundles of a workload, with its keys: {GET_SVIDS}"))
+            }
             Self::OnlyTheEnd => "get the file again; it was probably cut off when it was copied".into(),
-            Self::Base64 => {
+            Self::Base64 | Self::NoMarks => {
                 Advice::from("decode it: base64 -d FILE | ").then(Plugin::Trustchain.command(["-f", "-"]))
             }
             Self::JsonText => "let jq print the text itself: jq -r".into(),
@@ -347,22 +437,23 @@ impl Hint for NotEnough {
                 Advice::from("see why the proxy waits: ").then(logs)
             }
             Self::OtherObject(_) | Self::NoKind => {
-                let output = r"jsonpath={.data.root-cert\.pem}";
-                let map = ["-n", "NAMESPACE", "get", "configmap", "istio-ca-root-cert", "-o", output];
+                let map = ["-n", "NAMESPACE", "get", "configmap", "istio-ca-root-cert", "-o", "json"];
                 Advice::from("a Secret is: ")
                     .then(get_secret())
-                    .then("; of a ConfigMap, give the certificates alone: ")
+                    .then("; a ConfigMap: ")
                     .then(Command::kubectl(map))
             }
-            Self::SecretWithout => Advice::from("which fields it has: ").then(Command::kubectl([
-                "-n",
-                "NAMESPACE",
-                "describe",
-                "secret",
-                "NAME",
-            ])),
+            Self::WithoutCertificates { .. } | Self::ListWithout { .. } => {
+                Advice::from("which fields it has: ").then(Command::kubectl([
+                    "-n",
+                    "NAMESPACE",
+                    "describe",
+                    "secret",
+                    "NAME",
+                ]))
+            }
             Self::NoAuthority { .. } => format!("the server prints its bundle so: {GET_BUNDLE}").into(),
-            Self::NoBundle => format!("the server prints its own bundle so: {GET_SPIRE_BUNDLE}").into(),
+            Self::NoBundle(_) => format!("the server prints its own bundle so: {GET_SPIRE_BUNDLE}").into(),
             Self::DigestsOnly => {
                 Plugin::SpireFederate.command(["bundle", "show", "CLUSTER", "--encoding", "pem"]).into()
             }

@@ -1,10 +1,10 @@
 //! JSON and YAML: what a text is about, and reading it into types. No word of the text is in an error: it may be a key.
 
 use std::fmt;
+use std::ops::Range;
 
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_saphyr::budget::BudgetBreach;
 use serde_saphyr::options::{DuplicateKeyPolicy, MergeKeyPolicy};
 
 use super::SourceKind;
@@ -18,6 +18,9 @@ const LONGEST_PREAMBLE: usize = 64 << 10;
 const MOST_NODES: usize = 100_000;
 /// The most levels of YAML.
 const MOST_LEVELS: usize = 64;
+
+/// The most documents, Secrets or SVIDs of one file.
+pub(super) const MOST_PARTS: usize = 1000;
 
 /// How a text is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +49,10 @@ pub(super) enum Top {
     SpiffeBundle,
     SpireBundle,
     SpireBundles,
+    /// Bundles in SPIFFE's JSON by trust domain.
+    BundleMap,
+    /// What `spire-agent api fetch x509` has got.
+    AgentSvids,
     /// `{}`.
     Nothing,
     /// Envoy's answer to `/certs`.
@@ -57,62 +64,82 @@ pub(super) enum Top {
 }
 
 /// Why a text does not parse, and where, from 1.
+#[derive(Clone, Copy)]
 struct Trouble {
     line: usize,
     column: usize,
     kind: Kind,
 }
 
+#[derive(Clone, Copy)]
 enum Kind {
     /// It ends too early.
     CutOff,
     /// It breaks the rules of how it is written, or has something else than what belongs there.
     Wrong,
-    /// It has more documents than one.
-    Documents,
     /// It has more than is read: anchors, too many levels.
     TooMuch,
 }
 
-impl Notation {
-    /// Tells what a text is about. Keeps nothing of it.
+/// A document of JSON or YAML, and where it begins in the file: places in errors are those of the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Document<'t> {
+    notation: Notation,
+    text: &'t [u8],
+    /// The line in which it begins, from 1.
+    line: usize,
+    /// How many bytes of that line stand before it.
+    indent: usize,
+}
+
+impl<'t> Document<'t> {
+    /// Takes a part of a file as a document.
+    pub(super) fn within(notation: Notation, file: &'t [u8], part: Range<usize>) -> Self {
+        let before = &file[..part.start];
+        let line = memchr::memchr_iter(b'\n', before).count() + 1;
+        let indent = before.rsplit(|byte| *byte == b'\n').next().map_or(0, <[u8]>::len);
+        Self { notation, text: &file[part], line, indent }
+    }
+
+    /// Returns the line in which it begins, from 1.
+    pub(super) fn line(self) -> usize {
+        self.line
+    }
+
+    /// Tells what it is about. Keeps nothing of it.
     ///
     /// # Errors
     /// [`SourceError`] where it is not whole.
-    pub(super) fn look(self, text: &[u8]) -> Result<Top, SourceError> {
-        if self == Self::Yaml && text.len() > LONGEST_YAML {
+    pub(super) fn look(self) -> Result<Top, SourceError> {
+        if self.notation == Notation::Yaml && self.text.len() > LONGEST_YAML {
             return Err(SourceError::YamlTooLong);
         }
-        let looked: Looked = self.parse(text).map_err(|Trouble { line, column, kind }| match kind {
-            Kind::CutOff => SourceError::CutOff { what: self, line },
-            Kind::Wrong => SourceError::Syntax { what: self, line, column },
-            Kind::Documents => SourceError::Documents { line },
-            Kind::TooMuch => SourceError::TooMuch { line, column },
-        })?;
+        let looked: Looked = self.parse().map_err(|trouble| self.error(&trouble))?;
         Ok(looked.top())
     }
 
-    /// Reads a text of a known kind.
+    /// Reads it as something of a known kind.
     ///
     /// # Errors
     /// [`SourceError::Unexpected`] where something else is in it.
-    pub(super) fn read<T: DeserializeOwned>(self, text: &[u8], kind: SourceKind) -> Result<T, SourceError> {
-        self.parse(text).map_err(|Trouble { line, column, .. }| SourceError::Unexpected {
-            kind,
-            line,
-            column,
-        })
+    pub(super) fn read<T: DeserializeOwned>(self, kind: SourceKind) -> Result<T, SourceError> {
+        self.parse().map_err(|Trouble { line, column, .. }| SourceError::Unexpected { kind, line, column })
     }
 
-    fn parse<T: DeserializeOwned>(self, text: &[u8]) -> Result<T, Trouble> {
-        match self {
-            Self::Json => serde_json::from_slice(text).map_err(|error| Trouble {
-                line: error.line(),
-                column: error.column(),
-                kind: if error.is_eof() { Kind::CutOff } else { Kind::Wrong },
-            }),
+    fn error(self, trouble: &Trouble) -> SourceError {
+        let (what, Trouble { line, column, kind }) = (self.notation, *trouble);
+        match kind {
+            Kind::CutOff => SourceError::CutOff { what, line },
+            Kind::Wrong => SourceError::Syntax { what, line, column },
+            Kind::TooMuch => SourceError::TooMuch { line, column },
+        }
+    }
+
+    fn parse<T: DeserializeOwned>(self) -> Result<T, Trouble> {
+        let parsed = match self.notation {
+            Notation::Json => serde_json::from_slice(self.text).map_err(|error| Trouble::of_json(&error)),
             // Nobody writes anchors into a Secret, and they make small texts big.
-            Self::Yaml => {
+            Notation::Yaml => {
                 let options = serde_saphyr::options! {
                     budget: serde_saphyr::budget! {
                         max_anchors: 0,
@@ -125,18 +152,151 @@ impl Notation {
                     merge_keys: MergeKeyPolicy::Error,
                     with_snippet: false,
                 };
-                serde_saphyr::from_slice_with_options(text, options).map_err(|error| {
-                    let place = error.location();
-                    let number = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
-                    Trouble {
-                        line: place.map_or(1, |place| number(place.line())),
-                        column: place.map_or(1, |place| number(place.column())),
-                        kind: Kind::of(error.without_snippet()),
-                    }
-                })
+                serde_saphyr::from_slice_with_options(self.text, options)
+                    .map_err(|error| Trouble::of_yaml(&error))
             }
+        };
+        parsed.map_err(|trouble| trouble.below(self.line, self.indent))
+    }
+}
+
+impl Trouble {
+    fn of_json(error: &serde_json::Error) -> Self {
+        let kind = if error.is_eof() { Kind::CutOff } else { Kind::Wrong };
+        Self { line: error.line(), column: error.column(), kind }
+    }
+
+    fn of_yaml(error: &serde_saphyr::Error) -> Self {
+        let place = error.location();
+        let number = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+        Self {
+            line: place.map_or(1, |place| number(place.line())),
+            column: place.map_or(1, |place| number(place.column())),
+            kind: Kind::of(error.without_snippet()),
         }
     }
+
+    /// Makes a place in a document one in the file that holds it.
+    fn below(self, line: usize, indent: usize) -> Self {
+        let column = if self.line <= 1 { self.column + indent } else { self.column };
+        Self { line: self.line + line - 1, column, ..self }
+    }
+}
+
+/// Splits a file into its documents.
+///
+/// # Errors
+/// [`SourceError`] where one of JSON is not whole, something between them may be a certificate, or there are more than anybody has.
+pub(super) fn documents(notation: Notation, file: &[u8]) -> Result<Vec<Document<'_>>, SourceError> {
+    let parts = match notation {
+        Notation::Json => json_parts(file)?,
+        Notation::Yaml => yaml_parts(file),
+    };
+    if parts.len() > MOST_PARTS {
+        return Err(SourceError::TooManyParts);
+    }
+    Ok(parts.into_iter().map(|part| Document::within(notation, file, part)).collect())
+}
+
+/// Finds the documents of JSON, and passes over lines between them that are none: what kubectl and a shell say when a loop writes all
+/// into one file.
+fn json_parts(file: &[u8]) -> Result<Vec<Range<usize>>, SourceError> {
+    let mut parts = Vec::new();
+    let mut at = 0;
+    while let Some(skipped) = file[at..].iter().position(|byte| !byte.is_ascii_whitespace()) {
+        at += skipped;
+        let rest = &file[at..];
+        let document = || Document::within(Notation::Json, file, at..file.len());
+        match rest[0] {
+            _ if opens_json(rest) => {
+                let mut values = serde_json::Deserializer::from_slice(rest).into_iter::<IgnoredAny>();
+                if let Some(Err(error)) = values.next() {
+                    let document = document();
+                    let trouble = Trouble::of_json(&error).below(document.line, document.indent);
+                    return Err(document.error(&trouble));
+                }
+                let end = at + values.byte_offset();
+                parts.push(at..end);
+                at = end;
+            }
+            _ => {
+                let line = rest.split_inclusive(|byte| *byte == b'\n').next().unwrap_or(rest);
+                if matches!(rest[0], b'}' | b']' | b',' | b':') || super::pem::looks_like_it(line) {
+                    let document = document();
+                    return Err(SourceError::Syntax {
+                        what: Notation::Json,
+                        line: document.line,
+                        column: document.indent + 1,
+                    });
+                }
+                at += line.len();
+            }
+        }
+        // One more than is read is enough to say so.
+        if parts.len() > MOST_PARTS {
+            break;
+        }
+    }
+    Ok(parts)
+}
+
+/// Finds the documents of YAML, which a line of dashes or dots ends wherever it stands. What has only remarks is none, and lines at the
+/// beginning that are neither a key nor a remark are not of it.
+fn yaml_parts(file: &[u8]) -> Vec<Range<usize>> {
+    let mut parts: Vec<Range<usize>> = Vec::new();
+    let (mut at, mut begun) = (0, None);
+    for line in file.split_inclusive(|byte| *byte == b'\n') {
+        let start = at;
+        at += line.len();
+        let ends = [b"---".as_slice(), b"..."].iter().any(|mark| {
+            line.strip_prefix(*mark)
+                .is_some_and(|rest| rest.trim_ascii_start().len() < rest.len() || rest.is_empty())
+        });
+        if ends {
+            parts.extend(begun.take().map(|begin| begin..start));
+        } else if begun.is_none() && is_yaml(line) {
+            begun = Some(start);
+        }
+    }
+    parts.extend(begun.map(|begin| begin..at));
+    parts
+}
+
+/// Tells whether a line can be the first of a document with keys.
+fn is_yaml(line: &[u8]) -> bool {
+    let key = line.split(|byte| *byte == b':').next().filter(|key| key.len() < line.len());
+    key.is_some_and(|key| {
+        let key = key.trim_ascii_end();
+        !key.is_empty() && key.iter().all(|byte| byte.is_ascii_alphanumeric() || b"\"'-_./".contains(byte))
+    })
+}
+
+/// Tells whether a text begins as JSON does. In brackets, logs write a time or a level.
+pub(super) fn opens_json(text: &[u8]) -> bool {
+    match text {
+        [b'{' | b'"', ..] => true,
+        [b'[', rest @ ..] => {
+            rest.trim_ascii_start().first().is_none_or(|next| matches!(next, b'{' | b'[' | b'"' | b']'))
+        }
+        _ => false,
+    }
+}
+
+/// Returns where JSON begins behind lines that are none: what kubectl says before a program's output, for example. `None` where PEM or a key of
+/// YAML comes first, or nothing looks like it.
+pub(super) fn json_behind_remarks(text: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    for line in text[..text.len().min(LONGEST_PREAMBLE)].split_inclusive(|byte| *byte == b'\n') {
+        if super::pem::looks_like_it(line) || known_key(line).is_some() {
+            return None;
+        }
+        let start = line.trim_ascii_start();
+        if !start.starts_with(b"\"") && opens_json(start) {
+            return Some(at);
+        }
+        at += line.len();
+    }
+    None
 }
 
 impl Kind {
@@ -144,8 +304,6 @@ impl Kind {
         use serde_saphyr::Error;
         match error {
             Error::Eof { .. } => Self::CutOff,
-            Error::MultipleDocuments { .. }
-            | Error::Budget { breach: BudgetBreach::Documents { .. }, .. } => Self::Documents,
             Error::MergeKeyNotAllowed { .. } | Error::Budget { .. } => Self::TooMuch,
             _ => Self::Wrong,
         }
@@ -157,10 +315,13 @@ pub(super) fn looks_like_yaml(text: &[u8]) -> bool {
     let preamble = &text[..text.len().min(LONGEST_PREAMBLE)];
     let lines = preamble.split(|byte| *byte == b'\n');
     let mut lines = lines.take_while(|line| !line.starts_with(b"-----"));
-    lines.any(|line| {
-        let key = line.split(|byte| *byte == b':').next().filter(|key| key.len() < line.len());
-        key.and_then(|key| std::str::from_utf8(key).ok()).is_some_and(|key| Known::of(key).is_some())
-    })
+    lines.any(|line| known_key(line).is_some())
+}
+
+/// Returns the key at the beginning of a line of YAML, where it tells what the text is about.
+fn known_key(line: &[u8]) -> Option<Known> {
+    let key = line.split(|byte| *byte == b':').next().filter(|key| key.len() < line.len())?;
+    Known::of(std::str::from_utf8(key).ok()?)
 }
 
 /// The keys that tell what a text is about.
@@ -172,6 +333,8 @@ enum Known {
     Keys,
     Authorities,
     Bundles,
+    TrustDomains,
+    Svids,
     Certificates,
     Ztunnel,
 }
@@ -187,6 +350,8 @@ impl Known {
             "keys" => Self::Keys,
             "x509_authorities" => Self::Authorities,
             "bundles" => Self::Bundles,
+            "trust_domains" => Self::TrustDomains,
+            "svids" => Self::Svids,
             "certificates" => Self::Certificates,
             "workloads" | "services" => Self::Ztunnel,
             _ => return None,
@@ -214,6 +379,8 @@ impl Looked {
             () if has(Known::Keys) => Top::SpiffeBundle,
             () if has(Known::Authorities) => Top::SpireBundle,
             () if has(Known::Bundles) => Top::SpireBundles,
+            () if has(Known::TrustDomains) => Top::BundleMap,
+            () if has(Known::Svids) => Top::AgentSvids,
             () if has(Known::Certificates) && has(Known::Ztunnel) => Top::Ztunnel,
             () if has(Known::Certificates) => Top::CertsAnswer,
             () if self.is_map && !self.has_keys => Top::Nothing,
@@ -309,8 +476,12 @@ mod tests {
 
     use super::*;
 
+    fn look(notation: Notation, text: &[u8]) -> Result<Top, SourceError> {
+        Document::within(notation, text, 0..text.len()).look()
+    }
+
     fn json(text: &str) -> Top {
-        Notation::Json.look(text.as_bytes()).unwrap()
+        look(Notation::Json, text.as_bytes()).unwrap()
     }
 
     #[test]
@@ -325,13 +496,15 @@ mod tests {
             (&["keys"], Top::SpiffeBundle),
             (&["x509_authorities"], Top::SpireBundle),
             (&["bundles"], Top::SpireBundles),
+            (&["trust_domains"], Top::BundleMap),
+            (&["svids"], Top::AgentSvids),
             (&["certificates"], Top::CertsAnswer),
             (&["workloads", "services", "other", ""], Top::Other),
         ] {
             for key in keys {
                 assert_eq!(json(&format!(r#"{{"a": [], "{key}": {{}}}}"#)), top, "{key}");
                 let yaml = format!("a: []\n'{key}': {{}}\n");
-                assert_eq!(Notation::Yaml.look(yaml.as_bytes()).unwrap(), top, "{key}");
+                assert_eq!(look(Notation::Yaml, yaml.as_bytes()).unwrap(), top, "{key}");
             }
         }
         for other in ["workloads", "services"] {
@@ -363,6 +536,8 @@ mod tests {
             ("keys", Top::SpiffeBundle),
             ("x509_authorities", Top::SpireBundle),
             ("bundles", Top::SpireBundles),
+            ("trust_domains", Top::BundleMap),
+            ("svids", Top::AgentSvids),
             ("certificates", Top::CertsAnswer),
         ];
         for (index, (first, top)) in keys.iter().enumerate() {
@@ -377,9 +552,9 @@ mod tests {
     fn only_yaml_has_a_length_of_its_own() {
         // Refused at its first bytes where its length does not do it.
         let long = vec![b'{'; LONGEST_YAML + 1];
-        assert_eq!(Notation::Yaml.look(&long), Err(SourceError::YamlTooLong));
-        assert!(matches!(Notation::Json.look(&long), Err(SourceError::Syntax { what: Notation::Json, .. })));
-        let at_most = Notation::Yaml.look(&long[1..]).unwrap_err();
+        assert_eq!(look(Notation::Yaml, &long), Err(SourceError::YamlTooLong));
+        assert!(matches!(look(Notation::Json, &long), Err(SourceError::Syntax { what: Notation::Json, .. })));
+        let at_most = look(Notation::Yaml, &long[1..]).unwrap_err();
         assert_ne!(at_most, SourceError::YamlTooLong);
     }
 

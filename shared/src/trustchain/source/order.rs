@@ -122,7 +122,7 @@ fn way(from: usize, signers: &[Vec<usize>]) -> Vec<usize> {
 }
 
 /// Tells whether a certificate says that another signed it: by name, and by key where both name one.
-fn claims(certificate: &Certificate, signer: &Certificate) -> bool {
+pub(super) fn claims(certificate: &Certificate, signer: &Certificate) -> bool {
     let same_key = match (&certificate.authority_key_id, &signer.subject_key_id) {
         (Some(named), Some(key)) => Some(named == key),
         _ => None,

@@ -1,16 +1,30 @@
-//! PEM, of which only certificates are decoded (RFC 7468).
+//! PEM, of which only certificates are decoded (RFC 7468): also as mails, wikis and YAML leave it, where what has come in between can be
+//! no part of base64.
 
-use crate::report::escape;
+use std::ops::Range;
+
+use base64::Engine as _;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+
 use crate::trust::svid::Certificate;
 
 use super::error::{NotEnough, SourceError};
-use super::{LONGEST_CERTIFICATES, MOST_CERTIFICATES};
+use super::{LONGEST_CERTIFICATES, MOST_CERTIFICATES, der};
+
+/// How certificates are encoded. Whoever copies text may lose the last `=`; what is decoded has a length of its own.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
 
 const DASHES: &[u8] = b"-----";
 const BEGIN: &[u8] = b"-----BEGIN ";
 const END: &[u8] = b"-----END ";
 /// The longest label that is looked at, in bytes; `ENCRYPTED PRIVATE KEY` has 21.
 const LONGEST_LABEL: usize = 64;
+/// How base64 of a certificate begins: a sequence of a length of two bytes.
+const DER_IN_BASE64: &[u8] = b"MII";
 /// How base64 of PEM begins.
 const BASE64_OF_PEM: &[u8] = b"LS0tLS1CRUdJTi";
 
@@ -19,8 +33,12 @@ const BASE64_OF_PEM: &[u8] = b"LS0tLS1CRUdJTi";
 pub(super) struct Blocks {
     /// The certificates, in their order.
     pub(super) certificates: Vec<Certificate>,
+    /// The line in which the first of them begins, from 1.
+    pub(super) first_line: Option<usize>,
     /// How many private keys there were. Not one was decoded.
     pub(super) private_keys: usize,
+    /// How many of the certificates came with what OpenSSL trusts them for (`openssl x509 -trustout`).
+    pub(super) with_trust: usize,
     requests: usize,
     revocation_lists: usize,
     public_keys: usize,
@@ -92,11 +110,23 @@ pub(super) fn named(text: &[u8]) -> Option<NotEnough> {
         Some(NotEnough::Table)
     } else if text.starts_with(b"Certificate:") {
         Some(NotEnough::OpensslText)
+    } else if text.starts_with(b"Received ") && position(text, b"SPIFFE ID:").is_some() {
+        Some(NotEnough::AgentText)
     } else if position(text, END).is_some() {
         Some(NotEnough::OnlyTheEnd)
+    } else if position(text, b"BEGIN CERTIFICATE").is_some() {
+        Some(NotEnough::OtherDashes)
+    } else if text.starts_with(DER_IN_BASE64) && is_base64(text) {
+        Some(NotEnough::NoMarks)
     } else {
         None
     }
+}
+
+fn is_base64(text: &[u8]) -> bool {
+    let is_letter =
+        |byte: &u8| byte.is_ascii_alphanumeric() || b"+/=".contains(byte) || byte.is_ascii_whitespace();
+    text.iter().all(is_letter)
 }
 
 /// Reads PEM. What stands between the blocks is a remark.
@@ -104,19 +134,28 @@ pub(super) fn named(text: &[u8]) -> Option<NotEnough> {
 /// # Errors
 /// [`SourceError`] where a block has no end, or a certificate is none: a certificate is never left out in silence.
 pub(super) fn read(text: &[u8]) -> Result<Blocks, SourceError> {
+    read_within(text, 0..text.len())
+}
+
+/// Reads the PEM in a part of a text. The places in errors are those of the whole.
+///
+/// # Errors
+/// As those of [`read`].
+pub(super) fn read_within(text: &[u8], part: Range<usize>) -> Result<Blocks, SourceError> {
+    let (text, at) = (&text[..part.end], part.start);
     let mut blocks = Blocks::default();
     let mut begun: Option<(&[u8], usize)> = None;
-    let (mut of_certificates, mut after) = (0, 0);
-    for Mark { begins, label, start, end } in Marks::of(text) {
+    let (mut of_certificates, mut after) = (0, at);
+    for Mark { begins, label, start, end } in (Marks { text, at }) {
         after = end;
         match (begins, begun) {
             (true, None) => begun = Some((label, start)),
             (false, Some((open, from))) if open == label => {
                 begun = None;
-                if !matches!(label, b"CERTIFICATE" | b"X509 CERTIFICATE") {
+                let Some(form) = Form::of(label) else {
                     blocks.count(label);
                     continue;
-                }
+                };
                 of_certificates += end - from;
                 if blocks.certificates.len() == MOST_CERTIFICATES {
                     return Err(SourceError::TooManyCertificates { most: MOST_CERTIFICATES });
@@ -124,7 +163,11 @@ pub(super) fn read(text: &[u8]) -> Result<Blocks, SourceError> {
                 if of_certificates > LONGEST_CERTIFICATES {
                     return Err(SourceError::CertificatesTooLong);
                 }
-                blocks.certificates.push(certificate(text, from, end, blocks.certificates.len() + 1)?);
+                blocks.with_trust += usize::from(form == Form::WithTrust);
+                let body = from + BEGIN.len() + label.len() + DASHES.len()..start;
+                let position = blocks.certificates.len() + 1;
+                blocks.certificates.push(certificate(text, from, body, form, position)?);
+                blocks.first_line = blocks.first_line.or_else(|| Some(line_of(text, from)));
             }
             // A block within a block, or one that ends as another: the end of the first is lost.
             (_, Some((open, from))) => return Err(without_end(text, open, from)),
@@ -147,20 +190,96 @@ pub(super) fn read(text: &[u8]) -> Result<Blocks, SourceError> {
     }
 }
 
-fn certificate(text: &[u8], from: usize, end: usize, position: usize) -> Result<Certificate, SourceError> {
-    // Only certificates come here, so what the decoder repeats of them is public.
-    let block = pem::parse(&text[from..end]).map_err(|error| SourceError::Pem {
-        line: line_of(text, from),
-        problem: format!(
-            "certificate {position} begins there and is not base64: {}",
-            escape(&error.to_string())
-        ),
+/// How a certificate is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// Alone.
+    Plain,
+    /// With what OpenSSL trusts it for behind it.
+    WithTrust,
+}
+
+impl Form {
+    /// Returns how a block of this label writes a certificate, where it does.
+    fn of(label: &[u8]) -> Option<Self> {
+        match label {
+            b"CERTIFICATE" | b"X509 CERTIFICATE" => Some(Self::Plain),
+            b"TRUSTED CERTIFICATE" => Some(Self::WithTrust),
+            _ => None,
+        }
+    }
+}
+
+fn certificate(
+    text: &[u8],
+    from: usize,
+    body: Range<usize>,
+    form: Form,
+    position: usize,
+) -> Result<Certificate, SourceError> {
+    let mut content = decoded(&text[body.clone()]).map_err(|at| match at {
+        Some(at) => SourceError::Pem {
+            line: line_of(text, body.start + at),
+            problem: format!("something in certificate {position} is not base64"),
+        },
+        None => SourceError::Pem {
+            line: line_of(text, from),
+            problem: format!("certificate {position} begins there, and its base64 is not whole"),
+        },
     })?;
-    Certificate::from_der(block.into_contents()).map_err(|source| SourceError::Certificate {
+    if form == Form::WithTrust
+        && let Some(length) = der::whole_length(&content)
+    {
+        content.truncate(length);
+    }
+    Certificate::from_der(content).map_err(|source| SourceError::Certificate {
         position,
         place: format!("line {}", line_of(text, from)),
         source,
     })
+}
+
+/// Decodes what stands between the marks of a certificate. Headers are left out, and what comes between its letters where text is indented,
+/// quoted, commented out or sent by mail.
+///
+/// # Errors
+/// Where something else stands, or nothing where the letters alone are no base64.
+fn decoded(body: &[u8]) -> Result<Vec<u8>, Option<usize>> {
+    let mut encoded = Vec::with_capacity(body.len());
+    let mut at = 0;
+    // A header, `Proc-Type: 4,ENCRYPTED` (RFC 1421, section 4.6.1.1): base64 has no colon.
+    for line in body.split_inclusive(|byte| *byte == b'\n') {
+        let end = at + line.len();
+        if line.contains(&b':') {
+            at = end;
+        }
+        while at < end {
+            let (kept, length) = letter(&body[at..end]).ok_or(Some(at))?;
+            encoded.extend(kept);
+            at += length;
+        }
+    }
+    BASE64.decode(encoded).map_err(|_| None)
+}
+
+/// Returns the letter of base64 that a text begins with, or none where it begins with something that is left out, and how many bytes that is.
+fn letter(text: &[u8]) -> Option<(Option<u8>, usize)> {
+    match text {
+        // How quoted-printable writes `=` and a space (RFC 2045, section 6.7).
+        [b'=', b'3', b'D' | b'd', ..] => Some((Some(b'='), 3)),
+        [b'=', b'2', b'0', ..] => Some((None, 3)),
+        // The end of a line in a text in quotes.
+        [b'\\', b'n' | b'r' | b't', ..] => Some((None, 2)),
+        // Spaces of wikis: the one that does not break, and the one of no width; and the mark of an order of bytes.
+        [0xc2, 0xa0, ..] => Some((None, 2)),
+        [0xe2, 0x80, 0x8b, ..] | [0xef, 0xbb, 0xbf, ..] => Some((None, 3)),
+        [b'>' | b'|' | b'#' | b'*' | b'"' | b'\'' | b',' | b'\\', ..] => Some((None, 1)),
+        [byte, ..] if byte.is_ascii_whitespace() => Some((None, 1)),
+        [byte, ..] if byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=') => {
+            Some((Some(*byte), 1))
+        }
+        _ => None,
+    }
 }
 
 fn without_end(text: &[u8], label: &[u8], from: usize) -> SourceError {
@@ -173,7 +292,7 @@ fn without_end(text: &[u8], label: &[u8], from: usize) -> SourceError {
 /// Names a block by words of ours: what stands in its place may be part of a key.
 fn named_block(label: &[u8]) -> &'static str {
     match label {
-        b"CERTIFICATE" | b"X509 CERTIFICATE" => "a certificate",
+        label if Form::of(label).is_some() => "a certificate",
         label if is_private(label) => "a private key",
         _ => "a block",
     }
@@ -198,12 +317,6 @@ struct Mark<'t> {
 struct Marks<'t> {
     text: &'t [u8],
     at: usize,
-}
-
-impl<'t> Marks<'t> {
-    fn of(text: &'t [u8]) -> Self {
-        Self { text, at: 0 }
-    }
 }
 
 impl<'t> Iterator for Marks<'t> {
@@ -362,9 +475,9 @@ mod tests {
             read(format!("\n{begin}{filled}{end}\n").as_bytes()).err().unwrap()
         };
         assert_eq!(long(LONGEST_CERTIFICATES + 1), SourceError::CertificatesTooLong);
-        let SourceError::Pem { line: 2, problem } = long(LONGEST_CERTIFICATES) else {
+        let SourceError::Pem { line: 3, problem } = long(LONGEST_CERTIFICATES) else {
             panic!("another error")
         };
-        assert!(problem.starts_with("certificate 1 begins there and is not base64: "), "{problem}");
+        assert!(problem.starts_with("something in certificate 1 is not base64"), "{problem}");
     }
 }

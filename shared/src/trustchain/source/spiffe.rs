@@ -1,47 +1,29 @@
-//! A bundle in SPIFFE's JSON (SPIFFE Trust Domain and Bundle, section 4), which does not say of which trust domain it is.
+//! Bundles in SPIFFE's JSON (SPIFFE Trust Domain and Bundle, section 4): one alone, which does not say of which trust domain it is, and several
+//! by trust domain (gRPC, proposal A87; Envoy, `SPIFFECertValidatorConfig.trust_bundles`).
 
 use serde::Deserialize;
 
 use crate::envoy::{AtMost, Key as PrivateKey};
+use crate::trust::svid::Certificate;
 
 use super::error::{NotEnough, SourceError};
-use super::notation::Notation;
+use super::notation::Document;
+use super::spire::{ByName, Collected, domain};
 use super::{Bundles, KEY_NOTE, LONGEST_CERTIFICATES, MOST_CERTIFICATES, Source, SourceKind, der, once};
 
 /// What the keys of authorities are for (SPIFFE Trust Domain and Bundle, section 4.2.2).
 const AUTHORITY: &str = "x509-svid";
 
-/// Reads a bundle. Keys of JWTs are counted.
+/// Reads a bundle alone. Keys of JWTs are counted.
 ///
 /// # Errors
 /// [`SourceError`] where one of its authorities is no certificate, or it has none.
-pub(super) fn read(notation: Notation, text: &[u8]) -> Result<Source, SourceError> {
+pub(super) fn read(document: Document<'_>) -> Result<Source, SourceError> {
     let kind = SourceKind::SpiffeBundle;
-    let document: Document = notation.read(text, kind)?;
-    let keys =
-        document.keys.all().map_err(|_| SourceError::TooManyCertificates { most: MOST_CERTIFICATES })?;
-    let key_was_shown = keys.iter().any(|key| [key.d, key.k].contains(&Some(PrivateKey::Shown)));
-    let (authorities, rest): (Vec<Key>, Vec<Key>) =
-        keys.into_iter().partition(|key| key.purpose.as_deref() == Some(AUTHORITY));
-    let mut certificates = Vec::new();
-    let mut length = 0;
-    for (index, key) in authorities.into_iter().enumerate() {
-        let place = format!("key {} of those for {AUTHORITY}", index + 1);
-        // The first is the authority; what may follow are those that signed it (RFC 7517, section 4.7).
-        let encoded = key.x5c.all().ok().and_then(|mut chain| {
-            chain.truncate(1);
-            chain.pop()
-        });
-        let Some(encoded) = encoded else { return Err(SourceError::KeyWithoutCertificate { place }) };
-        length += encoded.len();
-        if length > LONGEST_CERTIFICATES {
-            return Err(SourceError::CertificatesTooLong);
-        }
-        certificates.push(der::of_base64(&encoded, certificates.len() + 1, || place.clone())?);
-    }
-    let for_tokens = rest.iter().filter(|key| key.purpose.as_deref() == Some("jwt-svid")).count();
+    let keys: Keys = document.read(kind)?;
+    let Authorities { certificates, key_was_shown, for_tokens, for_others } = keys.authorities()?;
     if certificates.is_empty() {
-        return Err(NotEnough::NoAuthority { keys: rest.len() }.into());
+        return Err(NotEnough::NoAuthority { keys: for_tokens + for_others }.into());
     }
     let mut notes = Vec::new();
     if key_was_shown {
@@ -49,7 +31,7 @@ pub(super) fn read(notation: Notation, text: &[u8]) -> Result<Source, SourceErro
     }
     let certificates = once(certificates, "bundle", &mut notes);
     let mut others = Vec::new();
-    for (count, what) in [(for_tokens, "for JWT-SVIDs"), (rest.len() - for_tokens, "for something else")] {
+    for (count, what) in [(for_tokens, "for JWT-SVIDs"), (for_others, "for something else")] {
         match count {
             0 => (),
             1 => others.push(format!("1 key {what}")),
@@ -67,8 +49,79 @@ pub(super) fn read(notation: Notation, text: &[u8]) -> Result<Source, SourceErro
     })
 }
 
+/// Reads bundles by trust domain.
+///
+/// # Errors
+/// [`SourceError`] where one is not whole, or there is none.
+pub(super) fn read_map(document: Document<'_>) -> Result<Source, SourceError> {
+    #[derive(Deserialize)]
+    struct Map {
+        trust_domains: ByName<Keys>,
+    }
+    let map: Map = document.read(SourceKind::BundleMap)?;
+    let bundles = map.trust_domains.all()?;
+    let mut collected = Collected::default();
+    for (index, (name, keys)) in bundles.into_iter().enumerate() {
+        let trust_domain = domain(&name, index + 1)?;
+        let authorities = keys.authorities().map_err(|source| source.of_bundle(&trust_domain))?;
+        collected.key_was_shown |= authorities.key_was_shown;
+        collected.add(trust_domain, authorities.certificates)?;
+    }
+    collected.source(SourceKind::BundleMap)
+}
+
+/// Reads a bundle of a trust domain that is named elsewhere.
+///
+/// # Errors
+/// [`SourceError`] where it is not whole.
+pub(super) fn authorities(document: Document<'_>) -> Result<Authorities, SourceError> {
+    document.read::<Keys>(SourceKind::SpiffeBundle)?.authorities()
+}
+
+/// What a set of keys says.
+pub(super) struct Authorities {
+    /// The certificates of X.509 authorities.
+    pub(super) certificates: Vec<Certificate>,
+    /// Whether the private part of a key was among them. It was dropped.
+    pub(super) key_was_shown: bool,
+    for_tokens: usize,
+    for_others: usize,
+}
+
+impl Keys {
+    /// Takes the certificates out.
+    fn authorities(self) -> Result<Authorities, SourceError> {
+        let keys =
+            self.keys.all().map_err(|_| SourceError::TooManyCertificates { most: MOST_CERTIFICATES })?;
+        let key_was_shown = keys.iter().any(|key| [key.d, key.k].contains(&Some(PrivateKey::Shown)));
+        let (authorities, rest): (Vec<Key>, Vec<Key>) =
+            keys.into_iter().partition(|key| key.purpose.as_deref() == Some(AUTHORITY));
+        let mut certificates = Vec::new();
+        let mut length = 0;
+        for (index, key) in authorities.into_iter().enumerate() {
+            let place = format!("key {} of those for {AUTHORITY}", index + 1);
+            // One, and none that signed it: SPIRE refuses the bundle else (SPIFFE Trust Domain and Bundle, section 4.2.2).
+            let mut encoded = key.x5c.all().unwrap_or_else(|count| vec![String::new(); count.min(2)]);
+            let count = encoded.len();
+            let encoded = match (encoded.pop(), count) {
+                (Some(encoded), 1) => encoded,
+                (None, _) => return Err(SourceError::KeyWithoutCertificate { place }),
+                _ => return Err(SourceError::SeveralCertificates { place }),
+            };
+            length += encoded.len();
+            if length > LONGEST_CERTIFICATES {
+                return Err(SourceError::CertificatesTooLong);
+            }
+            certificates.push(der::of_base64(&encoded, certificates.len() + 1, || place.clone())?);
+        }
+        let for_tokens = rest.iter().filter(|key| key.purpose.as_deref() == Some("jwt-svid")).count();
+        Ok(Authorities { certificates, key_was_shown, for_tokens, for_others: rest.len() - for_tokens })
+    }
+}
+
+/// A set of keys.
 #[derive(Deserialize)]
-struct Document {
+struct Keys {
     keys: AtMost<Key, MOST_CERTIFICATES>,
 }
 
@@ -90,15 +143,20 @@ mod tests {
     use base64::engine::general_purpose::STANDARD;
     use serde_json::{Value, json};
 
+    use super::super::notation::Notation;
     use super::*;
     use crate::trustchain::judge::tests::ca;
 
+    fn of_text(text: &str) -> Result<Source, SourceError> {
+        read(Document::within(Notation::Json, text.as_bytes(), 0..text.len()))
+    }
+
     fn look(keys: &[Value]) -> Result<Source, SourceError> {
-        read(Notation::Json, json!({"keys": keys}).to_string().as_bytes())
+        of_text(&json!({"keys": keys}).to_string())
     }
 
     fn authority() -> Value {
-        json!({"use": "x509-svid", "x5c": [STANDARD.encode(ca(&[]).der()), "not looked at"]})
+        json!({"use": "x509-svid", "x5c": [STANDARD.encode(ca(&[]).der())]})
     }
 
     #[test]
@@ -130,6 +188,12 @@ mod tests {
         let without = look(&[authority(), token, json!({"use": "x509-svid"})]);
         let place = "key 2 of those for x509-svid".to_owned();
         assert_eq!(without, Err(SourceError::KeyWithoutCertificate { place }));
+        let mut several = authority();
+        for count in [2, 3, MOST_CERTIFICATES + 1] {
+            several["x5c"] = vec![several["x5c"][0].clone(); count].into();
+            let place = "key 1 of those for x509-svid".to_owned();
+            assert_eq!(look(&[several.clone()]), Err(SourceError::SeveralCertificates { place }), "{count}");
+        }
     }
 
     #[test]
@@ -150,7 +214,7 @@ mod tests {
         let look = |total: usize| {
             let second = "%".repeat(total - length);
             let keys = format!(r#"{{"keys": [{first}, {{"use": "x509-svid", "x5c": ["{second}"]}}]}}"#);
-            read(Notation::Json, keys.as_bytes()).unwrap_err()
+            of_text(&keys).unwrap_err()
         };
         assert_eq!(look(LONGEST_CERTIFICATES + 1), SourceError::CertificatesTooLong);
         assert!(matches!(look(LONGEST_CERTIFICATES), SourceError::Certificate { position: 2, .. }));

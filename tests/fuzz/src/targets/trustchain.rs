@@ -2,16 +2,27 @@
 
 use jiff::Timestamp;
 use spire_mesh::trust::svid::Chain;
-use spire_mesh::trustchain::source::parse;
+use spire_mesh::trustchain::source::{Source, parse_all};
 use spire_mesh::trustchain::{Evidence, Subject, judge, text};
 
 use crate::invariant;
 
 pub(crate) fn check(bytes: &[u8]) {
-    let source = match parse(bytes) {
-        Ok(source) => source,
+    let parts = match parse_all(bytes) {
+        Ok(parts) => parts,
         Err(error) => return invariant::harmless_error(&error),
     };
+    assert!(!parts.is_empty());
+    for part in parts {
+        part.name.iter().for_each(|name| invariant::harmless(name));
+        match part.source {
+            Ok(source) => check_one(source),
+            Err(error) => invariant::harmless_error(&error),
+        }
+    }
+}
+
+fn check_one(source: Source) {
     source.notes.iter().chain(&source.others).for_each(|text| invariant::harmless(text));
     source.chain.iter().for_each(invariant::chain);
     let certificates = source.chain.iter().flat_map(Chain::certificates);

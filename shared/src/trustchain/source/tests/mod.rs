@@ -1,8 +1,10 @@
 mod chains;
 mod forms;
 mod hostile;
+mod mangled;
 mod memory;
 mod refused;
+mod several;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -80,6 +82,12 @@ fn certificate(der: &[u8]) -> String {
 
 fn pem_of(ders: &[&[u8]]) -> String {
     ders.iter().map(|der| certificate(der)).collect()
+}
+
+/// What SPIRE's server writes above a bundle that it lists for people.
+fn heading(domain: &str) -> String {
+    let rule = "*".repeat(40);
+    format!("{rule}\n* {domain}\n{rule}\n")
 }
 
 /// A leaf, its two signers, and the root that signed the second.
