@@ -7,6 +7,8 @@ pub mod ca;
 pub mod config;
 pub mod demo;
 pub mod desired;
+pub mod gateway;
+pub mod injector;
 pub mod istioctl;
 pub mod istiod;
 pub mod remote;

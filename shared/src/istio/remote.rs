@@ -12,9 +12,11 @@ use kube::api::{Api, ListParams, PostParams};
 use serde_json::{Value, json};
 
 use super::NAMESPACE;
+use super::ca::certificates;
 use crate::fleet::{Member, RequestError};
 use crate::manifest::{Kind, Object, ObjectKey, Owner};
 use crate::mesh::EndpointUrl;
+use crate::trust::svid::Certificate;
 
 /// Name of the service account that other clusters' istiods are in a cluster.
 pub const READER: &str = "spire-mesh-remote-reader";
@@ -275,6 +277,12 @@ impl Access {
         let authority = cluster["certificate-authority-data"].as_str().unwrap_or_default();
         let authority = BASE64.decode(authority).map_err(|_| AccessProblem::Malformed)?;
         Ok(Self { server: server.to_owned(), authority, token: token.to_owned() })
+    }
+
+    /// Returns the CA certificates by which the API server is verified; none where it says none.
+    #[must_use]
+    pub fn authorities(&self) -> Vec<Certificate> {
+        certificates(&self.authority)
     }
 
     /// Tells whether this is the access that a token gives.

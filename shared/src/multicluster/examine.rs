@@ -6,28 +6,33 @@ use futures::future::{join, join_all};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node};
 use kube::ResourceExt;
-use kube::api::{Api, ListParams};
+use kube::api::{Api, DynamicObject, ListParams};
 use serde_json::Value;
 
 use super::examined::{
     Counted, Examined, Looked, NO_ISTIOD, Seen, SeenInjection, SeenIstiod, SeenPeerAuthentication,
-    SeenRemoteSecret, SeenWorkload,
+    SeenRemoteSecret, SeenWorkload, ServerAuthority,
 };
 use super::gateway::east_west_address;
 use super::probe::way;
-use super::proxies::{meshed_pods, outbound, proxies};
+use super::proxies::{meshed_pods, outbound, pods, proxies};
+use super::sidecars::{failing_deployments, injector, namespaces, sidecars, stuck};
 use crate::federation::{self};
 use crate::fleet::{Member, Need, Peer, Read, RequestError, Unread, list_pages};
-use crate::istio::ca::SeenCa;
+use crate::istio::ca::{SeenCa, certificates, is_same_authority};
+use crate::istio::gateway::FoundGateway;
 use crate::istio::istiod::{Istiod, KnownCluster, image_version};
-use crate::istio::remote::{FoundRemoteSecret, found_remote_secrets, reader_tokens};
+use crate::istio::remote::{Access, FoundRemoteSecret, found_remote_secrets, reader_tokens};
 use crate::istio::{EAST_WEST_GATEWAY, INGRESS_GATEWAY, ISTIOD, NAMESPACE, NETWORK_LABEL};
 use crate::manifest::{Kind, ServiceAddress, trouble};
 use crate::mesh::Mesh;
+use crate::trust::svid::Certificate;
 
 /// The first minor version of Kubernetes whose kubelets make istiod use native sidecars (`DetectNativeSidecar` in Istio's
 /// `pkg/kube/inject/webhook.go`).
 const NATIVE_SINCE: u32 = 33;
+/// Name of the `ConfigMap` in which Kubernetes gives the CA of the API server to every namespace.
+const SERVER_ROOT: &str = "kube-root-ca.crt";
 
 /// Reads everything that [`super::verify`] needs, from all clusters at the same time. `unreachable` are the clusters of the mesh that
 /// have no member, with the reason.
@@ -45,20 +50,41 @@ pub async fn examine(mesh: &Mesh, members: &[Member], unreachable: &BTreeMap<Str
 }
 
 async fn see(member: &Member, members: &[Member]) -> Seen {
-    let (workloads, istiods, network, gateway, remote_secrets, peer_authentications, injection, pods, ca) = futures::join!(
-        workloads(member),
-        istiods(member),
-        network(member),
-        gateway(member),
-        remote_secrets(member, members),
-        peer_authentications(member),
-        injection(member),
-        meshed_pods(member),
-        ca(member),
-    );
-    let proxies = match pods {
-        Ok(pods) => Ok(proxies(member, &pods).await),
-        Err(unread) => Err(unread),
+    let of_istio = async {
+        futures::join!(
+            workloads(member),
+            istiods(member),
+            network(member),
+            gateway(member),
+            gateway_objects(member),
+            remote_secrets(member, members),
+            peer_authentications(member),
+            ca(member),
+        )
+    };
+    let of_pods = async {
+        futures::join!(
+            injection(member),
+            injector(member),
+            namespaces(member),
+            failing_deployments(member),
+            pods(member),
+        )
+    };
+    let (of_istio, of_pods) = join(Box::pin(of_istio), Box::pin(of_pods)).await;
+    let (workloads, istiods, network, gateway, gateway_objects, remote_secrets, peer_authentications, ca) =
+        of_istio;
+    let (injection, injector, namespaces, deployments, pods) = of_pods;
+    let proxies = match &pods {
+        Ok(pods) => Ok(proxies(member, &pods.meshed).await),
+        Err(unread) => Err(unread.clone()),
+    };
+    let (sidecars, stuck) = match namespaces {
+        Ok(namespaces) => (
+            pods.map(|pods| sidecars(&namespaces, pods)),
+            deployments.map(|deployments| stuck(&namespaces, deployments)),
+        ),
+        Err(unread) => (Err(unread.clone()), Err(unread)),
     };
     let outbound = outbound(member, &proxies).await;
     Seen {
@@ -66,9 +92,13 @@ async fn see(member: &Member, members: &[Member]) -> Seen {
         istiods,
         network,
         gateway,
+        gateway_objects,
         remote_secrets,
         peer_authentications,
         injection,
+        injector,
+        sidecars,
+        stuck,
         ca,
         proxies,
         outbound,
@@ -178,8 +208,8 @@ async fn gateway(member: &Member) -> Read<ServiceAddress> {
 async fn remote_secrets(member: &Member, members: &[Member]) -> Read<Vec<SeenRemoteSecret>> {
     let found = secrets(member).await?;
     Ok(join_all(found.into_iter().map(|found| async {
-        let accepted_by = accepted_by(&found, members).await;
-        SeenRemoteSecret { found, accepted_by }
+        let (accepted_by, authority) = join(accepted_by(&found, members), authorities(&found, members)).await;
+        SeenRemoteSecret { found, accepted_by, authority }
     }))
     .await)
 }
@@ -211,6 +241,52 @@ async fn accepted_by(found: &FoundRemoteSecret, members: &[Member]) -> BTreeMap<
         (cluster.clone(), names.map(|names| names.into_iter().flatten().collect()))
     });
     join_all(asked).await.into_iter().collect()
+}
+
+/// Finds out whose CA a remote secret has for each cluster that it names: every API server tells its own to its pods.
+async fn authorities(
+    found: &FoundRemoteSecret,
+    members: &[Member],
+) -> BTreeMap<String, Read<ServerAuthority>> {
+    let named = found.clusters.iter().filter_map(|(cluster, access)| {
+        let member = members.iter().find(|member| member.name() == cluster)?;
+        let access = access.as_ref().ok()?;
+        Some(async move { (cluster.clone(), authority(access, member).await) })
+    });
+    join_all(named).await.into_iter().collect()
+}
+
+async fn authority(access: &Access, member: &Member) -> Read<ServerAuthority> {
+    let held = access.authorities();
+    if held.is_empty() {
+        return Ok(ServerAuthority::System);
+    }
+    let need = Need::new("get", "", "configmaps", Some(NAMESPACE));
+    let maps: Api<ConfigMap> = Api::namespaced(member.client().clone(), NAMESPACE);
+    let map = maps.get_opt(SERVER_ROOT).await.map_err(|error| unread(&need, error))?;
+    let text = map.as_ref().and_then(|map| map.data.as_ref()?.get("ca.crt"));
+    let own = text.map(|text| certificates(text.as_bytes())).unwrap_or_default();
+    if own.is_empty() {
+        let why = format!("ConfigMap {NAMESPACE}/{SERVER_ROOT} of {} has no CA", member.name());
+        return Err(Unread::because(why));
+    }
+    if own.iter().any(|own| held.iter().any(|held| is_same_authority(own, held))) {
+        return Ok(ServerAuthority::Own);
+    }
+    let subjects = |all: &[Certificate]| all.iter().map(|one| one.subject.clone()).collect();
+    Ok(ServerAuthority::Other { found: subjects(&held), wanted: subjects(&own) })
+}
+
+async fn gateway_objects(member: &Member) -> Read<Vec<FoundGateway>> {
+    let kind = Kind::Gateway;
+    let need = Need::new("list", kind.group(), kind.plural(), Some(NAMESPACE));
+    let api = kind.api(member.client(), Some(NAMESPACE));
+    let of = |object: DynamicObject| Some(FoundGateway::of(&object.name_any(), &object.data["spec"]));
+    match list_pages(&api, &ListParams::default(), of).await.map_err(RequestError::from) {
+        Ok(items) => Ok(items),
+        Err(error) if error.is_not_found() => Ok(Vec::new()),
+        Err(error) => Err(Unread::request(&need, &error)),
+    }
 }
 
 async fn peer_authentications(member: &Member) -> Read<Vec<SeenPeerAuthentication>> {
@@ -520,6 +596,45 @@ mod tests {
         let read = remote_secrets(&members[2], &members).await.unwrap();
         let good = read.iter().find(|secret| secret.found.name == "good").unwrap();
         insta::assert_snapshot!(good.accepted_by["bar"].as_ref().unwrap_err().why, @"nobody has checked whether bar is who it says, so it is shown no token");
+    }
+
+    #[tokio::test]
+    async fn the_ca_in_a_remote_secret_is_held_against_that_of_the_api_server() {
+        let server = FakeServer::default();
+        let member = server.member("bar");
+        let named = |name: &str| {
+            let mut params = rcgen::CertificateParams::default();
+            params.distinguished_name.push(rcgen::DnType::CommonName, name);
+            params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+            params
+        };
+        let key = rcgen::KeyPair::generate().unwrap();
+        let own = named("kubernetes").self_signed(&key).unwrap().pem();
+        let renewed = named("kubernetes").self_signed(&key).unwrap().pem();
+        let other = named("old").self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap().pem();
+        let access = |authority: &str| {
+            let data = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, authority);
+            let text = json!({
+                "clusters": [{"name": "c", "cluster": {"server": "https://a", "certificate-authority-data": data}}],
+                "users": [{"name": "u", "user": {"token": "t"}}],
+                "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+                "current-context": "x",
+            });
+            Access::parse(text.to_string().as_bytes()).unwrap()
+        };
+        let map = format!("/api/v1/{SYSTEM}/configmaps/kube-root-ca.crt");
+        let why = authority(&access(&own), &member).await.unwrap_err().why;
+        assert_eq!(why, "ConfigMap istio-system/kube-root-ca.crt of bar has no CA");
+        server.put(&map, json!({"data": {"ca.crt": own}}));
+        assert_eq!(authority(&access(&own), &member).await, Ok(ServerAuthority::Own));
+        assert_eq!(authority(&access(&renewed), &member).await, Ok(ServerAuthority::Own));
+        assert_eq!(authority(&access(&format!("{other}{own}")), &member).await, Ok(ServerAuthority::Own));
+        assert_eq!(authority(&access(""), &member).await, Ok(ServerAuthority::System));
+        let Ok(ServerAuthority::Other { found, wanted }) = authority(&access(&other), &member).await else {
+            panic!("another CA")
+        };
+        assert_eq!((found.len(), wanted.len()), (1, 1));
+        assert!(found[0].contains("CN=old") && wanted[0].contains("CN=kubernetes"), "{found:?} {wanted:?}");
     }
 
     #[tokio::test]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -10,10 +11,13 @@ use crate::envoy::{InboundRules, OutboundRules, ProxySecrets};
 use crate::federation::examined as spire;
 use crate::fleet::{Read, Unread};
 use crate::istio::ca::SeenCa;
+use crate::istio::gateway::FoundGateway;
+use crate::istio::injector::{Asks, Labels, Target, Webhook};
 use crate::istio::istiod::{KnownCluster, NetworkGateway, ServiceIdentities};
 use crate::istio::remote::FoundRemoteSecret;
 use crate::istio::version::IstioVersion;
 use crate::manifest::ServiceAddress;
+use crate::workload::Workload;
 
 /// A mesh as it was found, in all detail.
 #[derive(Clone, Debug)]
@@ -37,12 +41,20 @@ pub struct Seen {
     pub network: Read<Option<String>>,
     /// Where other networks come in.
     pub gateway: Read<ServiceAddress>,
+    /// The `Gateway` objects of Istio's namespace.
+    pub gateway_objects: Read<Vec<FoundGateway>>,
     /// The remote secrets.
     pub remote_secrets: Read<Vec<SeenRemoteSecret>>,
     /// Rules on mutual TLS.
     pub peer_authentications: Read<Vec<SeenPeerAuthentication>>,
     /// How sidecars get SPIRE's socket.
     pub injection: Read<SeenInjection>,
+    /// What gives new pods their sidecar.
+    pub injector: Read<SeenInjector>,
+    /// Who asks for a sidecar, and has none.
+    pub sidecars: Read<SeenSidecars>,
+    /// `Deployment`s of namespaces that ask for sidecars which cannot make their pods.
+    pub stuck: Read<Vec<StuckWorkload>>,
     /// istiod's CA.
     pub ca: Read<SeenCa>,
     /// All pods with a proxy.
@@ -90,6 +102,24 @@ pub struct SeenRemoteSecret {
     pub found: FoundRemoteSecret,
     /// The clusters of the mesh that take the token, by the cluster that the secret names.
     pub accepted_by: BTreeMap<String, Read<Vec<String>>>,
+    /// Whose CA it has for each cluster that it names, as far as that is a cluster of the mesh.
+    pub authority: BTreeMap<String, Read<ServerAuthority>>,
+}
+
+/// Whose CA a remote secret has for an API server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ServerAuthority {
+    /// That of the API server.
+    Own,
+    /// None: istiod verifies the API server with the authorities of its own system.
+    System,
+    /// Another one.
+    Other {
+        /// The subjects of the certificates in the remote secret.
+        found: Vec<String>,
+        /// Those of the API server's.
+        wanted: Vec<String>,
+    },
 }
 
 /// A rule on mutual TLS.
@@ -117,6 +147,63 @@ pub struct SeenInjection {
     /// Whether istiod makes sidecars init containers here.
     pub native: bool,
     /// Why it does, or does not.
+    pub why: String,
+}
+
+/// What gives new pods their sidecar.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SeenInjector {
+    /// istiod's webhooks.
+    pub webhooks: Vec<Webhook>,
+    /// How many ready pods are behind each Service that they lead to.
+    pub ready: BTreeMap<Target, usize>,
+}
+
+/// Who asks for a sidecar.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SeenSidecars {
+    /// The namespaces that ask for sidecars, by their names.
+    pub namespaces: BTreeMap<String, AskingNamespace>,
+    /// The pods that ask for one, and have none.
+    pub without: Vec<SeenBarePod>,
+}
+
+/// A namespace that asks for sidecars.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AskingNamespace {
+    /// How it asks.
+    pub asks: Asks,
+    /// Its labels.
+    pub labels: Labels,
+    /// How many of its pods have one.
+    pub with: usize,
+}
+
+/// A pod that asks for a sidecar, and has none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SeenBarePod {
+    /// Its namespace.
+    pub namespace: String,
+    /// The labels of that.
+    pub namespace_labels: Labels,
+    /// What owns it.
+    pub workload: Workload,
+    /// Its labels.
+    pub labels: Labels,
+    /// When it was made.
+    pub created: Option<Timestamp>,
+    /// How it asks.
+    pub asks: Asks,
+}
+
+/// A workload that cannot make its pods.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StuckWorkload {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub workload: Workload,
+    /// The API server's words.
     pub why: String,
 }
 

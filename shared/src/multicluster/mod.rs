@@ -27,6 +27,7 @@ mod repair;
 mod restart;
 mod rotate_ca;
 mod settle;
+mod sidecars;
 mod stale;
 mod status;
 mod step;

@@ -2,22 +2,70 @@
 
 use futures::future::join;
 use futures::stream::{self, StreamExt};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+use kube::api::{Api, ListParams};
 
 use super::examined::SeenProxy;
 use crate::envoy::{OutboundRules, Proxy};
-use crate::fleet::{Connection, Need, Read, Unread};
-use crate::workload::{self, ProxyState, Scope, WorkloadPod};
+use crate::fleet::{Connection, Need, Read, RequestError, Unread, list_pages};
+use crate::istio::injector::{INJECT_LABEL, Labels};
+use crate::workload::{ProxyState, Workload, WorkloadPod};
 
 /// How many proxies of a cluster are asked at the same time.
 const PROXIES_AT_ONCE: usize = 16;
 
+/// The pods of a cluster that are not at their end.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Pods {
+    /// Those with a proxy.
+    pub(super) meshed: Vec<WorkloadPod>,
+    /// Those without one, where it is not themselves who refuse it.
+    pub(super) bare: Vec<BarePod>,
+}
+
+/// A pod without a proxy.
+#[derive(Clone, Debug)]
+pub(super) struct BarePod {
+    pub(super) namespace: String,
+    pub(super) workload: Workload,
+    pub(super) labels: Labels,
+    pub(super) created: Option<Timestamp>,
+}
+
+/// Lists the pods that are not at their end.
+pub(super) async fn pods(connection: &Connection) -> Read<Pods> {
+    let need = Need::new("list", "", "pods", None);
+    let api: Api<Pod> = Api::all(connection.client().clone());
+    let mut pods = Pods::default();
+    let sort = |pod: Pod| {
+        let Some(of) = WorkloadPod::of(&pod) else { return None::<()> };
+        if of.proxy != ProxyState::Absent {
+            pods.meshed.push(of);
+        } else if !refuses(&pod) {
+            let created = pod.metadata.creation_timestamp.as_ref().map(|time| time.0);
+            let WorkloadPod { namespace, workload, labels, .. } = of;
+            pods.bare.push(BarePod { namespace, workload, labels, created });
+        }
+        None
+    };
+    let listed = list_pages(&api, &ListParams::default(), sort).await.map_err(RequestError::from);
+    listed.map_err(|error| Unread::request(&need, &error))?;
+    pods.meshed.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+    Ok(pods)
+}
+
+/// Tells whether a pod gets no sidecar whatever labels say: it is in the network of its node, or its annotation refuses one.
+fn refuses(pod: &Pod) -> bool {
+    let in_network_of_node = pod.spec.as_ref().and_then(|spec| spec.host_network) == Some(true);
+    let annotated = pod.annotations().get(INJECT_LABEL).is_some_and(|inject| inject == "false");
+    in_network_of_node || annotated && !pod.labels().contains_key(INJECT_LABEL)
+}
+
 /// Lists the pods with a proxy that are not at their end.
 pub(super) async fn meshed_pods(connection: &Connection) -> Read<Vec<WorkloadPod>> {
-    let need = Need::new("list", "", "pods", None);
-    let listed = workload::list(connection, &Scope::default()).await;
-    let mut pods = listed.map_err(|error| Unread::request(&need, &error))?;
-    pods.retain(|pod| pod.proxy != ProxyState::Absent);
-    Ok(pods)
+    Ok(pods(connection).await?.meshed)
 }
 
 fn proxy<'c>(connection: &'c Connection, pod: &WorkloadPod) -> Read<Proxy<'c>> {

@@ -24,7 +24,7 @@ pub(crate) use observe::published_roots;
 pub use observe::{CaUnread, SeenCa, SeenIstiod, Served, observe, served};
 pub use secret::{CaSecret, SecretError, read_secret};
 pub use state::{CaFacts, CaState, ca_state};
-pub(crate) use x509::{certificates, is_signed_by, same};
+pub(crate) use x509::{certificates, is_same_authority, is_signed_by, same};
 
 use crate::manifest::{Object, Owner, parse_yaml};
 use crate::mesh::{Cluster, IstioCa, duration_text};

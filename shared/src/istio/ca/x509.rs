@@ -17,6 +17,12 @@ pub(crate) fn is_signed_by(certificate: &Certificate, ca: &Certificate) -> bool 
     }
 }
 
+/// Tells whether two CA certificates are of the same authority: the same certificate, or another one of the same key and name.
+pub(crate) fn is_same_authority(one: &Certificate, other: &Certificate) -> bool {
+    let same_key = one.subject_key_id.is_some() && one.subject_key_id == other.subject_key_id;
+    one == other || same_key && one.subject == other.subject
+}
+
 /// Tells whether all of the first list are in the second.
 pub(crate) fn within(some: &[Certificate], all: &[Certificate]) -> bool {
     some.iter().all(|held| all.contains(held))

@@ -8,8 +8,9 @@ use crate::federation::checks::missing_rights;
 use crate::fleet::Unread;
 use crate::hint::{Advice, Plugin};
 use crate::istio::ca::CaState;
+use crate::istio::gateway::CROSS_NETWORK_GATEWAY;
 use crate::istio::version::{IstioVersion, OLDEST};
-use crate::istio::{EAST_WEST_GATEWAY, INGRESS_GATEWAY, ISTIOD, NAMESPACE, NETWORK_LABEL};
+use crate::istio::{EAST_WEST_GATEWAY, EAST_WEST_PORT, INGRESS_GATEWAY, ISTIOD, NAMESPACE, NETWORK_LABEL};
 use crate::manifest::ServiceAddress;
 use crate::multicluster::examined::{Examined, SeenIstiod};
 use crate::multicluster::preflight::reinstall;
@@ -28,9 +29,13 @@ pub(super) fn rights(examined: &Examined) -> Findings {
             seen.istiods.as_ref().err(),
             seen.network.as_ref().err(),
             seen.gateway.as_ref().err(),
+            seen.gateway_objects.as_ref().err(),
             seen.remote_secrets.as_ref().err(),
             seen.peer_authentications.as_ref().err(),
             seen.injection.as_ref().err(),
+            seen.injector.as_ref().err(),
+            seen.sidecars.as_ref().err(),
+            seen.stuck.as_ref().err(),
             seen.ca.as_ref().err(),
             seen.proxies.as_ref().err(),
         ];
@@ -303,6 +308,34 @@ pub(super) fn gateways(examined: &Examined) -> Findings {
                 Finding::fail(own.scope(), Fault::new(cause, describe).seen(reason.as_str()))
             }
         }]
+    })
+}
+
+/// Looks for a `Gateway` object that has the east-west gateway listen for other networks.
+pub(super) fn listener(examined: &Examined) -> Findings {
+    of_each(examined, |own| {
+        if own.other_networks().next().is_none() {
+            return vec![Finding::skip(own.scope(), "all clusters are of its network")];
+        }
+        let objects = match &own.seen.gateway_objects {
+            Ok(objects) => objects,
+            Err(unread) => return vec![Finding::skip(own.scope(), &unread.why)],
+        };
+        if let Some(listens) = objects.iter().find(|object| object.problem.is_none()) {
+            return vec![Finding::pass(own.scope(), format!("Gateway {NAMESPACE}/{}", listens.name))];
+        }
+        let object = format!("Gateway {NAMESPACE}/{CROSS_NETWORK_GATEWAY}");
+        let nobody = format!(
+            "{EAST_WEST_GATEWAY} does not listen at port {EAST_WEST_PORT}, so that no other network comes in"
+        );
+        let changed = objects.iter().find(|object| object.name == CROSS_NETWORK_GATEWAY);
+        let fault = match changed.and_then(|object| object.problem.as_deref()) {
+            Some(problem) => Fault::new(format!("{nobody}: {object} was changed"), up())
+                .seen(format!("{object}: {problem}")),
+            None => Fault::new(format!("{nobody}: {object} is missing"), up())
+                .seen(format!("{object} does not exist")),
+        };
+        vec![Finding::fail(own.scope(), fault)]
     })
 }
 

@@ -8,6 +8,7 @@ mod istiod;
 mod pairs;
 mod proxies;
 mod rules;
+mod sidecars;
 #[cfg(test)]
 mod tests;
 
@@ -35,12 +36,16 @@ const ISTIOD_READY: CheckId = CheckId("istiod-ready");
 const MESH_CONFIG: CheckId = CheckId("mesh-trust-domains");
 const NETWORK_LABEL: CheckId = CheckId("network-label");
 const GATEWAY_ADDRESS: CheckId = CheckId("gateway-address");
+const GATEWAY_LISTENER: CheckId = CheckId("gateway-listener");
 const REMOTE_SECRET: CheckId = CheckId("remote-secret");
 pub(super) const ISTIOD_SYNCED: CheckId = CheckId("istiod-synced");
 pub(super) const WAY_OPEN: CheckId = CheckId("way-open");
 pub(super) const ENDPOINT_IDENTITIES: CheckId = CheckId("endpoint-identities");
 const PROXY_IDENTITY: CheckId = CheckId("proxy-identity");
 const ISTIOD_CA: CheckId = CheckId("istiod-ca");
+const INJECTION_FORM: CheckId = CheckId("injection-form");
+const INJECTION_WEBHOOK: CheckId = CheckId("injection-webhook");
+const PODS_MADE: CheckId = CheckId("pods-made");
 const NETWORK_KNOWN: CheckId = CheckId("network-known");
 const PROXY_EXPECTS: CheckId = CheckId("proxy-expects");
 const PROXY_BUNDLES: CheckId = CheckId("proxy-bundles");
@@ -48,7 +53,7 @@ const PROXY_ADMITS: CheckId = CheckId("proxy-admits");
 pub(super) const MUTUAL_TLS: CheckId = CheckId("mutual-tls");
 
 /// Every check on Istio.
-pub const CATALOGUE: [Check<Examined, Repair>; 19] = [
+pub const CATALOGUE: [Check<Examined, Repair>; 23] = [
     Check {
         id: CheckId("istio-rights"),
         title: "you may read what is checked of Istio",
@@ -81,10 +86,28 @@ pub const CATALOGUE: [Check<Examined, Repair>; 19] = [
         run: istiod::aliases,
     },
     Check {
-        id: CheckId("injection-form"),
+        id: INJECTION_FORM,
         title: "sidecars are given SPIRE's socket, in the form that istiod gives them",
         needs: &[REACHABLE],
         run: istiod::injection,
+    },
+    Check {
+        id: INJECTION_WEBHOOK,
+        title: "the API server has istiod give new pods their sidecar",
+        needs: &[ISTIOD_READY],
+        run: sidecars::webhook,
+    },
+    Check {
+        id: CheckId("sidecars"),
+        title: "every pod that asks for a sidecar has one",
+        needs: &[INJECTION_WEBHOOK],
+        run: sidecars::sidecars,
+    },
+    Check {
+        id: PODS_MADE,
+        title: "pods that ask for a sidecar can be made",
+        needs: &[INJECTION_FORM, INJECTION_WEBHOOK],
+        run: sidecars::pods_made,
     },
     Check {
         id: NETWORK_LABEL,
@@ -97,6 +120,12 @@ pub const CATALOGUE: [Check<Examined, Repair>; 19] = [
         title: "the gateways run, and other networks have an address to come in at",
         needs: &[REACHABLE],
         run: istiod::gateways,
+    },
+    Check {
+        id: GATEWAY_LISTENER,
+        title: "the east-west gateway listens for other networks",
+        needs: &[REACHABLE],
+        run: istiod::listener,
     },
     Check {
         id: REMOTE_SECRET,
@@ -113,7 +142,7 @@ pub const CATALOGUE: [Check<Examined, Repair>; 19] = [
     Check {
         id: WAY_OPEN,
         title: "the other network's gateway is reached",
-        needs: &[GATEWAY_ADDRESS],
+        needs: &[GATEWAY_ADDRESS, GATEWAY_LISTENER],
         run: pairs::way_open,
     },
     Check {
@@ -162,8 +191,11 @@ pub const CATALOGUE: [Check<Examined, Repair>; 19] = [
 
 /// Tells whether something that fails may pass without anybody's doing, because what was applied takes effect in a moment.
 pub(super) fn settles_by_itself(id: CheckId) -> bool {
-    const SETTLING: [CheckId; 14] = [
+    const SETTLING: [CheckId; 16] = [
         ISTIOD_READY,
+        // istiod writes its CA there.
+        INJECTION_WEBHOOK,
+        PODS_MADE,
         ISTIOD_CA,
         MESH_CONFIG,
         NETWORK_LABEL,

@@ -8,7 +8,7 @@ use crate::istio::remote::remote_secret_key;
 use crate::istio::{EAST_WEST_GATEWAY, NAMESPACE};
 use crate::manifest::ServiceAddress;
 use crate::mesh::Cluster;
-use crate::multicluster::examined::{Examined, SeenIstiod};
+use crate::multicluster::examined::{Examined, SeenIstiod, ServerAuthority};
 use crate::multicluster::probe::Way;
 
 /// Asks something of every pair of a cluster with another.
@@ -50,6 +50,19 @@ fn one_remote_secret(own: &Reached<'_>, peer: &Cluster) -> Finding<Repair> {
     let server = format!("{object}: server {}", access.server);
     match secret.accepted_by.get(name) {
         Some(Ok(accepted)) if accepted.iter().any(|accepted| accepted == name) => {
+            if let Some(Ok(ServerAuthority::Other { found, wanted })) = secret.authority.get(name) {
+                let cause = format!(
+                    "the CA in the remote secret for {name} did not sign the certificate of that API server: istiod does not trust it, and reads nothing"
+                );
+                let fault = Fault::new(cause, up())
+                    .seen(server)
+                    .seen(format!("CA in the remote secret: {}", names(found.iter().map(String::as_str))))
+                    .seen(format!(
+                        "CA of the API server: {}, another one",
+                        names(wanted.iter().map(String::as_str))
+                    ));
+                return Finding::fail(scope, fault);
+            }
             let made = secret.found.made.map(|made| format!("made {made:.0}")).unwrap_or_default();
             Finding::pass(scope, format!("{server} {made}").trim_end().to_owned())
         }

@@ -13,17 +13,24 @@ use crate::check::{CheckResult, Status};
 use crate::envoy::{self, InboundChain, InboundRules, NameRule, OutboundRules, Protection, ProxySecrets};
 use crate::fleet::{Need, Unread};
 use crate::istio::ca::{self, CaLog, CaSecret, SeenCa};
+use crate::istio::gateway::FoundGateway;
+use crate::istio::injector::tests::labels;
+use crate::istio::injector::{Asks, Labels, Target};
 use crate::istio::remote::AccessProblem;
 use crate::manifest::ServiceAddress;
 use crate::multicluster::examined::{
-    SeenInjection, SeenIstiod, SeenPeerAuthentication, SeenProxy, SeenRemoteSecret, SeenWorkload,
+    AskingNamespace, SeenBarePod, SeenInjection, SeenIstiod, SeenPeerAuthentication, SeenProxy,
+    SeenRemoteSecret, SeenWorkload, ServerAuthority, StuckWorkload,
 };
 use crate::multicluster::probe::Way;
 use crate::trust::svid::Certificate;
 use crate::trust::{TrustBundle, TrustDomain};
+use crate::workload::{Workload, WorkloadKind};
 
 /// Before the pods of istiod started.
 const EARLY: &str = "2026-11-25T09:00:00Z";
+/// After they did, and their webhook was there.
+const LATE: &str = "2026-11-25T12:00:00Z";
 
 /// Takes the checks on Istio, without those on SPIRE.
 fn verified(change: impl FnOnce(&mut Examined)) -> Verification<Repair> {
@@ -102,7 +109,8 @@ fn nothing_is_wrong_with_a_healthy_mesh() {
             | "network-known"
             | "endpoint-identities"
             | "proxy-expects"
-            | "proxy-admits" => 6,
+            | "proxy-admits"
+            | "sidecars" => 6,
             _ => 3,
         };
         assert_eq!(of(id.0), wanted, "{id}");
@@ -162,9 +170,13 @@ fn every_right_that_is_missing_is_named_and_what_needs_it_is_not_looked_at() {
             istiods: forbidden("istiods"),
             network: forbidden("network"),
             gateway: forbidden("gateway"),
+            gateway_objects: forbidden("gateway-objects"),
             remote_secrets: forbidden("remote-secrets"),
             peer_authentications: forbidden("peer-authentications"),
             injection: forbidden("injection"),
+            injector: forbidden("injector"),
+            sidecars: forbidden("sidecars"),
+            stuck: forbidden("stuck"),
             ca: forbidden("ca"),
             proxies: forbidden("proxies"),
             outbound: forbidden("outbound"),
@@ -208,6 +220,14 @@ fn versions_of_istio_that_are_too_far_apart_are_named_on_both_sides() {
     insta::assert_snapshot!(of("latest"), @"istio-versions of baz: skip: istiod does not say which version it is");
 }
 
+/// Gives a cluster a CA, in which the API server trusts.
+fn has_ca(seen: &mut Seen, ca: SeenCa) {
+    for webhook in &mut seen.injector.as_mut().unwrap().webhooks {
+        webhook.authorities.clone_from(&ca.published);
+    }
+    seen.ca = Ok(ca);
+}
+
 #[test]
 fn the_ca_that_istiod_signs_with_is_held_against_the_one_in_its_secret() {
     let (root, other_root) = (authority("root"), authority("next"));
@@ -228,7 +248,7 @@ fn the_ca_that_istiod_signs_with_is_held_against_the_one_in_its_secret() {
             certificate: Some("cacerts".to_owned()),
         };
         let istiods = vec![presents("istiod-1", read(ca.der())), presents("istiod-2", second)];
-        wrong(|seen| seen.ca = Ok(SeenCa { secret: Some(secret), published, istiods }))
+        wrong(|seen| has_ca(seen, SeenCa { secret: Some(secret), published, istiods }))
     };
     assert_eq!(with(vec![root()], EARLY, read(ca.der())), "");
     insta::assert_snapshot!("ca_behind", with(vec![root()], EARLY, read(old.der())));
@@ -242,7 +262,7 @@ fn the_ca_that_istiod_signs_with_is_held_against_the_one_in_its_secret() {
             certificate: Some("cacerts".to_owned()),
         };
         let istiods = vec![presents("istiod-1", read(old.der()))];
-        wrong(|seen| seen.ca = Ok(SeenCa { secret: Some(secret), published: vec![root()], istiods }))
+        wrong(|seen| has_ca(seen, SeenCa { secret: Some(secret), published: vec![root()], istiods }))
     };
     insta::assert_snapshot!("ca_of_another_root", of_another(EARLY));
     insta::assert_snapshot!("ca_that_came_after_istiod", of_another("2026-11-25T11:00:00Z"));
@@ -288,6 +308,122 @@ fn an_injection_template_has_to_be_there_be_a_default_and_fit() {
     insta::assert_snapshot!(both, @"");
 }
 
+/// A pod without a sidecar in namespace `shop`, which was made at a time.
+fn bare(kind: WorkloadKind, name: &str, created: &str) -> SeenBarePod {
+    SeenBarePod {
+        namespace: "shop".to_owned(),
+        namespace_labels: labels(&[("istio-injection", "enabled")]),
+        workload: Workload { kind, name: name.to_owned() },
+        labels: Labels::new(),
+        created: Some(created.parse().unwrap()),
+        asks: Asks::Namespace,
+    }
+}
+
+#[test]
+fn a_webhook_that_is_gone_leads_nowhere_or_is_not_trusted_is_named() {
+    let gone = |seen: &mut Seen| {
+        seen.injector.as_mut().unwrap().webhooks.clear();
+        let without = &mut seen.sidecars.as_mut().unwrap().without;
+        without.extend((1..12).map(|n| bare(WorkloadKind::Deployment, &format!("cart-{n}"), LATE)));
+    };
+    insta::assert_snapshot!("webhook_gone", wrong(gone));
+    let gone = |seen: &mut Seen| seen.injector.as_mut().unwrap().webhooks.clear();
+    insta::assert_snapshot!("webhook_gone_while_all_have_sidecars", wrong(gone));
+    let empty = |seen: &mut Seen| {
+        for ready in seen.injector.as_mut().unwrap().ready.values_mut() {
+            *ready = 0;
+        }
+    };
+    insta::assert_snapshot!("webhook_without_pods", wrong(empty));
+    let of_another = |seen: &mut Seen| {
+        let injector = seen.injector.as_mut().unwrap();
+        let target = Target::Service { namespace: "istio-old".to_owned(), name: "istiod-1-30".to_owned() };
+        let webhook = injector.webhooks.last_mut().unwrap();
+        webhook.target = target.clone();
+        "istio-revision-tag-old".clone_into(&mut webhook.configuration);
+        injector.ready.insert(target, 0);
+    };
+    insta::assert_snapshot!("webhook_of_another_istiod_without_pods", wrong(of_another));
+    let distrusted = |seen: &mut Seen| {
+        let other = authority("other");
+        let last = seen.injector.as_mut().unwrap().webhooks.last_mut().unwrap();
+        last.authorities = vec![Certificate::from_der(other.der().to_vec()).unwrap()];
+    };
+    insta::assert_snapshot!("webhook_distrusts", wrong(distrusted));
+    let none = |seen: &mut Seen| seen.injector.as_mut().unwrap().webhooks[0].authorities.clear();
+    insta::assert_snapshot!("webhook_without_a_ca", wrong(none));
+    let unread = |seen: &mut Seen| seen.ca = Err(Unread::because("istiod is busy"));
+    insta::assert_snapshot!("webhook_with_an_unknown_ca", wrong(unread));
+}
+
+#[test]
+fn pods_that_ask_for_a_sidecar_and_have_none_are_named_with_the_reason() {
+    let without = |pods: Vec<SeenBarePod>| wrong(|seen| seen.sidecars.as_mut().unwrap().without.extend(pods));
+    let cart = |created: &str| bare(WorkloadKind::Deployment, "cart", created);
+    insta::assert_snapshot!("sidecars_older_than_the_webhook", without(vec![cart(EARLY), cart(EARLY)]));
+    let all = vec![
+        cart(LATE),
+        bare(WorkloadKind::StatefulSet, "store", LATE),
+        bare(WorkloadKind::Pod, "by-hand", LATE),
+    ];
+    insta::assert_snapshot!("sidecars_older_than_the_label", without(all));
+    let by_hand = vec![bare(WorkloadKind::Pod, "by-hand", LATE)];
+    insta::assert_snapshot!("sidecars_of_a_pod_that_nobody_owns", without(by_hand));
+    let mut asks = cart(LATE);
+    asks.namespace_labels.clear();
+    asks.labels = labels(&[("istio.io/rev", "1-30")]);
+    asks.asks = Asks::PodRevision("1-30".to_owned());
+    insta::assert_snapshot!("sidecars_of_a_revision_that_a_pod_asks_for", without(vec![asks]));
+
+    let labelled = |all: &[(&str, &str)], asks: Asks, pods: &[SeenBarePod]| {
+        wrong(|seen| {
+            let sidecars = seen.sidecars.as_mut().unwrap();
+            let namespace = AskingNamespace { asks: asks.clone(), labels: labels(all), with: 1 };
+            sidecars.namespaces.insert("shop".to_owned(), namespace);
+            sidecars.without.extend(pods.iter().cloned().map(|pod| SeenBarePod {
+                namespace_labels: labels(all),
+                asks: asks.clone(),
+                ..pod
+            }));
+        })
+    };
+    let revision = Asks::NamespaceRevision("1-30".to_owned());
+    let of_1_30 = [("istio.io/rev", "1-30")];
+    insta::assert_snapshot!("sidecars_of_a_revision", labelled(&of_1_30, revision.clone(), &[cart(LATE)]));
+    insta::assert_snapshot!(
+        "sidecars_of_a_revision_that_nobody_lacks_yet",
+        labelled(&of_1_30, revision, &[])
+    );
+    let both = [("istio-injection", "disabled"), ("istio.io/rev", "default")];
+    let conflict = Asks::Conflict("default".to_owned());
+    insta::assert_snapshot!("sidecars_in_conflict", labelled(&both, conflict, &[cart(LATE)]));
+    let both = [("istio-injection", "enabled"), ("istio.io/rev", "1-30")];
+    insta::assert_snapshot!("sidecars_with_a_label_too_many", labelled(&both, Asks::Namespace, &[]));
+    let of_default = [("istio.io/rev", "default")];
+    assert_eq!(labelled(&of_default, Asks::NamespaceRevision("default".to_owned()), &[]), "");
+    let no_webhook_for_it = wrong(|seen| {
+        let webhooks = &mut seen.injector.as_mut().unwrap().webhooks;
+        webhooks.retain(|webhook| !webhook.takes(&labels(&[("istio-injection", "enabled")]), &Labels::new()));
+    });
+    insta::assert_snapshot!("sidecars_that_no_webhook_is_for", no_webhook_for_it);
+}
+
+#[test]
+fn pods_that_the_api_server_refuses_are_named_in_its_words() {
+    let stuck = StuckWorkload {
+        namespace: "shop".to_owned(),
+        workload: Workload { kind: WorkloadKind::Deployment, name: "cart".to_owned() },
+        why: r#"pods "cart-1" is forbidden: violates PodSecurity "restricted:latest""#.to_owned(),
+    };
+    insta::assert_snapshot!("pods_refused", wrong(|seen| seen.stuck = Ok(vec![stuck.clone()])));
+    let with_cause = wrong(|seen| {
+        seen.stuck = Ok(vec![stuck]);
+        seen.injector.as_mut().unwrap().webhooks[0].authorities.clear();
+    });
+    insta::assert_snapshot!("pods_refused_for_want_of_the_webhook", with_cause);
+}
+
 #[test]
 fn a_network_needs_its_label_and_a_gateway_with_an_address() {
     insta::assert_snapshot!("network_no_label", wrong(|seen| seen.network = Ok(None)));
@@ -310,6 +446,23 @@ fn a_network_needs_its_label_and_a_gateway_with_an_address() {
     let pending = "Service istio-system/istio-eastwestgateway waits for its load balancer";
     let pending = wrong(|seen| seen.gateway = Ok(ServiceAddress::Pending(pending.to_owned())));
     insta::assert_snapshot!("gateway_without_address", pending);
+    let objects = |objects: Vec<FoundGateway>| {
+        told(&verified(|examined| {
+            examined.clusters.get_mut("baz").unwrap().gateway_objects = Ok(objects);
+            let refused = Way::Closed("the connection is refused".to_owned());
+            examined.ways.insert(pair("baz", "bar"), Ok(refused));
+        }))
+    };
+    let changed = |name: &str| FoundGateway {
+        name: name.to_owned(),
+        problem: Some("tls.mode of its server is not AUTO_PASSTHROUGH".to_owned()),
+    };
+    insta::assert_snapshot!("listener_missing", objects(Vec::new()));
+    insta::assert_snapshot!("listener_of_another_name", objects(vec![changed("shop-gateway")]));
+    insta::assert_snapshot!(
+        "listener_changed",
+        objects(vec![changed("shop-gateway"), changed("cross-network-gateway")])
+    );
     let way = |way: Option<Way>| {
         let way = way.map_or_else(|| Err(Unread::because("no pod runs")), Ok);
         told(&verified(|examined| drop(examined.ways.insert(pair("baz", "bar"), way))))
@@ -359,6 +512,14 @@ fn remote_secrets_that_do_not_work_are_told_apart() {
     insta::assert_snapshot!("remote_none", with(None));
     insta::assert_snapshot!("remote_refused", with(Some(remote_secret("bar", &[]))));
     insta::assert_snapshot!("remote_of_another", with(Some(remote_secret("bar", &["foo"]))));
+    let mut of_another_ca = remote_secret("bar", &["bar"]);
+    let other =
+        ServerAuthority::Other { found: vec!["CN=old".to_owned()], wanted: vec!["CN=kubernetes".to_owned()] };
+    of_another_ca.authority.insert("bar".to_owned(), Ok(other));
+    insta::assert_snapshot!("remote_with_another_ca", with(Some(of_another_ca)));
+    let mut of_the_system = remote_secret("bar", &["bar"]);
+    of_the_system.authority.insert("bar".to_owned(), Ok(ServerAuthority::System));
+    assert_eq!(with(Some(of_the_system)), "", "what istiod's system trusts is not known here");
     let mut program = remote_secret("bar", &[]);
     program.found.clusters[0].1 = Err(AccessProblem::Exec);
     insta::assert_snapshot!("remote_with_a_program", with(Some(program)));

@@ -17,17 +17,20 @@ use crate::federation::examined as spire;
 use crate::federation::observed::{self, Observed, ObservedCluster, SeenServer};
 use crate::fleet::{Read, Unread};
 use crate::istio::ca::SeenCa;
+use crate::istio::gateway::FoundGateway;
+use crate::istio::injector::Asks;
+use crate::istio::injector::tests::{labels, of_istioctl};
 use crate::istio::istiod::{KnownCluster, NetworkGateway};
 use crate::istio::remote::{Access, FoundRemoteSecret};
 use crate::manifest::{HostPort, ServiceAddress};
 use crate::mesh::Mesh;
 use crate::multicluster::examined::{
-    Examined, Seen, SeenInjection, SeenIstiod, SeenPeerAuthentication, SeenProxy, SeenRemoteSecret,
-    SeenWorkload,
+    AskingNamespace, Examined, Seen, SeenInjection, SeenInjector, SeenIstiod, SeenPeerAuthentication,
+    SeenProxy, SeenRemoteSecret, SeenSidecars, SeenWorkload, ServerAuthority,
 };
 use crate::multicluster::probe::Way;
 use crate::spire::server::LocalAuthorities;
-use crate::trust::svid::Chain;
+use crate::trust::svid::{Certificate, Chain};
 use crate::trust::{TrustBundle, TrustDomain};
 
 const MESH: &str = "\
@@ -271,7 +274,11 @@ pub(super) fn remote_secret(cluster: &str, taken_by: &[&str]) -> SeenRemoteSecre
         clusters: vec![(cluster.to_owned(), Ok(access(&format!("https://{cluster}.example:6443"))))],
     };
     let taken_by = taken_by.iter().map(|name| (*name).to_owned()).collect();
-    SeenRemoteSecret { found, accepted_by: [(cluster.to_owned(), Ok(taken_by))].into() }
+    SeenRemoteSecret {
+        found,
+        accepted_by: [(cluster.to_owned(), Ok(taken_by))].into(),
+        authority: [(cluster.to_owned(), Ok(ServerAuthority::Own))].into(),
+    }
 }
 
 pub(super) fn rule(namespace: &str, mode: &str) -> SeenPeerAuthentication {
@@ -284,12 +291,33 @@ pub(super) fn rule(namespace: &str, mode: &str) -> SeenPeerAuthentication {
     }
 }
 
+/// The root of istiod's CA, which is the same in all clusters here.
+fn root() -> Certificate {
+    static ROOT: LazyLock<Certificate> =
+        LazyLock::new(|| Certificate::from_der(authority("istiod").der().to_vec()).unwrap());
+    ROOT.clone()
+}
+
+fn injector() -> SeenInjector {
+    let mut webhooks = of_istioctl("", "2026-11-25T10:00:00Z");
+    for webhook in &mut webhooks {
+        webhook.authorities = vec![root()];
+    }
+    SeenInjector { ready: webhooks.iter().map(|webhook| (webhook.target.clone(), 2)).collect(), webhooks }
+}
+
+fn asking(name: &str) -> (String, AskingNamespace) {
+    let labels = labels(&[("istio-injection", "enabled")]);
+    (name.to_owned(), AskingNamespace { asks: Asks::Namespace, labels, with: 1 })
+}
+
 fn of_istio(own: &str) -> Seen {
     Seen {
         workloads: Ok(["istiod", "istio-ingressgateway", "istio-eastwestgateway"].map(workload).into()),
         istiods: Ok(["istiod-1", "istiod-2"].map(|pod| istiod(own, pod)).into()),
         network: Ok(Some(own.to_owned())),
         gateway: Ok(ServiceAddress::Ready(HostPort::new(&format!("{own}.example"), 15443).unwrap())),
+        gateway_objects: Ok(vec![FoundGateway { name: "cross-network-gateway".to_owned(), problem: None }]),
         remote_secrets: Ok(others(own).map(|peer| remote_secret(peer, &[peer])).collect()),
         peer_authentications: Ok(vec![
             rule("istio-system", "STRICT"),
@@ -302,7 +330,10 @@ fn of_istio(own: &str) -> Seen {
             native: true,
             why: "istiod is 1.31.0 and every kubelet is 1.36".to_owned(),
         }),
-        ca: Ok(SeenCa { secret: None, published: Vec::new(), istiods: Vec::new() }),
+        injector: Ok(injector()),
+        sidecars: Ok(SeenSidecars { namespaces: ["sample", "shop"].map(asking).into(), without: Vec::new() }),
+        stuck: Ok(Vec::new()),
+        ca: Ok(SeenCa { secret: None, published: vec![root()], istiods: Vec::new() }),
         proxies: Ok(Vec::new()),
         outbound: Ok(Some(("sample/sleep-0".to_owned(), outbound()))),
     }
