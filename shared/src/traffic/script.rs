@@ -68,6 +68,10 @@ pub(super) fn script(
     let mut script = String::from(
         "silent\nno-buffer\ngloboff\npath-as-is\nproto = \"=http,https\"\nnoproxy = \"*\"\nuser-agent = \"kubectl-xcluster-curl\"\n",
     );
+    if request.protocol() == Protocol::Grpc {
+        // gRPC is spoken over HTTP/2 alone. Its status may be a trailer, which curl writes nowhere but here.
+        script.push_str("http2-prior-knowledge\ndump-header = \"/dev/stderr\"\n");
+    }
     let mut set = |option: &str, value: &str| {
         script.extend([option, " = ", &quoted(value), "\n"]);
     };
@@ -85,10 +89,6 @@ pub(super) fn script(
             format!("{}: {value}", header.name())
         };
         set("header", &line);
-    }
-    if request.protocol() == Protocol::Grpc {
-        // gRPC is spoken over HTTP/2 alone. Its status may be a trailer, which curl writes nowhere but here.
-        script.push_str("http2-prior-knowledge\ndump-header = \"/dev/stderr\"\n");
     }
     match (request.method.as_str(), &request.body) {
         // Or it waits for a body that never comes.

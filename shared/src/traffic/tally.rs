@@ -112,6 +112,7 @@ impl Recorder {
             pod_header: Vec::new(),
             body: Vec::new(),
             complaint: "the body has no end".to_owned(),
+            grpc: None,
         };
         self.take_as(&answer, Some(FailureKind::Endless), &Places::default());
     }

@@ -101,7 +101,15 @@ fn what_failed_is_traced_to_its_cause() {
     scale(near, "--replicas=0");
     scale(far, "--replicas=0");
     let cause = is_traced("no-endpoints", None);
-    assert!(cause.contains("is ready in any cluster"), "{cause}");
+    assert!(cause.contains(first) && cause.contains(second) && cause.contains("scaled to none"), "{cause}");
+    // Envoy says to gRPC with status 200 that there is nobody.
+    let grpc = ["-n", "5", "-X", "POST", "-H", "content-type: application/grpc", "-o", "json"];
+    let report = mesh.xcluster_curl(&grpc).ended_with(3).json();
+    assert_eq!(
+        (report["failed"].as_u64(), &report["errors"][0]["kind"]),
+        (Some(5), &json!("no-endpoints")),
+        "{report:#}"
+    );
     scale(near, "--replicas=1");
     scale(far, "--replicas=1");
 
@@ -110,7 +118,11 @@ fn what_failed_is_traced_to_its_cause() {
         |settings: Value| mesh.patch(first, &rule, &json!({"spec": {"trafficPolicy": {"tls": settings}}}));
     tls(json!({"mode": "DISABLE"}));
     let cause = is_traced("no-endpoints", Some("mutual-tls"));
-    assert!(cause.contains("sends without mutual TLS"), "{cause}");
+    assert!(
+        cause.contains("DestinationRule helloworld/helloworld")
+            && cause.contains("spec.trafficPolicy.tls.mode"),
+        "{cause}"
+    );
     let other = format!("spiffe://{}/ns/helloworld/sa/other", mesh.bench.members[0].trust_domain);
     tls(json!({"mode": "ISTIO_MUTUAL", "subjectAltNames": [other]}));
     let cause = is_traced("connect-failed", Some("endpoint-identities"));
@@ -141,6 +153,110 @@ fn what_failed_is_traced_to_its_cause() {
     mesh.bench.up();
     scale(near, "--replicas=1");
     mesh.is_healthy();
+}
+
+/// Objects of somebody who knows Istio, each of which stops requests, or some of them.
+const RULE_OF_THE_CLIENT: &str = r#"{"apiVersion": "networking.istio.io/v1", "kind": "DestinationRule", "metadata": {"name": "old-times", "namespace": "sleep"},
+    "spec": {"host": "*.helloworld.svc.cluster.local", "trafficPolicy": {"tls": {"mode": "DISABLE"}}}}"#;
+const SUBSETS: &str = r#"{"apiVersion": "networking.istio.io/v1", "kind": "DestinationRule", "metadata": {"name": "versions", "namespace": "helloworld"},
+    "spec": {"host": "helloworld.helloworld.svc.cluster.local", "subsets": [{"name": "v1", "labels": {"version": "v1"}}]}}"#;
+const ROUTED: &str = r#"{"apiVersion": "networking.istio.io/v1", "kind": "VirtualService", "metadata": {"name": "versions", "namespace": "helloworld"},
+    "spec": {"hosts": ["helloworld.helloworld.svc.cluster.local"], "http": [{"route": [{"destination": {"host": "helloworld.helloworld.svc.cluster.local", "subset": "v1"}}]}]}}"#;
+const ONLY_US: &str = r#"{"apiVersion": "security.istio.io/v1", "kind": "AuthorizationPolicy", "metadata": {"name": "only-us", "namespace": "helloworld"},
+    "spec": {"rules": [{"from": [{"source": {"principals": ["cluster.local/ns/sleep/sa/sleep"]}}]}]}}"#;
+
+#[test]
+fn the_path_of_a_request_ends_at_what_stops_it() {
+    let mesh = Mesh::healthy();
+    let (first, second) = (&mesh.first, &mesh.second);
+    let explained = || mesh.xcluster_curl(&["--explain", "-o", "json"]).json();
+    let stops = |report: &Value| -> Vec<(String, Value, String, Value)> {
+        let stages = report["stages"].as_array().expect("stages").iter();
+        let stopped = stages.filter(|stage| stage["verdict"] == "stops");
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        stopped
+            .map(|stage| {
+                (
+                    text(&stage["stage"]),
+                    stage["cluster"].clone(),
+                    text(&stage["object"]),
+                    stage["field"].clone(),
+                )
+            })
+            .collect()
+    };
+    // What is changed takes effect in a moment.
+    let is_stopped = |stage: &str, cluster: Option<&str>, object: &str, field: Option<&str>| {
+        let wanted = (stage.to_owned(), json!(cluster), object.to_owned(), json!(field));
+        let end = Instant::now() + Duration::from_mins(1);
+        loop {
+            let report = explained();
+            if stops(&report).contains(&wanted) {
+                return report;
+            }
+            assert!(Instant::now() < end, "expected {wanted:?}: {report:#}");
+        }
+    };
+    let report = explained();
+    assert_eq!(
+        (stops(&report), report["reached"].as_array().map(Vec::len)),
+        (Vec::new(), Some(2)),
+        "{report:#}"
+    );
+    let kubectl = |context: &str| mesh.bench.target.kubectl(context).limit(Duration::from_mins(1));
+    let service = ["-n", "helloworld", "service", "helloworld"];
+
+    kubectl(first).apply(RULE_OF_THE_CLIENT).expect("a rule");
+    is_stopped("policy", None, "DestinationRule sleep/old-times", Some("spec.trafficPolicy.tls.mode"));
+    mesh.bench.kubectl(first, &["-n", "sleep", "delete", "destinationrule", "old-times"]);
+
+    mesh.patch(first, &service, &json!({"spec": {"internalTrafficPolicy": "Local"}}));
+    is_stopped(
+        "endpoints",
+        Some(second),
+        "Service helloworld/helloworld",
+        Some("spec.internalTrafficPolicy"),
+    );
+    // Who was expected to answer, and did not, is explained without a failure.
+    let expected = format!("{second}>=1%");
+    mesh.xcluster_curl(&["-n", "5", "--expect", &expected]).ended_with(3);
+    mesh.patch(first, &service, &json!({"spec": {"internalTrafficPolicy": "Cluster"}}));
+
+    let policy = |target: u16| {
+        json!([{"op": "replace", "path": "/spec/ports/0/targetPort", "value": target}]).to_string()
+    };
+    let patch = |target: u16| {
+        let patch = policy(target);
+        mesh.bench.kubectl(
+            second,
+            &["-n", "helloworld", "patch", "service", "helloworld", "--type=json", "-p", &patch],
+        )
+    };
+    patch(5999);
+    kubectl(second).apply(ONLY_US).expect("a policy");
+    is_stopped(
+        "authorization",
+        Some(second),
+        "AuthorizationPolicy helloworld/only-us",
+        Some("spec.rules[].from[].source"),
+    );
+    mesh.bench.kubectl(second, &["-n", "helloworld", "delete", "authorizationpolicy", "only-us"]);
+    is_stopped("application", Some(second), "Service helloworld/helloworld", Some("spec.ports[].targetPort"));
+    patch(5000);
+
+    kubectl(first).apply(SUBSETS).expect("subsets");
+    kubectl(first).apply(ROUTED).expect("a route");
+    let field = Some("spec.http[].route[].destination.subset");
+    is_stopped("endpoints", Some(second), "VirtualService helloworld/versions", field);
+    // Nobody could take over, so nothing is taken away.
+    mesh.xcluster_curl(&["--failover", "--yes"]).ended_with(1).said("could not take over").said("subset v1");
+    for kind in ["virtualservice", "destinationrule"] {
+        mesh.bench.kubectl(first, &["-n", "helloworld", "delete", kind, "versions"]);
+    }
+    let end = Instant::now() + Duration::from_mins(1);
+    while !stops(&explained()).is_empty() {
+        assert!(Instant::now() < end, "{:#}", explained());
+    }
 }
 
 #[test]
