@@ -11,7 +11,7 @@ use std::io;
 use std::process::ExitCode;
 use std::rc::Rc;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use futures::future::LocalBoxFuture;
 use tracing_subscriber::EnvFilter;
 
@@ -19,7 +19,7 @@ pub use failure::{Exit, Failure};
 
 use crate::cli::{OutputArgs, VerbosityArgs};
 use crate::completion;
-use crate::hint::Given;
+use crate::hint::{Given, Plugin};
 use crate::report::{Format, OutputError, Printer};
 
 /// The command line of a plugin.
@@ -186,11 +186,36 @@ fn parse<C: CommandLine>(mut command: clap::Command) -> Result<C, ExitCode> {
         command = command.color(clap::ColorChoice::Never);
     }
     command.try_get_matches().and_then(|matches| C::from_arg_matches(&matches)).map_err(|error| {
+        let error = in_our_words(error);
         let asked_for = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
         // Nobody is left to be told when this cannot be written.
         let _ = error.print();
         if asked_for { Exit::Done } else { Exit::Usage }.into()
     })
+}
+
+/// Says of some wrong arguments what clap cannot know: where contexts stand, and that a password is not to be repeated.
+fn in_our_words(mut error: clap::Error) -> clap::Error {
+    let is = |kind, fits: fn(&str) -> bool| matches!(error.get(kind), Some(ContextValue::String(text)) if fits(text));
+    let names_context = error.kind() == ErrorKind::UnknownArgument
+        && is(ContextKind::InvalidArg, |argument| argument == "--context");
+    let has_password = is(ContextKind::InvalidValue, |value| value.contains('@'));
+    if names_context {
+        error.remove(ContextKind::SuggestedArg);
+        error.remove(ContextKind::SuggestedValue);
+        let init = Plugin::SpireFederate.command(["init", "CONTEXT=TRUST_DOMAIN", "CONTEXT=TRUST_DOMAIN"]);
+        let where_else = [
+            "each cluster has its context in the mesh file: `context` where it is not the cluster's name"
+                .to_owned(),
+            format!("another mesh file: --mesh FILE; one that is made from contexts: {init}"),
+        ];
+        let tips = where_else.map(clap::builder::StyledStr::from).to_vec();
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(tips));
+    }
+    if has_password {
+        error.insert(ContextKind::InvalidValue, ContextValue::String("…@…".to_owned()));
+    }
+    error
 }
 
 /// Prints what went wrong and returns how to exit.

@@ -3,11 +3,13 @@
 mod advice;
 mod command;
 mod given;
+mod near;
 mod word;
 
 pub use advice::Advice;
 pub use command::{Command, Place, Plugin};
 pub use given::Given;
+pub use near::nearest;
 pub use word::word;
 
 /// An error that knows what its reader can do next.

@@ -16,7 +16,8 @@ use spire_mesh::trustchain::Threshold;
 /// own trust domain, and says in words what is wrong. Exit code 3 when something is.
 ///
 /// WORKLOAD is a deployment, stateful set, daemon set, job or pod: its name, KIND/NAME, how its name begins, or with a place before it,
-/// CLUSTER/NAMESPACE/NAME. Instead of a workload it can also be secret/NAME, istiod (what it presents to proxies), or the address of a
+/// CLUSTER/NAMESPACE/NAME, CLUSTER being one of the mesh file or a context; also NAME.NAMESPACE, as istioctl has it, and service/NAME for
+/// the workloads behind a service. Instead of a workload it can also be secret/NAME, istiod (what it presents to proxies), or the address of a
 /// bundle endpoint, https://HOST:PORT.
 #[derive(Debug, Parser)]
 #[command(
@@ -47,7 +48,7 @@ pub(crate) struct Cli {
     /// Go on, and show each new certificate and each change of a bundle
     #[arg(short, long, conflicts_with = "save")]
     pub(crate) watch: bool,
-    /// Read a file instead of a cluster, - for standard input: Envoy's config dump, istioctl's secrets as JSON, a Secret, a bundle, PEM or DER
+    /// Read a file instead of a cluster, - for standard input: Envoy's config dump, istioctl's secrets as JSON, Secrets, SVIDs and bundles of SPIRE, PEM or DER
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with_all = ["subject", "namespace", "all_namespaces", "selector", "accepts", "watch", "context", "all_clusters"])]
     pub(crate) file: Option<PathBuf>,
     /// Write chains and bundles as PEM to files below this folder, too

@@ -7,7 +7,9 @@ use spire_mesh::hint::{Advice, Command, Place, Plugin};
 use spire_mesh::mesh::{self, Mesh};
 use spire_mesh::report::Printer;
 use spire_mesh::trust::TrustDomain;
-use spire_mesh::workload::{Candidate, FindError, ProxyState, Scope, WorkloadPod, WorkloadRef, find, list};
+use spire_mesh::workload::{
+    Candidate, FindError, Placed, ProxyState, Scope, WorkloadName, WorkloadPod, WorkloadRef, find, list,
+};
 
 use crate::cli::Cli;
 
@@ -19,6 +21,11 @@ pub(crate) struct Reached {
 }
 
 impl Reached {
+    /// Tells whether a name is that of the cluster, or of its context.
+    pub(crate) fn is_called(&self, name: &str) -> bool {
+        self.connection.name() == name || self.connection.context() == name
+    }
+
     pub(crate) fn trust_domain(&self) -> Option<&TrustDomain> {
         self.cluster.as_ref().map(|cluster| &cluster.trust_domain)
     }
@@ -49,7 +56,7 @@ impl Known {
         let mut wanted = if cli.all_clusters { self.all()? } else { vec![self.one()?] };
         // Other clusters that are named in the arguments.
         for text in cli.subject.iter().chain(&cli.accepts) {
-            if let Some((name, _)) = text.split_once('/').filter(|_| text.matches('/').count() >= 2)
+            if let Some(name) = place_in(text)
                 && let Some(cluster) = self.named(name)
                 && !wanted.iter().any(|(known, _, _)| *known == cluster.0)
             {
@@ -103,7 +110,9 @@ impl Known {
 
     /// Finds a cluster by its name in the mesh file, else by its context.
     fn named(&self, name: &str) -> Option<(String, String, Option<mesh::Cluster>)> {
-        let cluster = self.mesh.iter().flat_map(|mesh| &mesh.clusters).find(|cluster| cluster.name == name);
+        let clusters = || self.mesh.iter().flat_map(|mesh| &mesh.clusters);
+        let of_context = || clusters().find(|cluster| cluster.context == name);
+        let cluster = clusters().find(|cluster| cluster.name == name).or_else(of_context);
         if let Some(cluster) = cluster {
             return Some((cluster.name.clone(), cluster.context.clone(), Some(cluster.clone())));
         }
@@ -139,10 +148,14 @@ impl Known {
     ) -> Result<Found<'r>, Failure> {
         let name: WorkloadRef = text.parse().map_err(|error| Failure::usage(anyhow::Error::from(error)))?;
         if let Some((cluster, namespace)) = &name.place {
-            let one = reached.iter().find(|one| one.connection.name() == *cluster).ok_or_else(|| {
+            let one = reached.iter().find(|one| one.is_called(cluster)).ok_or_else(|| {
+                let cluster = spire_mesh::report::one_line(cluster);
                 Failure::usage(anyhow::anyhow!(
                     "there is no cluster `{cluster}` in the mesh file or kubeconfig"
                 ))
+                .with_hint(
+                    Advice::from("those of the kubeconfig: ").then(Command::kubeconfig(["get-contexts"])),
+                )
             })?;
             let scope = Scope { namespace: Some(namespace.clone()), selector: None };
             let pods = list(&one.connection, &scope).await.map_err(|error| cannot_list(one, &error))?;
@@ -157,11 +170,37 @@ impl Known {
             return found_in(&own, text, &name, Some(namespace)).await;
         }
         let first = self.namespace_of(own[0]);
-        match found_in(&own, text, &name, Some(&first)).await {
-            Err(_) => found_in(&own, text, &name, None).await,
-            found => found,
+        if let Ok(found) = found_in(&own, text, &name, Some(&first)).await {
+            return Ok(found);
+        }
+        let error = match found_in(&own, text, &name, None).await {
+            Err(error) => error,
+            found => return found,
+        };
+        // As istioctl has it: POD.NAMESPACE. A name may have a dot of its own, so this comes last.
+        let Some((pod, namespace)) = name.name.name.rsplit_once('.') else { return Err(error) };
+        let kind = name.name.kind;
+        let dotted = WorkloadRef { place: None, name: WorkloadName { kind, name: pod.to_owned() } };
+        found_in(&own, text, &dotted, Some(namespace)).await.map_err(|_| error)
+    }
+
+    /// Finds the pods of the one workload, or one pod of each workload behind a service, that a text names.
+    pub(crate) async fn subject<'r>(
+        &self,
+        cli: &Cli,
+        reached: &'r [Reached],
+        text: &str,
+    ) -> Result<Found<'r>, Failure> {
+        match self.service(cli, reached, text).await? {
+            Some(found) => Ok(found),
+            None => self.workload(cli, reached, text).await,
         }
     }
+}
+
+/// Returns the cluster that a text names before a namespace.
+pub(crate) fn place_in(text: &str) -> Option<&str> {
+    Placed::parse(text).ok()?.place.map(|(cluster, _)| cluster)
 }
 
 impl Known {
@@ -173,16 +212,11 @@ impl Known {
         reached: &'r [Reached],
         text: &str,
     ) -> Result<Option<Found<'r>>, Failure> {
-        let parts: Vec<&str> = text.split('/').collect();
-        let is_kind = |kind: &str| matches!(kind, "service" | "services" | "svc");
-        let (cluster, namespace, name) = match parts.as_slice() {
-            [kind, name] if is_kind(kind) => (None, None, *name),
-            [cluster, namespace, kind, name] if is_kind(kind) => (Some(*cluster), Some(*namespace), *name),
-            _ => return Ok(None),
-        };
+        let Some((place, name)) = service_in(text) else { return Ok(None) };
+        let (cluster, namespace) = place.unzip();
         let mut found = Found::new();
         let mut places = Vec::new();
-        for one in reached.iter().filter(|one| cluster.is_none_or(|name| one.connection.name() == name)) {
+        for one in reached.iter().filter(|one| cluster.is_none_or(|name| one.is_called(name))) {
             let own = self.namespace_of(one);
             let namespace = namespace.or(cli.namespace.as_deref()).unwrap_or(&own);
             places.push(format!("namespace {namespace} of {}", one.connection.name()));
@@ -206,6 +240,12 @@ impl Known {
         }
         Ok(Some(found))
     }
+}
+
+/// Returns the place, where one was named, and the name of the service that a text names.
+pub(crate) fn service_in(text: &str) -> Option<(Option<(&str, &str)>, &str)> {
+    let Placed { place, kind, name } = Placed::parse(text).ok()?;
+    kind.filter(|kind| matches!(*kind, "service" | "services" | "svc")).map(|_| (place, name))
 }
 
 async fn found_in<'r>(

@@ -18,6 +18,7 @@ use spire_mesh::spire::presented;
 use spire_mesh::trust::svid::Chain;
 use spire_mesh::trustchain::source::{self, Bundles, Part, Source};
 use spire_mesh::trustchain::{Evidence, Expected, Inspected, Presented, Subject, judge, with_origin};
+use spire_mesh::workload::Placed;
 
 use crate::cli::Cli;
 use crate::clusters::Reached;
@@ -37,16 +38,21 @@ impl Elsewhere {
     /// Recognises what is no workload: `https://…`, `secret/NAME`, `CLUSTER/NAMESPACE/secret/NAME`, `istiod`.
     pub(crate) fn parse(text: &str) -> Result<Option<Self>, Failure> {
         if text.contains("://") {
+            // Not repeated: a password would end in logs.
+            if text.contains('@') {
+                return Err(wrong_url("https://…@…"));
+            }
             let uri: http::Uri = text.parse().map_err(|_| wrong_url(text))?;
             let fits = uri.scheme_str() == Some("https") && uri.host().is_some_and(|host| !host.is_empty());
             return if fits { Ok(Some(Self::Server(uri))) } else { Err(wrong_url(text)) };
         }
         let is_kind = |kind: &str| matches!(kind, "secret" | "secrets");
-        Ok(match text.split('/').collect::<Vec<_>>().as_slice() {
-            ["istiod"] => Some(Self::Istiod),
-            [kind, name] if is_kind(kind) => Some(Self::Secret(None, (*name).to_owned())),
-            [_, namespace, kind, name] if is_kind(kind) => {
-                Some(Self::Secret(Some((*namespace).to_owned()), (*name).to_owned()))
+        // What is no name at all is said where workloads are looked for.
+        let Ok(Placed { place, kind, name }) = Placed::parse(text) else { return Ok(None) };
+        Ok(match kind {
+            None if name == "istiod" && place.is_none() => Some(Self::Istiod),
+            Some(kind) if is_kind(kind) => {
+                Some(Self::Secret(place.map(|(_, namespace)| namespace.to_owned()), name.to_owned()))
             }
             _ => None,
         })
@@ -215,6 +221,13 @@ mod tests {
             Some(Elsewhere::Secret(Some("istio-system".to_owned()), "cacerts".to_owned()))
         );
         assert!(matches!(parsed("https://10.0.0.1:8443").unwrap(), Some(Elsewhere::Server(_))));
+        let arn = "arn:aws:eks:eu-central-1:111122223333:cluster/foo/istio-system/secret/cacerts";
+        assert_eq!(
+            parsed(arn).unwrap(),
+            Some(Elsewhere::Secret(Some("istio-system".to_owned()), "cacerts".to_owned()))
+        );
+        let Err(failure) = parsed("https://me:hunter2@host:8443") else { panic!("a password") };
+        assert!(!failure.one_line().contains("hunter2"));
         for wrong in ["http://a", "https://", "file:///etc/passwd", "://"] {
             assert!(parsed(wrong).is_err(), "{wrong}");
         }

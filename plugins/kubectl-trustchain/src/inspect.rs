@@ -61,14 +61,14 @@ pub(crate) async fn all(cli: &Cli, known: &Known, reached: &[Reached]) -> Result
     Ok(join_all(each).await.into_iter().flatten().collect())
 }
 
-/// Inspects every pod of the workload that was named: what a watch follows.
+/// Inspects every pod of the workload that was named, or one of each workload behind a service: what a watch follows.
 pub(crate) async fn pods_of(
     cli: &Cli,
     known: &Known,
     reached: &[Reached],
     subject: &str,
 ) -> Result<Vec<Inspected>, Failure> {
-    let found = known.workload(cli, reached, subject).await?;
+    let found = known.subject(cli, reached, subject).await?;
     let at = Timestamp::now();
     let each = found.iter().map(|(one, pod)| inspect_pod(&one.connection, pod, one.trust_domain(), at));
     Ok(join_all(each).await)

@@ -6,7 +6,7 @@ use spire_mesh::hint::{Advice, Plugin};
 use spire_mesh::trustchain::{Inspected, Standing};
 
 use crate::cli::{ChainFormat, Cli};
-use crate::clusters::Known;
+use crate::clusters::{Known, place_in, service_in};
 use crate::elsewhere::{self, Elsewhere};
 use crate::render::{ChainReport, Shown};
 use crate::{accepts, inspect, save, watch};
@@ -42,8 +42,11 @@ pub(crate) async fn run(cli: Cli, context: Context) -> Result<Outcome, Failure> 
     }
     let known = Known::read(&cli)?;
     let reached = known.reach(&cli, printer).await?;
-    let first =
-        reached.last().filter(|_| cli.subject.as_deref().is_some_and(|text| text.matches('/').count() >= 2));
+    let first = cli
+        .subject
+        .as_deref()
+        .and_then(place_in)
+        .and_then(|name| reached.iter().find(|one| one.is_called(name)));
     let first = first.unwrap_or(&reached[0]);
     match &elsewhere {
         Some(Elsewhere::Secret(namespace, name)) => {
@@ -62,6 +65,12 @@ pub(crate) async fn run(cli: Cli, context: Context) -> Result<Outcome, Failure> 
         return watch::run(&cli, &known, &reached, printer).await;
     }
     let (inspected, shown) = match &cli.subject {
+        // Behind a service there may be several workloads.
+        Some(subject) if service_in(subject).is_some() => {
+            let inspected = inspect::pods_of(&cli, &known, &reached, subject).await?;
+            let shown = if inspected.len() == 1 { Shown::One } else { Shown::All };
+            (inspected, shown)
+        }
         Some(subject) => (vec![inspect::one(&cli, &known, &reached, subject, printer).await?], Shown::One),
         None => (inspect::all(&cli, &known, &reached).await?, Shown::All),
     };

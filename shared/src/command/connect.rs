@@ -115,9 +115,10 @@ pub fn refuse_unchecked(members: &[Member]) -> Result<(), Failure> {
     ))
 }
 
-/// Returns the cluster with this name.
+/// Returns the cluster with this name, or this context.
 pub fn named<'m>(members: &'m [Member], name: &str) -> Result<&'m Member, Failure> {
-    members.iter().find(|member| member.name() == name).ok_or_else(|| {
+    Member::named(members, name).ok_or_else(|| {
+        let name = crate::report::one_line(name);
         let names: Vec<&str> = members.iter().map(|member| member.name()).collect();
         let error =
             anyhow::anyhow!("cluster `{name}` is not in the mesh file; there is {}", names.join(", "));

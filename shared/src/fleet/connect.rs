@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jiff::Timestamp;
 use kube::client::{AuthError, ClientBuilder, DynBody};
-use kube::config::{Config, ExecConfig, KubeConfigOptions};
+use kube::config::{AuthInfo, Config, ExecConfig, KubeConfigOptions};
 use tower::buffer::BufferLayer;
 use tower::retry::RetryLayer;
 use tower::timeout::TimeoutLayer;
@@ -15,7 +18,7 @@ use super::kubeconfig::{KubeSettings, Kubeconfig};
 use super::member::{Connection, Member, Peer};
 use super::request::{Cause, RequestError, auth_text};
 use super::{proxy, retry};
-use crate::hint::{Advice, Command, Hint, word};
+use crate::hint::{self, Advice, Command, Hint, word};
 use crate::mesh;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -208,6 +211,12 @@ impl Kubeconfig {
             });
         }
         let options = KubeConfigOptions { context: Some(context.to_owned()), ..KubeConfigOptions::default() };
+        if let Some(ended) = self.ended_token(context, Timestamp::now()) {
+            let reason = format!(
+                "the token of its auth-provider ended at {ended:.0}, and only kubectl gets another one"
+            );
+            return Err(ConnectError::Credentials { context: context.to_owned(), reason, command: None });
+        }
         let mut config =
             Config::from_custom_kubeconfig(self.file.clone(), &options).await.map_err(|error| {
                 ConnectError::BrokenContext { context: context.to_owned(), reason: error.to_string() }
@@ -225,6 +234,13 @@ impl Kubeconfig {
         }
         if !settings.impersonate_groups.is_empty() {
             config.auth_info.impersonate_groups = Some(settings.impersonate_groups.clone());
+        }
+        // Whoever acts as nobody acts as himself, as with kubectl: the API server refuses the rest alone.
+        if config.auth_info.impersonate.as_ref().is_none_or(String::is_empty) {
+            config.auth_info.impersonate = None;
+            config.auth_info.impersonate_uid = None;
+            config.auth_info.impersonate_user_extra = None;
+            config.auth_info.impersonate_groups.take_if(|_| settings.impersonate_groups.is_empty());
         }
         if settings.insecure_skip_tls_verify {
             config.accept_invalid_certs = true;
@@ -253,9 +269,21 @@ impl Kubeconfig {
 
     /// Finds the credential command of a context.
     fn credential_command(&self, context: &str) -> Option<&ExecConfig> {
+        self.user(context)?.exec.as_ref()
+    }
+
+    fn user(&self, context: &str) -> Option<&AuthInfo> {
         let context = self.file.contexts.iter().find(|named| named.name == context)?;
         let user = context.context.as_ref()?.user.as_ref()?;
-        self.file.auth_infos.iter().find(|named| named.name == *user)?.auth_info.as_ref()?.exec.as_ref()
+        self.file.auth_infos.iter().find(|named| named.name == *user)?.auth_info.as_ref()
+    }
+
+    /// Returns when the token of an auth-provider ended, where it has and nothing else takes its place: nobody renews it here.
+    fn ended_token(&self, context: &str, at: Timestamp) -> Option<Timestamp> {
+        let user = self.user(context)?;
+        let is_alone = user.token.is_none() && user.token_file.is_none() && user.exec.is_none();
+        let provider = user.auth_provider.as_ref().filter(|_| is_alone)?;
+        end_of_token(provider.config.get("id-token")?).filter(|end| *end <= at)
     }
 
     fn no_client(&self, context: &str, error: &kube::Error) -> ConnectError {
@@ -300,15 +328,21 @@ pub(super) fn client(config: Config, timeout: Duration) -> Result<kube::Client, 
         .build())
 }
 
-/// Finds the context whose name resembles the wanted one, or ends in it, as the ARNs of EKS do.
+/// Finds the context that ends in the wanted name, as the ARNs of EKS do, or is nearly called so.
 fn nearest(wanted: &str, known: &[&str]) -> Option<String> {
-    let tail = |name: &&&str| name.rsplit(['/', '@', ':']).next() == Some(wanted);
-    if let Some(name) = known.iter().find(tail) {
-        return Some((**name).to_owned());
+    let tail = |name: &&str| name.rsplit(['/', '@', ':']).next() == Some(wanted);
+    let ends_so = known.iter().copied().find(tail);
+    ends_so.or_else(|| hint::nearest(wanted, known.iter().copied())).map(str::to_owned)
+}
+
+/// Returns when a token of OpenID Connect ends (RFC 7519, section 4.1.4), as far as it says. It is not verified.
+fn end_of_token(token: &str) -> Option<Timestamp> {
+    #[derive(serde::Deserialize)]
+    struct Claims {
+        exp: i64,
     }
-    let scored = known.iter().map(|name| (strsim::jaro_winkler(wanted, name), *name));
-    let best = scored.filter(|(score, _)| *score > 0.8).max_by(|a, b| a.0.total_cmp(&b.0));
-    best.map(|(_, name)| name.to_owned())
+    let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
+    Timestamp::from_second(serde_json::from_slice::<Claims>(&claims).ok()?.exp).ok()
 }
 
 #[cfg(test)]
@@ -489,9 +523,76 @@ mod tests {
         insta::assert_snapshot!(told(broken), @"context `foo` of the kubeconfig is not usable: no user; kubectl --context foo config view --minify");
     }
 
+    #[tokio::test]
+    async fn whom_the_kubeconfig_acts_as_is_told_with_uid_and_extra_where_it_says_so() {
+        let acts = async |user: &str, settings: KubeSettings| {
+            let config = kubeconfig("https://127.0.0.1:1", user).config("foo-eks", &settings).await.unwrap();
+            let user = config.auth_info;
+            let extra = user.impersonate_user_extra.map(|extra| extra["scopes"].join(","));
+            (user.impersonate, user.impersonate_uid, user.impersonate_groups, extra)
+        };
+        let text = |text: &str| Some(text.to_owned());
+        let all = "as-uid: '42', as-groups: [team-a], as-user-extra: {scopes: [view, edit]}";
+        let own = acts(&format!("{{as: someone, {all}}}"), KubeSettings::default()).await;
+        let groups = Some(vec!["team-a".to_owned()]);
+        assert_eq!(own, (text("someone"), text("42"), groups, text("view,edit")));
+        for nobody in [format!("{{{all}}}"), format!("{{as: '', {all}}}")] {
+            assert_eq!(acts(&nobody, KubeSettings::default()).await, (None, None, None, None));
+        }
+        let settings = KubeSettings { impersonate_user: text("other"), ..KubeSettings::default() };
+        assert_eq!(acts(&format!("{{{all}}}"), settings).await.1, text("42"));
+    }
+
+    #[tokio::test]
+    async fn headers_say_as_whom_with_uid_and_extra() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = format!("http://{}", listener.local_addr().unwrap());
+        let user = "{as: someone, as-uid: '42', as-groups: [team-a], as-user-extra: {reason: [ticket-1]}}";
+        let heard = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                tokio::io::AsyncReadExt::read_buf(&mut stream, &mut request).await.unwrap();
+            }
+            String::from_utf8(request).unwrap()
+        });
+        drop(refusal(&kubeconfig(&server, user), "foo-eks").await);
+        let heard = heard.await.unwrap();
+        let mut headers: Vec<&str> = heard.lines().filter(|line| line.starts_with("impersonate-")).collect();
+        headers.sort_unstable();
+        assert_eq!(
+            headers,
+            [
+                "impersonate-extra-reason: ticket-1",
+                "impersonate-group: team-a",
+                "impersonate-uid: 42",
+                "impersonate-user: someone",
+            ]
+        );
+    }
+
+    #[tokio::test]
+    async fn a_token_of_an_auth_provider_that_ended_is_said_to_have() {
+        let token = |exp: i64| format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(format!(r#"{{"exp":{exp}}}"#)));
+        let user = |exp: i64, more: &str| {
+            format!("{{auth-provider: {{name: oidc, config: {{id-token: {}}}}}{more}}}", token(exp))
+        };
+        let error = refusal(&kubeconfig("https://127.0.0.1:1", &user(1_000_000_000, "")), "foo-eks").await;
+        insta::assert_snapshot!(error.to_string(), @"context `foo-eks` has no credentials: the token of its auth-provider ended at 2001-09-09T01:46:40Z, and only kubectl gets another one");
+        insta::assert_snapshot!(error.hint().unwrap(), @"kubectl --context foo-eks auth whoami");
+        for fine in [user(100_000_000_000, ""), user(1_000_000_000, ", token: t")] {
+            let error = refusal(&kubeconfig("http://127.0.0.1:1", &fine), "foo-eks").await;
+            assert!(matches!(error, ConnectError::Unreachable { .. }), "{error:?}");
+        }
+        for none in ["", "a", "a.b.c", "a.e30.c"] {
+            assert_eq!(end_of_token(none), None, "{none}");
+        }
+    }
+
     #[test]
     fn the_nearest_context_is_the_most_similar_one_and_similar_enough() {
         let known = ["prod-eu", "foo-eks-clusters", "foo-eks-cluster2x", "staging"];
+        assert_eq!(nearest("qux-eks-cluster", &known), None);
         assert_eq!(nearest("foo-eks-cluster", &known).as_deref(), Some("foo-eks-clusters"));
         assert_eq!(nearest("bar", &["me@bar", "bar2"]).as_deref(), Some("me@bar"));
         assert_eq!(nearest("bar", &["gke:bar"]).as_deref(), Some("gke:bar"));

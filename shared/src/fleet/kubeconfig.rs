@@ -1,5 +1,6 @@
 //! The kubeconfig, from one file or several, merged as kubectl merges them.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
@@ -9,6 +10,7 @@ use std::time::Duration;
 use kube::config::{ExecInteractiveMode, Kubeconfig as KubeConfigFile};
 
 use crate::hint::{Advice, Command, Hint, word};
+use crate::report::escape;
 
 /// What kubectl's own flags say about connecting.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -49,6 +51,16 @@ pub enum KubeconfigError {
         /// Why.
         source: io::Error,
     },
+    /// Two contexts, clusters or users of one file have the same name, which kubectl refuses.
+    #[error("kubeconfig {} has two {what} of the name `{}`", path.display(), escape(name))]
+    Twice {
+        /// The file.
+        path: PathBuf,
+        /// What they are.
+        what: &'static str,
+        /// Their name.
+        name: String,
+    },
     /// The file is not a kubeconfig. Its text is not quoted: it may hold a token.
     #[error("kubeconfig {} is not a valid kubeconfig{place}", path.display())]
     Invalid {
@@ -64,6 +76,13 @@ impl Hint for KubeconfigError {
         match self {
             Self::Missing { .. } => Some("name an existing file, or leave --kubeconfig out".into()),
             Self::Unreadable { path, .. } => Some(format!("ls -l {}", word(&path.to_string_lossy())).into()),
+            Self::Twice { path, .. } => Some(
+                format!(
+                    "kubectl refuses it too: give one of them another name in {}",
+                    word(&path.to_string_lossy())
+                )
+                .into(),
+            ),
             Self::Invalid { path, .. } => Some(Command::kubeconfig(["view"]).of_kubeconfig(path).into()),
         }
     }
@@ -152,7 +171,10 @@ fn read_file(path: &Path) -> Result<Option<KubeConfigFile>, KubeconfigError> {
         });
     }
     match KubeConfigFile::read_from(&path) {
-        Ok(file) => Ok(Some(file)),
+        Ok(file) => match twice(&file) {
+            Some((what, name)) => Err(KubeconfigError::Twice { path, what, name }),
+            None => Ok(Some(file)),
+        },
         Err(Kube::ReadConfig(error, _)) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(Kube::ReadConfig(source, _)) => Err(KubeconfigError::Unreadable { path, source }),
         Err(Kube::Parse(error)) => {
@@ -161,6 +183,18 @@ fn read_file(path: &Path) -> Result<Option<KubeConfigFile>, KubeconfigError> {
         }
         Err(error) => Err(KubeconfigError::Invalid { path, place: format!(": {error}") }),
     }
+}
+
+/// Finds what one file has two of: nobody can tell which is meant. In several files the first is, as with kubectl.
+fn twice(file: &KubeConfigFile) -> Option<(&'static str, String)> {
+    fn again<'n>(mut names: impl Iterator<Item = &'n String>) -> Option<String> {
+        let mut seen = BTreeSet::new();
+        names.find(|name| !seen.insert(*name)).cloned()
+    }
+    let contexts = again(file.contexts.iter().map(|named| &named.name)).map(|name| ("contexts", name));
+    let clusters = || again(file.clusters.iter().map(|named| &named.name)).map(|name| ("clusters", name));
+    let users = || again(file.auth_infos.iter().map(|named| &named.name)).map(|name| ("users", name));
+    contexts.or_else(clusters).or_else(users)
 }
 
 /// Tells whether a file begins as UTF-16 and has an odd number of bytes, at which kube panics (5.0.0, `read_path` in
@@ -205,6 +239,36 @@ mod tests {
         assert_eq!(merged.current_context(), Some("foo"));
         let foo = merged.file.contexts[0].context.as_ref().unwrap();
         assert_eq!(foo.cluster, "one", "the first file wins");
+    }
+
+    #[test]
+    fn of_a_user_in_two_files_the_first_is_taken() {
+        let directory = tempfile::tempdir().unwrap();
+        let user = |name: &str, is: &str| {
+            file(&directory, name, &format!("users: [{{name: me, user: {{username: {is}}}}}]\n"))
+        };
+        let merged = Kubeconfig::merge(&[user("first", "one"), user("second", "two")]).unwrap();
+        let users = merged.file.auth_infos.iter().map(|named| named.auth_info.as_ref()?.username.as_deref());
+        assert_eq!(users.collect::<Vec<_>>(), [Some("one")]);
+    }
+
+    #[test]
+    fn what_is_twice_in_one_file_is_refused_as_kubectl_refuses_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let refused = |text: &str| {
+            let error = Kubeconfig::merge(&[file(&directory, "config", text)]).err().unwrap();
+            let text = format!("{error}; {}", error.hint().unwrap());
+            text.replace(&directory.path().display().to_string(), "DIR")
+        };
+        insta::assert_snapshot!(refused("contexts: [{name: prod, context: {cluster: a}}, {name: b, context: {cluster: a}}, {name: prod, context: {cluster: b}}]"), @"kubeconfig DIR/config has two contexts of the name `prod`; kubectl refuses it too: give one of them another name in DIR/config");
+        assert!(
+            refused("clusters: [{name: a, cluster: {server: x}}, {name: a, cluster: {server: y}}]")
+                .contains("two clusters of the name `a`")
+        );
+        assert!(
+            refused("users: [{name: me, user: {token: hunter2}}, {name: me, user: {token: hunter2}}]")
+                .starts_with("kubeconfig DIR/config has two users of the name `me`;")
+        );
     }
 
     #[test]

@@ -106,6 +106,13 @@ impl Member {
     pub fn new(cluster: mesh::Cluster, connection: Connection) -> Self {
         Self { cluster, connection }
     }
+
+    /// Finds the cluster of a name that was typed: its own, else that of its context.
+    #[must_use]
+    pub fn named<'m>(members: &'m [Self], name: &str) -> Option<&'m Self> {
+        let own = members.iter().find(|member| member.name() == name);
+        own.or_else(|| members.iter().find(|member| member.context() == name))
+    }
 }
 
 /// A member is a connection of which more is known: whatever asks one cluster takes a [`Connection`].

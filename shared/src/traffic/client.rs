@@ -16,7 +16,10 @@ use crate::istio::NAMESPACE;
 use crate::istio::demo::Demo;
 use crate::manifest::pod_is_ready;
 use crate::report::one_line;
+use crate::workload::WorkloadRef;
 
+/// The longest name of a cluster or context.
+const LONGEST_CLUSTER: usize = 500;
 /// The annotation that names the container that kubectl takes, too.
 const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
 
@@ -42,27 +45,30 @@ pub enum Senders {
 impl FromStr for Senders {
     type Err = TrafficError;
 
-    /// Parses `all`, `here`, `CLUSTER` or `CLUSTER/NAMESPACE/WORKLOAD`.
+    /// Parses `all`, `here`, `CLUSTER` or `CLUSTER/NAMESPACE/WORKLOAD`, the last also with its kind: `deploy/sleep`.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let is_name = |name: &&str| {
-            (1..=253).contains(&name.len())
-                && name.bytes().all(|byte| {
-                    byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.')
-                })
+        let is_no_letter = |c: char| c.is_control() || c.is_whitespace();
+        let refuse = || TrafficError::From(one_line(&text.chars().take(100).collect::<String>()));
+        let is_context = |name: &str| {
+            (1..=LONGEST_CLUSTER).contains(&name.len())
+                && !name.contains(is_no_letter)
+                && !name.starts_with('-')
         };
-        let parts: Vec<&str> = text.split('/').collect();
-        match parts.as_slice() {
-            _ if !parts.iter().all(is_name) => {}
-            ["all"] => return Ok(Self::All),
-            ["here"] => return Ok(Self::Here),
-            [cluster] => return Ok(Self::One { cluster: (*cluster).to_owned(), workload: None }),
-            [cluster, namespace, workload] => {
-                let workload = Some(((*namespace).to_owned(), (*workload).to_owned()));
-                return Ok(Self::One { cluster: (*cluster).to_owned(), workload });
-            }
+        match text {
+            "all" => return Ok(Self::All),
+            "here" => return Ok(Self::Here),
             _ => {}
         }
-        Err(TrafficError::From(one_line(&text.chars().take(100).collect::<String>())))
+        match text.parse::<WorkloadRef>() {
+            Ok(WorkloadRef { place: Some((cluster, namespace)), name }) if is_context(&cluster) => {
+                Ok(Self::One { cluster, workload: Some((namespace, name.name)) })
+            }
+            // The name of a context alone may have slashes behind a colon, as an ARN has.
+            _ if is_context(text) && (!text.contains('/') || text.contains(':')) => {
+                Ok(Self::One { cluster: text.to_owned(), workload: None })
+            }
+            _ => Err(refuse()),
+        }
     }
 }
 
@@ -86,11 +92,9 @@ pub fn senders<'m>(
         }
         Senders::All => Ok(members.iter().map(|member| with(member, None)).collect()),
         Senders::One { cluster, workload } => {
-            let member = members.iter().find(|member| member.name() == cluster).ok_or_else(|| {
-                TrafficError::NoCluster {
-                    name: cluster.clone(),
-                    known: members.iter().map(|member| member.name().to_owned()).collect(),
-                }
+            let member = Member::named(members, cluster).ok_or_else(|| TrafficError::NoCluster {
+                name: cluster.clone(),
+                known: members.iter().map(|member| member.name().to_owned()).collect(),
             })?;
             Ok(vec![with(member, workload.clone())])
         }
@@ -225,7 +229,16 @@ mod tests {
         assert_eq!(from("foo"), Some(Senders::One { cluster: "foo".to_owned(), workload: None }));
         let workload = Some(("shop".to_owned(), "cart".to_owned()));
         assert_eq!(from("foo/shop/cart"), Some(Senders::One { cluster: "foo".to_owned(), workload }));
-        for text in ["", "/", "foo/bar", "a/b/c/d", "Foo", "-x y", "foo//x"] {
+        for cluster in ["foo", "arn:aws:eks:eu-central-1:111122223333:cluster/foo", "kind-Foo"] {
+            let cluster = cluster.to_owned();
+            assert_eq!(from(&cluster), Some(Senders::One { cluster: cluster.clone(), workload: None }));
+            let workload = Some(("sleep".to_owned(), "sleep".to_owned()));
+            let one = Senders::One { cluster: cluster.clone(), workload };
+            for rest in ["sleep/sleep", "sleep/deploy/sleep", "sleep/deployments.apps/sleep"] {
+                assert_eq!(from(&format!("{cluster}/{rest}")).as_ref(), Some(&one), "{rest}");
+            }
+        }
+        for text in ["", "/", "foo/bar", "a/b/c/d", "-x", "x y", "foo//x", "foo/shop/service/cart"] {
             assert_eq!(from(text), None, "{text}");
         }
     }
@@ -255,9 +268,11 @@ mod tests {
     }
 
     #[test]
-    fn names_of_senders_have_no_more_than_dns_allows() {
-        assert!(from(&"a".repeat(253)).is_some() && from(&"a".repeat(254)).is_none());
-        assert!(from("a-1.b/c/d").is_some() && from("a_b").is_none());
+    fn names_of_senders_have_an_end() {
+        assert!(from(&"a".repeat(500)).is_some() && from(&"a".repeat(501)).is_none());
+        assert!(from(&format!("a/b/{}", "c".repeat(253))).is_some());
+        assert!(from(&format!("a/b/{}", "c".repeat(254))).is_none());
+        assert!(from("a-1.b/c/d").is_some() && from("a/b_c/d").is_none());
     }
 
     #[tokio::test]

@@ -14,13 +14,15 @@ pub enum TrafficError {
     #[error(transparent)]
     Rate(#[from] RateError),
     /// `--from` is none.
-    #[error("`{0}` cannot send requests; write CLUSTER, CLUSTER/NAMESPACE/WORKLOAD, all or here")]
+    #[error(
+        "`{0}` cannot send requests; write CLUSTER, CLUSTER/NAMESPACE/WORKLOAD, CLUSTER/NAMESPACE/KIND/WORKLOAD, all or here"
+    )]
     From(String),
     /// What is to go away is no name.
     #[error("`{0}` is no name of a workload; write NAME or CLUSTER/NAMESPACE/NAME")]
     Victim(String),
     /// There is no such cluster.
-    #[error("cluster `{name}` is not in the mesh file; there is {}", known.join(", "))]
+    #[error("cluster `{}` is not in the mesh file; there is {}", crate::report::one_line(name), known.join(", "))]
     NoCluster {
         /// What was asked for.
         name: String,

@@ -21,6 +21,7 @@ use crate::fleet::{Member, Need, list_pages};
 use crate::hint::Plugin;
 use crate::istio::NAMESPACE;
 use crate::path::ServiceName;
+use crate::workload::{WorkloadKind, WorkloadName, WorkloadRef};
 
 /// Labels and annotations of those who would scale the workload back at once, or see that it differs from what they hold.
 const KEEPERS: [(&str, &str); 6] = [
@@ -56,26 +57,20 @@ impl FromStr for Victim {
 
     /// Parses `NAME` or `CLUSTER/NAMESPACE/NAME`; nothing for the nearest.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let is_name = |name: &&str| {
-            !name.is_empty()
-                && name.len() <= 253
-                && name.bytes().all(|byte| {
-                    byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.')
-                })
-        };
-        let parts: Vec<&str> = text.split('/').collect();
-        match parts.as_slice() {
-            [""] => Ok(Self::Nearest),
-            [name] if is_name(name) => Ok(Self::Named((*name).to_owned())),
-            [cluster, namespace, name] if parts.iter().all(is_name) => Ok(Self::In {
-                cluster: (*cluster).to_owned(),
-                namespace: (*namespace).to_owned(),
-                name: (*name).to_owned(),
-            }),
-            _ => Err(TrafficError::Victim(crate::report::one_line(
-                &text.chars().take(100).collect::<String>(),
-            ))),
+        if text.is_empty() {
+            return Ok(Self::Nearest);
         }
+        let refuse =
+            || TrafficError::Victim(crate::report::one_line(&text.chars().take(100).collect::<String>()));
+        let WorkloadRef { place, name: WorkloadName { kind, name } } = text.parse().map_err(|_| refuse())?;
+        // Only a Deployment is scaled.
+        if kind.is_some_and(|kind| kind != WorkloadKind::Deployment) {
+            return Err(refuse());
+        }
+        Ok(match place {
+            None => Self::Named(name),
+            Some((cluster, namespace)) => Self::In { cluster, namespace, name },
+        })
     }
 }
 
@@ -123,11 +118,10 @@ pub async fn prepare<'m>(
         TrafficError::NoFailover("the host of the URL is no service of the mesh".to_owned())
     })?;
     let (cluster, namespace, name) = find(client, known, service, victim)?;
-    let member =
-        members.iter().find(|member| member.name() == cluster).ok_or_else(|| TrafficError::NoCluster {
-            name: cluster.clone(),
-            known: members.iter().map(|member| member.name().to_owned()).collect(),
-        })?;
+    let member = Member::named(members, &cluster).ok_or_else(|| TrafficError::NoCluster {
+        name: cluster.clone(),
+        known: members.iter().map(|member| member.name().to_owned()).collect(),
+    })?;
     let api: Api<Deployment> = Api::namespaced(member.client().clone(), &namespace);
     let deployment = api.get(&name).await.map_err(|error| {
         TrafficError::request(member.name(), Need::new("get", "apps", "deployments", Some(&namespace)), error)
@@ -333,7 +327,8 @@ mod tests {
         let full =
             Victim::In { cluster: "bar".to_owned(), namespace: "shop".to_owned(), name: "cart".to_owned() };
         assert_eq!("bar/shop/cart".parse::<Victim>().unwrap(), full);
-        for text in ["a/b", "/", "A", "-x y"] {
+        assert_eq!("bar/shop/deploy/cart".parse::<Victim>().unwrap(), full);
+        for text in ["a/b", "/", "A", "-x y", "bar/shop/sts/cart"] {
             assert!(text.parse::<Victim>().is_err(), "{text}");
         }
     }

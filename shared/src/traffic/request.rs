@@ -1,5 +1,6 @@
 //! What is asked for: a URL, a method, headers and a body that are what they seem to be.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -103,7 +104,7 @@ pub struct Url {
 }
 
 impl Url {
-    /// Returns it as it was given.
+    /// Returns it as it was given, with its scheme.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
@@ -149,12 +150,24 @@ impl FromStr for Url {
     type Err = RequestPartError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
+        // As curl takes it. What follows a question mark may have a scheme of its own.
+        let is_scheme =
+            |scheme: &str| scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
+        let with_scheme = match text.split_once("://") {
+            Some((scheme, _)) if is_scheme(scheme) => Cow::Borrowed(text),
+            _ if text.starts_with('-') => Cow::Borrowed(text),
+            _ => Cow::Owned(format!("http://{text}")),
+        };
         let refuse = |reason: &str| RequestPartError::Url {
-            text: one_line(&text.chars().take(100).collect::<String>()),
+            text: without_credentials(text),
             reason: reason.to_owned(),
         };
+        let text = &*with_scheme;
         if text.len() > LONGEST_URL {
             return Err(refuse("it is longer than 8 KiB"));
+        }
+        if text.starts_with("http:///") {
+            return Err(refuse("it names no host"));
         }
         // Said before `Uri` says less: what starts with a dash is meant as an option.
         if text.starts_with('-') {
@@ -175,10 +188,7 @@ impl FromStr for Url {
         };
         let authority = uri.authority().ok_or_else(|| refuse("it names no host"))?;
         if authority.as_str().contains('@') {
-            // Not repeated: it would end in logs.
-            let text = "http://…@…".to_owned();
-            let reason = "it has credentials in it; give them as a header".to_owned();
-            return Err(RequestPartError::Url { text, reason });
+            return Err(refuse("it has credentials in it; give them as a header"));
         }
         let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
         if host.is_empty() {
@@ -206,6 +216,14 @@ impl FromStr for Url {
         };
         Ok(Self { text: text.to_owned(), host, port, is_https })
     }
+}
+
+/// Shortens what is no URL, and leaves out who asks and with which password: it would end in logs.
+fn without_credentials(text: &str) -> String {
+    if text.contains('@') {
+        return "http://…@…".to_owned();
+    }
+    one_line(&text.chars().take(100).collect::<String>())
 }
 
 /// A method: capital letters.
@@ -372,6 +390,11 @@ mod tests {
         assert_eq!(url("https://A.example/x?y=[1-9]"), ("a.example".to_owned(), 443, true));
         assert_eq!(url("http://[fd00::1]:80/"), ("fd00::1".to_owned(), 80, false));
         assert_eq!(url("http://x"), ("x".to_owned(), 80, false));
+        // As curl takes it, and written out where it is shown.
+        let text = "helloworld.helloworld:5000/hello?then=http://b";
+        assert_eq!(url(text), ("helloworld.helloworld".to_owned(), 5000, false));
+        assert_eq!(text.parse::<Url>().unwrap().as_str(), format!("http://{text}"));
+        assert_eq!(url("x"), ("x".to_owned(), 80, false));
     }
 
     #[test]
@@ -381,10 +404,19 @@ mod tests {
         insta::assert_snapshot!(refused("--output=/x"), @"`--output=/x` is no URL: it starts with `-`");
         insta::assert_snapshot!(refused("file:///etc/passwd"), @"`file:///etc/passwd` is no URL: invalid format");
         insta::assert_snapshot!(refused("ftp://x/y"), @"`ftp://x/y` is no URL: only http and https can be asked");
-        insta::assert_snapshot!(refused("helloworld:5000/hello"), @"`helloworld:5000/hello` is no URL: invalid format");
-        insta::assert_snapshot!(refused("helloworld"), @"`helloworld` is no URL: it starts with neither http:// nor https://");
+        insta::assert_snapshot!(refused("mailto:x"), @"`mailto:x` is no URL: its port is no number from 1 to 65535");
+        insta::assert_snapshot!(refused("/hello"), @"`/hello` is no URL: it names no host");
         insta::assert_snapshot!(refused("http://a/\nurl=b"), @"`http://a/ url=b` is no URL: it has a space or control character in it; write that as %20");
         insta::assert_snapshot!(refused("http://me:secret@a/"), @"`http://…@…` is no URL: it has credentials in it; give them as a header");
+        for secret in [
+            "http://me:secret @a/",
+            "http://me:sécret@a/",
+            "me:secret@a",
+            "me:secret@a:99999",
+            "ftp://me:secret@a",
+        ] {
+            assert!(!refused(secret).contains("secret"), "{secret}");
+        }
         insta::assert_snapshot!(refused("http://a:99999/"), @"`http://a:99999/` is no URL: its port is no number from 1 to 65535");
         insta::assert_snapshot!(refused("http://a;id/"), @"`http://a;id/` is no URL: its host is neither a name nor an address");
         insta::assert_snapshot!(refused("http://a$(id)/"), @"`http://a$(id)/` is no URL: its host is neither a name nor an address");

@@ -92,7 +92,9 @@ impl FromStr for TrustDomain {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if let Some(rest) = text.strip_prefix(SCHEME) {
             let short = |text: &str| text.chars().take(64).flat_map(char::escape_default).collect();
-            let trust_domain = short(rest.split('/').next().unwrap_or_default());
+            // What is written in capital letters is none either.
+            let name = rest.split('/').next().unwrap_or_default().to_ascii_lowercase();
+            let trust_domain = short(&name);
             return Err(TrustDomainError::IsSpiffeId { text: short(text), trust_domain });
         }
         if text.is_empty() {

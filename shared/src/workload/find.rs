@@ -3,6 +3,7 @@ use std::fmt;
 
 use super::name::{Workload, WorkloadKind, WorkloadName};
 use super::pod::WorkloadPod;
+use crate::hint::nearest;
 
 /// A workload that a name may mean.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -66,12 +67,15 @@ pub fn find<'p>(pods: &'p [WorkloadPod], name: &WorkloadName) -> Result<Vec<&'p 
             _ => return Err(FindError::Several(by_workload.into_keys().collect())),
         }
     }
-    Err(FindError::None { nearest: nearest(pods, &name.name) })
+    Err(FindError::None { nearest: nearest_to(pods, &name.name) })
 }
 
-fn nearest(pods: &[WorkloadPod], name: &str) -> Option<Candidate> {
-    let scored = pods.iter().map(|pod| (strsim::jaro_winkler(name, &pod.workload.name), pod));
-    let (_, pod) = scored.filter(|(score, _)| *score > 0.8).max_by(|a, b| a.0.total_cmp(&b.0))?;
+fn nearest_to(pods: &[WorkloadPod], name: &str) -> Option<Candidate> {
+    // A pod where a workload of another kind was asked for.
+    let pod = pods.iter().find(|pod| pod.name == name).or_else(|| {
+        let meant = nearest(name, pods.iter().map(|pod| pod.workload.name.as_str()))?;
+        pods.iter().find(|pod| pod.workload.name == meant)
+    })?;
     Some(Candidate { namespace: pod.namespace.clone(), workload: pod.workload.clone() })
 }
 

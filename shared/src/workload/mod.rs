@@ -10,5 +10,5 @@ mod pod;
 pub(crate) mod served;
 
 pub use find::{Candidate, FindError, find};
-pub use name::{Workload, WorkloadKind, WorkloadName, WorkloadNameError, WorkloadRef};
+pub use name::{Placed, Workload, WorkloadKind, WorkloadName, WorkloadNameError, WorkloadRef};
 pub use pod::{ProxyState, Scope, WorkloadPod, behind, list};

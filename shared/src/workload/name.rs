@@ -128,12 +128,31 @@ pub enum WorkloadNameError {
     Name(String),
 }
 
-impl FromStr for WorkloadRef {
-    type Err = WorkloadNameError;
+/// The longest name that Kubernetes accepts, in bytes (RFC 1123, section 2.1).
+const LONGEST_NAME: usize = 253;
 
-    fn from_str(text: &str) -> Result<Self, WorkloadNameError> {
+/// What stands between the slashes of `[CLUSTER/NAMESPACE/][KIND/]NAME`, whatever kind it is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Placed<'t> {
+    /// Cluster and namespace, where they were named.
+    pub place: Option<(&'t str, &'t str)>,
+    /// The kind, where one was named.
+    pub kind: Option<&'t str>,
+    /// The name.
+    pub name: &'t str,
+}
+
+impl<'t> Placed<'t> {
+    /// Reads a text. The name of a cluster may be that of a context, which has slashes behind a colon: `arn:aws:eks:…:cluster/foo` for EKS,
+    /// `default/api-foo:6443/me` for OpenShift.
+    ///
+    /// # Errors
+    /// [`WorkloadNameError::Form`].
+    pub fn parse(text: &'t str) -> Result<Self, WorkloadNameError> {
         let parts: Vec<&str> = text.split('/').collect();
         let (place, kind, name) = match parts.as_slice() {
+            // Read from its end: whatever stands before is the cluster's.
+            _ if text.contains(':') => of_context(text, &parts).ok_or(WorkloadNameError::Form)?,
             [name] => (None, None, *name),
             [kind, name] => (None, Some(*kind), *name),
             [cluster, namespace, name] => (Some((*cluster, *namespace)), None, *name),
@@ -143,6 +162,43 @@ impl FromStr for WorkloadRef {
         if parts.iter().any(|part| part.is_empty()) {
             return Err(WorkloadNameError::Form);
         }
+        Ok(Self { place, kind, name })
+    }
+}
+
+/// The place, the kind and the name.
+type Split<'t> = (Option<(&'t str, &'t str)>, Option<&'t str>, &'t str);
+
+/// Divides what begins with the name of a context.
+fn of_context<'t>(text: &'t str, parts: &[&'t str]) -> Option<Split<'t>> {
+    let before = |rest: &[&str]| {
+        let length: usize = rest.iter().map(|part| part.len() + 1).sum();
+        let cluster = text.get(..text.len().checked_sub(length)?)?;
+        // An ARN has one slash of its own.
+        let is_whole = !cluster.is_empty() && (!cluster.starts_with("arn:") || cluster.contains('/'));
+        is_whole.then_some(cluster)
+    };
+    if let [.., namespace, kind, name] = parts
+        && is_word_of_kind(kind)
+        && let Some(cluster) = before(&[namespace, kind, name])
+    {
+        return Some((Some((cluster, namespace)), Some(kind), name));
+    }
+    let [.., namespace, name] = parts else { return None };
+    Some((Some((before(&[namespace, name])?, namespace)), None, name))
+}
+
+/// Tells whether a word stands before the name of something that has a place.
+fn is_word_of_kind(word: &str) -> bool {
+    WorkloadKind::parse(word).is_some()
+        || matches!(word, "service" | "services" | "svc" | "secret" | "secrets")
+}
+
+impl FromStr for WorkloadRef {
+    type Err = WorkloadNameError;
+
+    fn from_str(text: &str) -> Result<Self, WorkloadNameError> {
+        let Placed { place, kind, name } = Placed::parse(text)?;
         let kind = kind
             .map(|kind| {
                 WorkloadKind::parse(kind)
@@ -152,8 +208,9 @@ impl FromStr for WorkloadRef {
         // RFC 1123, as far as it matters here: nothing of it is a pattern, and nothing of it troubles a terminal.
         let in_names = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.".contains(c);
         for part in [name].into_iter().chain(place.map(|(_, namespace)| namespace)) {
-            if !part.chars().all(in_names) {
-                return Err(WorkloadNameError::Name(crate::report::escape(part).into_owned()));
+            if part.len() > LONGEST_NAME || !part.chars().all(in_names) {
+                let start: String = part.chars().take(LONGEST_NAME).collect();
+                return Err(WorkloadNameError::Name(crate::report::escape(&start).into_owned()));
             }
         }
         let place = place.map(|(cluster, namespace)| (cluster.to_owned(), namespace.to_owned()));
@@ -206,6 +263,21 @@ mod tests {
                 "{place}"
             );
         }
+        for cluster in [
+            "arn:aws:eks:eu-central-1:111122223333:cluster/foo",
+            "default/api-foo:6443/me",
+            "kind:foo",
+            "a:b/c/d",
+        ] {
+            let placed = |rest: &str| {
+                let text = format!("{cluster}/{rest}");
+                let read = text.parse::<WorkloadRef>().unwrap();
+                (read.place.unwrap().0, read.name.to_string())
+            };
+            assert_eq!(placed("sleep/sleep"), (cluster.to_owned(), "sleep".to_owned()));
+            assert_eq!(placed("sleep/deploy/sleep"), (cluster.to_owned(), "deployment/sleep".to_owned()));
+        }
+        assert_eq!(read("arn:aws:eks:a:1:cluster/foo").unwrap_err(), WorkloadNameError::Form.to_string());
         // The name of a cluster is nobody's of Kubernetes.
         assert_eq!(read("Foo_1/sample/a").as_deref(), Ok("Foo_1/sample/a"));
     }
