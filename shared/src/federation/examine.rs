@@ -5,14 +5,16 @@ use std::time::Instant;
 
 use futures::future::join_all;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::storage::v1::CSINode;
 use kube::ResourceExt;
-use kube::api::{Api, PostParams};
+use kube::api::{Api, ListParams, PostParams};
 use kube::client::Body;
 
 use super::FederationError;
-use super::examined::{Clock, Details, Examined, FailedFetch, Parts, SeenUpstream, SeenWorkload};
+use super::examined::{
+    Clock, Details, Examined, FailedFetch, Parts, SeenServers, SeenUpstream, SeenWorkload,
+};
 use super::observe::{list, observe, reduced};
 use super::observed::{Observed, Seen, server_unread};
 use super::rotate::{BegunRotation, begun_rotation};
@@ -76,6 +78,7 @@ async fn details(member: &Member, seen: &Seen) -> Details {
     let admission = async { admission(member, found()?).await };
     let upstream = async { upstream(member, found().ok()?).await };
     let rotation = async { rotation(member, found()?).await };
+    let servers = async { servers(member, found()?).await };
     let (
         clock,
         admission,
@@ -88,6 +91,7 @@ async fn details(member: &Member, seen: &Seen) -> Details {
         istio,
         upstream,
         rotation,
+        servers,
     ) = futures::join!(
         clock(member),
         admission,
@@ -100,6 +104,7 @@ async fn details(member: &Member, seen: &Seen) -> Details {
         istio_trust_domain(member),
         upstream,
         rotation,
+        servers,
     );
     Details {
         clock,
@@ -113,7 +118,36 @@ async fn details(member: &Member, seen: &Seen) -> Details {
         istio_trust_domain: istio,
         rotation,
         upstream,
+        servers,
     }
+}
+
+/// Counts the servers of a managed SPIRE: each has SQLite on its own volume, so that two of them are two SPIREs.
+async fn servers(member: &Member, found: &FoundSpire) -> Read<Option<SeenServers>> {
+    let Spire::Managed(_) = &member.cluster.spire else { return Ok(None) };
+    let namespace = &found.namespace;
+    let pods: Api<Pod> = Api::namespaced(member.client().clone(), namespace);
+    let labels: Vec<String> = found.selector.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let need = Need::new("list", "", "pods", Some(namespace));
+    let pods = pods.list(&ListParams::default().labels(&labels.join(","))).await;
+    let pods = pods.map_err(|error| Unread::request(&need, &RequestError::from(error)))?.items;
+    let stays = |pod: &&Pod| pod.metadata.deletion_timestamp.is_none();
+    let pods = pods.iter().filter(stays).map(ResourceExt::name_any).collect();
+    Ok(Some(SeenServers { pods, left_claims: left_claims(member, found).await }))
+}
+
+/// Lists the volume claims that the server's StatefulSet has made for others than its first pod (`CLAIM-STATEFULSET-NUMBER`).
+async fn left_claims(member: &Member, found: &FoundSpire) -> Read<Vec<String>> {
+    let need = Need::new("list", "", "persistentvolumeclaims", Some(&found.namespace));
+    let claims: Api<PersistentVolumeClaim> = Api::namespaced(member.client().clone(), &found.namespace);
+    let list = claims.list(&ListParams::default()).await;
+    let list = list.map_err(|error| Unread::request(&need, &RequestError::from(error)))?.items;
+    let (_, set) = found.workload.split_once('/').unwrap_or_default();
+    let is_left = |name: &String| {
+        let of_set = name.rsplit_once('-').filter(|(claim, _)| claim.ends_with(&format!("-{set}")));
+        of_set.is_some_and(|(_, number)| number.parse::<u32>().is_ok_and(|number| number > 0))
+    };
+    Ok(list.iter().map(ResourceExt::name_any).filter(is_left).collect())
 }
 
 /// Looks at the issuer of cert-manager that the server's configuration names, and at what the server got from it.

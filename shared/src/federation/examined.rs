@@ -67,6 +67,17 @@ pub struct Details {
     pub rotation: Read<Option<BegunRotation>>,
     /// The issuer of cert-manager that the server's configuration names; `None` where it names none.
     pub upstream: Option<SeenUpstream>,
+    /// How many servers there are, where each has a database of its own; `None` where SPIRE is somebody else's, who may have one for all.
+    pub servers: Read<Option<SeenServers>>,
+}
+
+/// The servers of a cluster, each of which has a database of its own.
+#[derive(Clone, Debug)]
+pub struct SeenServers {
+    /// Their pods.
+    pub pods: Vec<String>,
+    /// The volume claims of others than the first one.
+    pub left_claims: Read<Vec<String>>,
 }
 
 /// What was read of a server's upstream authority.

@@ -211,6 +211,7 @@ fn node(node: Node) -> SeenNode {
     SeenNode {
         name: node.name_any(),
         uid: node.uid().unwrap_or_default(),
+        created: node.metadata.creation_timestamp.as_ref().map(|time| time.0),
         ready,
         taints: node.spec.and_then(|spec| spec.taints).unwrap_or_default(),
     }

@@ -127,6 +127,8 @@ pub struct SeenNode {
     pub name: String,
     /// Its UID, which is the last part of its agent's SPIFFE ID.
     pub uid: String,
+    /// When its object was made.
+    pub created: Option<Timestamp>,
     /// Whether it is ready.
     pub ready: bool,
     /// What keeps pods away that do not tolerate it.

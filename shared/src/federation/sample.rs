@@ -14,7 +14,7 @@ use rcgen::{
 };
 use serde_json::{Value, json};
 
-use super::examined::{Clock, Details, Examined, Parts, SeenWorkload};
+use super::examined::{Clock, Details, Examined, Parts, SeenServers, SeenWorkload};
 use super::observed::{Observed, ObservedCluster, Seen, SeenAgentPod, SeenAgents, SeenNode, SeenServer};
 use crate::fleet::{Read, Unread};
 use crate::mesh::Mesh;
@@ -212,7 +212,7 @@ fn server(name: &str, cas: &BTreeMap<&str, Ca>) -> SeenServer {
 const NODES: [(&str, &str); 2] = [("node-1", "u1"), ("node-2", "u2")];
 
 fn node((name, uid): (&str, &str)) -> SeenNode {
-    SeenNode { name: name.to_owned(), uid: uid.to_owned(), ready: true, taints: Vec::new() }
+    SeenNode { name: name.to_owned(), uid: uid.to_owned(), created: None, ready: true, taints: Vec::new() }
 }
 
 /// The agent of the node with this UID, as the server knows it.
@@ -273,6 +273,8 @@ fn details(name: &str, ca: &Ca) -> Details {
         istio_trust_domain: Ok(Some(format!("{name}.com"))),
         rotation: Ok(None),
         upstream: None,
+        servers: Ok((name != "bar")
+            .then(|| SeenServers { pods: vec!["spire-server-0".to_owned()], left_claims: Ok(Vec::new()) })),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Taint, Toleration};
 
 use super::server::unfound;
@@ -12,12 +12,16 @@ use crate::federation::examined::{Examined, Parts, SeenWorkload};
 use crate::federation::lost::Lost;
 use crate::federation::observed::{SeenAgentPod, SeenAgents, SeenNode, SeenServer};
 use crate::federation::status::{is_on, text};
+use crate::hint::{Advice, Command};
 use crate::mesh::Spire;
 use crate::spire::server::Agent;
 use crate::trust::AuthorityDigest;
 
 /// The name under which Istio's proxies ask for the bundles of all trust domains (Istio, `pkg/security/security.go`).
 const ISTIO_BUNDLES: &str = "ROOTCA";
+
+/// By how much the clocks of an API server and a SPIRE server may differ before times of both are held against each other.
+const CLOCKS: SignedDuration = SignedDuration::from_mins(1);
 
 pub(super) fn bootstrap_bundle(examined: &Examined) -> Findings {
     of_each(examined, |reached| {
@@ -46,7 +50,17 @@ pub(super) fn bootstrap_bundle(examined: &Examined) -> Findings {
             authorities.iter().map(|digest| digest.short()).collect::<Vec<_>>().join(", ")
         };
         let cause = "agents start from another bundle than the server has; new ones may not attest";
-        let fault = Fault::new(cause, server_log(&reached, server))
+        let hint = match &reached.cluster.cluster.spire {
+            Spire::Managed(_) => {
+                let (namespace, pod) = place(server);
+                Advice::from("start the server again, which then publishes its own within half a minute: ")
+                    .then(Command::kubectl(["-n", namespace, "delete", "pod", pod]))
+                    .at(&reached.cluster.cluster.context)
+                    .into()
+            }
+            Spire::Existing(_) => server_log(&reached, server),
+        };
+        let fault = Fault::new(cause, hint)
             .seen(format!("published: {}", digests(published.authorities().keys().collect())))
             .seen(format!("the server's: {}", digests(server.bundle.authorities().keys().collect())));
         vec![Finding::fail(scope, fault)]
@@ -54,8 +68,13 @@ pub(super) fn bootstrap_bundle(examined: &Examined) -> Findings {
 }
 
 fn server_log(reached: &Reached<'_>, server: &SeenServer) -> String {
-    let (namespace, pod) = server.pod.split_once('/').unwrap_or(("spire-server", &server.pod));
+    let (namespace, pod) = place(server);
     format!("{} -n {namespace} logs {pod} --all-containers", reached.kubectl())
+}
+
+/// Returns namespace and name of a server's pod.
+fn place(server: &SeenServer) -> (&str, &str) {
+    server.pod.split_once('/').unwrap_or(("spire-server", &server.pod))
 }
 
 pub(super) fn on_nodes(examined: &Examined) -> Findings {
@@ -121,12 +140,16 @@ impl OfNode<'_> {
             let fault = Fault::new("its agent is not ready", self.describe(pod));
             return Finding::fail(
                 scope,
-                self.lost(pod).unwrap_or(fault).seen(format!("pod {}: {trouble}", pod.name)),
+                self.of_old_node(pod, attested)
+                    .or_else(|| self.lost(pod))
+                    .unwrap_or(fault)
+                    .seen(format!("pod {}: {trouble}", pod.name)),
             );
         }
         let Some(agent) = attested else {
             let fault = Fault::new("its agent is not known to the server", self.logs(pod));
-            return Finding::fail(scope, self.lost(pod).unwrap_or(fault).seen(format!("pod {}", pod.name)));
+            let known = self.of_old_node(pod, attested).or_else(|| self.lost(pod));
+            return Finding::fail(scope, known.unwrap_or(fault).seen(format!("pod {}", pod.name)));
         };
         let end = Timestamp::from_second(agent.expires_at).unwrap_or(Timestamp::MAX);
         let known = format!("pod {}, SVID until {}", pod.name, text(end));
@@ -134,7 +157,64 @@ impl OfNode<'_> {
             let fault = Fault::new("its agent's SVID has expired", self.logs(pod));
             return Finding::fail(scope, fault.seen(known));
         }
-        Finding::pass(scope, known)
+        match self.elsewhere(pod, agent) {
+            Some(fault) => Finding::fail(scope, fault.seen(known)),
+            None => Finding::pass(scope, known),
+        }
+    }
+
+    /// Says that the node's object was made anew under a running agent, whose identity has the UID of the old one.
+    fn of_old_node(&self, pod: &SeenAgentPod, attested: Option<&Agent>) -> Option<Fault<Repair>> {
+        let (node, agent) = (self.node.created?, pod.created?);
+        if attested.is_some() || node <= agent {
+            return None;
+        }
+        let cause = format!(
+            "the Node object was made anew at {}, and its agent still has the identity of the old one, for which there are no entries",
+            text(node)
+        );
+        let fault = Fault::new(cause, self.delete(pod)).repaired_by(self.restart(pod));
+        Some(fault.seen(format!(
+            "the agent runs since {}, and the node has UID {}",
+            text(agent),
+            self.node.uid
+        )))
+    }
+
+    /// Says that an agent has attested to another server: this one has not given it an SVID since it runs, and it would have got one before it
+    /// was ready.
+    fn elsewhere(&self, pod: &SeenAgentPod, agent: &Agent) -> Option<Fault<Repair>> {
+        // One of somebody else's may keep its SVID on the node, and attest no more.
+        let Spire::Managed(_) = &self.reached.cluster.cluster.spire else { return None };
+        let lifetime = self.reached.cluster.spire()?.agent_ttl?;
+        let given = Timestamp::from_second(agent.expires_at).ok()?.checked_sub(lifetime).ok()?;
+        let created = pod.created?;
+        // An SVID that would outlive its CA ends with it, and does not tell when it was given.
+        let authorities = &self.server.authorities;
+        let mut authorities =
+            [&authorities.active, &authorities.prepared, &authorities.old].into_iter().flatten();
+        if created.duration_since(given) < CLOCKS || authorities.any(|ca| ca.expires_at == agent.expires_at) {
+            return None;
+        }
+        let cause =
+            "its agent has attested to a second server, and gives workloads identities that nobody trusts";
+        let hint = format!("once the check bootstrap-bundle passes: {}", self.delete(pod));
+        let published = self.reached.details.published_bundle.as_ref().ok()?.as_ref();
+        let fault = Fault::new(cause, hint).seen(format!(
+            "the agent runs since {}, and the last SVID that this server gave it is of {}",
+            text(created),
+            text(given)
+        ));
+        let starts_from_it = published.is_some_and(|bundle| bundle.same_authorities(&self.server.bundle));
+        Some(if starts_from_it { fault.repaired_by(self.restart(pod)) } else { fault })
+    }
+
+    fn restart(&self, pod: &SeenAgentPod) -> Repair {
+        Repair::RestartAgents {
+            cluster: self.reached.name().to_owned(),
+            namespace: self.agents.found.namespace.clone(),
+            pods: vec![pod.name.clone()],
+        }
     }
 
     fn banned(&self, agent: &Agent, pod: &SeenAgentPod) -> Fault<Repair> {
@@ -193,13 +273,12 @@ impl OfNode<'_> {
         let cause = format!(
             "the server has lost its data: its CA is new since {since}, and no agent has attested to it"
         );
-        let repair = Repair::RestartAgents {
-            cluster: self.reached.name().to_owned(),
-            namespace: self.agents.found.namespace.clone(),
-            pods: vec![pod.name.clone()],
-        };
         let created = pod.created.map(text).unwrap_or_default();
-        Some(Fault::new(cause, up()).seen(format!("the agent runs since {created}")).repaired_by(repair))
+        Some(
+            Fault::new(cause, up())
+                .seen(format!("the agent runs since {created}"))
+                .repaired_by(self.restart(pod)),
+        )
     }
 
     fn describe(&self, pod: &SeenAgentPod) -> String {
@@ -291,13 +370,37 @@ pub(super) fn csi_driver(examined: &Examined) -> Findings {
             if known.contains(node) {
                 return Finding::pass(scope, "csi.spiffe.io is in CSINode.spec.drivers");
             }
-            let hint =
-                format!("{} get pods -A -o wide --field-selector spec.nodeName={node}", reached.kubectl());
+            let hint = driver_hint(&reached, node);
             let cause = "the node's kubelet does not know the SPIFFE CSI driver, so pods that mount it cannot start there";
             Finding::fail(scope, Fault::new(cause, hint).seen("csi.spiffe.io is not in CSINode.spec.drivers"))
         };
         nodes.into_iter().map(of_node).collect()
     })
+}
+
+/// Says how a kubelet gets to know the driver: the driver's pod tells it when it starts, and only then.
+fn driver_hint(reached: &Reached<'_>, node: &str) -> Advice {
+    let on_node = format!("spec.nodeName={node}");
+    let see = Command::kubectl(["get", "pods", "-A", "-o", "wide", "--field-selector", &on_node]);
+    let hint = match &reached.cluster.cluster.spire {
+        Spire::Managed(spire) => {
+            let delete = [
+                "-n",
+                &spire.agent_namespace,
+                "delete",
+                "pod",
+                "-l",
+                "app.kubernetes.io/name=spiffe-csi-driver",
+            ];
+            let delete = Command::kubectl(delete).and(["--field-selector", &on_node]);
+            Advice::from("start the driver's pod there again, which tells the kubelet: ")
+                .then(delete)
+                .then("; where there is none, see what runs: ")
+                .then(see)
+        }
+        Spire::Existing(_) => see.into(),
+    };
+    hint.at(&reached.cluster.cluster.context)
 }
 
 #[cfg(test)]

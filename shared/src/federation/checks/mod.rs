@@ -44,10 +44,11 @@ const IDENTITY_OBJECTS: CheckId = CheckId("identity-objects");
 const BUNDLE_FETCHED: CheckId = CheckId("bundle-fetched");
 const CSI_DRIVER: CheckId = CheckId("csi-driver");
 const AGENTS: CheckId = CheckId("agents");
+const ONE_SERVER: CheckId = CheckId("one-server");
 const BOOTSTRAP_BUNDLE: CheckId = CheckId("bootstrap-bundle");
 
 /// Every check on SPIRE and its federation.
-pub const CATALOGUE: [Check<Examined, Repair>; 23] = [
+pub const CATALOGUE: [Check<Examined, Repair>; 24] = [
     Check { id: REACHABLE, title: "every cluster answers", needs: &[], run: server::reachable },
     Check {
         id: CheckId("rights"),
@@ -75,6 +76,12 @@ pub const CATALOGUE: [Check<Examined, Repair>; 23] = [
         run: upstream::request,
     },
     Check { id: SERVER_READY, title: "the server answers", needs: &[SPIRE_FOUND], run: server::ready },
+    Check {
+        id: ONE_SERVER,
+        title: "there is one server for the one database",
+        needs: &[SPIRE_FOUND],
+        run: server::alone,
+    },
     Check {
         id: TRUST_DOMAIN,
         title: "everybody means the same trust domain, and no other cluster does",
@@ -108,13 +115,13 @@ pub const CATALOGUE: [Check<Examined, Repair>; 23] = [
     Check {
         id: BOOTSTRAP_BUNDLE,
         title: "agents start from the server's bundle",
-        needs: &[SERVER_READY],
+        needs: &[SERVER_READY, ONE_SERVER],
         run: agents::bootstrap_bundle,
     },
     Check {
         id: AGENTS,
         title: "every node's agent has attested",
-        needs: &[SERVER_READY],
+        needs: &[SERVER_READY, ONE_SERVER],
         run: agents::on_nodes,
     },
     Check {
@@ -132,7 +139,7 @@ pub const CATALOGUE: [Check<Examined, Repair>; 23] = [
     Check {
         id: BUNDLE_ENDPOINT,
         title: "the bundle endpoint presents the server's own SVID",
-        needs: &[SERVER_READY, TRUST_DOMAIN],
+        needs: &[SERVER_READY, ONE_SERVER, TRUST_DOMAIN],
         run: server::bundle_endpoint,
     },
     Check {
@@ -144,7 +151,7 @@ pub const CATALOGUE: [Check<Examined, Repair>; 23] = [
     Check {
         id: BUNDLE_STORED,
         title: "the server holds the authority that the peer signs with",
-        needs: &[SERVER_READY, TRUST_DOMAIN],
+        needs: &[SERVER_READY, ONE_SERVER, TRUST_DOMAIN],
         run: pairs::bundle_stored,
     },
     Check {
@@ -156,13 +163,13 @@ pub const CATALOGUE: [Check<Examined, Repair>; 23] = [
     Check {
         id: IDENTITY_OBJECTS,
         title: "every ClusterSPIFFEID gives its pods an entry",
-        needs: &[SERVER_READY],
+        needs: &[SERVER_READY, ONE_SERVER],
         run: workloads::identity_objects,
     },
     Check {
         id: ENTRIES,
         title: "every workload has one registration entry, with all peers",
-        needs: &[SERVER_READY],
+        needs: &[SERVER_READY, ONE_SERVER],
         run: workloads::entries,
     },
     Check {

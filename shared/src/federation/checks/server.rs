@@ -9,7 +9,7 @@ use crate::federation::examined::{Clock, Examined};
 use crate::federation::observed::{ObservedCluster, Seen, SeenServer, Trouble};
 use crate::federation::status::text;
 use crate::fleet::{Need, Unread};
-use crate::hint::Plugin;
+use crate::hint::{Advice, Command, Plugin};
 use crate::mesh::Spire;
 use crate::spire::endpoint::Endpoint;
 use crate::spire::schedule::{prepared_at, replaced_at};
@@ -79,6 +79,8 @@ fn unread(examined: &Examined, reached: &Reached<'_>) -> Vec<Unread> {
         details.workloads.as_ref().err(),
         details.istio_trust_domain.as_ref().err(),
         details.rotation.as_ref().err(),
+        details.servers.as_ref().err(),
+        details.servers.as_ref().ok().and_then(|servers| servers.as_ref()?.left_claims.as_ref().err()),
         details.upstream.as_ref().and_then(|upstream| upstream.issuer.as_ref().err()),
         details.upstream.as_ref().and_then(|upstream| upstream.requests.as_ref().err()),
         details.upstream.as_ref().and_then(|upstream| upstream.log.as_ref().err()),
@@ -223,6 +225,52 @@ fn down(reached: &Reached<'_>, trouble: &Trouble, now: Timestamp) -> Fault<super
         ));
     }
     fault
+}
+
+/// Looks for a second server: where each has a database of its own, they are two SPIREs of one name.
+pub(super) fn alone(examined: &Examined) -> Findings {
+    of_each(examined, |reached| {
+        let scope = reached.scope();
+        let servers = match &reached.details.servers {
+            Ok(Some(servers)) => servers,
+            Ok(None) => {
+                let whose = "it is somebody else's, who may have one database for several";
+                return vec![Finding::pass(scope, whose)];
+            }
+            Err(unread) => return vec![Finding::skip(scope, &unread.why)],
+        };
+        let (namespace, set) = reached.cluster.spire().map_or(("spire-server", "spire-server"), |found| {
+            (
+                found.namespace.as_str(),
+                found.workload.split_once('/').map_or("spire-server", |(_, name)| name),
+            )
+        });
+        let context = &reached.cluster.cluster.context;
+        if servers.pods.len() > 1 {
+            let cause = format!(
+                "{} SPIRE servers run, each with a CA and a database of its own: agents and peers get what the one knows that happens to answer",
+                servers.pods.len()
+            );
+            let scale = Command::kubectl(["-n", namespace, "scale", "statefulset", set, "--replicas=1"]);
+            let hint = Advice::from(scale)
+                .then(", and see what is left to do: ")
+                .then(Plugin::SpireFederate.command(["verify"]))
+                .at(context);
+            let fault = Fault::new(cause, hint).seen(format!("pods {}", servers.pods.join(", ")));
+            return vec![Finding::fail(scope, fault)];
+        }
+        let left = servers.left_claims.as_deref().unwrap_or_default();
+        if left.is_empty() {
+            return vec![Finding::pass(scope, servers.pods.join(", "))];
+        }
+        let cause = "a second server was here, and the volume with its CA and database is left: it comes back with the next one";
+        let delete = Command::kubectl(["-n", namespace, "delete", "persistentvolumeclaim"]);
+        let hint = Advice::from("once the checks bootstrap-bundle and agents pass: ")
+            .then(delete.and(left.iter().map(String::as_str)))
+            .at(context);
+        let fault = Fault::new(cause, hint).seen(format!("PersistentVolumeClaim {}", left.join(", ")));
+        vec![Finding::warn(scope, fault)]
+    })
 }
 
 pub(super) fn trust_domain(examined: &Examined) -> Findings {

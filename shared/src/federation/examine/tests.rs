@@ -59,6 +59,36 @@ fn a_pod_is_a_workload_by_its_proxy_or_its_volume() {
     assert_eq!(parts(as_sidecar), Some(Parts::ProxyAndVolume));
 }
 
+#[tokio::test]
+async fn servers_are_counted_with_the_volumes_that_are_left_of_others() {
+    let server = FakeServer::default();
+    let put =
+        |path: &str, value: Value| server.put(&format!("/api/v1/namespaces/spire-server/{path}"), value);
+    let labels = json!({"app.kubernetes.io/name": "server"});
+    put("pods/spire-server-0", json!({"metadata": {"labels": labels}}));
+    put("pods/spire-server-1", json!({"metadata": {"labels": labels}}));
+    put(
+        "pods/spire-server-2",
+        json!({"metadata": {"labels": labels, "deletionTimestamp": "2026-06-01T10:00:00Z"}}),
+    );
+    put("pods/other", json!({"metadata": {"labels": {"app": "other"}}}));
+    for claim in ["data-spire-server-0", "data-spire-server-1", "data-spire-server-old", "data-other-1"] {
+        put(&format!("persistentvolumeclaims/{claim}"), json!({}));
+    }
+    let found = servers(&member(&server), &foreign()).await.unwrap().unwrap();
+    assert_eq!(found.pods, ["spire-server-0", "spire-server-1"]);
+    assert_eq!(found.left_claims.unwrap(), ["data-spire-server-1"]);
+    let existing = server.member_of(&mesh().clusters[1]);
+    assert!(
+        servers(&existing, &foreign()).await.unwrap().is_none(),
+        "how many there may be is not ours to say"
+    );
+    server.refuse("/api/v1/namespaces/spire-server/persistentvolumeclaims", 403);
+    let found = servers(&member(&server), &foreign()).await.unwrap().unwrap();
+    let why = found.left_claims.unwrap_err().why;
+    assert_eq!(why, "you may not list persistentvolumeclaims in namespace spire-server");
+}
+
 #[test]
 fn a_pod_on_its_way_out_is_no_workload() {
     for phase in ["Succeeded", "Failed"] {

@@ -476,7 +476,13 @@ mod tests {
 
     #[test]
     fn agents_of_nodes_that_are_gone_are_not_waited_for_and_unknown_ones_are() {
-        let nodes = [SeenNode { name: "a".into(), uid: "uid-a".into(), ready: true, taints: Vec::new() }];
+        let nodes = [SeenNode {
+            name: "a".into(),
+            uid: "uid-a".into(),
+            created: None,
+            ready: true,
+            taints: Vec::new(),
+        }];
         let now = Timestamp::from_second(100).unwrap();
         let ids = |agents: &[Agent]| {
             living(agents, &nodes, now).iter().map(|agent| agent.id.path().to_owned()).collect::<Vec<_>>()

@@ -14,6 +14,7 @@ mod workload;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::SignedDuration;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
 use kube::ResourceExt;
@@ -60,6 +61,9 @@ pub struct FoundSpire {
     pub socket_path: Option<String>,
     /// Its trust domain, where its configuration gives a valid one.
     pub trust_domain: Option<TrustDomain>,
+    /// How long the SVIDs of its agents live, where its configuration says it.
+    #[serde(skip)]
+    pub agent_ttl: Option<SignedDuration>,
     /// The plugin that has its CA certificate signed. `None` where it signs itself.
     pub upstream: Option<FoundUpstream>,
     /// Its bundle endpoint. `None` where its configuration has none: no other domain can federate with it then.

@@ -17,6 +17,7 @@ pub(crate) fn foreign() -> FoundSpire {
         version: Some("1.15.3".to_owned()),
         socket_path: None,
         trust_domain: Some("bar.com".parse().unwrap()),
+        agent_ttl: Some(jiff::SignedDuration::from_hours(1)),
         upstream: None,
         bundle_endpoint: Some(FoundEndpoint {
             container_port: 8443,

@@ -87,6 +87,9 @@ impl Workload {
                 .filter(|path| !path.is_empty())
                 .map(str::to_owned),
             trust_domain: settings.get("server.trust_domain").and_then(|name| name.parse().ok()),
+            agent_ttl: ["server.agent_ttl", "server.default_x509_svid_ttl"]
+                .into_iter()
+                .find_map(|key| settings.get(key)?.parse().ok()),
             upstream: upstream(&settings),
             bundle_endpoint: self.bundle_endpoint(&server, &settings, services),
             static_federation: settings

@@ -55,6 +55,16 @@ fn what_stands_on_a_server_waits_for_it() {
 }
 
 #[test]
+fn what_two_servers_disagree_about_waits_for_one() {
+    let two = |_: &mut Seen, details: &mut Details| {
+        let servers = details.servers.as_mut().unwrap().as_mut().unwrap();
+        servers.pods.push("spire-server-1".to_owned());
+        servers.left_claims = Ok(vec!["data-spire-server-1".to_owned()]);
+    };
+    insta::assert_snapshot!("two_servers", fallen("baz", two));
+}
+
+#[test]
 fn what_stands_on_a_trust_domain_waits_for_it() {
     let other = |seen: &mut Seen, _: &mut Details| {
         found(seen).controller_manager.as_mut().unwrap().trust_domain = Some(domain("qux"));
@@ -118,6 +128,10 @@ fn every_right_that_something_could_not_be_read_without_is_named() {
             workloads: forbidden("workloads"),
             istio_trust_domain: forbidden("istio-trust-domain"),
             rotation: forbidden("rotation"),
+            servers: Ok(Some(crate::federation::examined::SeenServers {
+                pods: Vec::new(),
+                left_claims: forbidden("left-claims"),
+            })),
             upstream: Some(crate::federation::examined::SeenUpstream {
                 issuer_ref: crate::spire::upstream::IssuerRef {
                     name: "ca".to_owned(),

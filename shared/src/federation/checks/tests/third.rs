@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::*;
 use crate::federation::examined::FailedFetch;
-use crate::federation::sample::{Ca, WEEK, bundle_of};
+use crate::federation::sample::{Ca, WEEK, bundle_of, forbidden};
 use crate::spire::crd::ClusterFederatedTrustDomain;
 use crate::spire::server::RefreshCause;
 use crate::trust::AuthorityDigest;
@@ -323,6 +323,72 @@ fn agents_of_a_server_that_lost_its_data_are_started_again_on_every_node() {
     seen: pod spire-agent-2: CrashLoopBackOff
     next: kubectl spire-federate
     ");
+}
+
+/// What is said of the last agent and of the servers of baz, where a volume of a second server is left and the agent runs since a time.
+fn left(created: i64, change: &dyn Fn(&mut Seen, &mut Details)) -> String {
+    let mut examined = examined();
+    change_in(&mut examined, "baz", |seen, details| {
+        let servers = details.servers.as_mut().unwrap().as_mut().unwrap();
+        servers.left_claims = Ok(vec!["data-spire-server-1".to_owned()]);
+        agents(seen).pods[1].created = Some(at(created));
+        change(seen, details);
+    });
+    let told = ["one-server", "agents"].map(|id| alone(&examined, id).pop().unwrap().told());
+    told.concat()
+}
+
+#[test]
+fn a_second_server_is_named_until_nothing_of_it_is_left() {
+    let with = |change: &dyn Fn(&mut Seen, &mut Details)| {
+        let mut examined = examined();
+        change_in(&mut examined, "baz", change);
+        alone(&examined, "one-server").pop().unwrap().told()
+    };
+    insta::assert_snapshot!(with(&|_, details| {
+        let servers = details.servers.as_mut().unwrap().as_mut().unwrap();
+        servers.pods.push("spire-server-1".to_owned());
+    }));
+    assert!(with(&|_, details| details.servers = Ok(None)).starts_with("pass"), "it is somebody else's");
+    let unread = with(&|_, details| {
+        details.servers.as_mut().unwrap().as_mut().unwrap().left_claims = forbidden("claims");
+    });
+    assert!(unread.starts_with("pass"), "for want of that right nothing else is passed over: {unread}");
+    // The sample's SVIDs end an hour after 1970 began, and live for one.
+    let given = 0;
+    insta::assert_snapshot!("agent_of_a_second_server", left(given + 60, &|_, _| ()));
+    let told = left(given + 60, &|_, details| details.published_bundle = Ok(Some(bundle("baz"))));
+    insta::assert_snapshot!("agent_of_a_second_server_before_the_bundle", told);
+    insta::assert_snapshot!("volume_of_a_second_server", left(given + 59, &|_, _| ()));
+    let with = |change: &dyn Fn(&mut Seen)| {
+        left(given + 60, &|seen, _| change(seen)).contains("attested to a second")
+    };
+    assert!(!with(&|seen| found(seen).agent_ttl = None), "it is not known when an SVID was given");
+    let short = |seen: &mut Seen| asked(seen).authorities.active.as_mut().unwrap().expires_at = 3600;
+    assert!(!with(&short), "an SVID that ends with its CA lived shorter");
+}
+
+#[test]
+fn an_agent_that_has_the_identity_of_an_old_node_object_is_started_again() {
+    let with = |node: i64, agent: i64, trouble: Option<&str>| {
+        let mut examined = examined();
+        change_in(&mut examined, "baz", |seen, _| {
+            let node = at(node);
+            seen.nodes.as_mut().unwrap()[1].created = Some(node);
+            seen.nodes.as_mut().unwrap()[1].uid = "u3".to_owned();
+            let pod = &mut agents(seen).pods[1];
+            (pod.created, pod.trouble) = (Some(at(agent)), trouble.map(str::to_owned));
+        });
+        let repairs: Vec<String> = verify(&examined).repairs().iter().map(ToString::to_string).collect();
+        (alone(&examined, "agents").pop().unwrap().told(), repairs)
+    };
+    let (told, repairs) = with(61, 60, None);
+    insta::assert_snapshot!("agent_of_an_old_node_object", told);
+    assert_eq!(repairs, ["baz: start the agents again: spire-agent-2"]);
+    let (told, _) = with(61, 60, Some("container spire-agent runs and is not ready"));
+    assert!(told.starts_with("fail: the Node object was made anew at 1970-01-01T00:01:01Z"), "{told}");
+    let (told, _) = with(60, 60, None);
+    assert!(told.starts_with("fail: its agent is not known to the server"), "{told}");
 }
 
 #[test]

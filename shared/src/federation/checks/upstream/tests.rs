@@ -180,6 +180,7 @@ impl World {
             workloads: none(),
             istio_trust_domain: none(),
             rotation: none(),
+            servers: Ok(None),
             upstream: self.in_server.map(|name| SeenUpstream {
                 issuer_ref: IssuerRef::from(&self.issuer(name)),
                 issuer: self

@@ -194,6 +194,7 @@ fn each_node_shows_its_own_agent_with_its_newest_svid() {
 #[test]
 fn an_agent_is_on_the_node_with_which_its_id_ends() {
     let node = |uid: &str| SeenNode {
+        created: None,
         name: "node".to_owned(),
         uid: uid.to_owned(),
         ready: true,
