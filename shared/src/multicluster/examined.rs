@@ -220,6 +220,8 @@ pub struct SeenProxy {
     pub is_gateway: bool,
     /// Whether the pod is ready; the reason where it is not.
     pub trouble: Option<String>,
+    /// How its proxy ended and what it wrote last, where it ends again and again; `None` where it does not.
+    pub ends: Option<Vec<String>>,
     /// Its certificates and bundles.
     pub secrets: Read<ProxySecrets>,
     /// Whom it lets in; `None` for gateways.

@@ -61,8 +61,8 @@ pub(super) fn sidecars(namespaces: &BTreeMap<String, Labels>, pods: Pods) -> See
             Some((name.clone(), AskingNamespace { asks, labels: labels.clone(), with: 0 }))
         })
         .collect();
-    for pod in pods.meshed {
-        if let Some(namespace) = asking.get_mut(&pod.namespace) {
+    for meshed in pods.meshed {
+        if let Some(namespace) = asking.get_mut(&meshed.pod.namespace) {
             namespace.with += 1;
         }
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::{Findings, Reached, Repair, of_each, up};
 use crate::check::{Fault, Finding};
 use crate::envoy::{InboundRules, Issuer, NameRule, ProxySecrets, Validation};
+use crate::hint::Command;
 use crate::multicluster::examined::{Examined, SeenProxy};
 use crate::trust::svid::verify;
 use crate::trust::{AuthorityDigest, SpiffeId, TrustBundle, TrustDomain};
@@ -26,6 +27,13 @@ pub(super) fn identity(examined: &Examined) -> Findings {
 
 fn one_identity(own: &Reached<'_>, proxy: &SeenProxy) -> Finding<Repair> {
     let scope = own.object(proxy.object());
+    if let Some(ends) = &proxy.ends {
+        let cause = "its proxy ends again and again, so that nothing reaches the pod and it reaches nobody";
+        let name = [proxy.pod.as_str(), "-c", "istio-proxy", "--previous"];
+        let logs = Command::kubectl(["-n", &proxy.namespace, "logs"]).and(name);
+        let fault = Fault::new(cause, logs.at(&own.cluster.context));
+        return Finding::fail(scope, ends.iter().fold(fault, |fault, line| fault.seen(line.as_str())));
+    }
     let secrets = match &proxy.secrets {
         Ok(secrets) => secrets,
         Err(unread) => return Finding::skip(scope, &unread.why),

@@ -633,6 +633,21 @@ fn what_a_proxy_presents_is_its_own_svid_of_spire() {
 }
 
 #[test]
+fn a_proxy_that_ends_again_and_again_is_a_failure_with_its_last_words() {
+    let ends = |last_words: &[&str]| {
+        wrong(|seen| {
+            let proxy = proxy(seen);
+            let ended = "container istio-proxy ended, exit code 1, 3 restarts";
+            proxy.ends = Some([ended].iter().chain(last_words).map(|line| (*line).to_owned()).collect());
+            proxy.secrets = Err(Unread::because("its proxy does not run yet"));
+            proxy.inbound = Err(Unread::because("its proxy does not run yet"));
+        })
+    };
+    insta::assert_snapshot!("proxy_that_ends", ends(&["Error: no socket found"]));
+    insta::assert_snapshot!("proxy_that_ends_without_a_word", ends(&[]));
+}
+
+#[test]
 fn the_certificate_of_a_proxy_of_another_cluster_is_not_its_own() {
     let exchanged = verified(|examined| {
         let of_foo = proxy(examined.clusters.get_mut("foo").unwrap()).secrets.clone();

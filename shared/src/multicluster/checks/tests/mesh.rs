@@ -161,6 +161,7 @@ fn proxies(own: &str, authority: &Authority, bundles: &Bundles) -> Vec<SeenProxy
             service_account: service_account.to_owned(),
             is_gateway,
             trouble: None,
+            ends: None,
             secrets: Ok(secrets(&id, authority, bundles)),
             inbound: Ok((!is_gateway).then(inbound)),
         }
