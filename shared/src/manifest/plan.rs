@@ -1,10 +1,13 @@
 //! What applying objects would do, found out by asking the API server to do it without keeping the result.
 
+use std::collections::BTreeSet;
+
 use futures::stream::{self, StreamExt, TryStreamExt};
 use kube::api::{DynamicObject, Patch, PatchParams};
 use serde::Serialize;
 
 use super::diff::{self, FieldChange};
+use super::ending::{Ending, ending};
 use super::kind::Kind;
 use super::object::{Object, ObjectKey};
 use super::owner::stranger;
@@ -84,6 +87,9 @@ pub enum PlanError {
         /// Why.
         source: RequestError,
     },
+    /// Its namespace is being deleted, and something holds it: nothing can be made there, and it does not end by itself.
+    #[error("{0}")]
+    Ending(Box<Ending>),
     /// The API server would refuse the object.
     #[error("the API server refuses {key}")]
     Refused {
@@ -96,8 +102,10 @@ pub enum PlanError {
 
 impl Hint for PlanError {
     fn hint(&self) -> Option<Advice> {
-        let (Self::Read { key, source } | Self::Refused { key, source }) = self;
-        refusal_hint(key, source)
+        match self {
+            Self::Read { key, source } | Self::Refused { key, source } => refusal_hint(key, source),
+            Self::Ending(ending) => Some(ending.advice()),
+        }
     }
 }
 
@@ -125,8 +133,18 @@ pub(super) fn refusal_hint(key: &ObjectKey, error: &RequestError) -> Option<Advi
 /// compared with the live ones instead.
 ///
 /// # Errors
-/// [`PlanError`] for the first object that cannot be read or would be refused.
+/// [`PlanError`] for the first object that cannot be read or would be refused, and for a namespace that is held while it ends.
 pub async fn plan(client: &kube::Client, objects: &[Object]) -> Result<Plan, PlanError> {
+    let names = objects.iter().filter_map(|object| {
+        let key = object.key();
+        if key.kind == Kind::Namespace { Some(key.name.as_str()) } else { key.namespace.as_deref() }
+    });
+    let names: BTreeSet<&str> = names.collect();
+    let ends = stream::iter(names.into_iter().map(|name| ending(client, name))).buffered(AT_ONCE);
+    let ends: Vec<Option<Ending>> = ends.collect().await;
+    if let Some(ending) = ends.into_iter().flatten().next() {
+        return Err(PlanError::Ending(Box::new(ending)));
+    }
     let looks = objects.iter().map(|object| async move {
         let verdict = look(client, object).await?;
         Ok(Planned { key: object.key().clone(), verdict })
