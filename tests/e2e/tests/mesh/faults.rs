@@ -105,6 +105,20 @@ fn remote_secrets_that_are_dead_or_of_another_cluster_are_told_apart() {
     mesh.bench.paste(&hint).succeeded();
     mesh.is_healthy();
 
+    // The CA of another API server.
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, "kubernetes");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let other = params.self_signed(&KeyPair::generate().expect("a key")).expect("a certificate").pem();
+    let kubeconfig = decoded(secret["data"][second].as_str().expect("a kubeconfig"));
+    let mut kubeconfig: Value = serde_json::from_slice(&kubeconfig).expect("JSON");
+    kubeconfig["clusters"][0]["cluster"]["certificate-authority-data"] = json!(encoded(other.as_bytes()));
+    let wrong = json!({"data": {second: encoded(kubeconfig.to_string().as_bytes())}});
+    mesh.patch(first, &["-n", "istio-system", "secret", &name], &wrong);
+    let check = mesh.finds_one("remote-secret", "did not sign the certificate of that API server");
+    is_about(&check, &pair);
+    mesh.repairs();
+
     // An API server that nobody answers for.
     let mut kubeconfig =
         String::from_utf8(decoded(secret["data"][second].as_str().expect("a kubeconfig"))).expect("text");
@@ -147,6 +161,40 @@ fn networks_that_have_no_way_in_are_named() {
     is_about(&check, &json!({"from": first, "to": second}));
     blocked.clear().expect("packets pass again");
     mesh.is_healthy();
+}
+
+#[test]
+fn what_gives_pods_their_sidecar_and_pods_without_one_are_named() {
+    let mesh = Mesh::healthy();
+    let (first, second) = (&mesh.first, &mesh.second);
+    // Pods that run keep their sidecars, and nothing else fails.
+    let webhooks = ["delete", "mutatingwebhookconfigurations", "-l", "app=sidecar-injector"];
+    mesh.bench.kubectl(first, &webhooks);
+    let check = mesh.finds_one("injection-webhook", "istiod's webhook is gone");
+    is_about(&check, &json!({"cluster": first}));
+    assert_eq!(check["hint"], "kubectl mesh-install");
+    mesh.repairs();
+
+    let label = |labels: [&str; 2]| {
+        let change = ["label", "namespace", "helloworld"].into_iter().chain(labels).collect::<Vec<_>>();
+        mesh.bench.kubectl(second, &change)
+    };
+    label(["istio-injection-", "istio.io/rev=nobody"]);
+    let check = mesh.finds_one("sidecars", "asks for those of revision nobody, which nobody serves");
+    is_about(&check, &json!({"cluster": second, "object": "Namespace helloworld"}));
+    mesh.bench.paste(check["hint"].as_str().expect("a hint")).succeeded();
+    mesh.is_healthy();
+}
+
+#[test]
+fn a_gateway_that_does_not_listen_is_no_matter_of_a_firewall() {
+    let mesh = Mesh::healthy();
+    let second = &mesh.second;
+    let gateway = ["-n", "istio-system", "delete", "gateways.networking.istio.io", "cross-network-gateway"];
+    mesh.bench.kubectl(second, &gateway);
+    let check = mesh.finds_one("gateway-listener", "cross-network-gateway is missing");
+    is_about(&check, &json!({"cluster": second}));
+    mesh.repairs();
 }
 
 #[test]
