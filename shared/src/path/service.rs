@@ -55,6 +55,7 @@ impl std::fmt::Display for ServiceName {
 mod tests {
     use super::*;
 
+    #[test]
     fn hosts_are_read_as_a_pod_resolves_them() {
         let of = |host| ServiceName::of_host(host, "sleep").map(|service| service.host());
         assert_eq!(of("helloworld").as_deref(), Some("helloworld.sleep.svc.cluster.local"));
