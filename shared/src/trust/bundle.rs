@@ -129,12 +129,22 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// The X.509 authorities of one trust domain. Never holds those of two domains.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// The X.509 authorities of one trust domain. Never holds those of two domains. Two are equal that hold the same ones, in whatever order.
+#[derive(Clone, Debug)]
 pub struct TrustBundle {
     trust_domain: TrustDomain,
     authorities: BTreeMap<AuthorityDigest, Authority>,
+    /// Their order where the bundle was read: Envoy takes the first authority that can have signed.
+    order: Vec<AuthorityDigest>,
 }
+
+impl PartialEq for TrustBundle {
+    fn eq(&self, other: &Self) -> bool {
+        self.trust_domain == other.trust_domain && self.authorities == other.authorities
+    }
+}
+
+impl Eq for TrustBundle {}
 
 /// Why something is not a trust bundle.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -214,15 +224,18 @@ impl TrustBundle {
         trust_domain: TrustDomain,
         ders: impl Iterator<Item = Result<Vec<u8>, BundleError>>,
     ) -> Result<Self, BundleError> {
-        let mut authorities = BTreeMap::new();
+        let (mut authorities, mut order) = (BTreeMap::new(), Vec::new());
         for der in ders {
             let der = der?;
-            authorities.insert(AuthorityDigest::of(&der), Authority::from_der(der)?);
+            let digest = AuthorityDigest::of(&der);
+            if authorities.insert(digest, Authority::from_der(der)?).is_none() {
+                order.push(digest);
+            }
             if authorities.len() > MOST_AUTHORITIES {
                 return Err(BundleError::TooMany);
             }
         }
-        Ok(Self { trust_domain, authorities })
+        Ok(Self { trust_domain, authorities, order })
     }
 
     /// Writes the authorities in PEM, one after the other.
@@ -268,6 +281,11 @@ impl TrustBundle {
     #[must_use]
     pub fn authorities(&self) -> &BTreeMap<AuthorityDigest, Authority> {
         &self.authorities
+    }
+
+    /// Returns the authorities in the order in which the bundle has them.
+    pub fn in_order(&self) -> impl Iterator<Item = (&AuthorityDigest, &Authority)> {
+        self.order.iter().filter_map(|digest| self.authorities.get_key_value(digest))
     }
 
     /// Tells whether both bundles are of the same trust domain and hold the same authorities.
@@ -436,6 +454,20 @@ mod tests {
         let (a, b) = (authority(), authority());
         assert!(bundle(&[&a, &b]).same_authorities(&bundle(&[&b, &a, &a])));
         assert!(!bundle(&[&a, &b]).same_authorities(&bundle(&[&a])));
+    }
+
+    #[test]
+    fn the_order_of_the_authorities_is_kept_and_each_is_there_once() {
+        let (a, b) = (authority(), authority());
+        let ders = |bundle: TrustBundle| {
+            let ders: Vec<String> =
+                bundle.in_order().map(|(_, authority)| STANDARD.encode(authority.der())).collect();
+            ders
+        };
+        assert_eq!(ders(bundle(&[&a, &b, &a])), [a.clone(), b.clone()]);
+        assert_eq!(ders(bundle(&[&b, &a])), [b.clone(), a.clone()]);
+        assert_eq!(bundle(&[&a, &b]), bundle(&[&b, &a]));
+        assert_ne!(bundle(&[&a, &b]), bundle(&[&b]));
     }
 
     #[test]

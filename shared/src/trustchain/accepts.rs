@@ -257,15 +257,22 @@ fn verifies(question: Question, verifier: &Party<'_>, presenter: &Party<'_>, at:
         )
         .with_fix(Plugin::SpireFederate.command(["verify"]));
     };
-    let verdict = svid::verify(chain, bundle, at);
-    match verdict.broken.first() {
-        None => {
+    let broken = svid::verify(chain, bundle, at).broken.into_iter().next();
+    match svid::accepts(chain, bundle, at) {
+        Ok(()) => {
             let authority = svid::authority_of(chain, bundle, at);
             let authority = authority.map(|(digest, _)| digest.short()).unwrap_or_default();
-            answer(question, Acceptance::Yes, format!("authority {authority} of {domain} is in the bundle"))
+            let but = broken.map(|broken| format!("; {broken}")).unwrap_or_default();
+            answer(
+                question,
+                Acceptance::Yes,
+                format!("authority {authority} of {domain} is in the bundle{but}"),
+            )
         }
-        Some(broken) => answer(question, Acceptance::No, broken.to_string())
-            .with_fix(Plugin::SpireFederate.command(["verify"])),
+        Err(refused) => {
+            let why = broken.map_or_else(|| refused.to_string(), |broken| broken.to_string());
+            answer(question, Acceptance::No, why).with_fix(Plugin::SpireFederate.command(["verify"]))
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use spire_mesh::report::escape;
-use spire_mesh::trust::svid::{Certificate, Chain};
+use spire_mesh::trust::svid::{self, Certificate, Chain};
 use spire_mesh::trust::{SpiffeId, TrustBundle, TrustDomain};
 
 /// A trust domain for what has to have one.
@@ -70,6 +70,16 @@ pub(crate) fn chain(chain: &Chain) {
     chain.certificates().for_each(certificate);
     let ders: Vec<&[u8]> = chain.certificates().map(Certificate::der).collect();
     assert_eq!(Chain::from_der_sequence(&ders.concat()).as_ref(), Ok(chain));
+    judged(chain, &ders.concat());
+}
+
+/// What a verdict calls good, Envoy accepts: AWS-LC is asked, with the chain's own certificates as the bundle.
+fn judged(chain: &Chain, ders: &[u8]) {
+    let bundle = TrustBundle::from_der_sequence(domain(), ders).expect("what is a chain can be a bundle");
+    let verdict = svid::verify(chain, &bundle, chain.leaf.not_before);
+    let accepted = svid::accepts(chain, &bundle, chain.leaf.not_before);
+    assert!(!verdict.holds() || accepted.is_ok(), "{accepted:?}");
+    verdict.broken.iter().for_each(|broken| harmless(&broken.to_string()));
 }
 
 /// A bundle knows its authorities by the digests of their bytes, and is the same in every form.

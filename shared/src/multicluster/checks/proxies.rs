@@ -7,7 +7,7 @@ use crate::check::{Fault, Finding};
 use crate::envoy::{InboundRules, Issuer, NameRule, ProxySecrets, Validation};
 use crate::hint::Command;
 use crate::multicluster::examined::{Examined, SeenProxy};
-use crate::trust::svid::verify;
+use crate::trust::svid::{accepts, verify};
 use crate::trust::{AuthorityDigest, SpiffeId, TrustBundle, TrustDomain};
 
 /// Asks something of every proxy.
@@ -78,7 +78,11 @@ fn one_identity(own: &Reached<'_>, proxy: &SeenProxy) -> Finding<Repair> {
     let verdict = verify(chain, bundle, own.all.spire.observed.at);
     match verdict.broken.first() {
         Some(broken) => {
-            let cause = format!("its certificate is not accepted by its own trust domain: {}", broken.why);
+            let what = match accepts(chain, bundle, own.all.spire.observed.at) {
+                Ok(()) => "breaks a rule of SPIFFE",
+                Err(_) => "is not accepted by its own trust domain",
+            };
+            let cause = format!("its certificate {what}: {}", broken.why);
             let next = format!("see the check agents; where it passes, make the pod anew: {restart}");
             Finding::fail(scope, Fault::new(cause, next).seen(broken.to_string()))
         }

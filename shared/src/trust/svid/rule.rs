@@ -22,6 +22,8 @@ pub enum Rule {
     LeafSignsHandshakes,
     /// The key of the leaf may sign neither certificates nor revocation lists.
     LeafSignsNoCertificates,
+    /// The key of the leaf is of a kind that Envoy takes in a handshake.
+    LeafKeyIsTaken,
     /// A leaf that limits its use in TLS allows both sides.
     LeafIsClientAndServer,
     /// Every other certificate of the chain is a CA.
@@ -40,7 +42,7 @@ pub enum Rule {
 
 impl Rule {
     /// Every rule, in the order in which they are reported.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::ExactlyOneUri,
         Self::ValidSpiffeId,
         Self::LeafIdHasPath,
@@ -49,6 +51,7 @@ impl Rule {
         Self::KeyUsageIsCritical,
         Self::LeafSignsHandshakes,
         Self::LeafSignsNoCertificates,
+        Self::LeafKeyIsTaken,
         Self::LeafIsClientAndServer,
         Self::SignerIsCa,
         Self::SignerSignsCertificates,
@@ -70,6 +73,7 @@ impl Rule {
             Self::KeyUsageIsCritical => "key-usage-is-critical",
             Self::LeafSignsHandshakes => "leaf-signs-handshakes",
             Self::LeafSignsNoCertificates => "leaf-signs-no-certificates",
+            Self::LeafKeyIsTaken => "leaf-key-is-taken",
             Self::LeafIsClientAndServer => "leaf-is-client-and-server",
             Self::SignerIsCa => "signer-is-ca",
             Self::SignerSignsCertificates => "signer-signs-certificates",
@@ -93,6 +97,7 @@ impl Rule {
             | Self::LeafSignsHandshakes
             | Self::LeafSignsNoCertificates
             | Self::SignerSignsCertificates => "X509-SVID, section 4.3",
+            Self::LeafKeyIsTaken => "Envoy, signatures of handshakes",
             Self::LeafIsClientAndServer => "X509-SVID, section 4.4",
             Self::PathToAuthority => "X509-SVID, section 5.1",
             Self::ValidNow => "RFC 5280, section 6.1.3",

@@ -4,29 +4,39 @@ use jiff::Timestamp;
 
 use super::certificate::Certificate;
 use super::chain::Chain;
-use super::path;
-use super::rule::{Rule, Verdict};
-use crate::trust::{Authority, AuthorityDigest, SpiffeId, TrustBundle};
+use super::envoy::{self, Fault, Place, Refusal, signs_handshakes};
+use super::rule::{Broken, Rule, Verdict};
+use crate::trust::{Authority, SpiffeId, TrustBundle};
 
-/// Judges a chain by the rules for X.509-SVIDs, with the bundle of its own trust domain, at a time.
+/// What is said of a broken rule that Envoy does not know.
+const ACCEPTED: &str = "; Envoy accepts it all the same";
+
+/// Judges a chain by the rules for X.509-SVIDs and by what Envoy says, with the bundle of its own trust domain, at a time.
 ///
-/// Every rule is looked at, so that one run names everything that is wrong. Names of the peer (which SPIFFE ID was
-/// wanted) are none of its business.
+/// Every rule is looked at, so that one run names everything that is wrong. Certificates that the path does not take are none of the
+/// chain's business where there is a path. Names of the peer (which SPIFFE ID was wanted) are none of its business.
 #[must_use]
 pub fn verify(chain: &Chain, bundle: &TrustBundle, at: Timestamp) -> Verdict {
-    let (id, mut verdict) = rules_of_certificates(chain, at);
+    let path = envoy::path(chain, bundle, at);
+    let (id, mut verdict) = rules_of_certificates(chain, at, path.as_deref().ok());
     match id {
-        Some(id) if id.trust_domain() != bundle.trust_domain() => verdict.add(
-            Rule::OwnTrustDomain,
-            1,
-            format!(
+        Some(id) if id.trust_domain() != bundle.trust_domain() => {
+            verdict = verify_without_bundle(chain, at);
+            let why = format!(
                 "it is of trust domain {}, and the bundle of {} verifies nothing of it",
                 id.trust_domain(),
                 bundle.trust_domain()
-            ),
-        ),
+            );
+            verdict.add(Rule::OwnTrustDomain, 1, why);
+        }
         // Without an ID nobody knows which bundle it takes; the path is still worth a word.
-        _ => path_to_authority(chain, bundle, at, &mut verdict),
+        _ => match path {
+            Ok(_) if envoy::takes_leaf(&chain.leaf, bundle).is_ok() => {
+                verdict.broken.iter_mut().for_each(|broken| broken.why.push_str(ACCEPTED));
+            }
+            Ok(_) => {}
+            Err(refusal) => no_path(chain, bundle, at, &refusal, &mut verdict),
+        },
     }
     verdict.broken.sort_by_key(|broken| (broken.rule, broken.position));
     verdict
@@ -35,38 +45,30 @@ pub fn verify(chain: &Chain, bundle: &TrustBundle, at: Timestamp) -> Verdict {
 /// Judges a chain by those rules that need no bundle, at a time.
 #[must_use]
 pub fn verify_without_bundle(chain: &Chain, at: Timestamp) -> Verdict {
-    let (_, mut verdict) = rules_of_certificates(chain, at);
+    let (_, mut verdict) = rules_of_certificates(chain, at, None);
     verdict.broken.sort_by_key(|broken| (broken.rule, broken.position));
     verdict
 }
 
-fn rules_of_certificates(chain: &Chain, at: Timestamp) -> (Option<SpiffeId>, Verdict) {
+/// Looks at the leaf and at what came with it: at those that the path takes, or at all.
+fn rules_of_certificates(
+    chain: &Chain,
+    at: Timestamp,
+    path: Option<&[Place]>,
+) -> (Option<SpiffeId>, Verdict) {
     let mut verdict = Verdict::default();
     let id = leaf(&chain.leaf, &mut verdict);
     validity(&chain.leaf, 1, at, &mut verdict);
     let mut seen = BTreeSet::from([chain.leaf.sha256]);
     for (index, signer) in chain.intermediates.iter().enumerate() {
+        let is_taken = path.is_none_or(|path| path.contains(&Place::Sent(index)));
         // One that is sent twice is not wrong twice.
-        if seen.insert(signer.sha256) {
+        if is_taken && seen.insert(signer.sha256) {
             signing(signer, index + 2, &mut verdict);
             validity(signer, index + 2, at, &mut verdict);
         }
     }
     (id, verdict)
-}
-
-/// Finds the authority of a bundle that a chain's signatures lead to, at a time.
-#[must_use]
-pub fn authority_of<'b>(
-    chain: &Chain,
-    bundle: &'b TrustBundle,
-    at: Timestamp,
-) -> Option<(&'b AuthorityDigest, &'b Authority)> {
-    let seconds = u64::try_from(at.as_second()).unwrap_or(0);
-    bundle.authorities().iter().find(|(_, authority)| {
-        let intermediates = chain.intermediates.iter().map(Certificate::der);
-        path::find_among(chain.leaf.der(), intermediates, [*authority], seconds).is_ok()
-    })
 }
 
 fn leaf(leaf: &Certificate, verdict: &mut Verdict) -> Option<SpiffeId> {
@@ -90,6 +92,13 @@ fn leaf(leaf: &Certificate, verdict: &mut Verdict) -> Option<SpiffeId> {
     }
     if leaf.is_ca {
         verdict.add(Rule::LeafIsNoCa, 1, "it is a CA certificate");
+    }
+    if !signs_handshakes(&leaf.public_key) {
+        let why = format!(
+            "its key is {}, and Envoy takes handshakes of RSA, P-256 and P-384 keys only",
+            leaf.public_key
+        );
+        verdict.add(Rule::LeafKeyIsTaken, 1, why);
     }
     key_usage_is_critical(leaf, 1, verdict);
     if let Some(usage) = leaf.key_usage {
@@ -170,100 +179,135 @@ fn validity(certificate: &Certificate, position: usize, at: Timestamp, verdict: 
     verdict.add(Rule::ValidNow, position, why);
 }
 
-fn path_to_authority(chain: &Chain, bundle: &TrustBundle, at: Timestamp, verdict: &mut Verdict) {
-    let intermediates = chain.intermediates.iter().map(Certificate::der);
-    let seconds = u64::try_from(at.as_second()).unwrap_or(0);
-    let Err(error) = path::find(chain.leaf.der(), intermediates, bundle, seconds) else { return };
-    // Said already, in better words.
-    let said = match &error {
-        webpki::Error::CertExpired { .. }
-        | webpki::Error::CertNotValidYet { .. }
-        | webpki::Error::InvalidCertValidity => verdict.breaks(Rule::ValidNow),
-        webpki::Error::CaUsedAsEndEntity => verdict.breaks(Rule::LeafIsNoCa),
-        webpki::Error::EndEntityUsedAsCa => verdict.breaks(Rule::SignerIsCa),
-        webpki::Error::RequiredEkuNotFoundContext(_) => verdict.breaks(Rule::LeafIsClientAndServer),
-        _ => false,
+/// Says why there is no path, where that was not said in better words.
+fn no_path(chain: &Chain, bundle: &TrustBundle, at: Timestamp, refusal: &Refusal, verdict: &mut Verdict) {
+    let Refusal { fault, place, path } = refusal;
+    let position = match place {
+        Place::Authority(_) => path.iter().rev().find_map(|place| position(*place)).unwrap_or(1),
+        place => position(*place).unwrap_or(1),
     };
-    if said {
-        return;
+    let said = match (fault, place) {
+        (_, Place::Authority(_)) => None,
+        (Fault::Ended | Fault::NotYet, _) => Some(Rule::ValidNow),
+        (Fault::NoCa, _) => Some(Rule::SignerIsCa),
+        // Nobody has signed it who may.
+        (Fault::NoIssuer, _) => Some(Rule::SignerSignsCertificates),
+        _ => None,
+    };
+    let is_it = |broken: &&mut Broken| {
+        Some(broken.rule) == said && (*fault == Fault::NoIssuer || broken.position == position)
+    };
+    match (verdict.broken.iter_mut().find(is_it), place) {
+        (Some(broken), Place::Sent(index)) if broken.rule == Rule::ValidNow => {
+            broken.why.push_str(&order_of_sent(chain, *index, at));
+        }
+        (Some(_), _) => {}
+        (None, _) => verdict.add(Rule::PathToAuthority, position, why_no_path(chain, bundle, at, refusal)),
     }
-    let (position, why) = match error {
-        webpki::Error::UnknownIssuer | webpki::Error::InvalidSignatureForPublicKey => {
-            missing_link(chain, bundle, at)
-        }
-        error => (1, format!("no path to an authority of {}: {}", bundle.trust_domain(), in_words(&error))),
-    };
-    verdict.add(Rule::PathToAuthority, position, why);
 }
 
-/// Says what webpki has only names for.
-fn in_words(error: &webpki::Error) -> String {
-    use webpki::Error;
-    let words = match error {
-        Error::PathLenConstraintViolated => "a CA has more CAs below it than it may have",
-        Error::NameConstraintViolation => "a CA may not sign for this name",
-        Error::MaximumSignatureChecksExceeded
-        | Error::MaximumPathBuildCallsExceeded
-        | Error::MaximumPathDepthExceeded => "there are too many ways to look at",
-        Error::UnsupportedSignatureAlgorithmContext(_)
-        | Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => {
-            "a signature is of an algorithm that is not known"
-        }
-        Error::UnsupportedCriticalExtension => "a critical extension is not known",
-        other => {
-            let name = format!("{other:?}");
-            let name: String = name.chars().take_while(char::is_ascii_alphanumeric).collect();
-            return format!("it breaks a rule of X.509 ({name})");
-        }
-    };
-    words.to_owned()
+/// The position in the chain that a certificate has, the leaf being 1. An authority has none.
+fn position(place: Place) -> Option<usize> {
+    match place {
+        Place::Leaf => Some(1),
+        Place::Sent(index) => Some(index + 2),
+        Place::Authority(_) => None,
+    }
 }
 
-/// Explains where the path ends, which webpki does not: follows the key identifiers from the leaf on.
-fn missing_link(chain: &Chain, bundle: &TrustBundle, at: Timestamp) -> (usize, String) {
+fn why_no_path(chain: &Chain, bundle: &TrustBundle, at: Timestamp, refusal: &Refusal) -> String {
     let domain = bundle.trust_domain();
-    let (mut position, mut last) = (1, &chain.leaf);
-    let mut visited = BTreeSet::from([last.sha256]);
-    while let Some((index, next)) = chain.intermediates.iter().enumerate().find(|(_, signer)| {
-        last.authority_key_id.is_some()
-            && signer.subject_key_id == last.authority_key_id
-            && !visited.contains(&signer.sha256)
-    }) {
-        (position, last) = (index + 2, next);
-        visited.insert(last.sha256);
-    }
-    let signer = last.authority_key_id.as_deref();
-    let why = match signer.and_then(|key_id| Some((key_id, bundle.end_of(key_id)?))) {
-        Some((key_id, end)) if end < at.as_second() => {
-            let end = Timestamp::from_second(end).map_or_else(|_| end.to_string(), |end| end.to_string());
-            format!("the authority of {domain} that signed it, {key_id}, ended at {end}")
-        }
-        Some((key_id, _)) => {
-            format!("its signature is not that of the authority of {domain} that it names, {key_id}")
-        }
-        None if bundle.authorities().is_empty() => format!("the bundle of {domain} is empty"),
-        None => {
-            let key_id = signer.unwrap_or("no key identifier");
-            format!("no authority of {domain} signed it: its issuer is {} ({key_id})", last.issuer)
+    let certificate = match refusal.place {
+        Place::Sent(index) => chain.intermediates.get(index).unwrap_or(&chain.leaf),
+        Place::Leaf => &chain.leaf,
+        Place::Authority(index) => {
+            let Some((_, authority)) = bundle.in_order().nth(index) else { return refusal.fault.to_string() };
+            return of_authority(bundle, index, authority, at, refusal.fault);
         }
     };
-    (position, why)
+    match refusal.fault {
+        Fault::NoIssuer if bundle.authorities().is_empty() => format!("the bundle of {domain} is empty"),
+        Fault::NoIssuer => {
+            let key_id = certificate.authority_key_id.as_deref().unwrap_or("no key identifier");
+            format!("no authority of {domain} signed it: its issuer is {} ({key_id})", certificate.issuer)
+        }
+        Fault::SelfSigned => format!("it signed itself, and is no authority of {domain}"),
+        Fault::Signature => {
+            let above = refusal.path.iter().skip_while(|place| **place != refusal.place).nth(1);
+            let by = match above.and_then(|place| position(*place)) {
+                Some(position) => format!("certificate {position}, which has the name of its issuer"),
+                None => format!("the authority of {domain} that has the name of its issuer"),
+            };
+            format!(
+                "its signature is not that of {by} ({}), or of an algorithm that is not known",
+                certificate.issuer
+            )
+        }
+        fault => fault.to_string(),
+    }
+}
+
+/// Says what is wrong with the authority that a path ends at.
+fn of_authority(
+    bundle: &TrustBundle,
+    index: usize,
+    authority: &Authority,
+    at: Timestamp,
+    fault: Fault,
+) -> String {
+    let domain = bundle.trust_domain();
+    let certificate = Certificate::from_der(authority.der().to_vec()).ok();
+    let name = certificate.as_ref().map_or("it", name_of);
+    let key_id = authority.key_id().unwrap_or("no key identifier");
+    let signer = format!("the authority of {domain} that signed it, {name} ({key_id}),");
+    match fault {
+        Fault::Ended | Fault::NotYet => {
+            let (verb, second) = match fault {
+                Fault::Ended => ("ended at", authority.not_after()),
+                _ => ("is valid from", authority.not_before()),
+            };
+            let time =
+                Timestamp::from_second(second).map_or_else(|_| second.to_string(), |time| time.to_string());
+            let is_valid = |other: &Authority| {
+                (other.not_before()..other.not_after()).contains(&at.as_second())
+                    && other.key_id().is_some()
+                    && other.key_id() == authority.key_id()
+            };
+            let renewed = bundle.in_order().skip(index + 1).any(|(_, other)| is_valid(other));
+            let order = if renewed {
+                "; the bundle holds it renewed, too, but behind it: Envoy takes the first and looks no further"
+            } else {
+                ""
+            };
+            format!("{signer} {verb} {time}{order}")
+        }
+        Fault::NotARoot => {
+            let issuer = certificate.as_ref().map_or("another CA", |certificate| certificate.issuer.as_str());
+            format!(
+                "{signer} did not sign itself, and the bundle lacks {issuer}, which signed it: Envoy accepts a chain only up to an authority that signed itself"
+            )
+        }
+        fault => format!("{signer} is refused: {fault}"),
+    }
+}
+
+/// Says that another order would help: a valid certificate with the same name and key comes after one that is not valid.
+fn order_of_sent(chain: &Chain, index: usize, at: Timestamp) -> String {
+    let Some(first) = chain.intermediates.get(index) else { return String::new() };
+    let is_twin = |other: &Certificate| {
+        other.subject == first.subject
+            && other.subject_key_id.is_some()
+            && other.subject_key_id == first.subject_key_id
+            && other.is_valid_at(at)
+    };
+    let later = chain.intermediates.iter().enumerate().skip(index + 1);
+    later.filter(|(_, other)| is_twin(other)).map(|(later, _)| later + 2).next().map_or_else(String::new, |twin| {
+        format!(
+            "; certificate {twin} has the same name and key and is valid, but comes after it: Envoy takes the first and looks no further"
+        )
+    })
 }
 
 fn name_of(certificate: &Certificate) -> &str {
     if certificate.subject.is_empty() { "it" } else { &certificate.subject }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_the_verifier_has_names_for_is_said_without_their_fields() {
-        let path_length = webpki::Error::PathLenConstraintViolated;
-        assert_eq!(in_words(&path_length), "a CA has more CAs below it than it may have");
-        let time = rustls::pki_types::UnixTime::since_unix_epoch(std::time::Duration::ZERO);
-        let expired = webpki::Error::CertExpired { time, not_after: time };
-        assert_eq!(in_words(&expired), "it breaks a rule of X.509 (CertExpired)");
-    }
 }

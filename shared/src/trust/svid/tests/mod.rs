@@ -1,3 +1,4 @@
+mod envoy;
 mod reading;
 mod rules;
 
