@@ -75,6 +75,18 @@ pub enum FederationError {
         /// Namespace and name of the server's pod.
         pod: String,
     },
+    /// No authority of the server ends a path.
+    #[error(
+        "no authority in the bundle of {trust_domain} signed itself ({authority}): no proxy would accept what the SPIRE server in {pod} signs"
+    )]
+    NoRoot {
+        /// The trust domain.
+        trust_domain: TrustDomain,
+        /// Namespace and name of the server's pod.
+        pod: String,
+        /// One of the authorities: whose it is, and who signed it.
+        authority: String,
+    },
     /// `managed: false`, and other clusters cannot reach the bundle endpoint.
     #[error("the SPIRE server's bundle endpoint cannot be reached from other clusters: {reason}")]
     Unexposed {
@@ -152,6 +164,13 @@ impl Hint for FederationError {
                 "find out whose server it is; only if it is the cluster's own, write `trustDomain: {found}` in the mesh file (a trust domain cannot be renamed while its SPIRE runs)"
             ).into()),
             Self::BundleChanged { .. } => Some("run the same command again".into()),
+            Self::NoRoot { .. } => Some(
+                Advice::from(
+                    "have the upstream authority give its root, too (an issuer of kind CA takes it from tls.crt of its Secret: its own \
+                     certificate first, the root last), and begin again without the CA that the server has: ",
+                )
+                .then(Plugin::SpireFederate.command(["down"])),
+            ),
             Self::Unexposed { .. } => Some(
                 "make a service for it that other clusters reach, or set spire.bundleEndpoint.url of this cluster in the mesh file"
                     .into(),
@@ -218,6 +237,11 @@ mod tests {
                 expected: domain("baz"),
             },
             FederationError::BundleChanged { pod: "spire-server/spire-server-0".to_owned() },
+            FederationError::NoRoot {
+                trust_domain: domain("foo"),
+                pod: "spire-server/spire-server-0".to_owned(),
+                authority: "CN=Issuing, signed by CN=Root".to_owned(),
+            },
             FederationError::Unexposed { reason: "it is of type ClusterIP".to_owned() },
             FederationError::PeerMissing { peer: domain("baz") },
             FederationError::NoAgents { cluster: "baz".to_owned() },
@@ -237,6 +261,8 @@ mod tests {
         hint: find out whose server it is; only if it is the cluster's own, write `trustDomain: qux.com` in the mesh file (a trust domain cannot be renamed while its SPIRE runs)
         the bundle of the SPIRE server in spire-server/spire-server-0 changed while it was read
         hint: run the same command again
+        no authority in the bundle of foo.com signed itself (CN=Issuing, signed by CN=Root): no proxy would accept what the SPIRE server in spire-server/spire-server-0 signs
+        hint: have the upstream authority give its root, too (an issuer of kind CA takes it from tls.crt of its Secret: its own certificate first, the root last), and begin again without the CA that the server has: kubectl spire-federate down
         the SPIRE server's bundle endpoint cannot be reached from other clusters: it is of type ClusterIP
         hint: make a service for it that other clusters reach, or set spire.bundleEndpoint.url of this cluster in the mesh file
         not federated with baz.com: its own SPIRE server did not come up

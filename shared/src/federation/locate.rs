@@ -11,6 +11,7 @@ use crate::spire::discovery::{
     DiscoveryError, FoundAgents, FoundSpire, find, find_agents, installed, installed_agents,
 };
 use crate::spire::server::Server;
+use crate::trust::svid;
 use crate::trust::{BundleDocument, TrustBundle, TrustDomain};
 
 /// A cluster's SPIRE server, which answers and is of the trust domain that the mesh file gives the cluster. There is no other way to one,
@@ -90,6 +91,28 @@ pub(super) async fn locate(member: &Member) -> Result<Located<'_>, FederationErr
         Some(error) => Err(error),
         None => Ok(Located { server, found, own }),
     }
+}
+
+/// Refuses a server none of whose authorities ends a path, before anybody is to trust what it signs.
+pub(super) fn has_a_root(located: &Located<'_>) -> Result<(), FederationError> {
+    match without_a_root(&located.own) {
+        Some(authority) => Err(FederationError::NoRoot {
+            trust_domain: located.own.trust_domain().clone(),
+            pod: pod(&located.server),
+            authority,
+        }),
+        None => Ok(()),
+    }
+}
+
+/// Names an authority of a bundle in which no authority ends a path: whose it is, and who signed it.
+fn without_a_root(bundle: &TrustBundle) -> Option<String> {
+    if bundle.in_order().any(|(_, authority)| svid::ends_paths(authority, bundle)) {
+        return None;
+    }
+    let (digest, authority) = bundle.in_order().next()?;
+    let read = svid::Certificate::from_der(authority.der().to_vec());
+    Some(read.map_or_else(|_| digest.short(), |ca| format!("{}, signed by {}", ca.subject, ca.issuer)))
 }
 
 /// Returns the server that the mesh file means once it answers on its socket: its pod can be starting, or be replaced between being

@@ -12,6 +12,7 @@ use crate::spire::presented::Presented;
 use crate::spire::schedule::{prepared_at, replaced_at};
 use crate::spire::server::LocalAuthority;
 use crate::spire::upstream::{IssuerRef, IssuerState, RequestState, SeenRequest};
+use crate::trust::svid;
 
 /// How long a request may be without an answer: SPIRE waits for 75 seconds (SPIRE 1.15.3,
 /// `pkg/server/plugin/upstreamauthority/certmanager/certmanager.go`).
@@ -242,6 +243,9 @@ pub(super) fn root(examined: &Examined) -> Findings {
                 .seen(format!("the bundle endpoint presents: {}", presented.names));
             return Finding::fail(scope, fault);
         };
+        if let Some(fault) = no_root(reached, upstream, server) {
+            return Finding::fail(scope, fault);
+        }
         let known = format!("authority {id} ends at {}", text(root_end));
         match ends_early(reached, active, root_end, now) {
             None => Finding::pass(scope, known),
@@ -257,6 +261,28 @@ pub(super) fn root(examined: &Examined) -> Findings {
             }
         }
     })
+}
+
+/// Says that an authority of the server's bundle ends no path: its issuer gave an intermediate CA as the root. That of a CA certificate which the
+/// server has prepared is in the bundle already, before anything is signed with it.
+fn no_root(reached: &Reached<'_>, upstream: &SeenUpstream, server: &SeenServer) -> Option<Fault<Repair>> {
+    let domain = &reached.cluster.cluster.trust_domain;
+    let (id, authority) =
+        server.bundle.in_order().find(|(_, authority)| !svid::ends_paths(authority, &server.bundle))?;
+    let cause = format!(
+        "an authority in the bundle of {domain} did not sign itself, and the CA that signed it is not there: no proxy accepts what it signs"
+    );
+    let hint = format!(
+        "have {} give the root, too: with an issuer of kind CA, write the certificates above it, the root last, behind its own in tls.crt of its \
+         Secret; then let the server get a CA certificate: {}",
+        upstream.issuer_ref,
+        prepare(reached)
+    );
+    let key_id = authority.key_id().unwrap_or("no key identifier");
+    let described = svid::Certificate::from_der(authority.der().to_vec());
+    let described =
+        described.map_or_else(|_| id.short(), |ca| format!("{}, signed by {}", ca.subject, ca.issuer));
+    Some(Fault::new(cause, hint).seen(format!("authority {key_id}: {described}")))
 }
 
 /// Returns the command that has a CA certificate signed now, with which the server takes the authority over that signed it.

@@ -163,3 +163,25 @@ async fn a_server_of_another_trust_domain_is_refused() {
     let refused = other_domain(&server, &bundle("foo"), &domain("baz")).unwrap();
     insta::assert_snapshot!(refused, @"the SPIRE server in spire-server/spire-server-0 is of trust domain foo.com, the mesh file says baz.com");
 }
+
+#[test]
+fn a_bundle_in_which_no_authority_signed_itself_is_refused() {
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+    let params = |name: &str| {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params
+    };
+    let root = CertifiedIssuer::self_signed(params("root"), KeyPair::generate().unwrap()).unwrap();
+    let issuing = CertifiedIssuer::signed_by(params("issuing"), KeyPair::generate().unwrap(), &root).unwrap();
+    let refused = |ders: &[&[u8]]| {
+        let bundle = TrustBundle::from_der_sequence(domain("foo"), &ders.concat()).unwrap();
+        without_a_root(&bundle)
+    };
+    assert_eq!(refused(&[issuing.der()]).as_deref(), Some("CN=issuing, signed by CN=root"));
+    assert_eq!(refused(&[issuing.der(), root.der()]), None);
+    assert_eq!(refused(&[root.der()]), None);
+    // Nothing is known of it yet.
+    assert_eq!(refused(&[]), None);
+}

@@ -378,6 +378,16 @@ fn a_failure_that_only_the_servers_log_tells_of_is_named() {
 }
 
 #[test]
+fn an_issuer_that_gives_an_intermediate_as_its_root_is_refused() {
+    let root = root_until((12, 1));
+    let intermediate = ca(Some(&root), (1, 1), (11, 1));
+    let world = World::under(intermediate);
+    let findings = world.findings();
+    assert!(findings.contains("did not sign itself, and the CA that signed it is not there"), "{findings}");
+    assert!(findings.contains("tls.crt") && findings.contains("localauthority x509 prepare"), "{findings}");
+}
+
+#[test]
 fn an_issuer_that_signs_with_an_intermediate_is_known_by_the_chain_that_the_endpoint_presents() {
     let root = root_until((12, 1));
     let between = ca(Some(&root), (1, 1), (11, 1));
