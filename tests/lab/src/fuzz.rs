@@ -2,7 +2,8 @@
 //!
 //! Stable Rust can do it: the compiler's own pass puts the counters in (`-C passes=sancov-module`), and `libfuzzer-sys` brings the
 //! engine. cargo-fuzz would pass the same flags, but would have to be installed first, and asks for a nightly compiler unless it is
-//! told not to. There is no address sanitizer: it is not in stable Rust, and the product has no unsafe code that it could watch.
+//! told not to. There is no address sanitizer: it is not in stable Rust, and all unsafe code that it could watch is a few calls of AWS-LC in
+//! `shared/x509`.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -9,7 +9,7 @@ use clap::Args;
 use tempfile::TempDir;
 
 use super::{build, down, lanes, progress, say, up};
-use crate::build::Options;
+use crate::build::{Artifacts, Options, Tool};
 use crate::error::{Error, Result};
 use crate::plugins::{Plugins, Profile, cargo, run};
 use crate::preflight;
@@ -19,10 +19,12 @@ use crate::target::{CONTEXTS, Target};
 
 /// Clusters of the lab that the end-to-end tests run in. Most of them use the first two.
 pub(super) const CLUSTERS: u8 = 3;
+/// The variable that tells `tests/envoy` where Envoy is.
+const ENVOY: &str = "SPIRE_MESH_ENVOY";
 /// The module of the end-to-end tests that need all of them.
 const LARGE: &str = "three_clusters::";
 
-/// Run every test: format, lints, unit and snapshot tests, those against an emulator of AWS, then the end-to-end tests on
+/// Run every test: format, lints, unit and snapshot tests, those against an emulator of AWS and a real Envoy, then the end-to-end tests on
 /// real clusters.
 ///
 /// Starts a fresh lab for the end-to-end tests and takes it down afterwards, unless other clusters are named.
@@ -78,6 +80,7 @@ impl Test {
         times.time("plugins built", || Plugins::build(Profile::Debug))?;
         if let Some(contexts) = &self.contexts {
             self.emulated_aws(times, left_out)?;
+            self.real_envoy(None, times, left_out)?;
             times.time("end-to-end tests", || self.end_to_end(Some(contexts), left_out))
         } else {
             match self.lanes() {
@@ -99,8 +102,9 @@ impl Test {
 
     /// Runs the end-to-end tests in fresh labs that end with them.
     fn in_lanes(&self, count: usize, times: &mut Times, left_out: &LeftOut) -> Result<()> {
-        times.time("components built", || build::all(&Options::from_env()?))?;
+        let built = times.time("components built", || build::all(&Options::from_env()?))?;
         self.emulated_aws(times, left_out)?;
+        self.real_envoy(Some(&built), times, left_out)?;
         // Once, and where the network is; in the lanes cargo finds it done.
         let tests = ["test", "--locked", "--no-run", "--package", "spire-mesh-e2e"];
         times.time("end-to-end tests built", || run(cargo().args(tests)))?;
@@ -111,8 +115,9 @@ impl Test {
     }
 
     fn in_the_lab(&self, times: &mut Times, left_out: &LeftOut) -> Result<()> {
-        times.time("components built", || build::all(&Options::from_env()?))?;
+        let built = times.time("components built", || build::all(&Options::from_env()?))?;
         self.emulated_aws(times, left_out)?;
+        self.real_envoy(Some(&built), times, left_out)?;
         if self.only.is_none() {
             down::Down::default().run()?;
         }
@@ -139,6 +144,17 @@ impl Test {
         }
         let tests = ["test", "--locked", "--package", "spire-mesh-eks"];
         times.time("tests against an emulator of AWS", || run(left_out.noted(&mut cargo()).args(tests)))
+    }
+
+    /// Runs the tests that ask a real Envoy about chains of certificates. Without one they note that they are left out.
+    fn real_envoy(&self, built: Option<&Artifacts>, times: &mut Times, left_out: &LeftOut) -> Result<()> {
+        if self.only.is_some() {
+            return Ok(());
+        }
+        let mut tests = cargo();
+        left_out.noted(&mut tests).args(["test", "--locked", "--package", "spire-mesh-envoy"]);
+        tests.envs(built.map(|built| (ENVOY, built.binaries.path(Tool::Envoy))));
+        times.time("chains shown to a real Envoy", || run(&mut tests))
     }
 
     fn end_to_end(&self, contexts: Option<&String>, left_out: &LeftOut) -> Result<()> {
