@@ -93,16 +93,11 @@ pub(super) async fn locate(member: &Member) -> Result<Located<'_>, FederationErr
     }
 }
 
-/// Refuses a server none of whose authorities ends a path, before anybody is to trust what it signs.
-pub(super) fn has_a_root(located: &Located<'_>) -> Result<(), FederationError> {
-    match without_a_root(&located.own) {
-        Some(authority) => Err(FederationError::NoRoot {
-            trust_domain: located.own.trust_domain().clone(),
-            pod: pod(&located.server),
-            authority,
-        }),
-        None => Ok(()),
-    }
+/// Says why nobody is to trust a server yet: none of its authorities ends a path. `None` where one does.
+pub(super) fn rootless(located: &Located<'_>) -> Option<FederationError> {
+    let authority = without_a_root(&located.own)?;
+    let trust_domain = located.own.trust_domain().clone();
+    Some(FederationError::NoRoot { trust_domain, pod: pod(&located.server), authority })
 }
 
 /// Names an authority of a bundle in which no authority ends a path: whose it is, and who signed it.

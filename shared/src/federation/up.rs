@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use futures::future::{join, join_all};
 use k8s_openapi::api::apps::v1::{DaemonSet, StatefulSet};
 
-use super::locate::{Located, answering, has_a_root};
+use super::locate::{Located, answering, rootless};
 use super::lost::Lost;
 use super::observe;
 use super::plan::owner;
@@ -126,7 +126,9 @@ impl Run<'_> {
             .await?;
         }
         let located = answering(member, self.deadline).await?;
-        has_a_root(&located)?;
+        if let Some(error) = rootless(&located) {
+            return Err(error);
+        }
         if let Spire::Managed(spire) = &member.cluster.spire {
             // Their pods mount the bundle that the server has published by now.
             let objects = self.owner.stamped(agent_objects(&member.cluster, spire));

@@ -98,10 +98,9 @@ pub fn recorded(answers: &str) -> BTreeMap<String, Answer> {
 /// Writes answers as `answers.txt` has them.
 #[must_use]
 pub fn written(answers: &[(String, Answer)]) -> String {
-    let mut text = "# What Envoy says: of a client's chain | of a server's chain | of which. Written by tests/envoy; see there.\n".to_owned();
-    for (name, answer) in answers {
-        let line = [answer.of_client.word(), " | ", answer.of_server.word(), " | ", name, "\n"];
-        line.iter().for_each(|part| text.push_str(part));
-    }
-    text
+    const HEAD: &str = "# What Envoy says: of a client's chain | of a server's chain | of which. Written by tests/envoy; see there.\n";
+    let line = |(name, answer): &(String, Answer)| {
+        format!("{} | {} | {name}\n", answer.of_client.word(), answer.of_server.word())
+    };
+    [HEAD.to_owned()].into_iter().chain(answers.iter().map(line)).collect()
 }

@@ -20,7 +20,7 @@ use tempfile::TempDir;
 pub use openssl::openssl;
 
 /// How long Envoy may take to start, and to answer.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A running Envoy, which ends with this.
 pub struct Envoy {

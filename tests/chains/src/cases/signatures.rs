@@ -15,7 +15,7 @@ pub(super) fn cases() -> Vec<Case> {
     for (place, at) in PLACES {
         let chain = Recipe::with_cas(2).make();
         for (name, change) in [
-            ("the last bit of the signature", last_bit as fn(&mut Vec<u8>)),
+            ("the last bit of the signature", last_bit as fn(&mut [u8])),
             ("a bit of the serial number", serial_bit),
         ] {
             let mut chain = chain.clone();
@@ -104,14 +104,14 @@ enum Identifiers {
 }
 
 /// The last byte of a certificate belongs to its signature.
-fn last_bit(der: &mut Vec<u8>) {
+fn last_bit(der: &mut [u8]) {
     if let Some(last) = der.last_mut() {
         *last ^= 1;
     }
 }
 
 /// The serial number stands after version and headers; one bit in its middle.
-fn serial_bit(der: &mut Vec<u8>) {
+fn serial_bit(der: &mut [u8]) {
     der[20] ^= 1;
 }
 
