@@ -122,7 +122,7 @@ async fn details(member: &Member, seen: &Seen) -> Details {
     }
 }
 
-/// Counts the servers of a managed SPIRE: each has SQLite on its own volume, so that two of them are two SPIREs.
+/// Counts the servers of a managed SPIRE: each has `SQLite` on its own volume, so that two of them are two SPIREs.
 async fn servers(member: &Member, found: &FoundSpire) -> Read<Option<SeenServers>> {
     let Spire::Managed(_) = &member.cluster.spire else { return Ok(None) };
     let namespace = &found.namespace;
@@ -136,7 +136,7 @@ async fn servers(member: &Member, found: &FoundSpire) -> Read<Option<SeenServers
     Ok(Some(SeenServers { pods, left_claims: left_claims(member, found).await }))
 }
 
-/// Lists the volume claims that the server's StatefulSet has made for others than its first pod (`CLAIM-STATEFULSET-NUMBER`).
+/// Lists the volume claims that the server's `StatefulSet` has made for others than its first pod (`CLAIM-STATEFULSET-NUMBER`).
 async fn left_claims(member: &Member, found: &FoundSpire) -> Read<Vec<String>> {
     let need = Need::new("list", "", "persistentvolumeclaims", Some(&found.namespace));
     let claims: Api<PersistentVolumeClaim> = Api::namespaced(member.client().clone(), &found.namespace);

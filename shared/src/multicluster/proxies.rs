@@ -52,8 +52,8 @@ pub(super) async fn pods(connection: &Connection) -> Read<Pods> {
     let need = Need::new("list", "", "pods", None);
     let api: Api<Pod> = Api::all(connection.client().clone());
     let mut pods = Pods::default();
-    let sort = |pod: Pod| {
-        let Some(of) = WorkloadPod::of(&pod) else { return None::<()> };
+    let sort = |pod: Pod| -> Option<()> {
+        let of = WorkloadPod::of(&pod)?;
         if of.proxy != ProxyState::Absent {
             pods.meshed.push(MeshedPod { ended: ended(&pod), pod: of });
         } else if !refuses(&pod) {

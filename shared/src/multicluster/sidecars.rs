@@ -142,7 +142,7 @@ mod tests {
     use crate::fleet::fake::FakeServer;
     use crate::istio::injector::WEBHOOK_SUFFIX;
 
-    fn pod(owner: &str, labels: Value, spec: Value) -> Value {
+    fn pod(owner: &str, labels: &Value, spec: Value) -> Value {
         let owner = json!({"apiVersion": "apps/v1", "kind": "StatefulSet", "name": owner, "uid": "1", "controller": true});
         let mut spec = spec;
         spec["containers"] = json!([{"name": "app"}]);
@@ -170,20 +170,20 @@ mod tests {
             let (namespace, name) = path.split_once('/').unwrap();
             server.put(&format!("/api/v1/namespaces/{namespace}/pods/{name}"), pod);
         };
-        put("shop/cart-0", pod("cart", json!({}), json!({})));
-        put("shop/batch-0", pod("batch", json!({"sidecar.istio.io/inject": "false"}), json!({})));
-        put("shop/probe-0", pod("probe", json!({}), json!({"hostNetwork": true})));
-        let mut old = pod("old", json!({}), json!({}));
+        put("shop/cart-0", pod("cart", &json!({}), json!({})));
+        put("shop/batch-0", pod("batch", &json!({"sidecar.istio.io/inject": "false"}), json!({})));
+        put("shop/probe-0", pod("probe", &json!({}), json!({"hostNetwork": true})));
+        let mut old = pod("old", &json!({}), json!({}));
         old["metadata"]["annotations"] = json!({"sidecar.istio.io/inject": "false"});
         put("shop/old-0", old);
-        let mut ended = pod("ended", json!({}), json!({}));
+        let mut ended = pod("ended", &json!({}), json!({}));
         ended["status"]["phase"] = json!("Succeeded");
         put("shop/ended-0", ended);
-        let mut meshed = pod("meshed", json!({}), json!({}));
+        let mut meshed = pod("meshed", &json!({}), json!({}));
         meshed["spec"]["containers"] = json!([{"name": "app"}, {"name": "istio-proxy"}]);
         put("shop/meshed-0", meshed);
-        put("plain/web-0", pod("web", json!({}), json!({})));
-        put("plain/asks-0", pod("asks", json!({"sidecar.istio.io/inject": "true"}), json!({})));
+        put("plain/web-0", pod("web", &json!({}), json!({})));
+        put("plain/asks-0", pod("asks", &json!({"sidecar.istio.io/inject": "true"}), json!({})));
         let member = server.member("baz");
         let pods = pods(&member).await.unwrap();
         let seen = sidecars(&namespaces(&member).await.unwrap(), pods);

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Findings, Reached, Repair, of_each, up};
 use crate::check::{Fault, Finding};
 use crate::hint::{Advice, Command};
+use crate::istio::ca::ROOT_CONFIG_MAP;
 use crate::istio::injector::{
     Asks, INJECTION_LABEL, Labels, REVISION_LABEL, Target, WEBHOOK_SUFFIX, Webhook,
 };
@@ -37,7 +38,7 @@ pub(super) fn webhook(examined: &Examined) -> Findings {
                 && !webhook.authorities.iter().any(|authority| ca.published.contains(authority))
         };
         if let Some(webhook) = injector.webhooks.iter().find(distrusts) {
-            return vec![Finding::fail(own.scope(), distrusted(&own, webhook, ca.published.len()))];
+            return vec![Finding::fail(own.scope(), distrusted(&own, webhook))];
         }
         vec![Finding::pass(own.scope(), format!("MutatingWebhookConfiguration {}", first.configuration))]
     })
@@ -79,18 +80,15 @@ fn without_pods(own: &Reached<'_>, injector: &SeenInjector) -> Option<Fault<Repa
     )
 }
 
-fn distrusted(own: &Reached<'_>, webhook: &Webhook, published: usize) -> Fault<Repair> {
+fn distrusted(own: &Reached<'_>, webhook: &Webhook) -> Fault<Repair> {
     let cause = "the API server does not trust istiod: the CA in its webhook is another one, and no pod can be made that asks for a sidecar";
     let restart = Command::kubectl(["-n", NAMESPACE, "rollout", "restart", "deployment", ISTIOD]);
     let hint = Advice::from("start istiod again, which writes its CA there: ").then(restart);
-    let held = webhook.authorities.iter().map(|held| held.subject.to_string()).collect::<Vec<_>>();
+    let held = webhook.authorities.iter().map(|held| held.subject.clone()).collect::<Vec<_>>();
     let held = if held.is_empty() { "no certificate".to_owned() } else { held.join(", ") };
     Fault::new(cause, hint.at(&own.cluster.context))
         .seen(format!("caBundle of MutatingWebhookConfiguration {}: {held}", webhook.configuration))
-        .seen(format!(
-            "ConfigMap {NAMESPACE}/{} has {published} other certificates",
-            crate::istio::ca::ROOT_CONFIG_MAP
-        ))
+        .seen(format!("istiod's CA is in ConfigMap {NAMESPACE}/{ROOT_CONFIG_MAP}"))
 }
 
 /// Looks for pods that ask for a sidecar and have none, and for namespaces whose new pods would get none.
@@ -145,7 +143,7 @@ impl Asking<'_> {
                     }
                     _ => Finding::pass(
                         scope,
-                        format!("{}: {} pods with a sidecar", namespace.asks, namespace.with),
+                        format!("{}; pods with a sidecar: {}", namespace.asks, namespace.with),
                     ),
                 }
             })
