@@ -199,7 +199,10 @@ fn in_our_words(mut error: clap::Error) -> clap::Error {
     let is = |kind, fits: fn(&str) -> bool| matches!(error.get(kind), Some(ContextValue::String(text)) if fits(text));
     let names_context = error.kind() == ErrorKind::UnknownArgument
         && is(ContextKind::InvalidArg, |argument| argument == "--context");
-    let has_password = is(ContextKind::InvalidValue, |value| value.contains('@'));
+    // `me:password@host`, with a scheme or without.
+    let has_password = is(ContextKind::InvalidValue, |value| {
+        value.rsplit_once('@').is_some_and(|(before, _)| before.contains(':'))
+    });
     if names_context {
         error.remove(ContextKind::SuggestedArg);
         error.remove(ContextKind::SuggestedValue);

@@ -213,7 +213,7 @@ impl Kubeconfig {
         let options = KubeConfigOptions { context: Some(context.to_owned()), ..KubeConfigOptions::default() };
         if let Some(ended) = self.ended_token(context, Timestamp::now()) {
             let reason = format!(
-                "the token of its auth-provider ended at {ended:.0}, and only kubectl gets another one"
+                "the token of its auth-provider ended at {ended:.0}, and is not renewed here as kubectl does"
             );
             return Err(ConnectError::Credentials { context: context.to_owned(), reason, command: None });
         }
@@ -335,7 +335,7 @@ fn nearest(wanted: &str, known: &[&str]) -> Option<String> {
     ends_so.or_else(|| hint::nearest(wanted, known.iter().copied())).map(str::to_owned)
 }
 
-/// Returns when a token of OpenID Connect ends (RFC 7519, section 4.1.4), as far as it says. It is not verified.
+/// Returns when a token of `OpenID` Connect ends (RFC 7519, section 4.1.4), as far as it says. It is not verified.
 fn end_of_token(token: &str) -> Option<Timestamp> {
     #[derive(serde::Deserialize)]
     struct Claims {
@@ -578,7 +578,7 @@ mod tests {
             format!("{{auth-provider: {{name: oidc, config: {{id-token: {}}}}}{more}}}", token(exp))
         };
         let error = refusal(&kubeconfig("https://127.0.0.1:1", &user(1_000_000_000, "")), "foo-eks").await;
-        insta::assert_snapshot!(error.to_string(), @"context `foo-eks` has no credentials: the token of its auth-provider ended at 2001-09-09T01:46:40Z, and only kubectl gets another one");
+        insta::assert_snapshot!(error.to_string(), @"context `foo-eks` has no credentials: the token of its auth-provider ended at 2001-09-09T01:46:40Z, and is not renewed here as kubectl does");
         insta::assert_snapshot!(error.hint().unwrap(), @"kubectl --context foo-eks auth whoami");
         for fine in [user(100_000_000_000, ""), user(1_000_000_000, ", token: t")] {
             let error = refusal(&kubeconfig("http://127.0.0.1:1", &fine), "foo-eks").await;

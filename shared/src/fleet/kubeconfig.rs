@@ -260,7 +260,7 @@ mod tests {
             let text = format!("{error}; {}", error.hint().unwrap());
             text.replace(&directory.path().display().to_string(), "DIR")
         };
-        insta::assert_snapshot!(refused("contexts: [{name: prod, context: {cluster: a}}, {name: b, context: {cluster: a}}, {name: prod, context: {cluster: b}}]"), @"kubeconfig DIR/config has two contexts of the name `prod`; kubectl refuses it too: give one of them another name in DIR/config");
+        insta::assert_snapshot!(refused("contexts: [{name: prod, context: {cluster: a}}, {name: b, context: {cluster: a}}, {name: prod, context: {cluster: b}}]"), @"kubeconfig DIR/config has two contexts of the name `prod`; give one of them another name in DIR/config; kubectl, too, refuses it");
         assert!(
             refused("clusters: [{name: a, cluster: {server: x}}, {name: a, cluster: {server: y}}]")
                 .contains("two clusters of the name `a`")
@@ -297,8 +297,8 @@ mod tests {
     #[test]
     fn credential_commands_ask_nothing_where_nobody_would_see_it() {
         let directory = tempfile::tempdir().unwrap();
-        let users = ["", ", interactiveMode: Always", ", interactiveMode: IfAvailable"]
-            .map(|mode| format!("- {{name: u, user: {{exec: {{command: aws{mode}}}}}}}\n"));
+        let users = [("a", ""), ("b", ", interactiveMode: Always"), ("c", ", interactiveMode: IfAvailable")]
+            .map(|(name, mode)| format!("- {{name: {name}, user: {{exec: {{command: aws{mode}}}}}}}\n"));
         let path = file(
             &directory,
             "config",

@@ -37,7 +37,7 @@ impl ServiceName {
     }
 }
 
-/// Tells whether a name is that of a pod of a StatefulSet, by its number.
+/// Tells whether a name is that of a pod of a `StatefulSet`, by its number.
 fn is_numbered(pod: &str) -> bool {
     pod.rsplit_once('-').is_some_and(|(set, number)| {
         !set.is_empty() && !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())

@@ -84,7 +84,7 @@ pub enum SourceKind {
     Istioctl,
     /// A Secret of Kubernetes.
     Secret,
-    /// A ConfigMap of Kubernetes.
+    /// A `ConfigMap` of Kubernetes.
     ConfigMap,
     /// A bundle in SPIFFE's JSON (SPIFFE Trust Domain and Bundle, section 4).
     SpiffeBundle,

@@ -144,7 +144,7 @@ pub struct Placed<'t> {
 
 impl<'t> Placed<'t> {
     /// Reads a text. The name of a cluster may be that of a context, which has slashes behind a colon: `arn:aws:eks:…:cluster/foo` for EKS,
-    /// `default/api-foo:6443/me` for OpenShift.
+    /// `default/api-foo:6443/me` for `OpenShift`.
     ///
     /// # Errors
     /// [`WorkloadNameError::Form`].

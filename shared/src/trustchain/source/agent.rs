@@ -45,10 +45,10 @@ struct Served {
 struct Svid {
     #[serde(default, alias = "spiffeId")]
     spiffe_id: String,
-    #[serde(alias = "x509Svid")]
-    x509_svid: Option<String>,
-    #[serde(alias = "x509SvidKey")]
-    x509_svid_key: Option<Key>,
+    #[serde(rename = "x509_svid", alias = "x509Svid")]
+    chain: Option<String>,
+    #[serde(rename = "x509_svid_key", alias = "x509SvidKey")]
+    key: Option<Key>,
     #[serde(default)]
     bundle: String,
     #[serde(default)]
@@ -70,7 +70,7 @@ impl Svid {
         collected: &mut Collected,
     ) -> Result<Source, SourceError> {
         // The one of a JWT has another field, which is not read: it is a credential.
-        let Some(encoded) = self.x509_svid else { return Err(NotEnough::NoX509Svid.into()) };
+        let Some(encoded) = self.chain else { return Err(NotEnough::NoX509Svid.into()) };
         let id: SpiffeId =
             self.spiffe_id.parse().map_err(|source| SourceError::SvidOfNobody { position, source })?;
         let chain = sequence(&encoded, || format!("SVID {position}"))?;
@@ -87,7 +87,7 @@ impl Svid {
             let certificates = sequence(encoded, || format!("the bundle of {other}"))?;
             collected.add(other, certificates)?;
         }
-        collected.key_was_shown = self.x509_svid_key == Some(Key::Shown);
+        collected.key_was_shown = self.key == Some(Key::Shown);
         let chain = Some(Chain { leaf, intermediates: chain.collect() });
         Ok(Source { chain, ..collected.take(SourceKind::AgentSvids) })
     }

@@ -295,7 +295,7 @@ pub enum NotEnough {
     /// An object that does not say what it is.
     #[error("it looks like an object of Kubernetes, and does not say of which kind it is")]
     NoKind,
-    /// A Secret or ConfigMap with other things.
+    /// A Secret or `ConfigMap` with other things.
     #[error("{}", without_certificates(fields, *key_was_shown))]
     WithoutCertificates {
         /// Names of its fields, those with keys left out. Escaped.

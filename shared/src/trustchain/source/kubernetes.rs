@@ -1,4 +1,4 @@
-//! Secrets and ConfigMaps as kubectl prints them, one or a list of them.
+//! Secrets and `ConfigMap`s as kubectl prints them, one or a list of them.
 
 use std::fmt;
 

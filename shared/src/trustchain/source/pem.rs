@@ -265,14 +265,12 @@ fn decoded(body: &[u8]) -> Result<Vec<u8>, Option<usize>> {
 /// Returns the letter of base64 that a text begins with, or none where it begins with something that is left out, and how many bytes that is.
 fn letter(text: &[u8]) -> Option<(Option<u8>, usize)> {
     match text {
-        // How quoted-printable writes `=` and a space (RFC 2045, section 6.7).
+        // How quoted-printable writes `=` (RFC 2045, section 6.7).
         [b'=', b'3', b'D' | b'd', ..] => Some((Some(b'='), 3)),
-        [b'=', b'2', b'0', ..] => Some((None, 3)),
-        // The end of a line in a text in quotes.
-        [b'\\', b'n' | b'r' | b't', ..] => Some((None, 2)),
-        // Spaces of wikis: the one that does not break, and the one of no width; and the mark of an order of bytes.
-        [0xc2, 0xa0, ..] => Some((None, 2)),
-        [0xe2, 0x80, 0x8b, ..] | [0xef, 0xbb, 0xbf, ..] => Some((None, 3)),
+        // Its space, the space of no width, and the mark of an order of bytes.
+        [b'=', b'2', b'0', ..] | [0xe2, 0x80, 0x8b, ..] | [0xef, 0xbb, 0xbf, ..] => Some((None, 3)),
+        // The end of a line in a text in quotes, and the space of wikis that does not break.
+        [b'\\', b'n' | b'r' | b't', ..] | [0xc2, 0xa0, ..] => Some((None, 2)),
         [b'>' | b'|' | b'#' | b'*' | b'"' | b'\'' | b',' | b'\\', ..] => Some((None, 1)),
         [byte, ..] if byte.is_ascii_whitespace() => Some((None, 1)),
         [byte, ..] if byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=') => {

@@ -5,7 +5,8 @@ use super::*;
 /// A chain as it is written, and as it reaches us.
 fn forms(pem: &str) -> Vec<(&'static str, Vec<u8>)> {
     let lines = |before: &str, after: &str| {
-        pem.lines().map(|line| format!("{before}{line}{after}\n")).collect::<String>().into_bytes()
+        let lines: Vec<String> = pem.lines().map(|line| format!("{before}{line}{after}\n")).collect();
+        lines.concat().into_bytes()
     };
     let utf16 =
         |order: fn(u16) -> [u8; 2], text: &str| text.encode_utf16().flat_map(order).collect::<Vec<u8>>();
@@ -38,12 +39,7 @@ fn forms(pem: &str) -> Vec<(&'static str, Vec<u8>)> {
             pem.replace("CERTIFICATE-----\nMII", "CERTIFICATE-----\nX-Remark: of mine\n\nMII").into_bytes(),
         ),
         ("in a mail", format!("Hello,\n\nhere it is:\n\n{pem}\n--\nMe\n").into_bytes()),
-        (
-            "X509",
-            pem.replace("CERTIFICATE-----", "X509 CERTIFICATE-----")
-                .replace("BEGIN X509", "BEGIN X509")
-                .into_bytes(),
-        ),
+        ("X509", pem.replace("CERTIFICATE-----", "X509 CERTIFICATE-----").into_bytes()),
     ]
 }
 
