@@ -183,7 +183,10 @@ mod tests {
     fn refused(refusals: &[&str], obstacles: &[&str], force: bool) -> (bool, String) {
         let (printer, captured) = Printer::captured(Format::Table);
         let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
-        let result = refuse(&printer, "foo/shop/cart", &texts(refusals), &texts(obstacles), force);
+        let words: &[&str] = if force { &[URL, "--failover", "--force"] } else { &[URL, "--failover"] };
+        let request = spire_mesh::traffic::Request::get(URL.parse().unwrap());
+        let wanted = Wanted { request, load: Load::of(1), args: parsed(words), lenient: false, junit: false };
+        let result = refuse(&printer, "foo/shop/cart", &texts(refusals), &texts(obstacles), &wanted);
         if let Err(failure) = &result {
             failure.print(&printer);
         }
@@ -203,7 +206,7 @@ mod tests {
         assert!(!goes_on);
         insta::assert_snapshot!(said, @r"
         error: foo/shop/cart is left as it is: an autoscaler looks after it; nobody else has it
-        hint: find out why with: kubectl mesh-install verify; to try all the same, add --force
+        hint: find out why with: kubectl xcluster-curl http://helloworld.helloworld:5000/hello --explain; to try all the same, add --force
         ");
         let (goes_on, said) = refused(&["an autoscaler looks after it"], &["nobody else has it"], true);
         assert!(goes_on);

@@ -78,7 +78,7 @@ impl Hint for KubeconfigError {
             Self::Unreadable { path, .. } => Some(format!("ls -l {}", word(&path.to_string_lossy())).into()),
             Self::Twice { path, .. } => Some(
                 format!(
-                    "kubectl refuses it too: give one of them another name in {}",
+                    "give one of them another name in {}; kubectl, too, refuses it",
                     word(&path.to_string_lossy())
                 )
                 .into(),

@@ -36,7 +36,7 @@ pub(super) fn client(observed: &Observed) -> Verdict {
     let past = |annotation: &str| {
         let value = annotations.get(annotation).map(String::as_str).unwrap_or_default();
         Verdict::stops(
-            format!("the request leaves the pod past its sidecar, and nothing outside the mesh gets an answer: the pod's annotation says so"),
+            "the request leaves the pod past its sidecar, and nothing outside the mesh gets an answer: the pod's annotation says so",
             change(observed.context(), &namespace, owner.as_ref()),
         )
         .at(&object, format!("metadata.annotations[{annotation}]"))

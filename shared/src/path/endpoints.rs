@@ -15,14 +15,14 @@ use crate::istio::NAMESPACE;
 use crate::manifest::{pod_is_ready, pod_trouble};
 use crate::workload::{ProxyState, WorkloadPod};
 
-pub(super) fn endpoints(observed: &Observed, cluster: &SeenCluster) -> Option<Verdict> {
+pub(super) fn endpoints(observed: &Observed, cluster: &SeenCluster) -> Verdict {
     let proxy = match observed.proxy() {
         Ok(proxy) => proxy,
-        Err(unread) => return Some(Verdict::unread(&unread)),
+        Err(unread) => return Verdict::unread(&unread),
     };
     let known = match &proxy.endpoints {
         Ok(known) => known,
-        Err(unread) => return Some(Verdict::unread(unread)),
+        Err(unread) => return Verdict::unread(unread),
     };
     let followed = observed.followed();
     let is_here = |endpoint: &&Endpoint| endpoint.cluster.as_deref() == Some(cluster.name.as_str());
@@ -31,11 +31,11 @@ pub(super) fn endpoints(observed: &Observed, cluster: &SeenCluster) -> Option<Ve
         .filter_map(|name| Some((name, known.get(name)?)))
         .flat_map(|(name, endpoints)| endpoints.iter().filter(is_here).map(move |endpoint| (name, endpoint)))
         .collect();
-    Some(if here.is_empty() {
+    if here.is_empty() {
         none(observed, cluster, proxy, &followed)
     } else {
         some(observed, cluster, proxy, &here)
-    })
+    }
 }
 
 /// There are some: does the sidecar use any of them?

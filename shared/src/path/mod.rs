@@ -22,6 +22,7 @@ mod verdict;
 use std::collections::BTreeSet;
 
 pub use observe::observe;
+use observed::SeenCluster;
 pub use observed::{Observed, Question};
 pub use service::ServiceName;
 pub use verdict::{Stage, Stop, Verdict};
@@ -77,11 +78,16 @@ impl Path {
     }
 }
 
+/// Judges a stage that all requests take.
+type Judge = fn(&Observed) -> Verdict;
+/// Judges a stage on the way to one cluster; nothing where that way has no such stage.
+type JudgeOne = fn(&Observed, &SeenCluster) -> Option<Verdict>;
+
 /// Walks the path of a request.
 #[must_use]
 pub fn follow(observed: &Observed) -> Path {
     let mut path = Path::default();
-    let shared: [(Stage, fn(&Observed) -> Verdict); 4] = [
+    let shared: [(Stage, Judge); 4] = [
         (Stage::Client, client::client),
         (Stage::Name, name::name),
         (Stage::Route, route::route),
@@ -95,8 +101,8 @@ pub fn follow(observed: &Observed) -> Path {
             return path;
         }
     }
-    let each: [(Stage, fn(&Observed, &observed::SeenCluster) -> Option<Verdict>); 5] = [
-        (Stage::Endpoints, endpoints::endpoints),
+    let each: [(Stage, JudgeOne); 5] = [
+        (Stage::Endpoints, |observed, cluster| Some(endpoints::endpoints(observed, cluster))),
         (Stage::Gateway, server::gateway),
         (Stage::Server, server::server),
         (Stage::Authorization, server::authorization),

@@ -28,7 +28,7 @@ pub async fn observe(
     pod: &str,
     question: Question,
 ) -> Observed {
-    let client = client(from, namespace, pod, &question).await;
+    let client = Box::pin(client(from, namespace, pod, &question)).await;
     let mut observed = Observed { service: question.service.clone(), question, client, clusters: Vec::new() };
     if let Some(other) = elsewhere(&observed) {
         if let Some(proxy) = &mut observed.client.proxy {

@@ -14,7 +14,7 @@ use crate::trust::{SpiffeId, TrustDomain};
 const OWN: &str = "cluster.local/";
 
 /// A request, as policies of the server look at it.
-pub(super) struct Caller<'c> {
+pub(super) struct Call<'c> {
     /// The client's identity; `None` where it shows none.
     pub(super) id: Option<&'c SpiffeId>,
     /// The request.
@@ -24,7 +24,7 @@ pub(super) struct Caller<'c> {
 }
 
 /// A workload that is asked.
-pub(super) struct Callee<'c> {
+pub(super) struct Server<'c> {
     pub(super) namespace: &'c str,
     pub(super) labels: &'c BTreeMap<String, String>,
     pub(super) trust_domain: &'c TrustDomain,
@@ -44,8 +44,8 @@ pub(super) enum Ruling<'p> {
 }
 
 /// Judges a request.
-pub(super) fn ruling<'p>(policies: &'p [SeenObject], callee: &Callee<'_>, caller: &Caller<'_>) -> Ruling<'p> {
-    let concerning: Vec<&SeenObject> = policies.iter().filter(|policy| concerns(policy, callee)).collect();
+pub(super) fn ruling<'p>(policies: &'p [SeenObject], server: &Server<'_>, call: &Call<'_>) -> Ruling<'p> {
+    let concerning: Vec<&SeenObject> = policies.iter().filter(|policy| concerns(policy, server)).collect();
     let of = |action: &'static str| {
         concerning
             .iter()
@@ -54,14 +54,14 @@ pub(super) fn ruling<'p>(policies: &'p [SeenObject], callee: &Callee<'_>, caller
     };
     let mut perhaps = of("CUSTOM").next();
     for policy in of("DENY") {
-        match matches(&policy.spec, callee, caller) {
+        match matches(&policy.spec, server, call) {
             Takes::Yes => return Ruling::Denied(policy),
             Takes::Perhaps => perhaps = perhaps.or(Some(policy)),
             Takes::No => {}
         }
     }
     let allowing: Vec<&SeenObject> = of("ALLOW").collect();
-    let verdicts: Vec<Takes> = allowing.iter().map(|policy| matches(&policy.spec, callee, caller)).collect();
+    let verdicts: Vec<Takes> = allowing.iter().map(|policy| matches(&policy.spec, server, call)).collect();
     if !allowing.is_empty() && !verdicts.contains(&Takes::Yes) {
         match allowing.iter().zip(&verdicts).find(|(_, verdict)| **verdict == Takes::Perhaps) {
             Some((policy, _)) => perhaps = perhaps.or(Some(policy)),
@@ -74,36 +74,36 @@ pub(super) fn ruling<'p>(policies: &'p [SeenObject], callee: &Callee<'_>, caller
     }
 }
 
-fn concerns(policy: &SeenObject, callee: &Callee<'_>) -> bool {
-    let of_place = policy.namespace == callee.namespace || policy.namespace == NAMESPACE;
+fn concerns(policy: &SeenObject, server: &Server<'_>) -> bool {
+    let of_place = policy.namespace == server.namespace || policy.namespace == NAMESPACE;
     // Those with a target are for gateways and waypoints.
     let targets = ["targetRef", "targetRefs"].iter().any(|field| policy.spec.get(*field).is_some());
     let labels = policy.spec["selector"].get("matchLabels");
     of_place
         && !targets
-        && labels.is_none_or(|labels| selects(&json!({"matchLabels": labels}), callee.labels))
+        && labels.is_none_or(|labels| selects(&json!({"matchLabels": labels}), server.labels))
 }
 
 /// Tells whether one of a policy's rules matches. Without rules none does.
-fn matches(spec: &Value, callee: &Callee<'_>, caller: &Caller<'_>) -> Takes {
+fn matches(spec: &Value, server: &Server<'_>, call: &Call<'_>) -> Takes {
     let rules = spec["rules"].as_array().into_iter().flatten();
-    rules.map(|rule| matches_rule(rule, callee, caller)).fold(Takes::No, Takes::or)
+    rules.map(|rule| matches_rule(rule, server, call)).fold(Takes::No, Takes::or)
 }
 
-fn matches_rule(rule: &Value, callee: &Callee<'_>, caller: &Caller<'_>) -> Takes {
+fn matches_rule(rule: &Value, server: &Server<'_>, call: &Call<'_>) -> Takes {
     let any = |field: &str, part: &str, judge: &dyn Fn(&Value) -> Takes| match rule[field].as_array() {
         Some(all) if !all.is_empty() => all.iter().map(|one| judge(&one[part])).fold(Takes::No, Takes::or),
         _ => Takes::Yes,
     };
-    let from = any("from", "source", &|source| matches_source(source, callee, caller));
-    let to = any("to", "operation", &|operation| matches_operation(operation, caller));
+    let from = any("from", "source", &|source| matches_source(source, server, call));
+    let to = any("to", "operation", &|operation| matches_operation(operation, call));
     let when = rule["when"].as_array().is_some_and(|when| !when.is_empty());
     let when = if when { Takes::Perhaps } else { Takes::Yes };
     from.and(to).and(when)
 }
 
-fn matches_source(source: &Value, callee: &Callee<'_>, caller: &Caller<'_>) -> Takes {
-    let principal = caller.id.map(|id| id.to_string()["spiffe://".len()..].to_owned());
+fn matches_source(source: &Value, server: &Server<'_>, call: &Call<'_>) -> Takes {
+    let principal = call.id.map(|id| id.to_string()["spiffe://".len()..].to_owned());
     let parts = principal.as_deref().and_then(|principal| {
         let mut parts = principal.split('/');
         let (_, ns, namespace, sa, account) =
@@ -115,29 +115,29 @@ fn matches_source(source: &Value, callee: &Callee<'_>, caller: &Caller<'_>) -> T
     let fields = source.as_object().into_iter().flatten();
     fields
         .map(|(field, patterns)| match field.as_str() {
-            "principals" => one_of(patterns, principal.as_deref(), callee),
-            "notPrincipals" => not(one_of(patterns, principal.as_deref(), callee)),
-            "namespaces" => one_of(patterns, namespace.as_deref(), callee),
-            "notNamespaces" => not(one_of(patterns, namespace.as_deref(), callee)),
-            "serviceAccounts" => one_of_accounts(patterns, account.as_deref(), callee),
-            "notServiceAccounts" => not(one_of_accounts(patterns, account.as_deref(), callee)),
+            "principals" => one_of(patterns, principal.as_deref(), server),
+            "notPrincipals" => not(one_of(patterns, principal.as_deref(), server)),
+            "namespaces" => one_of(patterns, namespace.as_deref(), server),
+            "notNamespaces" => not(one_of(patterns, namespace.as_deref(), server)),
+            "serviceAccounts" => one_of_accounts(patterns, account.as_deref(), server),
+            "notServiceAccounts" => not(one_of_accounts(patterns, account.as_deref(), server)),
             // Addresses and tokens are not known here.
             _ => Takes::Perhaps,
         })
         .fold(Takes::Yes, Takes::and)
 }
 
-fn matches_operation(operation: &Value, caller: &Caller<'_>) -> Takes {
-    let port = caller.port.to_string();
+fn matches_operation(operation: &Value, call: &Call<'_>) -> Takes {
+    let port = call.port.to_string();
     let fields = operation.as_object().into_iter().flatten();
     fields
         .map(|(field, patterns)| match field.as_str() {
             "ports" => any_of(patterns, Some(&port)),
             "notPorts" => not(any_of(patterns, Some(&port))),
-            "methods" => any_of(patterns, Some(&caller.asked.method)),
-            "notMethods" => not(any_of(patterns, Some(&caller.asked.method))),
-            "paths" => any_of(patterns, Some(&caller.asked.path)),
-            "notPaths" => not(any_of(patterns, Some(&caller.asked.path))),
+            "methods" => any_of(patterns, Some(&call.asked.method)),
+            "notMethods" => not(any_of(patterns, Some(&call.asked.method))),
+            "paths" => any_of(patterns, Some(&call.asked.path)),
+            "notPaths" => not(any_of(patterns, Some(&call.asked.path))),
             _ => Takes::Perhaps,
         })
         .fold(Takes::Yes, Takes::and)
@@ -160,8 +160,8 @@ fn any_of(patterns: &Value, value: Option<&str>) -> Takes {
 }
 
 /// As [`any_of`], where `cluster.local` stands for the server's own trust domain.
-fn one_of(patterns: &Value, value: Option<&str>, callee: &Callee<'_>) -> Takes {
-    let own = |pattern: &str| pattern.strip_prefix(OWN).map(|rest| format!("{}/{rest}", callee.trust_domain));
+fn one_of(patterns: &Value, value: Option<&str>, server: &Server<'_>) -> Takes {
+    let own = |pattern: &str| pattern.strip_prefix(OWN).map(|rest| format!("{}/{rest}", server.trust_domain));
     texts(patterns)
         .map(|pattern| match own(pattern) {
             Some(own) => fits(pattern, value).or(fits(&own, value)),
@@ -171,9 +171,9 @@ fn one_of(patterns: &Value, value: Option<&str>, callee: &Callee<'_>) -> Takes {
 }
 
 /// Service accounts without a namespace are of the policy's own, which is the server's here.
-fn one_of_accounts(patterns: &Value, value: Option<&str>, callee: &Callee<'_>) -> Takes {
+fn one_of_accounts(patterns: &Value, value: Option<&str>, server: &Server<'_>) -> Takes {
     let whole = |pattern: &str| {
-        if pattern.contains('/') { pattern.to_owned() } else { format!("{}/{pattern}", callee.namespace) }
+        if pattern.contains('/') { pattern.to_owned() } else { format!("{}/{pattern}", server.namespace) }
     };
     texts(patterns).map(|pattern| fits(&whole(pattern), value)).fold(Takes::No, Takes::or)
 }
@@ -207,9 +207,9 @@ mod tests {
         let request = Asked { method: "GET".to_owned(), path: "/hello".to_owned(), ..Asked::default() };
         let labels = [("app".to_owned(), "cart".to_owned())].into();
         let domain: TrustDomain = "bar.com".parse().unwrap();
-        let callee = Callee { namespace: "shop", labels: &labels, trust_domain: &domain };
-        let caller = Caller { id: id.as_ref(), asked: &request, port: 5000 };
-        match ruling(policies, &callee, &caller) {
+        let server = Server { namespace: "shop", labels: &labels, trust_domain: &domain };
+        let call = Call { id: id.as_ref(), asked: &request, port: 5000 };
+        match ruling(policies, &server, &call) {
             Ruling::Allowed(count) => format!("allowed by {count}"),
             Ruling::Denied(policy) => format!("denied by {}", policy.name),
             Ruling::NotAllowed(policies) => format!("not allowed by {}", policies.len()),

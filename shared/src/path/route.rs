@@ -18,17 +18,12 @@ pub(super) fn route(observed: &Observed) -> Verdict {
         Err(unread) => return Verdict::unread(unread),
     };
     let (route, perhaps) = routes.of(&observed.question.asked);
-    let verdict = match route {
-        Some(route) => judge(observed, proxy, route),
-        None => {
-            let object = routes.routes.iter().find_map(|route| route.object.as_ref());
-            by(
-                observed,
-                object,
-                "no route of it takes a request with this method, path and headers: Envoy answers 404",
-                "spec.http[].match",
-            )
-        }
+    let verdict = if let Some(route) = route {
+        judge(observed, proxy, route)
+    } else {
+        let object = routes.routes.iter().find_map(|route| route.object.as_ref());
+        let cause = "no route of it takes a request with this method, path and headers: Envoy answers 404";
+        by(observed, object, cause, "spec.http[].match")
     };
     match verdict {
         Verdict::Passes(text) if !perhaps.is_empty() => {

@@ -1,7 +1,7 @@
 //! The stages at the other end: the gateway, the server's sidecar, its policies, and the application.
 
 use super::observed::{Observed, SeenCluster, SeenServer};
-use super::rbac::{Callee, Caller, Ruling, ruling};
+use super::rbac::{Call, Ruling, Server, ruling};
 use super::verdict::{Verdict, edit, listed};
 use crate::envoy::{InboundRules, NameRule, Protection, ProxySecrets, Validation};
 use crate::hint::{Command, Plugin};
@@ -176,12 +176,12 @@ pub(super) fn authorization(observed: &Observed, cluster: &SeenCluster) -> Optio
         Err(unread) => return Some(Verdict::unread(unread)),
     };
     let client = observed.client.proxy.as_ref().and_then(|proxy| id(proxy.secrets.as_ref().ok()?));
-    let callee = Callee {
+    let asked = Server {
         namespace: &observed.service.namespace,
         labels: &server.labels,
         trust_domain: &cluster.trust_domain,
     };
-    let caller = Caller {
+    let call = Call {
         id: client.as_ref(),
         asked: &observed.question.asked,
         port: server.port.unwrap_or(observed.question.port),
@@ -189,7 +189,7 @@ pub(super) fn authorization(observed: &Observed, cluster: &SeenCluster) -> Optio
     let who = client.as_ref().map_or_else(|| "a client without identity".to_owned(), ToString::to_string);
     let kind = "authorizationpolicy.security.istio.io";
     let change = |namespace: &str, name: &str| edit(&cluster.context, namespace, kind, name);
-    Some(match ruling(policies, &callee, &caller) {
+    Some(match ruling(policies, &asked, &call) {
         Ruling::Allowed(0) => Verdict::Passes("no AuthorizationPolicy is in its way".to_owned()),
         Ruling::Allowed(count) => {
             Verdict::Passes(format!("{count} AuthorizationPolicy objects let {who} in"))
@@ -214,8 +214,7 @@ pub(super) fn authorization(observed: &Observed, cluster: &SeenCluster) -> Optio
                 .collect();
             let all = listed(names.iter().map(String::as_str));
             let verb = if names.len() == 1 { "does" } else { "do" };
-            let next =
-                policies.first().map(|policy| change(&policy.namespace, &policy.name)).unwrap_or_else(verify);
+            let next = policies.first().map_or_else(verify, |policy| change(&policy.namespace, &policy.name));
             let mut verdict =
                 Verdict::stops(format!("{all} of {} {verb} not let {who} in", cluster.name), next)
                     .at(all, "spec.rules[].from[].source");

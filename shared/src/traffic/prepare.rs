@@ -140,12 +140,11 @@ pub async fn prepare<'m>(
         .hosts
         .as_ref()
         .map(|hosts| super::attribution::counted(hosts, hosts, &known.places, &known.gateways));
-    match followed(client, request, members).await {
-        Some(path) => obstacles.extend(followed::obstacles(&path, &cluster)),
-        None => {
-            let evidence = known.evidence(client, members, counted.as_ref()).await;
-            obstacles.extend(no_way(&cluster, &evidence));
-        }
+    if let Some(path) = followed(client, request, members).await {
+        obstacles.extend(followed::obstacles(&path, &cluster));
+    } else {
+        let evidence = known.evidence(client, members, counted.as_ref()).await;
+        obstacles.extend(no_way(&cluster, &evidence));
     }
     let mut warnings = Vec::new();
     match rules(client.member, service).await {
