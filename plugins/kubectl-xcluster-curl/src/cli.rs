@@ -88,7 +88,7 @@ Examples:
   # Bring back what an interrupted failover left without pods
   kubectl xcluster-curl restore
 
-  # Send nothing: follow the request from the client's sidecar to the application in every cluster, and see where it stops
+  # Send nothing: follow the request to the application in every cluster, and see where it stops
   kubectl xcluster-curl http://helloworld.helloworld:5000/hello --explain
 
   # Through the ingress gateway of another cluster
