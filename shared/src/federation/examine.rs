@@ -188,7 +188,7 @@ async fn presented(member: &Member, found: &FoundSpire) -> Read<Presented> {
     let (Some(pod), Some(endpoint)) = (&found.pod, &found.bundle_endpoint) else {
         return Err(Unread::because("no pod of the SPIRE server runs with a bundle endpoint"));
     };
-    let need = Need::new("create", "", "pods/portforward", Some(&found.namespace));
+    let need = Need::forward(Some(&found.namespace));
     of_pod(member, &found.namespace, pod, endpoint.container_port).await.map_err(|error| match error {
         crate::spire::presented::PresentedError::Request(error) => Unread::request(&need, &error),
         other => Unread::because(format!("the bundle endpoint: {other}")),

@@ -22,7 +22,7 @@ pub(super) fn server_unread(namespace: &str, error: &ServerError) -> Unread {
         && let ExecProblem::Request(request) = &source.problem
         && request.cause() == Cause::Forbidden
     {
-        return Unread::request(&Need::new("create", "", "pods/exec", Some(namespace)), request);
+        return Unread::request(&Need::exec(Some(namespace)), request);
     }
     Unread::error(error)
 }
@@ -273,7 +273,7 @@ mod tests {
             server_unread("spire-server", &exec(refused))
         };
         let missing = asked(Cause::Forbidden);
-        assert_eq!(missing.why, "you may not create pods/exec in namespace spire-server");
+        assert_eq!(missing.why, "you may not get pods/exec in namespace spire-server");
         assert_eq!(missing.need.unwrap().resource, "pods/exec");
         let gone = asked(Cause::NotFound);
         assert_eq!(gone.need, None);

@@ -308,7 +308,7 @@ fn existing_needs() -> Vec<Need> {
         Need::new("list", "apps", "deployments", None),
         Need::new("list", "", "pods", None),
         Need::new("list", "", "services", None),
-        Need::new("create", "", "pods/exec", None),
+        Need::exec(None),
     ];
     needs.extend(applied(Kind::ClusterFederatedTrustDomain, None));
     needs

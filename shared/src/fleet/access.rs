@@ -13,6 +13,11 @@ use super::member::Member;
 use super::request::RequestError;
 use crate::hint::{Advice, Command};
 
+const EXEC: &str = "pods/exec";
+const FORWARD: &str = "pods/portforward";
+/// The first minor version of Kubernetes that asks for `create` where a WebSocket to a pod is opened.
+const ALSO_CREATE: u32 = 35;
+
 /// A right: `create deployments.apps in namespace x`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Need {
@@ -40,6 +45,33 @@ impl Need {
             namespace: namespace.map(str::to_owned),
             name: None,
         }
+    }
+
+    /// Makes the need to run commands in pods. It is a `get` because the connection is a WebSocket: kubectl, which turns to a POST where it
+    /// is refused, gets on with `create` alone.
+    #[must_use]
+    pub fn exec(namespace: Option<&str>) -> Self {
+        Self::new("get", "", EXEC, namespace)
+    }
+
+    /// Makes the need to forward ports of pods.
+    #[must_use]
+    pub fn forward(namespace: Option<&str>) -> Self {
+        Self::new("get", "", FORWARD, namespace)
+    }
+
+    /// Returns what it takes on a cluster of a version (`v1.34.2`): from Kubernetes 1.35 on, WebSockets to pods need `create`, too
+    /// (its feature gate `AuthorizePodWebsocketUpgradeCreatePermission`).
+    fn on(&self, version: &str) -> Vec<Self> {
+        // Some providers write `36+`.
+        let minor =
+            version.split('.').nth(1).and_then(|minor| minor.trim_end_matches('+').parse::<u32>().ok());
+        let is_streamed = self.verb == "get" && [EXEC, FORWARD].contains(&self.resource.as_str());
+        let mut needs = vec![self.clone()];
+        if is_streamed && minor.is_some_and(|minor| minor >= ALSO_CREATE) {
+            needs.push(Self { verb: "create".to_owned(), ..self.clone() });
+        }
+        needs
     }
 
     /// Limits it to one object, so that a role that is limited to it suffices.
@@ -83,7 +115,15 @@ impl Need {
     /// Returns the command that asks whether one has it.
     pub(crate) fn can_i(&self) -> Command {
         let namespace = self.namespace.iter().flat_map(|name| ["-n", name]);
-        Command::kubectl(["auth", "can-i", &self.verb, &self.target()]).and(namespace)
+        // kubectl takes what stands behind a slash for a name.
+        let (target, subresource) = match self.resource.split_once('/') {
+            Some((resource, subresource)) => {
+                let whole = Self { resource: resource.to_owned(), ..self.clone() };
+                (whole.target(), Some(format!("--subresource={subresource}")))
+            }
+            None => (self.target(), None),
+        };
+        Command::kubectl(["auth", "can-i", &self.verb, &target]).and(subresource).and(namespace)
     }
 }
 
@@ -131,12 +171,25 @@ pub async fn missing(member: &Member, needs: &[Need]) -> Result<Vec<Need>, Reque
             Ok::<_, RequestError>((!allowed).then_some(need))
         }
     };
+    let needs: Vec<Need> = needs.iter().flat_map(|need| need.on(member.version())).collect();
     Ok(try_join_all(needs.iter().map(ask)).await?.into_iter().flatten().collect())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_websocket_to_a_pod_is_a_get_and_since_135_a_create_besides() {
+        let of = |need: Need, version: &str| listed(&need.on(version));
+        let exec = || Need::exec(Some("spire"));
+        assert_eq!(of(exec(), "v1.34.2"), "get pods/exec in namespace spire");
+        assert_eq!(of(exec(), "v1.35.0-eks-1"), "get/create pods/exec in namespace spire");
+        assert_eq!(of(Need::forward(None), "v1.36+"), "get/create pods/portforward");
+        assert_eq!(of(Need::new("get", "", "pods", None), "v1.36.1"), "get pods");
+        assert_eq!(of(exec(), ""), "get pods/exec in namespace spire");
+        insta::assert_snapshot!(exec().can_i(), @"kubectl --context CONTEXT auth can-i get pods --subresource=exec -n spire");
+    }
 
     #[test]
     fn needs_read_like_sentences() {
@@ -147,8 +200,7 @@ mod tests {
 
     #[test]
     fn a_subresource_is_asked_for_as_one() {
-        let attributes =
-            Need::new("create", "", "pods/exec", None).review().spec.resource_attributes.unwrap();
+        let attributes = Need::exec(None).review().spec.resource_attributes.unwrap();
         assert_eq!(attributes.resource.as_deref(), Some("pods"));
         assert_eq!(attributes.subresource.as_deref(), Some("exec"));
     }

@@ -123,7 +123,15 @@ impl Hint for ExecError {
         match &self.problem {
             ExecProblem::TooMuch => None,
             ExecProblem::Request(error) if error.cause() == super::Cause::Forbidden => {
-                let can = Command::kubectl(["-n", &at.namespace, "auth", "can-i", "create", "pods/exec"]);
+                let can = Command::kubectl([
+                    "-n",
+                    &at.namespace,
+                    "auth",
+                    "can-i",
+                    "get",
+                    "pods",
+                    "--subresource=exec",
+                ]);
                 Some(can.at(context).into())
             }
             _ => {
@@ -427,7 +435,7 @@ mod tests {
         insta::assert_snapshot!(late.problem.to_string(), @"it did not end within 1s");
         insta::assert_snapshot!(late.hint().unwrap(), @"kubectl --context foo -n spire describe pod spire-server-0");
         let forbidden = error(RequestError::new(super::super::Cause::Forbidden, "no").into());
-        insta::assert_snapshot!(forbidden.hint().unwrap(), @"kubectl --context foo -n spire auth can-i create pods/exec");
+        insta::assert_snapshot!(forbidden.hint().unwrap(), @"kubectl --context foo -n spire auth can-i get pods --subresource=exec");
         let gone = error(RequestError::new(super::super::Cause::NotFound, "no").into());
         assert_eq!(gone.hint(), late.hint());
         let much = error(ExecProblem::TooMuch);

@@ -94,7 +94,15 @@ impl Hint for ForwardError {
         match problem {
             ForwardProblem::TooMuch => None,
             ForwardProblem::Request(error) if error.cause() == Cause::Forbidden => {
-                let can = Command::kubectl(["-n", namespace, "auth", "can-i", "create", "pods/portforward"]);
+                let can = Command::kubectl([
+                    "-n",
+                    namespace,
+                    "auth",
+                    "can-i",
+                    "get",
+                    "pods",
+                    "--subresource=portforward",
+                ]);
                 Some(can.at(context).into())
             }
             _ => Some(Command::kubectl(["-n", namespace, "describe", "pod", pod]).at(context).into()),
@@ -302,7 +310,7 @@ mod tests {
         insta::assert_snapshot!(late.problem.to_string(), @"it did not answer within 200ms");
         insta::assert_snapshot!(late.hint().unwrap(), @"kubectl --context foo -n shop describe pod cart-1");
         let forbidden = error(RequestError::new(Cause::Forbidden, "no").into());
-        insta::assert_snapshot!(forbidden.hint().unwrap(), @"kubectl --context foo -n shop auth can-i create pods/portforward");
+        insta::assert_snapshot!(forbidden.hint().unwrap(), @"kubectl --context foo -n shop auth can-i get pods --subresource=portforward");
         assert_eq!(error(RequestError::new(Cause::NotFound, "no").into()).hint(), late.hint());
         let much = error(ForwardProblem::TooMuch);
         let told = (much.hint(), much.problem.to_string());

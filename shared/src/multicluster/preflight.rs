@@ -207,8 +207,8 @@ async fn rights(mesh: &Mesh, member: &Member, rendered: &[Rendered]) -> Result<(
         Need::new("list", "", "pods", None),
         Need::new("list", "", "secrets", Some(NAMESPACE)),
         // The way is tried by a command in the east-west gateway; istiod and proxies are asked at their own ports.
-        Need::new("create", "", "pods/exec", Some(NAMESPACE)),
-        Need::new("create", "", "pods/portforward", None),
+        Need::exec(Some(NAMESPACE)),
+        Need::forward(None),
     ]);
     needs.extend(ca::needs(member));
     needs.extend(lease::needs(&mesh.name));
@@ -624,8 +624,8 @@ mod tests {
             "list configmaps",
             "list pods",
             "list secrets",
-            "create pods/exec",
-            "create pods/portforward",
+            "get pods/exec",
+            "get pods/portforward",
             "create leases",
             "update leases",
         ] {

@@ -384,10 +384,10 @@ fn without_rights_the_missing_ones_are_named_and_the_rest_is_checked() {
     let checks = report["checks"].as_array().expect("checks");
     let rights = checks.iter().find(|check| check["id"] == "rights" && check["scope"]["cluster"] == *context);
     let evidence = rights.expect("rights")["evidence"].to_string();
-    assert!(evidence.contains("you may not create pods/exec in namespace spire-server"), "{evidence}");
+    assert!(evidence.contains("you may not get pods/exec in namespace spire-server"), "{evidence}");
     assert!(
         checks.iter().any(|check| check["id"] == "spire-found" && check["status"] == "pass"),
         "{checks:#?}"
     );
-    status.ended_with(3).said("you may not create pods/exec");
+    status.ended_with(3).said("you may not get pods/exec");
 }

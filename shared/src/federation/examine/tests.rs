@@ -222,11 +222,11 @@ async fn a_webhook_is_tried_with_an_object_that_is_never_made() {
 async fn what_only_the_server_can_tell_names_the_right_that_is_missing() {
     let of_pod = |what: &str| format!("/api/v1/namespaces/spire-server/pods/spire-server-0/{what}");
     let server = FakeServer::default().refusing(&of_pod("exec"), 403).refusing(&of_pod("portforward"), 403);
-    let exec = "you may not create pods/exec in namespace spire-server";
+    let exec = "you may not get pods/exec in namespace spire-server";
     assert_eq!(entries(&member(&server), &foreign()).await.unwrap_err().why, exec);
     assert_eq!(
         presented(&member(&server), &foreign()).await.unwrap_err().why,
-        "you may not create pods/portforward in namespace spire-server"
+        "you may not get pods/portforward in namespace spire-server"
     );
     let stopped = FoundSpire { pod: None, ..foreign() };
     assert_eq!(entries(&member(&server), &stopped).await.unwrap_err().why, "no pod of the SPIRE server runs");

@@ -217,7 +217,7 @@ async fn a_server_that_has_no_pod_or_one_that_is_not_ready_says_since_when() {
     let seen = see(&server.member_of(&mesh().clusters[2])).await;
     let trouble = seen.server_trouble.unwrap().unwrap();
     assert_eq!(trouble.since, Some("2026-06-01T11:00:00Z".parse().unwrap()));
-    assert_eq!(seen.server.unwrap_err().why, "you may not create pods/exec in namespace spire-server");
+    assert_eq!(seen.server.unwrap_err().why, "you may not get pods/exec in namespace spire-server");
     assert_eq!(seen.polls.unwrap_err().why, "you may not get pods/log in namespace spire-server");
 
     let ready = FakeServer::default()

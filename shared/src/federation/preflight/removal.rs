@@ -71,7 +71,7 @@ pub(super) fn reading(spire: &Spire) -> Vec<Need> {
             needs.push(Need::new("get", "", Kind::PersistentVolumeClaim.plural(), namespace));
         }
         // Its server is asked, and told to forget bundles.
-        Spire::Existing(_) => needs.push(Need::new("create", "", "pods/exec", None)),
+        Spire::Existing(_) => needs.push(Need::exec(None)),
     }
     needs
 }

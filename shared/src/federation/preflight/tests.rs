@@ -246,8 +246,8 @@ async fn a_cluster_is_looked_at_for_all_that_it_lacks() {
     assert!(refusals(&blind, 2).await.starts_with("baz: cannot read storage classes"));
     assert_eq!(refusals(&FakeServer::default(), 1).await, "nothing", "the plan says that there is no SPIRE");
     let denied = FakeServer::default();
-    denied.forbid("create pods/exec");
-    assert_eq!(refusals(&denied, 1).await, "bar: you may not create pods/exec");
+    denied.forbid("get pods/exec");
+    assert_eq!(refusals(&denied, 1).await, "bar: you may not get pods/exec");
 }
 
 #[tokio::test]
@@ -275,7 +275,7 @@ fn what_it_takes_to_federate_is_asked_for_all_at_once() {
     list deployments.apps
     list pods
     list services
-    create pods/exec
+    get pods/exec
     get/create/patch clusterfederatedtrustdomains.spire.spiffe.io
     ");
     assert!(existing_needs().iter().all(|need| needs.contains(need)));

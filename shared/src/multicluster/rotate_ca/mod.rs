@@ -169,7 +169,7 @@ async fn rights(member: &Member, next: NextCa) -> Result<(), RotateCaError> {
         Need::new("get", "", "configmaps", own),
         Need::new("get", "apps", "deployments", own),
         Need::new("get", "", "pods/log", own),
-        Need::new("create", "", "pods/portforward", None),
+        Need::forward(None),
         Need::new("list", "", "pods", None),
     ];
     if let NextCa::OtherRoot { .. } = next {

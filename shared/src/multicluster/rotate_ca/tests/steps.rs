@@ -435,9 +435,7 @@ async fn every_right_that_a_rotation_takes_is_asked_for() {
     };
     let same = NextCa::SameRoot { duration: None };
     let other = NextCa::OtherRoot { kubelet_delay: Duration::ZERO };
-    for right in
-        ["patch certificates", "patch certificates/status", "get pods/log", "create pods/portforward"]
-    {
+    for right in ["patch certificates", "patch certificates/status", "get pods/log", "get pods/portforward"] {
         assert!(missing(right, same).await && missing(right, other).await, "{right}");
     }
     for right in ["patch secrets", "list configmaps"] {
