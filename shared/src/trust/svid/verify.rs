@@ -197,12 +197,12 @@ fn no_path(chain: &Chain, bundle: &TrustBundle, at: Timestamp, refusal: &Refusal
     let is_it = |broken: &&mut Broken| {
         Some(broken.rule) == said && (*fault == Fault::NoIssuer || broken.position == position)
     };
-    match (verdict.broken.iter_mut().find(is_it), place) {
-        (Some(broken), Place::Sent(index)) if broken.rule == Rule::ValidNow => {
-            broken.why.push_str(&order_of_sent(chain, *index, at));
-        }
-        (Some(_), _) => {}
-        (None, _) => verdict.add(Rule::PathToAuthority, position, why_no_path(chain, bundle, at, refusal)),
+    let order = order_of_sent(chain, bundle, at, refusal);
+    if let Some(broken) = verdict.broken.iter_mut().find(is_it) {
+        broken.why.push_str(&order);
+    } else {
+        let why = why_no_path(chain, bundle, at, refusal) + &order;
+        verdict.add(Rule::PathToAuthority, position, why);
     }
 }
 
@@ -291,21 +291,32 @@ fn of_authority(
     }
 }
 
-/// Says that another order would help: a valid certificate with the same name and key comes after one that is not valid.
-fn order_of_sent(chain: &Chain, index: usize, at: Timestamp) -> String {
-    let Some(first) = chain.intermediates.get(index) else { return String::new() };
-    let is_twin = |other: &Certificate| {
-        other.subject == first.subject
-            && other.subject_key_id.is_some()
-            && other.subject_key_id == first.subject_key_id
-            && other.is_valid_at(at)
+/// Says that another order would help: a certificate that comes after one of the path has its name and key, and in its place there is a path.
+fn order_of_sent(chain: &Chain, bundle: &TrustBundle, at: Timestamp, refusal: &Refusal) -> String {
+    let is_twin = |one: &Certificate, other: &Certificate| {
+        one.subject == other.subject
+            && one.subject_key_id.is_some()
+            && one.subject_key_id == other.subject_key_id
     };
-    let later = chain.intermediates.iter().enumerate().skip(index + 1);
-    later.filter(|(_, other)| is_twin(other)).map(|(later, _)| later + 2).next().map_or_else(String::new, |twin| {
-        format!(
-            "; certificate {twin} has the same name and key and is valid, but comes after it: Envoy takes the first and looks no further"
-        )
-    })
+    let leads = |first: usize, later: usize| {
+        let mut reordered = chain.clone();
+        reordered.intermediates[first..=later].rotate_right(1);
+        envoy::path(&reordered, bundle, at).is_ok()
+    };
+    for place in &refusal.path {
+        let Place::Sent(first) = *place else { continue };
+        let twin = (first + 1..chain.intermediates.len()).find(|later| {
+            is_twin(&chain.intermediates[first], &chain.intermediates[*later]) && leads(first, *later)
+        });
+        if let Some(later) = twin {
+            return format!(
+                "; certificate {} has the name and key of certificate {}, comes after it and would be accepted: Envoy takes the first and looks no further",
+                later + 2,
+                first + 2
+            );
+        }
+    }
+    String::new()
 }
 
 fn name_of(certificate: &Certificate) -> &str {

@@ -51,6 +51,8 @@ fn what_envoy_refuses_is_said_with_the_certificate_and_the_reason() {
         "authorities: 1 of root (0) to CA 2, all CAs sent",
         "twins: sent, ended, then valid",
         "twins: sent, valid, then ended",
+        "twins: cross-signed, the new root; sent is the CA by the old one first",
+        "twins: cross-signed, the new root; sent is the CA by the old one only",
         "twins: authorities with one key, ended, then valid",
         "twins: the authority is ended, a twin that is sent is valid",
         "authorities: only a foreign one",
