@@ -15,7 +15,7 @@ use super::attribution::Places;
 use super::client::Client;
 use super::error::TrafficError;
 use super::load::{Amount, Load, MOST_REQUESTS, Share};
-use super::request::Request;
+use super::request::{Protocol, Request};
 use super::script::{COMMAND, Mark, script};
 use super::tally::Recorder;
 use crate::fleet::{ExecProblem, Stream as Pipe};
@@ -311,6 +311,10 @@ fn spell(share: Share, speed: Option<f64>, left: Duration, first: Option<(u32, u
 }
 
 fn most_at_once(request: &Request) -> u32 {
+    // curl before 8.0 breaks a connection of HTTP/2 without TLS when it uses it again ("Error in the HTTP2 framing layer").
+    if request.protocol() == Protocol::Grpc {
+        return 1;
+    }
     let most = LONGEST_SCRIPT / (request.url.as_str().len() * 2 + 10);
     u32::try_from(most).unwrap_or(MOST_AT_ONCE).min(MOST_AT_ONCE)
 }
@@ -339,6 +343,9 @@ mod tests {
         let request = |path: usize| Request::get(format!("http://a/{}", "x".repeat(path)).parse().unwrap());
         assert_eq!(most_at_once(&request(1)), MOST_AT_ONCE);
         assert!(most_at_once(&request(8000)) < 300);
+        let grpc = vec!["content-type: application/grpc".parse().unwrap()];
+        let grpc = Request::new("http://a/b.C/D".parse().unwrap(), None, grpc, None).unwrap();
+        assert_eq!(most_at_once(&grpc), 1);
     }
 
     #[test]
