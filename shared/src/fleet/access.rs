@@ -47,7 +47,7 @@ impl Need {
         }
     }
 
-    /// Makes the need to run commands in pods. It is a `get` because the connection is a WebSocket: kubectl, which turns to a POST where it
+    /// Makes the need to run commands in pods. It is a `get` because the connection is a web socket: kubectl, which turns to a POST where it
     /// is refused, gets on with `create` alone.
     #[must_use]
     pub fn exec(namespace: Option<&str>) -> Self {
@@ -60,7 +60,7 @@ impl Need {
         Self::new("get", "", FORWARD, namespace)
     }
 
-    /// Returns what it takes on a cluster of a version (`v1.34.2`): from Kubernetes 1.35 on, WebSockets to pods need `create`, too
+    /// Returns what it takes on a cluster of a version (`v1.34.2`): from Kubernetes 1.35 on, web sockets to pods need `create`, too
     /// (its feature gate `AuthorizePodWebsocketUpgradeCreatePermission`).
     fn on(&self, version: &str) -> Vec<Self> {
         // Some providers write `36+`.
