@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::name::undiscovered;
 use super::observed::{Observed, SeenCluster, SeenProxy};
 use super::verdict::{Verdict, edit, listed};
-use crate::envoy::{ClusterName, Endpoint, HostAddress};
+use crate::envoy::{ClusterName, Endpoint};
 use crate::hint::{Advice, Command, Plugin};
 use crate::istio::NAMESPACE;
 use crate::manifest::{pod_is_ready, pod_trouble};
@@ -20,17 +20,11 @@ pub(super) fn endpoints(observed: &Observed, cluster: &SeenCluster) -> Verdict {
         Ok(proxy) => proxy,
         Err(unread) => return Verdict::unread(&unread),
     };
-    let known = match &proxy.endpoints {
-        Ok(known) => known,
-        Err(unread) => return Verdict::unread(unread),
-    };
+    if let Err(unread) = &proxy.endpoints {
+        return Verdict::unread(unread);
+    }
     let followed = observed.followed();
-    let is_here = |endpoint: &&Endpoint| endpoint.cluster.as_deref() == Some(cluster.name.as_str());
-    let here: Vec<(&String, &Endpoint)> = followed
-        .iter()
-        .filter_map(|name| Some((name, known.get(name)?)))
-        .flat_map(|(name, endpoints)| endpoints.iter().filter(is_here).map(move |endpoint| (name, endpoint)))
-        .collect();
+    let here = here(proxy, &followed, cluster);
     if here.is_empty() {
         none(observed, cluster, proxy, &followed)
     } else {
@@ -38,41 +32,88 @@ pub(super) fn endpoints(observed: &Observed, cluster: &SeenCluster) -> Verdict {
     }
 }
 
-/// There are some: does the sidecar use any of them?
+/// There are some: does istiod take any of them for ready? Those that the sidecar has left out passed its first look, so what follows may say why.
 fn some(
     observed: &Observed,
     cluster: &SeenCluster,
     proxy: &SeenProxy,
     here: &[(&String, &Endpoint)],
 ) -> Verdict {
-    let against = |name: &str, endpoint: &Endpoint| -> Vec<String> {
-        let Ok(hosts) = &proxy.hosts else { return Vec::new() };
-        let hosts = hosts.clusters.get(name).into_iter().flatten();
-        let of_address = |address: &HostAddress| address.to_string() == endpoint.address;
-        hosts.filter(|host| of_address(&host.address)).flat_map(|host| host.failures.clone()).collect()
-    };
-    let used =
-        here.iter().filter(|(name, endpoint)| endpoint.healthy && against(name, endpoint).is_empty()).count();
-    if used > 0 {
-        let through = if cluster.gateway.is_some() { " through its network's gateway" } else { "" };
-        return Verdict::Passes(format!("{used} of {} endpoints are used{through}", here.len()));
-    }
-    let reasons: Vec<String> = here.iter().flat_map(|(name, endpoint)| against(name, endpoint)).collect();
-    let name = &observed.service;
-    if reasons.is_empty() {
+    let healthy = here.iter().filter(|(_, endpoint)| endpoint.healthy).count();
+    if healthy == 0 {
+        let name = &observed.service;
         return Verdict::stops(
             format!("istiod takes all pods of {name} in {} for not ready", cluster.name),
             Command::kubectl(["-n", &name.namespace, "get", "pods", "-o", "wide"]).at(&cluster.context),
         );
     }
-    Verdict::stops(
-        format!(
-            "the client's sidecar has left out every endpoint in {} for a while, because it answered with errors or not at all",
-            cluster.name
-        ),
-        Command::kubectl(["-n", &name.namespace, "get", "pods", "-o", "wide"]).at(&cluster.context),
+    let through = if cluster.gateway.is_some() { " through its network's gateway" } else { "" };
+    let all = here.len();
+    match all - left_out(proxy, here).len() {
+        0 => Verdict::Passes(format!("{all} endpoints{through} are known, and left out for a while")),
+        used => Verdict::Passes(format!("{used} of {all} endpoints are used{through}")),
+    }
+}
+
+/// Returns what Envoy holds against each endpoint that it does not use.
+fn left_out(proxy: &SeenProxy, here: &[(&String, &Endpoint)]) -> Vec<String> {
+    let against = |name: &str, endpoint: &Endpoint| -> Option<String> {
+        let hosts = proxy.hosts.as_ref().ok()?.clusters.get(name)?;
+        let mut of_address = hosts.iter().filter(|host| host.address.to_string() == endpoint.address);
+        of_address
+            .find(|host| !host.failures.is_empty())
+            .map(|host| listed(host.failures.iter().map(String::as_str)))
+    };
+    let unhealthy = |endpoint: &Endpoint| (!endpoint.healthy).then(|| "not ready".to_owned());
+    here.iter()
+        .filter_map(|(name, endpoint)| against(name, endpoint).or_else(|| unhealthy(endpoint)))
+        .collect()
+}
+
+/// Returns the stop that endpoints are which the sidecar has left out, where nothing else on the path says why.
+pub(super) fn ejected(observed: &Observed, cluster: &SeenCluster) -> Option<Verdict> {
+    let proxy = observed.client.proxy.as_ref()?;
+    let followed = observed.followed();
+    let here = here(proxy, &followed, cluster);
+    let reasons = left_out(proxy, &here);
+    if here.is_empty() || reasons.len() < here.len() {
+        return None;
+    }
+    let name = &observed.service;
+    Some(
+        Verdict::stops(
+            format!(
+                "the client's sidecar has left out every endpoint in {} for a while, because it answered with errors or not at all",
+                cluster.name
+            ),
+            Command::kubectl(["-n", &name.namespace, "logs", "--tail=20", "--prefix", "-l", &selector(cluster)])
+                .at(&cluster.context),
+        )
+        .seen(format!("Envoy holds against them: {}", listed(reasons.iter().map(String::as_str)))),
     )
-    .seen(format!("Envoy holds against them: {}", listed(reasons.iter().map(String::as_str))))
+}
+
+fn selector(cluster: &SeenCluster) -> String {
+    let service = cluster.service.as_ref().ok().and_then(Option::as_ref);
+    let selector = service.and_then(|service| service.spec.as_ref()?.selector.as_ref());
+    let pairs: Vec<String> =
+        selector.into_iter().flatten().map(|(key, value)| format!("{key}={value}")).collect();
+    pairs.join(",")
+}
+
+/// Returns the endpoints in a cluster, each with the cluster of Envoy that it belongs to.
+fn here<'s>(
+    proxy: &'s SeenProxy,
+    followed: &'s [String],
+    cluster: &SeenCluster,
+) -> Vec<(&'s String, &'s Endpoint)> {
+    let Ok(known) = &proxy.endpoints else { return Vec::new() };
+    let is_here = |endpoint: &&Endpoint| endpoint.cluster.as_deref() == Some(cluster.name.as_str());
+    followed
+        .iter()
+        .filter_map(|name| Some((name, known.get(name)?)))
+        .flat_map(|(name, endpoints)| endpoints.iter().filter(is_here).map(move |endpoint| (name, endpoint)))
+        .collect()
 }
 
 /// There are none.

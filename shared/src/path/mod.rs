@@ -113,13 +113,22 @@ pub fn follow(observed: &Observed) -> Path {
             path.without.insert(cluster.name.clone());
             continue;
         }
+        let first = path.legs.len();
+        let mut is_open = true;
         for (stage, judge) in each {
             let Some(verdict) = judge(observed, cluster) else { continue };
-            let stops = matches!(verdict, Verdict::Stops(_));
+            is_open = !matches!(verdict, Verdict::Stops(_));
             path.legs.push(Leg { stage, cluster: Some(cluster.name.clone()), verdict });
-            if stops {
+            if !is_open {
                 break;
             }
+        }
+        // Endpoints that failed are left out: that is the cause only where nothing behind them is.
+        if is_open
+            && let Some(verdict) = endpoints::ejected(observed, cluster)
+            && let Some(leg) = path.legs.get_mut(first)
+        {
+            leg.verdict = verdict;
         }
     }
     path

@@ -460,6 +460,10 @@ fn endpoints_that_are_not_used_are_none() {
         "ejected" => |observed| {
             proxy(observed).hosts.as_mut().unwrap().clusters.get_mut(ENVOYS).unwrap()[2].failures = vec!["failed_outlier_check".to_owned()];
         };
+        "ejected, and why" => |observed| {
+            proxy(observed).hosts.as_mut().unwrap().clusters.get_mut(ENVOYS).unwrap()[2].failures = vec!["failed_outlier_check".to_owned()];
+            server(observed).listens = Some(Ok(false));
+        };
     });
 }
 

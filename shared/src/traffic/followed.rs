@@ -50,7 +50,8 @@ fn asked(request: &Request) -> Asked {
 fn stages(kind: FailureKind) -> &'static [Stage] {
     use Stage::{Application, Authorization, Endpoints, Gateway, Name, Policy, Route, Server};
     match kind {
-        FailureKind::NoEndpoints => &[Policy, Endpoints],
+        // Endpoints that failed for any reason are left out after a while.
+        FailureKind::NoEndpoints => &[Policy, Endpoints, Gateway, Server, Application],
         FailureKind::ConnectFailed | FailureKind::Reset => &[Policy, Gateway, Server, Application],
         FailureKind::Denied => &[Authorization],
         FailureKind::NoRoute | FailureKind::NoAddress => &[Name, Route],

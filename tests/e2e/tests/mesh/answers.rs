@@ -85,7 +85,12 @@ fn what_failed_is_traced_to_its_cause() {
         loop {
             let report = mesh.xcluster_curl(&["-n", "10", "-o", "json"]).json();
             let errors = report["errors"].as_array().expect("errors");
-            let is = |error: &Value| error["kind"] == kind && error["check"].as_str() == check;
+            // Endpoints that failed are left out for a while.
+            let kinds = [kind, "no-endpoints"];
+            let is = |error: &Value| {
+                error["kind"].as_str().is_some_and(|kind| kinds.contains(&kind))
+                    && error["check"].as_str() == check
+            };
             if let Some(error) = errors.iter().find(|error| is(error)) {
                 return error["cause"].as_str().expect("a cause").to_owned();
             }
