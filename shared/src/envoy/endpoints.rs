@@ -19,8 +19,6 @@ pub struct Endpoint {
     pub cluster: Option<String>,
     /// Whether istiod takes it for healthy.
     pub healthy: bool,
-    /// Whether istiod says that it takes mutual TLS.
-    pub meshed: bool,
 }
 
 /// Parses the answer to `config_dump?include_eds&resource=dynamic_endpoint_configs…`: endpoints by name of Envoy's cluster. One without
@@ -60,7 +58,6 @@ impl From<RawEndpoint> for Endpoint {
             address,
             cluster: cluster.map(|cluster| escape(cluster).into_owned()),
             healthy: matches!(raw.health_status.as_deref(), None | Some("HEALTHY" | "UNKNOWN")),
-            meshed: raw.metadata["filter_metadata"]["envoy.transport_socket_match"]["tlsMode"] == "istio",
         }
     }
 }
@@ -121,7 +118,7 @@ mod tests {
         let read = parse_endpoints(answer).unwrap();
         let healthy: Vec<bool> = read["a"].iter().map(|endpoint| endpoint.healthy).collect();
         assert_eq!(healthy, [true, false]);
-        assert!(read["a"].iter().all(|endpoint| endpoint.cluster.is_none() && !endpoint.meshed));
+        assert!(read["a"].iter().all(|endpoint| endpoint.cluster.is_none()));
         assert!(parse_endpoints(b"1").is_err());
     }
 }

@@ -73,8 +73,7 @@ const INBOUND: &str = "/config_dump?resource=dynamic_listeners&name_regex=virtua
 /// What is read of a cluster.
 const OUTBOUND_MASK: &str = "mask=cluster.name,cluster.transport_socket,cluster.transport_socket_matches";
 /// What is read of a cluster's policy.
-const POLICY_MASK: &str =
-    "mask=cluster.name,cluster.metadata,cluster.circuit_breakers,cluster.outlier_detection";
+const POLICY_MASK: &str = "mask=cluster.name,cluster.metadata,cluster.circuit_breakers";
 const HOSTS: &str = "/clusters?format=json";
 
 /// The proxy of one pod: a sidecar, or a gateway.

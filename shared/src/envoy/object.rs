@@ -2,8 +2,6 @@ use std::fmt;
 
 use serde_json::Value;
 
-use crate::report::escape;
-
 /// The object of Istio's API that a part of Envoy's configuration was made from: istiod writes it beside that part
 /// (`filter_metadata.istio.config`, Istio's `util.BuildConfigInfoMetadata`).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,7 +24,16 @@ impl IstioObject {
     fn parse(path: &str) -> Option<Self> {
         let parts: Vec<&str> = path.split('/').collect();
         let ["", "apis", _, _, "namespaces", namespace, kind, name] = parts.as_slice() else { return None };
-        let text = |text: &str| escape(text).into_owned();
+        // They end in commands that are there to be pasted, where a name that begins with a dash is a flag.
+        let is_name = |text: &str| {
+            let of_name =
+                |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.');
+            (1..=253).contains(&text.len()) && !text.starts_with('-') && text.bytes().all(of_name)
+        };
+        if ![namespace, kind, name].into_iter().all(|text| is_name(text)) {
+            return None;
+        }
+        let text = |text: &str| text.to_owned();
         Some(Self { kind: text(&kind.replace('-', "")), namespace: text(namespace), name: text(name) })
     }
 }
@@ -61,6 +68,9 @@ mod tests {
             "/apis/a/v1/shop/destination-rule/cart",
             "x/apis/a/v1/namespaces/n/k/e",
             "/apis/a/v1/namespaces/n/k",
+            "/apis/a/v1/namespaces/n/virtual-service/--kubeconfig=x",
+            "/apis/a/v1/namespaces/-n/virtual-service/a",
+            "/apis/a/v1/namespaces/n/virtual-service/a\u{1b}[2J",
         ] {
             assert_eq!(of(path), None, "{path}");
         }

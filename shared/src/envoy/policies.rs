@@ -13,8 +13,6 @@ use crate::report::escape;
 pub struct Policy {
     /// The `DestinationRule` that is in force for it; `None` where none is.
     pub object: Option<IstioObject>,
-    /// Whether hosts that answer with errors are left out for a while (`outlierDetection`).
-    pub ejects: bool,
     /// What limits how much is sent at the same time (`connectionPool`), by Envoy's name of it; what has no limit is absent.
     pub limits: BTreeMap<String, u64>,
 }
@@ -38,7 +36,6 @@ impl From<RawCluster> for Policy {
         let limits = thresholds.flat_map(|threshold| threshold.as_object().into_iter().flatten());
         Self {
             object: IstioObject::of_metadata(&raw.metadata),
-            ejects: raw.outlier_detection.is_some(),
             limits: limits
                 .filter_map(|(name, limit)| Some((escape(name).into_owned(), limit.as_u64()?)))
                 .filter(|(_, limit)| *limit < UNLIMITED)
@@ -60,7 +57,6 @@ struct RawCluster {
     metadata: Value,
     #[serde(default)]
     circuit_breakers: Value,
-    outlier_detection: Option<Value>,
 }
 
 #[cfg(test)]
@@ -78,7 +74,7 @@ mod tests {
         let read = parse_policies(limited).unwrap();
         let limits: Vec<_> = read["a"].limits.iter().map(|(name, limit)| (name.as_str(), *limit)).collect();
         assert_eq!(limits, [("max_connections", 1), ("max_pending_requests", 2)]);
-        assert!(!read["a"].ejects && read["a"].object.is_none());
+        assert!(read["a"].object.is_none());
         assert!(parse_policies(b"1").is_err());
     }
 }

@@ -67,8 +67,6 @@ pub struct Asked {
     pub method: String,
     /// Its path, without the query.
     pub path: String,
-    /// Whether it has a query.
-    pub has_query: bool,
     /// Its headers: names in lower case, and values.
     pub headers: Vec<(String, String)>,
 }
@@ -415,7 +413,6 @@ mod tests {
         Asked {
             method: "GET".to_owned(),
             path: path.to_owned(),
-            has_query: false,
             headers: headers.iter().map(owned).collect(),
         }
     }

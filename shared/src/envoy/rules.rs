@@ -77,6 +77,12 @@ impl InboundRules {
         self.chains.iter().any(|chain| chain.protection == Protection::Plaintext)
     }
 
+    /// Tells whether no chain takes mutual TLS (`PeerAuthentication` of mode DISABLE). Without chains nothing is known.
+    #[must_use]
+    pub fn takes_no_mutual_tls(&self) -> bool {
+        !self.chains.is_empty() && self.mutual().next().is_none()
+    }
+
     fn mutual(&self) -> impl Iterator<Item = (&InboundChain, &BTreeSet<NameRule>)> {
         self.chains.iter().filter_map(|chain| match &chain.protection {
             Protection::Mutual(rules) => Some((chain, rules)),

@@ -1,13 +1,12 @@
 //! The first stage: does the client send through a sidecar?
 
-use std::collections::BTreeMap;
-
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 
 use super::observed::Observed;
 use super::verdict::{Verdict, edit};
 use crate::hint::{Advice, Command, Plugin};
+use crate::istio::injector::{Asks, INJECT_LABEL, INJECTION_LABEL, Labels};
 use crate::workload::{Workload, WorkloadPod};
 
 /// Annotations that take requests past the sidecar, each with what it says.
@@ -15,11 +14,6 @@ const PORTS_OUT: &str = "traffic.sidecar.istio.io/excludeOutboundPorts";
 const INTERFACES_OUT: &str = "traffic.sidecar.istio.io/excludeInterfaces";
 const ADDRESSES_OUT: &str = "traffic.sidecar.istio.io/excludeOutboundIPRanges";
 const ADDRESSES_IN: &str = "traffic.sidecar.istio.io/includeOutboundIPRanges";
-/// The label, and formerly the annotation, that decides about one pod.
-const INJECT: &str = "sidecar.istio.io/inject";
-const REVISION: &str = "istio.io/rev";
-const INJECTION: &str = "istio-injection";
-
 pub(super) fn client(observed: &Observed) -> Verdict {
     let pod = match &observed.client.pod {
         Ok(pod) => pod,
@@ -74,60 +68,57 @@ fn without_sidecar(observed: &Observed, pod: &Pod, namespace: &str, owner: Optio
         return Verdict::stops(cause("its pod is in the node's network, where Istio injects none"), next)
             .at(object, "spec.hostNetwork");
     }
-    let decided = pod.labels().get(INJECT).map(|value| ("labels", value));
-    let decided = decided.or_else(|| pod.annotations().get(INJECT).map(|value| ("annotations", value)));
+    let decided = pod.labels().get(INJECT_LABEL).map(|value| ("labels", value));
+    let decided = decided.or_else(|| pod.annotations().get(INJECT_LABEL).map(|value| ("annotations", value)));
     if let Some((place, value)) = decided.filter(|(_, value)| *value == "false") {
         let next = change(context, namespace, owner);
         return Verdict::stops(cause("its pod asks for none"), next)
-            .at(object, format!("metadata.{place}[{INJECT}]"))
-            .seen(format!("{INJECT}: {value:?}"));
+            .at(object, format!("metadata.{place}[{INJECT_LABEL}]"))
+            .seen(format!("{INJECT_LABEL}: {value:?}"));
     }
-    let asks = pod.labels().contains_key(REVISION) || decided.is_some();
-    match &observed.client.namespace {
-        Ok(Some(found)) if !asks => {
-            let labels = found.labels();
-            if let Some(why) = not_asked_for(labels) {
-                let label = Command::kubectl([
-                    "label",
-                    "namespace",
-                    namespace,
-                    "istio-injection=enabled",
-                    "--overwrite",
-                ]);
-                let next =
-                    Advice::from(label.at(context)).then(", then ").then(restart(context, namespace, owner));
-                return Verdict::stops(cause(why), next)
-                    .at(format!("Namespace {namespace}"), "metadata.labels")
-                    .seen(format!("its labels: {}", written(labels)));
-            }
-        }
-        Ok(_) => {}
+    let labels = match &observed.client.namespace {
+        Ok(found) => found.as_ref().map(|found| found.labels().clone()).unwrap_or_default(),
         Err(unread) => return Verdict::unread(unread),
+    };
+    let Some(asks) = Asks::of_pod(namespace, &labels, pod.labels()) else {
+        let enabled = format!("{INJECTION_LABEL}=enabled");
+        let label = Command::kubectl(["label", "namespace", namespace, &enabled, "--overwrite"]);
+        let next = Advice::from(label.at(context)).then(", then ").then(restart(context, namespace, owner));
+        let turned_off = labels.contains_key(INJECTION_LABEL);
+        let why = if turned_off {
+            "its namespace turns injection off"
+        } else {
+            "its namespace does not ask for one"
+        };
+        return Verdict::stops(cause(why), next)
+            .at(format!("Namespace {namespace}"), "metadata.labels")
+            .seen(format!("its labels: {}", written(&labels)));
+    };
+    if let Asks::Conflict(_) = asks {
+        let label = Command::kubectl(["label", "namespace", namespace, &format!("{INJECTION_LABEL}-")]);
+        let next = Advice::from(label.at(context)).then(", then ").then(restart(context, namespace, owner));
+        return Verdict::stops(
+            cause("two labels of its namespace contradict each other, and istiod injects none"),
+            next,
+        )
+        .at(format!("Namespace {namespace}"), "metadata.labels")
+        .found_by("sidecars")
+        .seen(format!("its labels: {}", written(&labels)));
     }
     let next = Advice::from("find out whether istiod injects any: ")
         .then(Plugin::MeshInstall.command(["verify"]))
         .then(", and then: ")
         .then(restart(context, namespace, owner));
     Verdict::stops(
-        cause(
-            "its namespace asks for one, so the pod is older than that, or nobody answered when it was made",
-        ),
+        cause("it asks for one, so the pod is older than that, or no webhook gave it one when it was made"),
         next,
     )
     .at(object, "")
+    .found_by("sidecars")
+    .seen(format!("it asks for one by {asks}"))
 }
 
-/// Says why nobody injects a sidecar into pods of a namespace with these labels.
-fn not_asked_for(labels: &BTreeMap<String, String>) -> Option<&'static str> {
-    match labels.get(INJECTION).map(String::as_str) {
-        Some("enabled") => None,
-        Some("disabled") => Some("its namespace turns injection off"),
-        _ if labels.contains_key(REVISION) => None,
-        _ => Some("its namespace does not ask for one"),
-    }
-}
-
-fn written(labels: &BTreeMap<String, String>) -> String {
+fn written(labels: &Labels) -> String {
     let pairs: Vec<String> = labels
         .iter()
         .filter(|(key, _)| key.starts_with("istio"))

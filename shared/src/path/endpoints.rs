@@ -32,7 +32,7 @@ pub(super) fn endpoints(observed: &Observed, cluster: &SeenCluster) -> Verdict {
     }
 }
 
-/// There are some: does istiod take any of them for ready? Those that the sidecar has left out passed its first look, so what follows may say why.
+/// There are some. Those that the sidecar has ejected pass here: what comes behind them may say why ([`ejected()`]).
 fn some(
     observed: &Observed,
     cluster: &SeenCluster,
@@ -50,7 +50,7 @@ fn some(
     let through = if cluster.gateway.is_some() { " through its network's gateway" } else { "" };
     let all = here.len();
     match all - left_out(proxy, here).len() {
-        0 => Verdict::Passes(format!("{all} endpoints{through} are known, and left out for a while")),
+        0 => Verdict::Passes(format!("{all} endpoints{through} are known, and ejected for a while")),
         used => Verdict::Passes(format!("{used} of {all} endpoints are used{through}")),
     }
 }
@@ -70,7 +70,8 @@ fn left_out(proxy: &SeenProxy, here: &[(&String, &Endpoint)]) -> Vec<String> {
         .collect()
 }
 
-/// Returns the stop that endpoints are which the sidecar has left out, where nothing else on the path says why.
+/// Stops where the sidecar has ejected every endpoint (`outlierDetection`). Judged last: where anything behind them stops requests, that is
+/// the cause.
 pub(super) fn ejected(observed: &Observed, cluster: &SeenCluster) -> Option<Verdict> {
     let proxy = observed.client.proxy.as_ref()?;
     let followed = observed.followed();
@@ -83,7 +84,7 @@ pub(super) fn ejected(observed: &Observed, cluster: &SeenCluster) -> Option<Verd
     Some(
         Verdict::stops(
             format!(
-                "the client's sidecar has left out every endpoint in {} for a while, because it answered with errors or not at all",
+                "the client's sidecar has ejected every endpoint in {} for a while, because they answered with errors or not at all",
                 cluster.name
             ),
             Command::kubectl(["-n", &name.namespace, "logs", "--tail=20", "--prefix", "-l", &selector(cluster)])
@@ -186,7 +187,7 @@ fn of_service(
     if pods.is_empty() {
         let verdict = Verdict::stops(
             format!(
-                "no pod in {} has the labels that {object} selects; its workload may be scaled to none",
+                "no pod in {} has the labels that {object} selects: its workload may be scaled to 0",
                 cluster.name
             ),
             Command::kubectl(["-n", &name.namespace, "get", "pods", "--show-labels"]).at(&cluster.context),

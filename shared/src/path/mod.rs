@@ -70,11 +70,30 @@ impl Path {
         })
     }
 
-    /// Returns the clusters that requests reach, as far as could be found out.
+    /// Returns the clusters that requests reach: every stage to them lets requests through.
     #[must_use]
     pub fn reached(&self) -> BTreeSet<&str> {
-        let to = self.legs.iter().filter_map(|leg| leg.cluster.as_deref());
-        to.filter(|cluster| self.stop_to(cluster).is_none()).collect()
+        self.clusters()
+            .filter(|cluster| self.all_to(cluster, |verdict| matches!(verdict, Verdict::Passes(_))))
+            .collect()
+    }
+
+    /// Returns the clusters that requests may reach: nothing stops them, and a stage could not be judged.
+    #[must_use]
+    pub fn unproven(&self) -> BTreeSet<&str> {
+        let reached = self.reached();
+        self.clusters()
+            .filter(|cluster| self.stop_to(cluster).is_none() && !reached.contains(cluster))
+            .collect()
+    }
+
+    fn clusters(&self) -> impl Iterator<Item = &str> {
+        self.legs.iter().filter_map(|leg| leg.cluster.as_deref())
+    }
+
+    fn all_to(&self, cluster: &str, holds: fn(&Verdict) -> bool) -> bool {
+        let of_cluster = |leg: &&Leg| leg.cluster.as_deref().is_none_or(|to| to == cluster);
+        self.legs.iter().filter(of_cluster).all(|leg| holds(&leg.verdict))
     }
 }
 

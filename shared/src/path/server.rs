@@ -3,7 +3,7 @@
 use super::observed::{Observed, SeenCluster, SeenServer};
 use super::rbac::{Call, Ruling, Server, ruling};
 use super::verdict::{Verdict, edit, listed};
-use crate::envoy::{InboundRules, NameRule, Protection, ProxySecrets, Validation};
+use crate::envoy::{NameRule, ProxySecrets, Validation};
 use crate::hint::{Command, Plugin};
 use crate::istio::{EAST_WEST_GATEWAY, EAST_WEST_PORT, NAMESPACE};
 use crate::trust::{SpiffeId, TrustDomain};
@@ -120,7 +120,7 @@ pub(super) fn server(observed: &Observed, cluster: &SeenCluster) -> Option<Verdi
         }
     }
     if let Some(inbound) = inbound
-        && takes_no_mutual_tls(inbound)
+        && inbound.takes_no_mutual_tls()
     {
         let name = &observed.service;
         return Some(
@@ -162,11 +162,6 @@ pub(super) fn server(observed: &Observed, cluster: &SeenCluster) -> Option<Verdi
         );
     }
     Some(Verdict::Passes(format!("pod {} takes mutual TLS of {client_id}", server.pod)))
-}
-
-fn takes_no_mutual_tls(rules: &InboundRules) -> bool {
-    !rules.chains.is_empty()
-        && !rules.chains.iter().any(|chain| matches!(chain.protection, Protection::Mutual(_)))
 }
 
 pub(super) fn authorization(observed: &Observed, cluster: &SeenCluster) -> Option<Verdict> {
@@ -248,7 +243,9 @@ pub(super) fn application(observed: &Observed, cluster: &SeenCluster) -> Option<
     let port = server.port?;
     let name = &observed.service;
     Some(match server.listens.as_ref()? {
-        Ok(true) => Verdict::Passes(format!("somebody listens at port {port} of pod {}", server.pod)),
+        Ok(true) => {
+            Verdict::Passes(format!("somebody listens at port {port} of pod {} (localhost)", server.pod))
+        }
         Ok(false) => Verdict::stops(
             format!(
                 "nobody listens at port {port} of pod {} in {}, to which Service {name} sends",
@@ -257,7 +254,7 @@ pub(super) fn application(observed: &Observed, cluster: &SeenCluster) -> Option<
             edit(&cluster.context, &name.namespace, "service", &name.name),
         )
         .at(format!("Service {name}"), "spec.ports[].targetPort")
-        .seen(format!("connection to port {port} of the pod: refused")),
+        .seen(format!("a connection to localhost:{port} in the pod was refused")),
         Err(unread) => Verdict::unread(unread),
     })
 }

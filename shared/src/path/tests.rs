@@ -95,12 +95,7 @@ fn address(name: &str) -> String {
 }
 
 fn endpoints() -> Vec<Endpoint> {
-    let of = |name: &str| Endpoint {
-        address: address(name),
-        cluster: Some(name.to_owned()),
-        healthy: true,
-        meshed: true,
-    };
+    let of = |name: &str| Endpoint { address: address(name), cluster: Some(name.to_owned()), healthy: true };
     NAMES.map(of).into()
 }
 
@@ -218,6 +213,9 @@ fn told(change: impl FnOnce(&mut Observed)) -> String {
 
 fn shown(path: &Path) -> String {
     let mut lines = vec![format!("reaches {}", super::verdict::listed(path.reached()))];
+    if !path.unproven().is_empty() {
+        lines.push(format!("unproven {}", super::verdict::listed(path.unproven())));
+    }
     for (stage, cluster, stop) in path.stops() {
         let to = cluster.map(|cluster| format!(" to {cluster}")).unwrap_or_default();
         lines.push(format!("{stage}{to}: {}", stop.cause));

@@ -7,6 +7,10 @@ use serde::{Serialize, Serializer};
 use crate::check::CheckId;
 use crate::fleet::Unread;
 use crate::hint::{Advice, Command};
+use crate::report::cut;
+
+/// How much of what was read is repeated, in characters.
+const LONGEST: usize = 500;
 
 /// A part of the path of a request, in the order in which it is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -106,7 +110,7 @@ impl Verdict {
 
     pub(super) fn seen(mut self, evidence: impl Into<String>) -> Self {
         if let Self::Stops(stop) = &mut self {
-            stop.evidence.push(evidence.into());
+            stop.evidence.push(cut(evidence.into(), LONGEST));
         }
         self
     }

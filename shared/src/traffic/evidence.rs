@@ -8,7 +8,7 @@ use super::attribution::Counted;
 use super::client::Client;
 use super::explain::{Evidence, reason_of_log_line};
 use super::service::Behind;
-use crate::envoy::{InboundRules, NameRule, OutboundRules, Protection, Proxy, Validation};
+use crate::envoy::{NameRule, OutboundRules, Proxy, Validation};
 use crate::fleet::Member;
 use crate::path::ServiceName;
 use crate::trust::{SpiffeId, TrustDomain};
@@ -66,7 +66,7 @@ pub(super) async fn gather(
     }));
     for (cluster, rules) in inbound.await {
         let Some(rules) = rules else { continue };
-        if takes_no_mutual_tls(&rules) {
+        if rules.takes_no_mutual_tls() {
             evidence.plaintext_only.insert(cluster.clone());
         } else if own_id.as_ref().is_some_and(|id| !rules.admits(id)) {
             evidence.not_admitted.insert(cluster.clone());
@@ -100,11 +100,6 @@ fn shows_no_certificate(rules: &OutboundRules) -> bool {
     !rules.clusters.is_empty() && rules.clusters.values().all(|rule| !rule.mutual)
 }
 
-fn takes_no_mutual_tls(rules: &InboundRules) -> bool {
-    !rules.chains.is_empty()
-        && !rules.chains.iter().any(|chain| matches!(chain.protection, Protection::Mutual(_)))
-}
-
 /// Reads the reasons of late failures from the access log of the client's proxy, which need not have one.
 async fn reasons(client: &Client<'_>, host: &str) -> BTreeSet<String> {
     let Some(proxy) = client.proxy() else { return BTreeSet::new() };
@@ -115,7 +110,7 @@ async fn reasons(client: &Client<'_>, host: &str) -> BTreeSet<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::envoy::{InboundChain, OutboundRule};
+    use crate::envoy::{InboundChain, InboundRules, OutboundRule, Protection};
 
     fn rules(names: &[NameRule]) -> OutboundRules {
         let rule = OutboundRule { names: names.iter().cloned().collect(), ..OutboundRule::default() };
@@ -154,7 +149,7 @@ mod tests {
     fn a_listener_without_mutual_tls_takes_none() {
         let chain = |protection| InboundChain { name: String::new(), port: None, protection };
         let of = |protections: Vec<Protection>| {
-            takes_no_mutual_tls(&InboundRules { chains: protections.into_iter().map(chain).collect() })
+            InboundRules { chains: protections.into_iter().map(chain).collect() }.takes_no_mutual_tls()
         };
         assert!(of(vec![Protection::Plaintext]));
         assert!(!of(vec![Protection::Plaintext, Protection::Mutual(BTreeSet::new())]));

@@ -35,13 +35,12 @@ fn asked(request: &Request) -> Asked {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let path = rest.find(['/', '?', '#']).map_or("/", |start| &rest[start..]);
     let path = path.split('#').next().unwrap_or_default();
-    let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
+    let path = path.split('?').next().unwrap_or_default();
     let header =
         |header: &super::request::Header| (header.name().to_ascii_lowercase(), header.value().to_owned());
     Asked {
         method: request.method.as_str().to_owned(),
         path: if path.is_empty() { "/".to_owned() } else { path.to_owned() },
-        has_query: query.is_some(),
         headers: request.headers.iter().map(header).collect(),
     }
 }
@@ -104,7 +103,8 @@ fn told(cluster: Option<&str>, stage: Stage, stop: &Stop) -> String {
 
 /// Says why no other cluster than `cluster` would answer; nothing where one would.
 pub(super) fn obstacles(path: &Path, cluster: &str) -> Vec<String> {
-    if path.reached().iter().any(|reached| *reached != cluster) {
+    // What could not be judged is no reason to refuse.
+    if path.reached().iter().chain(&path.unproven()).any(|reached| *reached != cluster) {
         return Vec::new();
     }
     if let Some((stage, stop)) = path.stop() {
@@ -129,8 +129,10 @@ pub struct PathReport {
     pub url: String,
     /// Who would ask.
     pub from: Sender,
-    /// The clusters that requests reach.
+    /// The clusters that requests reach: every stage lets them through.
     pub reached: Vec<String>,
+    /// The clusters that they may reach: nothing stops them, and a stage could not be judged.
+    pub unproven: Vec<String>,
     /// Clusters that have nothing of the service.
     pub without: Vec<String>,
     /// The stages, in the order in which they are taken; what comes after one that stops the request is left out.
@@ -207,6 +209,7 @@ impl PathReport {
             url,
             from,
             reached: owned(path.reached()),
+            unproven: owned(path.unproven()),
             without: path.without.iter().cloned().collect(),
             stages: stages.collect(),
         }
@@ -228,6 +231,12 @@ impl Report for PathReport {
             self.url.as_str().into(),
             if reached.is_empty() { Cell::bad("nobody") } else { Cell::from(reached) },
         ]);
+        if !self.unproven.is_empty() {
+            table.note(format!(
+                "not known, because a stage could not be judged: {}",
+                self.unproven.join(", ")
+            ));
+        }
         if !self.without.is_empty() {
             table.note(format!("nothing of the service is in {}", self.without.join(", ")));
         }
@@ -254,5 +263,137 @@ impl Report for PathReport {
             }
         }
         vec![table]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::CheckId;
+    use crate::hint::Command;
+    use crate::path::Leg;
+    use crate::report::{Format, Printer};
+
+    fn leg(stage: Stage, cluster: Option<&str>, verdict: Verdict) -> Leg {
+        Leg { stage, cluster: cluster.map(str::to_owned), verdict }
+    }
+
+    fn passes() -> Verdict {
+        Verdict::Passes("seen".to_owned())
+    }
+
+    fn stops(cause: &str) -> Verdict {
+        Verdict::Stops(Box::new(Stop {
+            cause: cause.to_owned(),
+            object: Some("Service shop/cart".to_owned()),
+            field: Some("spec.ports".to_owned()),
+            evidence: vec!["its ports: 80".to_owned()],
+            next: Command::kubectl(["-n", "shop", "edit", "service", "cart"]).at("bar").into(),
+            check: Some(CheckId("istiod-synced")),
+        }))
+    }
+
+    /// A path to foo, bar and baz, with these verdicts of a stage.
+    fn path(stage: Stage, verdicts: [Verdict; 3]) -> Path {
+        let each = ["foo", "bar", "baz"].into_iter().zip(verdicts);
+        let legs = each.map(|(cluster, verdict)| leg(stage, Some(cluster), verdict));
+        let legs = [leg(Stage::Route, None, passes())].into_iter().chain(legs).collect();
+        Path { legs, without: ["qux".to_owned()].into() }
+    }
+
+    fn shared(stage: Stage, cause: &str) -> Path {
+        Path { legs: vec![leg(stage, None, stops(cause))], without: BTreeSet::new() }
+    }
+
+    fn caused(path: &Path, kind: FailureKind) -> Option<String> {
+        explanation(path, kind).map(|found| found.cause)
+    }
+
+    #[test]
+    fn a_request_is_followed_by_its_method_path_and_headers() {
+        let of = |url: &str| {
+            let headers = vec!["X-Team: a".parse().unwrap()];
+            asked(&Request::new(url.parse().unwrap(), Some("PUT".parse().unwrap()), headers, None).unwrap())
+        };
+        let found = of("http://a:80/b/c?d=/e#f");
+        assert_eq!((found.method.as_str(), found.path.as_str()), ("PUT", "/b/c"));
+        assert_eq!(found.headers, [("x-team".to_owned(), "a".to_owned())]);
+        assert_eq!([of("http://a").path, of("http://a?b=/c").path], ["/", "/"]);
+    }
+
+    #[test]
+    fn a_failure_is_explained_by_a_stage_that_can_be_why() {
+        let three = || path(Stage::Server, [stops("no bundle"), passes(), stops("no name")]);
+        assert_eq!(caused(&three(), FailureKind::ConnectFailed).as_deref(), Some("no bundle; no name"));
+        assert_eq!(caused(&three(), FailureKind::Denied), None);
+        let same = path(Stage::Server, [stops("no bundle"), passes(), stops("no bundle")]);
+        assert_eq!(caused(&same, FailureKind::Reset).as_deref(), Some("no bundle (spec.ports)"));
+        let denied = path(Stage::Authorization, [passes(), passes(), stops("a policy")]);
+        assert_eq!(caused(&denied, FailureKind::Denied).as_deref(), Some("a policy (spec.ports)"));
+        assert_eq!(caused(&denied, FailureKind::NoEndpoints), None);
+        // What stops all requests explains whatever they were told.
+        assert_eq!(
+            caused(&shared(Stage::Client, "no sidecar"), FailureKind::NoAnswer).as_deref(),
+            Some("no sidecar (spec.ports)")
+        );
+        assert_eq!(caused(&path(Stage::Server, [passes(), passes(), passes()]), FailureKind::Reset), None);
+        let found = explanation(&three(), FailureKind::ConnectFailed).unwrap();
+        assert_eq!(
+            (found.check, found.next.as_str()),
+            (Some(CheckId("istiod-synced")), "kubectl --context bar -n shop edit service cart")
+        );
+    }
+
+    #[test]
+    fn of_clusters_that_did_not_answer_those_are_explained_that_cannot() {
+        let answered = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
+        let path = path(Stage::Endpoints, [passes(), stops("no pod"), stops("no port")]);
+        insta::assert_snapshot!(silent(&path, &answered(&["foo"])).join("\n"), @r"
+        bar answers nothing: stopped at stage endpoints: no pod; next: kubectl --context bar -n shop edit service cart
+        baz answers nothing: stopped at stage endpoints: no port; next: kubectl --context bar -n shop edit service cart
+        ");
+        assert_eq!(silent(&path, &answered(&["foo", "bar", "baz"])), [""; 0]);
+        insta::assert_snapshot!(silent(&shared(Stage::Name, "no service"), &answered(&[])).join("\n"), @"nobody answers: stopped at stage name: no service; next: kubectl --context bar -n shop edit service cart");
+    }
+
+    #[test]
+    fn a_failover_needs_another_cluster_that_nothing_stops() {
+        let unknown = || Verdict::Unknown("you may not".to_owned());
+        let of = |verdicts| obstacles(&path(Stage::Server, verdicts), "foo");
+        assert_eq!(of([passes(), stops("a"), passes()]), [""; 0]);
+        assert_eq!(of([passes(), stops("a"), unknown()]), [""; 0]);
+        assert_eq!(
+            of([passes(), stops("a"), stops("b")]),
+            ["bar could not take over: a", "baz could not take over: b"]
+        );
+        let alone =
+            Path { legs: vec![leg(Stage::Endpoints, Some("foo"), passes())], without: BTreeSet::new() };
+        assert_eq!(
+            obstacles(&alone, "foo"),
+            ["no pod of the service is ready in another cluster: nobody could take over"]
+        );
+        assert_eq!(obstacles(&shared(Stage::Route, "a route"), "foo").len(), 1);
+    }
+
+    fn report(path: &Path) -> PathReport {
+        let from =
+            Sender { cluster: "foo".to_owned(), namespace: "sleep".to_owned(), pod: "sleep-1".to_owned() };
+        PathReport::new("http://cart.shop/".to_owned(), from, path)
+    }
+
+    #[test]
+    fn a_report_has_every_stage_and_claims_no_more_than_was_seen() {
+        let (printer, captured) = Printer::captured(Format::Table);
+        let unknown = Verdict::Unknown("you may not list pods".to_owned());
+        let found = report(&path(Stage::Server, [passes(), stops("no port"), unknown.clone()]));
+        printer.report(&found).unwrap();
+        insta::assert_snapshot!(captured.stdout());
+        insta::assert_json_snapshot!(found);
+        let is_open = |verdicts| report(&path(Stage::Server, verdicts)).is_open();
+        assert!(is_open([passes(), passes(), passes()]) && is_open([passes(), passes(), unknown.clone()]));
+        assert!(!is_open([passes(), passes(), stops("no port")]));
+        // What nobody could judge is not proven.
+        assert!(!is_open([unknown.clone(), unknown.clone(), unknown]));
+        assert!(!report(&shared(Stage::Client, "no sidecar")).is_open());
     }
 }

@@ -106,7 +106,7 @@ fn what_failed_is_traced_to_its_cause() {
     scale(near, "--replicas=0");
     scale(far, "--replicas=0");
     let cause = is_traced("no-endpoints", None);
-    assert!(cause.contains(first) && cause.contains(second) && cause.contains("scaled to none"), "{cause}");
+    assert!(cause.contains(first) && cause.contains(second) && cause.contains("scaled to 0"), "{cause}");
     // Envoy says to gRPC with status 200 that there is nobody.
     let grpc = ["-n", "5", "-X", "POST", "-H", "content-type: application/grpc", "-o", "json"];
     let report = mesh.xcluster_curl(&grpc).ended_with(3).json();
