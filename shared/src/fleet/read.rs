@@ -1,6 +1,7 @@
 //! What was read of a cluster, or why it could not be.
 
 use super::access::Need;
+use super::forward::{ForwardError, ForwardProblem};
 use super::request::{Cause, RequestError};
 use crate::hint::{Advice, Hint};
 
@@ -70,6 +71,16 @@ impl Unread {
     pub(crate) fn read(error: &ReadError) -> Self {
         match error.source.cause() {
             Cause::Forbidden => Self::request(&error.need, &error.source),
+            _ => Self::error(error),
+        }
+    }
+
+    /// Takes what asking a pod over a forwarded port ended with.
+    pub(crate) fn forward(error: &ForwardError) -> Self {
+        match &error.problem {
+            ForwardProblem::Request(request) if request.cause() == Cause::Forbidden => {
+                Self::request(&Need::forward(Some(&error.at.namespace)), request)
+            }
             _ => Self::error(error),
         }
     }

@@ -50,7 +50,10 @@ fn unread(need: &Need) -> impl Fn(kube::Error) -> Unread + '_ {
 }
 
 fn of_proxy<T>(read: Result<T, ProxyError>) -> Read<T> {
-    read.map_err(|error| Unread::error(&error))
+    read.map_err(|error| match error {
+        ProxyError::Unanswered { source, .. } => Unread::forward(&source),
+        error => Unread::error(&error),
+    })
 }
 
 async fn client(from: &Member, namespace: &str, pod: &str, question: &Question) -> SeenClient {
@@ -267,7 +270,7 @@ async fn server(
     let proxy = Proxy::of_pod(member, &name.namespace, &pod_name);
     let listens = async {
         let at = PodPort { namespace: name.namespace.clone(), pod: pod_name.clone(), port: port? };
-        Some(member.listens(&at).await.map_err(|error| Unread::error(&error)))
+        Some(member.listens(&at).await.map_err(|error| Unread::forward(&error)))
     };
     let (inbound, secrets, listens) = futures::join!(proxy.inbound_rules(), proxy.secrets(), listens);
     Some(SeenServer {

@@ -53,7 +53,7 @@ pub(super) fn gateway(observed: &Observed, cluster: &SeenCluster) -> Option<Verd
         );
     }
     Some(Verdict::Passes(format!(
-        "it listens at {EAST_WEST_PORT} and leads to {} pods of the service",
+        "it listens at {EAST_WEST_PORT} and leads to the service (hosts: {})",
         gateway.hosts
     )))
 }
