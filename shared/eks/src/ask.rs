@@ -6,6 +6,7 @@ use std::time::Duration;
 pub use aws_config::SdkConfig;
 use aws_config::profile::ProfileFileCredentialsProvider;
 use aws_config::provider_config::ProviderConfig;
+use aws_config::sts::AssumeRoleProvider;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{AppName, BehaviorVersion, Region};
 use aws_credential_types::Credentials;
@@ -23,6 +24,9 @@ use crate::error::{EksError, causes};
 const DEADLINE: Duration = Duration::from_secs(30);
 /// How long one attempt may take. Without it a lost packet would cost the whole deadline.
 const ATTEMPT: Duration = Duration::from_secs(10);
+
+/// What requests and sessions are called in the logs of AWS.
+const SESSION: &str = "spire-mesh";
 
 /// How the SDK begins to tell what is wrong with credentials.
 const NOTHING_SAID: &str = "an error occurred while loading credentials: ";
@@ -44,10 +48,18 @@ pub async fn describe(cluster: &EksCluster) -> Result<Described, EksError> {
 
 /// Loads the AWS configuration that holds for a cluster: environment, configuration files, and what `cluster` names.
 pub async fn sdk_config(cluster: &EksCluster) -> SdkConfig {
+    let config = own_config(cluster).await;
+    let Some(role) = &cluster.role_arn else { return config };
+    let provider = AssumeRoleProvider::builder(role).session_name(SESSION).configure(&config).build().await;
+    config.into_builder().credentials_provider(SharedCredentialsProvider::new(provider)).build()
+}
+
+/// Loads the configuration of whoever runs this, before a role is taken on.
+async fn own_config(cluster: &EksCluster) -> SdkConfig {
     let timeouts =
         TimeoutConfig::builder().operation_timeout(DEADLINE).operation_attempt_timeout(ATTEMPT).build();
     let mut loader = aws_config::defaults(BehaviorVersion::latest()).timeout_config(timeouts.clone());
-    if let Ok(name) = AppName::new("spire-mesh") {
+    if let Ok(name) = AppName::new(SESSION) {
         loader = loader.app_name(name);
     }
     if let Some(region) = &cluster.region {

@@ -158,7 +158,12 @@ mod tests {
     use super::*;
 
     fn asked() -> EksCluster {
-        EksCluster { name: "foo".to_owned(), region: Some("eu-west-1".to_owned()), profile: None }
+        EksCluster {
+            name: "foo".to_owned(),
+            region: Some("eu-west-1".to_owned()),
+            profile: None,
+            role_arn: None,
+        }
     }
 
     fn active() -> aws_sdk_eks::types::builders::ClusterBuilder {
@@ -190,6 +195,7 @@ mod tests {
                     "eu-west-1",
                 ),
                 profile: None,
+                role_arn: None,
             },
             arn: None,
             version: None,

@@ -127,6 +127,12 @@ impl Hint for EksError {
                 };
                 format!("allow {action}, or set `endpoint.eks.profile` in the mesh file; by hand: {by_hand}")
             }
+            Self::NoCredentials { cluster, .. } if cluster.role_arn.is_some() => {
+                let role = cluster.role_arn.as_deref().unwrap_or_default();
+                let assume =
+                    format!("aws sts assume-role --role-session-name by-hand --role-arn {}", quoted(role));
+                format!("let the role be taken on by who you are; by hand: {}", command(&assume, cluster))
+            }
             Self::NoCredentials { cluster, reason } => match &cluster.profile {
                 Some(profile) => {
                     let profile = quoted(profile);
@@ -184,9 +190,12 @@ pub(crate) fn causes(error: &(dyn Error + 'static)) -> String {
     let mut text = String::new();
     for said in iter::successors(Some(error), |&error| error.source()).map(ToString::to_string) {
         // Some errors show the whole request, and what it is signed with is a part of that.
-        if said.contains("Request {") || text.contains(&said) {
+        // And some say nothing: what follows has the code and the words.
+        let is_empty = said == "service error" || said.starts_with("unhandled error (");
+        if said.contains("Request {") || text.contains(&said) || is_empty {
             continue;
         }
+        let said = what_aws_said(&said).unwrap_or(said);
         if !text.is_empty() {
             text.push_str(": ");
         }
@@ -195,13 +204,23 @@ pub(crate) fn causes(error: &(dyn Error + 'static)) -> String {
     text
 }
 
+/// Takes code and message out of an error that the SDK knows no type for, and shows as it is in memory:
+/// `unhandled error (CODE): Error { code: "CODE", message: "MESSAGE", aws_request_id: "ID" }`.
+fn what_aws_said(dump: &str) -> Option<String> {
+    let (_, rest) = dump.split_once("Error { code: \"")?;
+    let (code, rest) = rest.split_once("\", message: \"")?;
+    let message = rest.split("\", ").next()?.trim_end_matches("\" }");
+    Some(format!("{code}: {message}"))
+}
+
 /// Names a cluster in a sentence.
 struct Named<'a>(&'a EksCluster);
 
 impl fmt::Display for Named<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "EKS cluster `{}`", self.0.name)?;
-        self.0.region.iter().try_for_each(|region| write!(f, " in region `{region}`"))
+        self.0.region.iter().try_for_each(|region| write!(f, " in region `{region}`"))?;
+        self.0.role_arn.iter().try_for_each(|role| write!(f, " as role `{role}`"))
     }
 }
 
@@ -233,6 +252,7 @@ mod tests {
             name: "foo".to_owned(),
             region: Some("eu-west-1".to_owned()),
             profile: Some(profile.to_owned()),
+            role_arn: None,
         };
         insta::assert_snapshot!(describe(&cluster("prod")), @"aws eks describe-cluster --name foo --region eu-west-1 --profile prod");
         insta::assert_snapshot!(describe(&cluster("it's $(mine)")), @r"aws eks describe-cluster --name foo --region eu-west-1 --profile 'it'\''s $(mine)'");

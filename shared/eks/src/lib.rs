@@ -7,7 +7,7 @@
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), spire_mesh_eks::EksError> {
-//! let cluster = spire_mesh::mesh::EksCluster { name: "foo".to_owned(), region: None, profile: None };
+//! let cluster = spire_mesh::mesh::EksCluster { name: "foo".to_owned(), region: None, profile: None, role_arn: None };
 //! let described = spire_mesh_eks::describe(&cluster).await?;
 //! println!("{}", described.server);
 //! # Ok(())

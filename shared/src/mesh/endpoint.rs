@@ -31,6 +31,8 @@ pub struct EksCluster {
     /// The profile of the AWS configuration that has the credentials; the one that every AWS tool would take when it is
     /// absent.
     pub profile: Option<String>,
+    /// The role that those credentials are exchanged for, because the cluster is in another account: its ARN.
+    pub role_arn: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -54,6 +56,9 @@ pub(super) struct EksFile {
     /// Profile of the AWS configuration. Default: `AWS_PROFILE` or `default`, as for every AWS tool.
     #[schemars(length(min = 1))]
     pub(super) profile: Option<String>,
+    /// Role to take on, of the account that the cluster is in: its ARN. Default: none.
+    #[schemars(regex(pattern = "^arn:[^:]+:iam::[0-9]{12}:role/"))]
+    pub(super) role_arn: Option<String>,
 }
 
 /// API servers that only one cluster of a mesh may have.
@@ -82,7 +87,7 @@ pub(super) fn resolve(
             seen.servers.add("API server", url.as_str().trim_end_matches('/'), at(&["server"]), findings);
             Some(ApiEndpoint::Server(url))
         }
-        Some(EndpointFile { server: None, eks: Some(EksFile { name, region, profile }) }) => {
+        Some(EndpointFile { server: None, eks: Some(EksFile { name, region, profile, role_arn }) }) => {
             let place = at(if name.is_some() { &["eks", "name"] } else { &["eks"] });
             let name = match name {
                 Some(name) => checked(eks_name(&name), place.clone(), findings),
@@ -90,8 +95,13 @@ pub(super) fn resolve(
             };
             let region = region.map(|text| checked(eks_region(&text), at(&["eks", "region"]), findings));
             let profile = profile.map(|text| checked(aws_profile(&text), at(&["eks", "profile"]), findings));
-            let cluster =
-                EksCluster { name: name?, region: transposed(region)?, profile: transposed(profile)? };
+            let role_arn = role_arn.map(|text| checked(role(&text), at(&["eks", "roleArn"]), findings));
+            let cluster = EksCluster {
+                name: name?,
+                region: transposed(region)?,
+                profile: transposed(profile)?,
+                role_arn: transposed(role_arn)?,
+            };
             seen.eks_clusters.add("EKS cluster", &identity(&cluster), place, findings);
             Some(ApiEndpoint::Eks(cluster))
         }
@@ -108,10 +118,12 @@ pub(super) fn resolve(
     }
 }
 
-/// Writes what tells one cluster of EKS from another. The same name with another profile is another account's.
-fn identity(EksCluster { name, region, profile }: &EksCluster) -> String {
+/// Writes what tells one cluster of EKS from another. The same name with another profile or role is another account's.
+fn identity(EksCluster { name, region, profile, role_arn }: &EksCluster) -> String {
     let profile = profile.as_ref().map(|profile| format!("profile {profile}"));
-    let rest: Vec<&str> = [region.as_deref(), profile.as_deref()].into_iter().flatten().collect();
+    let role = role_arn.as_ref().map(|role| format!("role {role}"));
+    let rest: Vec<&str> =
+        [region.as_deref(), profile.as_deref(), role.as_deref()].into_iter().flatten().collect();
     if rest.is_empty() { name.clone() } else { format!("{name} ({})", rest.join(", ")) }
 }
 
@@ -158,6 +170,22 @@ fn aws_profile(text: &str) -> Result<String, String> {
     }
 }
 
+/// Checks the ARN of a role.
+fn role(text: &str) -> Result<String, String> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"+=,.@_/-".contains(&byte);
+    let parts: Vec<&str> = text.splitn(6, ':').collect();
+    if let ["arn", partition, "iam", "", account, resource] = parts[..]
+        && values::is_dns_label(partition)
+        && account.len() == 12
+        && account.bytes().all(|byte| byte.is_ascii_digit())
+        && resource.strip_prefix("role/").is_some_and(|name| !name.is_empty() && name.bytes().all(allowed))
+        && text.len() <= 2048
+    {
+        return Ok(text.to_owned());
+    }
+    Err(format!("`{}` is not the ARN of a role such as arn:aws:iam::123456789012:role/NAME", escape(text)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -189,6 +217,26 @@ mod tests {
     }
 
     #[test]
+    fn roles_are_known_by_their_arn_in_every_partition() {
+        for fine in ["arn:aws:iam::123456789012:role/a", "arn:aws-cn:iam::123456789012:role/path/Reader@x+y"]
+        {
+            assert_eq!(role(fine).as_deref(), Ok(fine));
+        }
+        for wrong in [
+            "reader",
+            "arn:aws:iam::12345678901:role/a",
+            "arn:aws:iam::12345678901x:role/a",
+            "arn:aws:iam::123456789012:user/a",
+            "arn:aws:iam::123456789012:role/",
+            "arn:aws:iam::123456789012:role/a b",
+            "arn:aws:iam:eu-west-1:123456789012:role/a",
+            "arn::iam::123456789012:role/a",
+        ] {
+            assert!(role(wrong).unwrap_err().contains("is not the ARN of a role"), "{wrong}");
+        }
+    }
+
+    #[test]
     fn profiles_hold_what_an_ini_file_can() {
         for fine in ["default", "my admin", "a/b"] {
             assert_eq!(aws_profile(fine).as_deref(), Ok(fine));
@@ -202,7 +250,7 @@ mod tests {
     fn an_eks_cluster_is_told_by_what_is_known_of_it() {
         let told = |region: Option<&str>, profile: Option<&str>| {
             let (region, profile) = (region.map(str::to_owned), profile.map(str::to_owned));
-            identity(&EksCluster { name: "foo".to_owned(), region, profile })
+            identity(&EksCluster { name: "foo".to_owned(), region, profile, role_arn: None })
         };
         assert_eq!(told(None, None), "foo");
         assert_eq!(told(Some("eu-west-1"), None), "foo (eu-west-1)");

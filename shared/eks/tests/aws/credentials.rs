@@ -130,6 +130,19 @@ fn a_profile_without_credentials_is_named() {
 }
 
 #[test]
+fn a_role_that_may_not_be_taken_on_is_named() {
+    let refused = "<ErrorResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><Error><Type>Sender</Type><Code>AccessDenied</Code>\
+                   <Message>User: arn:aws:iam::111111111111:user/me is not authorized to perform: sts:AssumeRole</Message></Error></ErrorResponse>";
+    let responder = Responder::new(403, None, refused);
+    let home = home(&format!("[default]\nregion = eu-west-1\n{}", keys("AKIADEFAULT")));
+    let question = Question::bare("foo", home.path()).env("AWS_ENDPOINT_URL", responder.address());
+    insta::assert_snapshot!(question.role("arn:aws:iam::222222222222:role/reader").ask(), @r"
+    error: there are no AWS credentials for EKS cluster `foo` in region `eu-west-1` as role `arn:aws:iam::222222222222:role/reader`: AccessDenied: User: arn:aws:iam::111111111111:user/me is not authorized to perform: sts:AssumeRole
+    hint: let the role be taken on by who you are; by hand: aws sts assume-role --role-session-name by-hand --role-arn arn:aws:iam::222222222222:role/reader --region eu-west-1
+    ");
+}
+
+#[test]
 fn without_a_region_nothing_is_asked() {
     let responder = nobody();
     let home = home(&format!("[default]\n{}", keys("AKIADEFAULT")));

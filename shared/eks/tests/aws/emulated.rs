@@ -1,5 +1,7 @@
 //! What moto answers: clusters that are there, and clusters that are not.
 
+use aws_config::sts::AssumeRoleProvider;
+use aws_credential_types::provider::ProvideCredentials;
 use aws_sdk_eks::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_eks::types::VpcConfigRequest;
 
@@ -8,11 +10,20 @@ use super::question::Question;
 
 /// Makes a cluster in `eu-west-1`.
 async fn make_cluster(name: &str, public: bool, private: bool) {
+    make_cluster_as(credentials(), name, public, private).await;
+}
+
+fn credentials() -> Credentials {
+    Credentials::new("AKIATESTS", "secret", None, None, "tests")
+}
+
+/// Makes a cluster in `eu-west-1`, in the account whose credentials these are.
+async fn make_cluster_as(who: impl ProvideCredentials + 'static, name: &str, public: bool, private: bool) {
     let settings = aws_sdk_eks::Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new("eu-west-1"))
         .endpoint_url(moto::address())
-        .credentials_provider(Credentials::new("AKIATESTS", "secret", None, None, "tests"));
+        .credentials_provider(who);
     let network = VpcConfigRequest::builder()
         .subnet_ids("subnet-1")
         .endpoint_public_access(public)
@@ -58,6 +69,26 @@ async fn a_cluster_is_found_by_region_and_name_of_the_mesh_file() {
     insta::assert_snapshot!(ask().region("us-east-1").ask(), @r"
     error: the account of the AWS credentials has no EKS cluster `Public_1` in region `us-east-1`
     hint: aws eks list-clusters --region us-east-1
+    ");
+}
+
+#[tokio::test]
+async fn a_cluster_of_another_account_is_found_through_a_role_there() {
+    let role = "arn:aws:iam::222222222222:role/reader";
+    let config = aws_config::defaults(BehaviorVersion::latest())
+        .region(Region::new("eu-west-1"))
+        .endpoint_url(moto::address())
+        .credentials_provider(credentials());
+    let config = config.load().await;
+    let there = AssumeRoleProvider::builder(role).session_name("tests").configure(&config).build().await;
+    make_cluster_as(there, "elsewhere", true, false).await;
+    let home = tempfile::tempdir().unwrap();
+    let ask = || Question::new("elsewhere", moto::address(), home.path());
+    assert_eq!(ask().role(role).ask().get("arn"), "arn:aws:eks:eu-west-1:222222222222:cluster/elsewhere");
+    assert!(ask().ask().get("error").contains("has no EKS cluster `elsewhere`"));
+    insta::assert_snapshot!(ask().role("arn:aws:iam::333333333333:role/reader").ask(), @r"
+    error: the account of the AWS credentials has no EKS cluster `elsewhere` in region `eu-west-1` as role `arn:aws:iam::333333333333:role/reader`
+    hint: aws eks list-clusters --region eu-west-1
     ");
 }
 

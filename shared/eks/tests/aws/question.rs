@@ -16,6 +16,7 @@ pub(crate) const SECRET: &str = "wJalrXUtnFEMIsecret";
 const NAME: &str = "TEST_CLUSTER";
 const REGION: &str = "TEST_REGION";
 const PROFILE: &str = "TEST_PROFILE";
+const ROLE: &str = "TEST_ROLE";
 const MARK: &str = "answer: ";
 
 /// A question, and the environment in which it is asked. Nothing of the environment of the tests is in it.
@@ -53,6 +54,10 @@ impl Question {
 
     pub(crate) fn profile(self, profile: &str) -> Self {
         self.env(PROFILE, profile)
+    }
+
+    pub(crate) fn role(self, arn: &str) -> Self {
+        self.env(ROLE, arn)
     }
 
     pub(crate) fn ask(mut self) -> Answer {
@@ -95,6 +100,7 @@ async fn asked_by_the_other_tests() {
         name: env::var(NAME).unwrap(),
         region: env::var(REGION).ok(),
         profile: env::var(PROFILE).ok(),
+        role_arn: env::var(ROLE).ok(),
     };
     let answer = match describe(&cluster).await {
         Ok(described) => {

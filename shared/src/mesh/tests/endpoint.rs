@@ -16,7 +16,21 @@ fn eks(name: &str, region: Option<&str>, profile: Option<&str>) -> ApiEndpoint {
         name: name.to_owned(),
         region: region.map(str::to_owned),
         profile: profile.map(str::to_owned),
+        role_arn: None,
     })
+}
+
+#[test]
+fn a_cluster_of_another_account_is_reached_through_a_role_there() {
+    let ApiEndpoint::Eks(found) = endpoint("{eks: {roleArn: 'arn:aws:iam::123456789012:role/mesh'}}") else {
+        panic!("it is asked of AWS");
+    };
+    assert_eq!(found.role_arn.as_deref(), Some("arn:aws:iam::123456789012:role/mesh"));
+    insta::assert_snapshot!(refused(&with_endpoint("{eks: {roleArn: mesh}}")), @r"
+    spire-mesh.yaml:6:45: `mesh` is not the ARN of a role such as arn:aws:iam::123456789012:role/NAME
+      6 |     - {name: foo, endpoint: {eks: {roleArn: mesh}}, trustDomain: foo.com}
+        |                                             ^
+    ");
 }
 
 #[test]
