@@ -1,5 +1,6 @@
 //! The configuration that `istioctl` is given for one cluster.
 
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::{EAST_WEST_GATEWAY, INGRESS_GATEWAY, MULTIROOT, NAMESPACE, WORKLOAD_SOCKET};
@@ -10,6 +11,18 @@ use crate::trust::TrustDomain;
 /// Where Istio's agent looks for the socket of another source of identities than istiod
 /// (`WorkloadIdentityPath` in Istio's `pkg/security/security.go`).
 const SOCKET_FOLDER: &str = "/var/run/secrets/workload-spiffe-uds";
+
+/// Connections that say nothing for so many seconds are asked whether they are still there: network load balancers of AWS forget them after
+/// 350, and tell neither side.
+const KEEPALIVE: Keepalive = Keepalive { time: "120s", interval: "30s", probes: 5 };
+
+/// `meshConfig.tcpKeepalive`.
+#[derive(Serialize)]
+struct Keepalive {
+    time: &'static str,
+    interval: &'static str,
+    probes: u32,
+}
 
 /// What is laid over every sidecar: SPIRE's socket instead of istiod's certificates.
 const SIDECAR_TEMPLATE: &str = include_str!("../../../manifests/istio/sidecar-template.txt");
@@ -30,6 +43,7 @@ pub fn configuration(mesh: &Mesh, cluster: &Cluster) -> Value {
     let peers: Vec<&str> = peers.into_iter().map(TrustDomain::as_str).collect();
     // Not as aliases: these give the workloads of one trust domain the rights of those of the other.
     mesh_config.insert("caCertificates".to_owned(), json!([{ "trustDomains": peers }]));
+    mesh_config.entry("tcpKeepalive").or_insert_with(|| json!(KEEPALIVE));
 
     let mut values = map(json!({
         "global": {

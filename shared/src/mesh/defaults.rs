@@ -1,5 +1,7 @@
 //! What holds where a mesh file says nothing. They work on EKS without a line of configuration.
 
+use std::collections::BTreeMap;
+
 /// The mesh file that is read when none is named.
 pub const DEFAULT_FILE: &str = "spire-mesh.yaml";
 
@@ -30,9 +32,31 @@ pub(super) const ISTIO_PROFILE: &str = "default";
 /// Sixty days: renewed after 45.
 pub(super) const ISTIO_CA_DURATION: &str = "1440h";
 
-/// An internal AWS network load balancer that sends to the pods.
-pub(super) const LOAD_BALANCER_ANNOTATIONS: [(&str, &str); 3] = [
+/// An internal AWS network load balancer that sends to the pods, of every zone from every zone: a zone without a healthy pod would answer
+/// nothing otherwise.
+const LOAD_BALANCER_ANNOTATIONS: [(&str, &str); 4] = [
     ("service.beta.kubernetes.io/aws-load-balancer-type", "external"),
     ("service.beta.kubernetes.io/aws-load-balancer-nlb-target-type", "ip"),
     ("service.beta.kubernetes.io/aws-load-balancer-scheme", "internal"),
+    ("service.beta.kubernetes.io/aws-load-balancer-attributes", "load_balancing.cross_zone.enabled=true"),
 ];
+
+/// A gateway is asked whether it is ready. Its traffic ports have no listener before there is a `Gateway` object for them, and a port without
+/// a healthy target takes the load balancer's name out of DNS.
+const HEALTH_ANNOTATIONS: [(&str, &str); 3] = [
+    ("service.beta.kubernetes.io/aws-load-balancer-healthcheck-protocol", "http"),
+    ("service.beta.kubernetes.io/aws-load-balancer-healthcheck-port", "15021"),
+    ("service.beta.kubernetes.io/aws-load-balancer-healthcheck-path", "/healthz/ready"),
+];
+
+/// Returns the annotations of the Service of a bundle endpoint.
+pub(super) fn bundle_endpoint_annotations() -> BTreeMap<String, String> {
+    LOAD_BALANCER_ANNOTATIONS.map(|(key, value)| (key.to_owned(), value.to_owned())).into()
+}
+
+/// Returns the annotations of the Service of a gateway.
+pub(super) fn gateway_annotations() -> BTreeMap<String, String> {
+    let mut annotations = bundle_endpoint_annotations();
+    annotations.extend(HEALTH_ANNOTATIONS.map(|(key, value)| (key.to_owned(), value.to_owned())));
+    annotations
+}

@@ -15,7 +15,7 @@ use super::endpoint::EndpointFile;
 use super::istio::IstioFile;
 use super::shape::{self, Findings};
 use super::tree::Node;
-use super::{IssuerKind, KeyType, defaults};
+use super::{KeyType, defaults};
 use crate::trust::TrustDomain;
 
 /// A set of Kubernetes clusters that trust each other.
@@ -202,9 +202,9 @@ pub(super) struct UpstreamAuthorityFile {
 pub(super) struct CertManagerFile {
     /// Name of the issuer. Needed for every cluster that has an upstream authority.
     pub(super) issuer: Option<String>,
-    /// Kind of the issuer.
+    /// Kind of the issuer: `Issuer` or `ClusterIssuer`, or that of another group.
     #[schemars(extend("default" = "Issuer"))]
-    pub(super) kind: Option<IssuerKind>,
+    pub(super) kind: Option<String>,
     /// API group of the issuer.
     #[schemars(extend("default" = defaults::ISSUER_GROUP))]
     pub(super) group: Option<String>,

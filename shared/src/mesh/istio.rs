@@ -187,9 +187,7 @@ fn gateway(
     let class = mine.load_balancer_class.or(theirs.load_balancer_class);
     let class = class
         .map(|class| checked(values::qualified_name(&class), from.at(&[key, "loadBalancerClass"]), findings));
-    let annotations = mine.annotations.or(theirs.annotations).unwrap_or_else(|| {
-        defaults::LOAD_BALANCER_ANNOTATIONS.map(|(key, value)| (key.to_owned(), value.to_owned())).into()
-    });
+    let annotations = mine.annotations.or(theirs.annotations).unwrap_or_else(defaults::gateway_annotations);
     Some(GatewayService { class: given(class)?, annotations })
 }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::istio::Layer;
 use super::shape::{Findings, checked};
-use super::{CertManagerIssuer, ISTIO_NAMESPACE, IssuerKind, defaults, values};
+use super::{CertManagerIssuer, ISTIO_NAMESPACE, IssuerKind, defaults, issuer, values};
 
 /// The shortest that cert-manager takes (cert-manager 1.11, `pkg/apis/certmanager/v1/const.go`).
 const SHORTEST: Duration = Duration::from_hours(1);
@@ -54,7 +54,7 @@ pub(super) struct IstioIssuerFile {
     pub(super) issuer: Option<String>,
     /// Kind of the issuer. An `Issuer` is looked for in namespace `istio-system`.
     #[schemars(extend("default" = "Issuer"))]
-    pub(super) kind: Option<IssuerKind>,
+    pub(super) kind: Option<String>,
     /// API group of the issuer.
     #[schemars(extend("default" = defaults::ISSUER_GROUP))]
     pub(super) group: Option<String>,
@@ -85,13 +85,19 @@ pub(super) fn resolve(own: &Layer<'_>, defaults: &Layer<'_>, findings: &mut Find
     if name.is_none() {
         findings.add("`certManager` needs `issuer`, the name of one", place.at(&["ca", "certManager"]));
     }
-    let kind = layers.into_iter().find_map(|layer| issuer(layer)?.kind);
+    let kind = layers.into_iter().find_map(|layer| Some((layer, issuer(layer)?.kind.as_ref()?)));
+    let kind = match (kind, &group) {
+        (Some((layer, kind)), Some(group)) => {
+            checked(issuer::issuer_kind(kind, group), layer.at(&["ca", "certManager", "kind"]), findings)
+        }
+        _ => Some(IssuerKind::default()),
+    };
     let lives = lives(own, defaults, findings);
     let (duration, renew_before) = lives?;
     Some(IstioCa::CertManager(CaCertificate {
         issuer: CertManagerIssuer {
             name: name??,
-            kind: kind.unwrap_or_default(),
+            kind: kind?,
             group: group?,
             namespace: ISTIO_NAMESPACE.to_owned(),
         },

@@ -11,6 +11,7 @@ mod endpoint;
 mod error;
 mod file;
 mod init;
+mod issuer;
 mod istio;
 mod istio_ca;
 mod model;
@@ -30,12 +31,13 @@ pub use endpoint::{ApiEndpoint, EksCluster};
 pub use error::{MeshFileError, Place, Problem};
 pub use file::schema;
 pub use init::{NewCluster, NewClusterError, NewFileError, new_file};
+pub use issuer::IssuerKind;
 pub(crate) use istio::lay;
 pub use istio::{GatewayService, Istio};
 pub use istio_ca::{CaCertificate, IstioCa};
 pub use model::{
-    BundleEndpoint, CertManagerIssuer, Cluster, ExistingSpire, Exposure, IssuerKind, KeyType, ManagedSpire,
-    Mesh, Spire, SpireImages, Storage, UpstreamAuthority,
+    BundleEndpoint, CertManagerIssuer, Cluster, ExistingSpire, Exposure, KeyType, ManagedSpire, Mesh, Spire,
+    SpireImages, Storage, UpstreamAuthority,
 };
 pub use text::{MeshText, ReplaceError};
 pub(crate) use values::short as duration_text;

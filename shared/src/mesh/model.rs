@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::ApiEndpoint;
 use super::DemoImages;
 use super::EndpointUrl;
+use super::IssuerKind;
 use super::Istio;
 use crate::hint::Place;
 use crate::trust::TrustDomain;
@@ -178,27 +179,6 @@ pub struct CertManagerIssuer {
     pub group: String,
     /// Namespace in which the server makes its `CertificateRequest` objects. cert-manager looks for an `Issuer` there too.
     pub namespace: String,
-}
-
-/// Kinds of issuers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-pub enum IssuerKind {
-    /// Signs what is requested in its own namespace.
-    #[default]
-    Issuer,
-    /// Signs what is requested in any namespace.
-    ClusterIssuer,
-}
-
-impl IssuerKind {
-    /// Returns the kind as Kubernetes knows it, which is also the word in a mesh file.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Issuer => "Issuer",
-            Self::ClusterIssuer => "ClusterIssuer",
-        }
-    }
 }
 
 impl Cluster {

@@ -1,14 +1,13 @@
 //! The `spire` keys of a cluster over those of the whole mesh over the defaults.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::file::{BundleEndpointFile, CertManagerFile, Expose, ImagesFile, SpireFile, StorageFile};
 use super::shape::{Findings, Where, checked, parse_url, transposed};
 use super::tree::{Path, Step};
 use super::{
-    BundleEndpoint, CertManagerIssuer, ExistingSpire, Exposure, ManagedSpire, Spire, SpireImages, Storage,
-    UpstreamAuthority, defaults, values,
+    BundleEndpoint, CertManagerIssuer, ExistingSpire, Exposure, IssuerKind, ManagedSpire, Spire, SpireImages,
+    Storage, UpstreamAuthority, defaults, issuer, values,
 };
 
 const HOUR: Duration = Duration::from_hours(1);
@@ -226,20 +225,23 @@ fn resolve_upstream_authority(
             None
         }
     };
-    let kind = [pick.own, pick.defaults].into_iter().find_map(|layer| cert_manager(layer.file)?.kind);
     let group = pick.checked(
         &at("group"),
         |file| cert_manager(file)?.group.clone(),
         values::dns_name,
         defaults::ISSUER_GROUP,
     );
+    let kind = match (pick.text(&at("kind"), |file| cert_manager(file)?.kind.clone()), &group) {
+        (Some((kind, path)), Some(group)) => checked(issuer::issuer_kind(&kind, group), path, pick.findings),
+        _ => Some(IssuerKind::default()),
+    };
     let namespace = match pick.text(&at("namespace"), |file| cert_manager(file)?.namespace.clone()) {
         Some((text, path)) => checked(values::dns_label(&text), path, pick.findings),
         None => server_namespace.map(str::to_owned),
     };
     Some(UpstreamAuthority::CertManager(CertManagerIssuer {
         name: issuer?,
-        kind: kind.unwrap_or_default(),
+        kind: kind?,
         group: group?,
         namespace: namespace?,
     }))
@@ -316,7 +318,7 @@ fn resolve_exposure(own: &Layer<'_>, defaults: &Layer<'_>, findings: &mut Findin
             let path = layer.at(&["bundleEndpoint", "loadBalancerClass"]);
             let class = class.map(|class| checked(values::qualified_name(&class), path, findings));
             let (layer, annotations) = layered(own, mine.annotations, defaults, theirs.annotations);
-            let annotations = annotations.unwrap_or_else(default_annotations);
+            let annotations = annotations.unwrap_or_else(defaults::bundle_endpoint_annotations);
             let mut valid = true;
             for key in annotations.keys() {
                 let path = layer.at(&["bundleEndpoint", "annotations", key]);
@@ -356,10 +358,6 @@ fn refuse_contradictions(layer: &Layer<'_>, expose: Expose, findings: &mut Findi
             findings.add_with(message, Where::Key(layer.at(&["bundleEndpoint", key])), None);
         }
     }
-}
-
-fn default_annotations() -> BTreeMap<String, String> {
-    defaults::LOAD_BALANCER_ANNOTATIONS.map(|(key, value)| (key.to_owned(), value.to_owned())).into()
 }
 
 fn namespace(text: &str) -> Result<String, String> {

@@ -130,7 +130,7 @@ fn clusters_can_have_an_issuer_each_with_the_rest_in_common() {
     let mesh = parse(&format!(
         "{HEAD}  spire:\n    upstreamAuthority: {{certManager: {{kind: ClusterIssuer, group: ca.example.com, namespace: pki}}}}\n  clusters:\n    \
          - {{name: foo, trustDomain: foo.com, spire: {{upstreamAuthority: {{certManager: {{issuer: foo-ca}}}}}}}}\n    \
-         - {{name: bar, trustDomain: bar.com, spire: {{upstreamAuthority: {{certManager: {{issuer: bar-ca, kind: Issuer}}}}}}}}\n"
+         - {{name: bar, trustDomain: bar.com, spire: {{upstreamAuthority: {{certManager: {{issuer: bar-ca, kind: AWSPCAIssuer}}}}}}}}\n"
     ));
     let issuer = |name: &str, kind| {
         UpstreamAuthority::CertManager(CertManagerIssuer {
@@ -141,7 +141,10 @@ fn clusters_can_have_an_issuer_each_with_the_rest_in_common() {
         })
     };
     assert_eq!(managed(&mesh.clusters[0]).upstream_authority, issuer("foo-ca", IssuerKind::ClusterIssuer));
-    assert_eq!(managed(&mesh.clusters[1]).upstream_authority, issuer("bar-ca", IssuerKind::Issuer));
+    assert_eq!(
+        managed(&mesh.clusters[1]).upstream_authority,
+        issuer("bar-ca", IssuerKind::Other("AWSPCAIssuer".to_owned()))
+    );
 }
 
 #[test]

@@ -246,8 +246,13 @@ fn an_upstream_authority_needs_an_issuer_with_valid_names() {
       5 | …ity: {certManager: {issuer: Spire, group: 'a b', namespace: a.b}}}
         |                                                              ^
     ");
+    insta::assert_snapshot!(refused_defaults("{upstreamAuthority: {certManager: {issuer: ca, group: x.io, kind: a-b}}}"), @"
+    spire-mesh.yaml:5:76: `a-b` is not the kind of an issuer: letters and digits, such as `AWSPCAIssuer`
+      5 | …eamAuthority: {certManager: {issuer: ca, group: x.io, kind: a-b}}}
+        |                                                              ^
+    ");
     insta::assert_snapshot!(refused_defaults("{upstreamAuthority: {certManager: {issuer: spire-ca, kind: Certificate}}}"), @r"
-    spire-mesh.yaml:5:69: `kind` must be one of `Issuer`, `ClusterIssuer`, not `Certificate`
+    spire-mesh.yaml:5:69: `kind` of cert-manager.io must be one of `Issuer`, `ClusterIssuer`, not `Certificate`; for another one give its `group`, too
       5 | … {upstreamAuthority: {certManager: {issuer: spire-ca, kind: Certificate}}}
         |                                                              ^
     ");

@@ -51,14 +51,19 @@ impl From<&CertManagerIssuer> for IssuerRef {
 impl fmt::Display for IssuerRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { name, kind, namespace, .. } = self;
-        match kind.as_str() {
-            "ClusterIssuer" => write!(f, "{kind} {name}"),
-            _ => write!(f, "{kind} {name} in namespace {namespace}"),
+        if self.is_cluster_wide() {
+            return write!(f, "{kind} {name}");
         }
+        write!(f, "{kind} {name} in namespace {namespace}")
     }
 }
 
 impl IssuerRef {
+    /// Tells whether it is in no namespace, by its name: cert-manager and those who extend it call all such kinds so.
+    fn is_cluster_wide(&self) -> bool {
+        self.kind.ends_with("ClusterIssuer")
+    }
+
     /// Returns the name in addresses and RBAC rules: `issuers`. Every kind of issuer that cert-manager's documentation lists has
     /// the plural that its name suggests.
     #[must_use]
@@ -69,10 +74,7 @@ impl IssuerRef {
     /// Returns the right that it takes to look at it.
     #[must_use]
     pub fn need(&self) -> Need {
-        let namespace = match self.kind.as_str() {
-            "ClusterIssuer" => None,
-            _ => Some(self.namespace.as_str()),
-        };
+        let namespace = (!self.is_cluster_wide()).then_some(self.namespace.as_str());
         Need::new("get", &self.group, &self.plural(), namespace)
     }
 

@@ -117,7 +117,7 @@ impl World {
     fn issuer(&self, name: &str) -> CertManagerIssuer {
         CertManagerIssuer {
             name: name.to_owned(),
-            kind: self.kind,
+            kind: self.kind.clone(),
             group: "cert-manager.io".to_owned(),
             namespace: "pki".to_owned(),
         }
