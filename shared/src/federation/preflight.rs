@@ -1,5 +1,6 @@
 mod existing;
 mod removal;
+mod skew;
 #[cfg(test)]
 mod tests;
 mod upstream;
@@ -10,6 +11,7 @@ use futures::future::try_join3;
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::api::{Api, ListParams};
 use kube::{Resource, ResourceExt};
+use semver::Version;
 
 pub use removal::{preflight_down, preflight_removal};
 
@@ -96,6 +98,26 @@ pub enum PreflightError {
     OldKubernetes {
         /// The version that the API server gave.
         version: String,
+    },
+    /// The server that runs is more than one minor version away from the mesh file's.
+    #[error(
+        "its SPIRE server is of version {running}, and that of the mesh file of {wanted}: SPIRE goes by one minor version at a time"
+    )]
+    Leap {
+        /// The version that runs.
+        running: Version,
+        /// That of the mesh file.
+        wanted: Version,
+    },
+    /// The mesh file has agents that are newer than their server.
+    #[error(
+        "the mesh file has agents of version {agent}, and a server of {server}: agents may not be newer than their server"
+    )]
+    AgentsNewer {
+        /// The version of the server.
+        server: Version,
+        /// That of the agents.
+        agent: Version,
     },
     /// The issuer that the mesh file names is of a kind that the API server does not know.
     #[error("the API server knows no {} of {}: cert-manager is not installed, or not what has this issuer", .0.kind, .0.group)]
@@ -209,6 +231,17 @@ impl Hint for PreflightError {
             },
             Self::NoStorageClass { .. } => Command::kubectl(["get", "storageclass"]).into(),
             Self::OldKubernetes { .. } => "upgrade the cluster".into(),
+            Self::Leap { running, wanted } => {
+                let minor = if running < wanted { running.minor + 1 } else { running.minor.saturating_sub(1) };
+                format!(
+                    "set spire.images.server and spire.images.agent in the mesh file to images of {}.{minor} first",
+                    running.major
+                )
+                .into()
+            }
+            Self::AgentsNewer { server, .. } => {
+                format!("set spire.images.agent in the mesh file to an image of {server}").into()
+            }
             Self::NoCertManager(issuer) => {
                 Advice::from("install it, or see what there is: ").then(issuer.resources())
             }
@@ -249,6 +282,7 @@ async fn check(mesh: &Mesh, member: &Member) -> Result<(), PreflightError> {
             let (own, (), ()) = try_join3(looked.0, looked.1, looked.2).await?;
             let found = own.as_ref().and_then(|own| own.upstream.as_ref());
             upstream::stays(found, &spire.upstream_authority)?;
+            skew::may_follow(own.as_ref(), spire)?;
             version(member.version())
         }
         Spire::Existing(existing) => {

@@ -16,7 +16,7 @@ spec:
     - {name: baz, trustDomain: baz.com}
 ";
 
-fn mesh() -> Mesh {
+pub(super) fn mesh() -> Mesh {
     Mesh::parse(MESH, "spire-mesh.yaml").unwrap()
 }
 
@@ -31,7 +31,7 @@ fn refused(change: impl FnOnce(&mut FoundSpire)) -> String {
     told(&judged(change).unwrap_err())
 }
 
-fn told(error: &PreflightError) -> String {
+pub(super) fn told(error: &PreflightError) -> String {
     format!("error: {error}\nhint: {}", error.hint().unwrap_or_default())
 }
 

@@ -33,6 +33,7 @@ use crate::hint::{Advice, Hint};
 use crate::manifest::service_address;
 use crate::trust::TrustDomain;
 use workload::Workload;
+pub(crate) use workload::image_version;
 
 /// A SPIRE server as it was found.
 #[derive(Clone, Debug, PartialEq, Serialize)]

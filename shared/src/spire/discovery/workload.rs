@@ -3,6 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{ConfigMap, Container, Pod, PodSpec, Service};
 use kube::ResourceExt;
+use semver::Version;
 use serde::Deserialize;
 
 use super::settings::Settings;
@@ -275,6 +276,11 @@ fn repository(image: &str) -> &str {
 fn tag(image: &str) -> Option<&str> {
     let image = image.split('@').next().unwrap_or(image);
     image.strip_prefix(repository(image))?.strip_prefix(':')
+}
+
+/// Returns the version that an image's tag tells, if it tells one.
+pub(crate) fn image_version(image: &str) -> Option<Version> {
+    Version::parse(tag(image)?.trim_start_matches('v')).ok()
 }
 
 fn is_version(tag: &str) -> bool {
