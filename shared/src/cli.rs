@@ -125,13 +125,13 @@ pub struct WatchArgs {
 #[derive(Args, Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WaitArgs {
     /// Longest time to wait until everything is ready, such as 90s or 10m
-    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = some_time)]
+    #[arg(long, value_name = "DURATION", default_value = "15m", value_parser = some_time)]
     pub timeout: Duration,
 }
 
 impl Default for WaitArgs {
     fn default() -> Self {
-        Self { timeout: Duration::from_mins(5) }
+        Self { timeout: Duration::from_mins(15) }
     }
 }
 
@@ -213,7 +213,7 @@ mod tests {
               --break-lock          Take over the Lease that another run holds: only when you know that it
                                     is gone
               --timeout <DURATION>  Longest time to wait until everything is ready, such as 90s or 10m
-                                    [default: 5m]
+                                    [default: 15m]
           -h, --help                Print help (see more with '--help')
 
         Mesh:

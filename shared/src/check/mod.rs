@@ -58,12 +58,37 @@ pub struct Fault<R> {
     pub hint: String,
     /// What can be done about it without asking anybody what he wants.
     pub repair: Option<R>,
+    /// What comes of it where nobody does anything.
+    pub course: Course,
+}
+
+/// What comes of a fault where nobody does anything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Course {
+    /// What the check says of all its faults: most stay.
+    #[default]
+    OfItsCheck,
+    /// Something that was asked for is still being made, and this fault passes with it.
+    UnderWay,
 }
 
 impl<R> Fault<R> {
     /// Makes a fault from its cause and the next step.
     pub fn new(cause: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { cause: cause.into(), evidence: Vec::new(), hint: hint.into(), repair: None }
+        Self {
+            cause: cause.into(),
+            evidence: Vec::new(),
+            hint: hint.into(),
+            repair: None,
+            course: Course::default(),
+        }
+    }
+
+    /// Says that it passes when what was asked for is made.
+    #[must_use]
+    pub fn under_way(mut self) -> Self {
+        self.course = Course::UnderWay;
+        self
     }
 
     /// Adds what was read.

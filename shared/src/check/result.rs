@@ -2,7 +2,7 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-use super::{Check, Fault, Verdict};
+use super::{Check, Course, Fault, Verdict};
 
 /// Name of a check: lower-case words with dashes, which is its anchor in `docs/checks.md`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -159,6 +159,9 @@ pub struct CheckResult {
     pub hint: Option<String>,
     /// What `--fix` would do about it; null where nothing can safely be done.
     pub fix: Option<String>,
+    /// What comes of it where nobody does anything; for those who wait.
+    #[serde(skip)]
+    pub(super) course: Course,
 }
 
 #[cfg(test)]
@@ -248,10 +251,12 @@ impl<R: Clone + fmt::Display> Verification<R> {
             evidence: Vec::new(),
             hint: None,
             fix: None,
+            course: Course::default(),
         };
         match fault {
             Ok(evidence) => result.evidence = evidence,
-            Err(Fault { cause, evidence, hint, repair }) => {
+            Err(Fault { cause, evidence, hint, repair, course }) => {
+                result.course = course;
                 result.cause = Some(cause);
                 result.evidence = evidence;
                 result.hint = Some(hint).filter(|hint| !hint.is_empty());

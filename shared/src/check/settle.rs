@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::Course;
 use super::result::{CheckId, CheckResult, Scope, Status, Verification};
 
 /// Whether what fails may pass by itself when it is looked at again.
@@ -51,7 +52,8 @@ impl Settling {
     /// Tells whether something failed in the last look, and may still pass by itself.
     pub(crate) fn is_under_way(&self, result: &CheckResult) -> bool {
         let since = self.failing.get(&(result.id, result.scope.clone()));
-        since.is_some_and(|since| self.now.duration_since(*since) < (self.within)(result.id))
+        let is_in_time = |since: &Instant| self.now.duration_since(*since) < (self.within)(result.id);
+        since.is_some_and(|since| result.course == Course::UnderWay || is_in_time(since))
     }
 
     /// Returns the first cause in a cluster that may still pass by itself, or in any cluster.
@@ -133,6 +135,21 @@ mod tests {
         assert_eq!(after(119, None), Some(SLOW));
         assert_eq!(after(120, None), None);
         assert_eq!(after(0, Some("foo")), None, "it is another cluster's");
+    }
+
+    #[test]
+    fn what_is_still_being_made_is_waited_for_however_long_it_fails() {
+        let catalogue: [Check<(), String>; 1] = [Check {
+            id: NEVER,
+            title: "",
+            needs: &[],
+            run: |()| vec![Finding::fail(Scope::Mesh, Fault::new("it is being made", "wait").under_way())],
+        }];
+        let found = run(&catalogue, &());
+        let (mut settling, start) = (Settling::new(patience), Instant::now());
+        settling.look(&found, start);
+        settling.look(&found, start + Duration::from_mins(14));
+        assert_eq!(settling.under_way(&found, None).map(|result| result.id), Some(NEVER));
     }
 
     #[test]

@@ -23,6 +23,7 @@ use crate::mesh::{Mesh, Spire};
 use crate::spire::crd::{ClusterSPIFFEID, ClusterSpiffeIdSpec};
 use crate::spire::desired::CSI_DRIVER;
 use crate::spire::discovery::FoundSpire;
+use crate::spire::endpoint::new_load_balancer;
 use crate::spire::presented::{Presented, of_pod};
 use crate::spire::server::{Entry, RefreshError, Server};
 use crate::spire::upstream::{issuer, requests, signing_log};
@@ -54,15 +55,26 @@ async fn fetch_all(
         let member = members.iter().find(|member| member.name() == from.name())?;
         let server = from.spire()?.server(member)?;
         let key = (from.name().to_owned(), to.name().to_owned());
-        Some(async move { (key, fetch(&server, to.trust_domain()).await) })
+        let peer = members.iter().find(|member| member.name() == to.name());
+        Some(async move { (key, fetch(&server, peer, to.trust_domain()).await) })
     });
     join_all(fetches).await.into_iter().collect()
 }
 
-async fn fetch(server: &Server<'_>, peer: &TrustDomain) -> Read<Result<(), FailedFetch>> {
-    match server.refresh(peer).await {
+async fn fetch(
+    server: &Server<'_>,
+    peer: Option<&Member>,
+    domain: &TrustDomain,
+) -> Read<Result<(), FailedFetch>> {
+    match server.refresh(domain).await {
         Ok(()) => Ok(Ok(())),
-        Err(RefreshError::Failed { cause, message, .. }) => Ok(Err(FailedFetch { cause, message })),
+        Err(RefreshError::Failed { cause, message, .. }) => {
+            let new_load_balancer = match peer {
+                Some(peer) => new_load_balancer(peer).await,
+                None => None,
+            };
+            Ok(Err(FailedFetch { cause, message, new_load_balancer }))
+        }
         Err(RefreshError::Server(error)) => Err(server_unread(&server.target.namespace, &error)),
     }
 }

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use super::BegunRotation;
 use super::observed::Observed;
 use crate::fleet::Read;
+use crate::manifest::NewLoadBalancer;
 use crate::spire::crd::ClusterSPIFFEID;
 use crate::spire::presented::Presented;
 use crate::spire::server::{Entry, RefreshCause};
@@ -40,6 +41,8 @@ pub struct FailedFetch {
     pub cause: RefreshCause,
     /// The server's words.
     pub message: String,
+    /// The load balancer of the peer's bundle endpoint, where it is new.
+    pub new_load_balancer: Option<NewLoadBalancer>,
 }
 
 /// What was read of one cluster for its checks.

@@ -384,18 +384,7 @@ pub(super) fn registrations(
 /// controller or subnet shows.
 async fn with_event(member: &Member, reason: String) -> String {
     let Spire::Managed(spire) = &member.cluster.spire else { return reason };
-    let event =
-        manifest::newest_event(member.client(), &spire.server_namespace, "Service", BUNDLE_SERVICE_NAME)
-            .await;
-    match event {
-        Ok(event) => because_of(&reason, event.as_deref()),
-        Err(_) => reason,
-    }
-}
-
-/// Says why there is no address yet: in the words of the newest event, or because there has been none.
-fn because_of(reason: &str, event: Option<&str>) -> String {
-    format!("{reason}; {}", event.unwrap_or("no controller has taken notice of the service"))
+    manifest::why_pending(member.client(), &spire.server_namespace, BUNDLE_SERVICE_NAME, &reason).await
 }
 
 /// Tells whether waiting can help: the endpoint's address is fresh, or the server's pod is being replaced.
@@ -472,15 +461,5 @@ mod tests {
             stderr: String::new(),
         };
         assert!(may_pass(&RefreshError::Server(lost)));
-    }
-
-    #[test]
-    fn an_address_that_does_not_come_is_explained_by_the_newest_event_or_by_none() {
-        let reason = "its service has no address yet";
-        assert_eq!(because_of(reason, Some("no subnet")), "its service has no address yet; no subnet");
-        assert_eq!(
-            because_of(reason, None),
-            "its service has no address yet; no controller has taken notice of the service"
-        );
     }
 }

@@ -1,14 +1,19 @@
 //! Where a Service is reached from outside its cluster.
 
 use std::fmt;
+use std::net::IpAddr;
 
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Node, Service, ServicePort};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::api::{Api, ListParams};
 use kube::{Resource, ResourceExt};
 
 use crate::fleet::{Member, Need, ReadError, list_pages};
+use crate::hint::{Advice, Command};
 use crate::mesh::EndpointUrl;
+
+use super::pods::newest_event;
 
 /// Where a Service is reached from outside its cluster, as far as there is such an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +60,60 @@ impl fmt::Display for HostPort {
         let Self { host, port } = self;
         if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
     }
+}
+
+/// A load balancer that was asked for so recently that its name may not resolve yet, and connections to it may fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NewLoadBalancer {
+    made: Timestamp,
+}
+
+/// How long a load balancer is new. AWS registers and checks targets for four to five minutes, and longer when it is busy
+/// (aws-load-balancer-controller, issues 1834 and 1786).
+const NEW_FOR: SignedDuration = SignedDuration::from_mins(15);
+
+impl NewLoadBalancer {
+    /// Takes a Service of type `LoadBalancer` that is not older at `now` than a load balancer takes until it works. One that has an IP address
+    /// works at once: those that take their time are known by a name, or by nothing yet.
+    #[must_use]
+    pub fn of(service: &Service, now: Timestamp) -> Option<Self> {
+        let made = service.metadata.creation_timestamp.as_ref()?.0;
+        let takes_time = service_type(service) == "LoadBalancer"
+            && load_balancer(service).is_none_or(|host| host.parse::<IpAddr>().is_err());
+        (takes_time && now.duration_since(made) < NEW_FOR).then_some(Self { made })
+    }
+
+    #[cfg(test)]
+    pub(crate) fn sample() -> Self {
+        Self { made: "2026-11-25T10:00:00Z".parse().unwrap() }
+    }
+
+    /// Says to wait, until when, and how to look again.
+    pub(crate) fn advice(self, look_again: Command) -> Advice {
+        Advice::from(format!(
+            "wait until {:.0}: a load balancer of AWS lets the first connection through four to five minutes after its Service was made; then: ",
+            self.made + NEW_FOR
+        ))
+        .then(look_again)
+    }
+}
+
+impl fmt::Display for NewLoadBalancer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the load balancer may not be open yet: its Service was made at {:.0}", self.made)
+    }
+}
+
+/// Says why a Service has no load balancer yet: in the words of its newest event, or because there has been none.
+pub async fn why_pending(client: &kube::Client, namespace: &str, service: &str, reason: &str) -> String {
+    match newest_event(client, namespace, "Service", service).await {
+        Ok(event) => because_of(reason, event.as_deref()),
+        Err(_) => reason.to_owned(),
+    }
+}
+
+fn because_of(reason: &str, event: Option<&str>) -> String {
+    format!("{reason}; {}", event.unwrap_or("no controller has taken notice of the service"))
 }
 
 /// Returns the address of a Service: of its load balancer, or of a node. `port` is a port of the Service; its first one without it.
@@ -240,5 +299,41 @@ mod tests {
         assert_eq!(port_to(&by(json!(9443)), 9443, None), Some(8443));
         assert_eq!(port_to(&by(json!("federation")), 9443, Some("federation")), Some(8443));
         assert_eq!(port_to(&by(json!("grpc")), 9443, Some("federation")), None);
+    }
+
+    #[test]
+    fn a_load_balancer_is_new_for_a_quarter_of_an_hour() {
+        let with = |kind: &str, ingress: serde_json::Value| -> Service {
+            let metadata = serde_json::json!({"creationTimestamp": "2026-11-25T10:00:00Z"});
+            let status = serde_json::json!({"loadBalancer": {"ingress": ingress}});
+            let made = serde_json::json!({"metadata": metadata, "spec": {"type": kind}, "status": status});
+            serde_json::from_value(made).unwrap()
+        };
+        let service = |kind| with(kind, serde_json::json!([{"hostname": "x.elb.eu-west-1.amazonaws.com"}]));
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let balanced = service("LoadBalancer");
+        assert_eq!(
+            NewLoadBalancer::of(&balanced, at("2026-11-25T10:14:59Z")),
+            Some(NewLoadBalancer::sample())
+        );
+        assert_eq!(NewLoadBalancer::of(&balanced, at("2026-11-25T10:15:00Z")), None);
+        assert_eq!(NewLoadBalancer::of(&service("NodePort"), at("2026-11-25T10:01:00Z")), None);
+        let at_once = with("LoadBalancer", serde_json::json!([{"ip": "10.2.0.128"}]));
+        assert_eq!(NewLoadBalancer::of(&at_once, at("2026-11-25T10:01:00Z")), None);
+        let without = with("LoadBalancer", serde_json::json!([]));
+        assert_eq!(
+            NewLoadBalancer::of(&without, at("2026-11-25T10:01:00Z")),
+            Some(NewLoadBalancer::sample())
+        );
+    }
+
+    #[test]
+    fn an_address_that_does_not_come_is_explained_by_the_newest_event_or_by_none() {
+        let reason = "its service has no address yet";
+        assert_eq!(because_of(reason, Some("no subnet")), "its service has no address yet; no subnet");
+        assert_eq!(
+            because_of(reason, None),
+            "its service has no address yet; no controller has taken notice of the service"
+        );
     }
 }

@@ -10,17 +10,22 @@ use kube::api::Patch;
 use serde::Serialize;
 use tokio::time::Instant;
 
+use super::ending::ending;
 use super::kind::Kind;
 use super::object::{Object, ObjectKey};
 use super::owner::Owner;
 use super::plan::{AT_ONCE, Plan, PlanError, Verdict, apply_params, look, new_params, plan, refusal_hint};
 use super::ready::custom_resource_established;
 use super::wait::{self, Deadline, Poll, WaitError};
+use super::webhook::UncalledWebhook;
 use crate::fleet::{Cause, RequestError};
 use crate::hint::{Advice, Command, Hint};
 
 /// How long a missing namespace or kind may take to appear after it was made.
 const APPEARS_WITHIN: Duration = Duration::from_secs(15);
+
+/// How long a webhook may give no answer. Its pods are ready before objects are applied that need it.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(45);
 
 /// What was done with an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -90,6 +95,14 @@ pub enum ApplyError {
         /// Why.
         source: RequestError,
     },
+    /// The API server does not reach a webhook that it has to ask about an object.
+    #[error("the API server cannot apply {key}: it gets no answer from {webhook}")]
+    Unanswered {
+        /// Which object.
+        key: ObjectKey,
+        /// The webhook.
+        webhook: UncalledWebhook,
+    },
     /// It did not work before the deadline.
     #[error(transparent)]
     Wait(#[from] WaitError),
@@ -113,6 +126,7 @@ impl Hint for ApplyError {
                 Some(Advice::from(format!("to hand an object over to the mesh {}: ", owner.mesh)).then(label))
             }
             Self::Refused { key, source } => refusal_hint(key, source),
+            Self::Unanswered { webhook, .. } => Some(webhook.advice()),
             Self::Wait(error) => error.hint(),
         }
     }
@@ -192,7 +206,7 @@ async fn place(
         let error = match api.patch(&key.name, &params, &Patch::Apply(object.inner())).await {
             // The old one is still going away, and would take this one's place with it.
             Ok(live) if live.metadata.deletion_timestamp.is_some() => {
-                return Poll::Pending("the old one is still being deleted".to_owned());
+                return still(client, key, "the old one is still being deleted".to_owned()).await;
             }
             Ok(_) => return Poll::Ready(Ok(())),
             Err(error) => RequestError::from(error),
@@ -212,6 +226,15 @@ async fn place(
                 _ => true,
             },
             Cause::Conflict => true,
+            Cause::Transient if start.elapsed() > ANSWERS_WITHIN => {
+                match UncalledWebhook::of(&error.to_string()) {
+                    Some(webhook) if webhook.is_unanswered() => {
+                        return Poll::Ready(Err(ApplyError::Unanswered { key: key.clone(), webhook }));
+                    }
+                    _ => true,
+                }
+            }
+            Cause::Terminating => return still(client, key, error.to_string()).await,
             _ => error.is_transient(),
         };
         if passes {
@@ -222,4 +245,14 @@ async fn place(
     });
     accepted.await??;
     Ok(change)
+}
+
+/// Waits on for what is being deleted, unless it never ends: that shows only after the API server has tried to delete everything in the
+/// namespace, which may be after the plan.
+async fn still(client: &kube::Client, key: &ObjectKey, why: String) -> Poll<Result<(), ApplyError>> {
+    let namespace = key.namespace.as_ref().unwrap_or(&key.name);
+    match ending(client, namespace).await {
+        Some(held) => Poll::Ready(Err(PlanError::Ending(Box::new(held)).into())),
+        None => Poll::Pending(why),
+    }
 }

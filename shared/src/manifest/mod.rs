@@ -20,10 +20,11 @@ mod ready;
 mod record;
 mod tool;
 pub mod wait;
+mod webhook;
 mod yaml;
 
 pub(crate) use address::port_to;
-pub use address::{HostPort, ServiceAddress, service_address};
+pub use address::{HostPort, NewLoadBalancer, ServiceAddress, service_address, why_pending};
 pub use apply::{Applied, ApplyError, Change, apply};
 pub use counts::Counts;
 pub use diff::FieldChange;
@@ -42,6 +43,7 @@ pub use record::RecordError;
 pub(crate) use record::{read_record, write_record};
 pub use tool::Tool;
 pub use wait::{Deadline, Poll, WaitError};
+pub use webhook::UncalledWebhook;
 pub use yaml::{YamlError, parse_yaml, to_yaml};
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use super::examined::{
     Counted, Examined, Looked, NO_ISTIOD, Seen, SeenInjection, SeenIstiod, SeenPeerAuthentication,
     SeenRemoteSecret, SeenWorkload, ServerAuthority,
 };
-use super::gateway::east_west_address;
+use super::gateway::{EastWest, east_west};
 use super::probe::way;
 use super::proxies::{meshed_pods, outbound, pods, proxies};
 use super::sidecars::{failing_deployments, injector, namespaces, sidecars, stuck};
@@ -87,11 +87,13 @@ async fn see(member: &Member, members: &[Member]) -> Seen {
         Err(unread) => (Err(unread.clone()), Err(unread)),
     };
     let outbound = outbound(member, &proxies).await;
+    let new_load_balancer = gateway.as_ref().ok().and_then(|gateway| gateway.new);
     Seen {
         workloads,
         istiods,
         network,
-        gateway,
+        gateway: gateway.map(|gateway| gateway.address),
+        new_load_balancer,
         gateway_objects,
         remote_secrets,
         peer_authentications,
@@ -118,6 +120,7 @@ pub(super) async fn look(member: &Member) -> Looked {
         Ok((version, known)) => (version, Ok(known)),
         Err(unread) => (None, Err(unread)),
     };
+    let gateway = gateway.map(|gateway| gateway.address);
     let proxies = pods.map(|pods| Counted {
         ready: pods.iter().filter(|pod| pod.trouble.is_none()).count(),
         total: pods.len(),
@@ -201,8 +204,8 @@ async fn network(member: &Member) -> Read<Option<String>> {
     Ok(namespace.and_then(|namespace| namespace.labels().get(NETWORK_LABEL).cloned()))
 }
 
-async fn gateway(member: &Member) -> Read<ServiceAddress> {
-    east_west_address(member).await.map_err(|error| Unread::read(&error))
+async fn gateway(member: &Member) -> Read<EastWest> {
+    east_west(member).await.map_err(|error| Unread::read(&error))
 }
 
 async fn remote_secrets(member: &Member, members: &[Member]) -> Read<Vec<SeenRemoteSecret>> {

@@ -16,7 +16,7 @@ use crate::istio::injector::{Asks, Labels, Target, Webhook};
 use crate::istio::istiod::{KnownCluster, NetworkGateway, ServiceIdentities};
 use crate::istio::remote::FoundRemoteSecret;
 use crate::istio::version::IstioVersion;
-use crate::manifest::ServiceAddress;
+use crate::manifest::{NewLoadBalancer, ServiceAddress, UncalledWebhook};
 use crate::workload::Workload;
 
 /// A mesh as it was found, in all detail.
@@ -41,6 +41,8 @@ pub struct Seen {
     pub network: Read<Option<String>>,
     /// Where other networks come in.
     pub gateway: Read<ServiceAddress>,
+    /// The load balancer there, where it is new.
+    pub new_load_balancer: Option<NewLoadBalancer>,
     /// The `Gateway` objects of Istio's namespace.
     pub gateway_objects: Read<Vec<FoundGateway>>,
     /// The remote secrets.
@@ -157,6 +159,8 @@ pub struct SeenInjector {
     pub webhooks: Vec<Webhook>,
     /// How many ready pods are behind each Service that they lead to.
     pub ready: BTreeMap<Target, usize>,
+    /// What the API server says of an object about which it has to ask istiod, sent as a dry run: `Err` where it could not ask.
+    pub asked: Read<Result<(), UncalledWebhook>>,
 }
 
 /// Who asks for a sidecar.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures::future::try_join3;
+use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Namespace, Service};
 use kube::ResourceExt;
@@ -18,7 +19,7 @@ use crate::istio::istiod::image_version;
 use crate::istio::version::{IstioVersion, OLDEST};
 use crate::istio::{ISTIOD, NAMESPACE, NETWORK_LABEL};
 use crate::lease;
-use crate::manifest::{Kind, MANAGED_BY_LABEL, MESH_LABEL, Tool};
+use crate::manifest::{Kind, MANAGED_BY_LABEL, MESH_LABEL, NewLoadBalancer, Tool};
 use crate::mesh::Mesh;
 
 /// Why a cluster cannot take part as the mesh file has it. Nothing has been changed.
@@ -131,9 +132,10 @@ impl Hint for PreflightError {
                 .then(", or see what is wrong: ")
                 .then(Plugin::SpireFederate.command(["verify"])),
             Self::ForeignIstio { context, .. } => Advice::from(
-                "an Istio that gets its identities from istiod cannot be changed under running workloads; take it away first: ",
+                "an Istio that gets its identities from istiod is not taken over, and taking it away is an outage for every workload with a \
+                 sidecar: leave this cluster out of the mesh file until its workloads can be without a mesh; see which they are: ",
             )
-            .then(Command::istioctl(["uninstall", "--purge"]).at(context)),
+            .then(Command::istioctl(["proxy-status"]).at(context)),
             Self::OtherNetwork { wanted, context, .. } => {
                 let label = format!("{NETWORK_LABEL}={wanted}");
                 Command::kubectl(["label", "namespace", NAMESPACE, &label, "--overwrite"]).at(context).into()
@@ -350,8 +352,11 @@ async fn load_balancers(member: &Member) -> Result<(), PreflightError> {
         .map_err(|error| PreflightError::Request { what: "services", source: error.into() })?;
     let (served, waiting): (Vec<&Service>, Vec<&Service>) =
         balanced.iter().partition(|service| has_address(service));
-    let oldest =
-        waiting.iter().min_by_key(|service| service.metadata.creation_timestamp.as_ref().map(|time| time.0));
+    let is_late = |service: &&&Service| NewLoadBalancer::of(service, Timestamp::now()).is_none();
+    let oldest = waiting
+        .iter()
+        .filter(is_late)
+        .min_by_key(|service| service.metadata.creation_timestamp.as_ref().map(|time| time.0));
     match (served.is_empty(), oldest) {
         (true, Some(service)) => Err(PreflightError::NoLoadBalancer {
             service: format!("{}/{}", service.namespace().unwrap_or_default(), service.name_any()),
@@ -536,17 +541,17 @@ mod tests {
         ");
         insta::assert_snapshot!(found(Some(istiod(&json!({}), "pilot:1.31.0"))).await, @r"
         there is an Istio already that this tool did not install: Deployment/istiod in namespace istio-system (somebody else)
-          hint: an Istio that gets its identities from istiod cannot be changed under running workloads; take it away first: istioctl --context baz uninstall --purge
+          hint: an Istio that gets its identities from istiod is not taken over, and taking it away is an outage for every workload with a sidecar: leave this cluster out of the mesh file until its workloads can be without a mesh; see which they are: istioctl --context baz proxy-status
         ");
         let helm = json!({"app.kubernetes.io/managed-by": "Helm", "spire-mesh.dev/mesh": "devup"});
         insta::assert_snapshot!(found(Some(istiod(&helm, "pilot:1.31.0"))).await, @r"
         there is an Istio already that this tool did not install: Deployment/istiod in namespace istio-system (Helm)
-          hint: an Istio that gets its identities from istiod cannot be changed under running workloads; take it away first: istioctl --context baz uninstall --purge
+          hint: an Istio that gets its identities from istiod is not taken over, and taking it away is an outage for every workload with a sidecar: leave this cluster out of the mesh file until its workloads can be without a mesh; see which they are: istioctl --context baz proxy-status
         ");
         let other = json!({"app.kubernetes.io/managed-by": "mesh-install", "spire-mesh.dev/mesh": "other"});
         insta::assert_snapshot!(found(Some(istiod(&other, "pilot:1.31.0"))).await, @r"
         there is an Istio already that this tool did not install: Deployment/istiod in namespace istio-system (mesh-install for mesh other)
-          hint: an Istio that gets its identities from istiod cannot be changed under running workloads; take it away first: istioctl --context baz uninstall --purge
+          hint: an Istio that gets its identities from istiod is not taken over, and taking it away is an outage for every workload with a sidecar: leave this cluster out of the mesh file until its workloads can be without a mesh; see which they are: istioctl --context baz proxy-status
         ");
     }
 
@@ -594,6 +599,8 @@ mod tests {
         let plain = || service("ClusterIP", early, Value::Null);
         assert_eq!(found(vec![]).await, "fine");
         assert_eq!(found(vec![("a", plain())]).await, "fine");
+        let just_now = Timestamp::now().to_string();
+        assert_eq!(found(vec![("a", waits(&just_now))]).await, "fine", "it may still come");
         assert_eq!(found(vec![("a", waits(early)), ("b", served())]).await, "fine");
         insta::assert_snapshot!(found(vec![("a", waits(late)), ("b", waits(early)), ("c", plain())]).await, @r"
         no load balancer has an address here: shop/b waits for one since 2026-11-25T10:00:00Z

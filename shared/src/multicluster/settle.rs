@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use tokio::time::{Instant, sleep};
 
-use super::checks::{ENDPOINT_IDENTITIES, WAY_OPEN, settles_by_itself};
+use super::checks::{ENDPOINT_IDENTITIES, settles_by_itself};
 use super::examined::Examined;
 use super::restart::restart_istiod;
 use super::{Repair, Step, examine, verify};
@@ -19,8 +19,6 @@ use crate::watch::Watch;
 
 /// How long Istio and SPIRE may take until what was applied is everywhere: their agents look every few seconds.
 const SETTLES_WITHIN: Duration = super::access::SETTLES_WITHIN;
-/// How long a new load balancer may take to let something through.
-const WAY_WITHIN: Duration = Duration::from_mins(2);
 /// Between two looks.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -80,11 +78,7 @@ pub async fn settle(
 }
 
 fn settles_within(id: CheckId) -> Duration {
-    match id {
-        WAY_OPEN => WAY_WITHIN,
-        id if settles_by_itself(id) => SETTLES_WITHIN,
-        _ => Duration::ZERO,
-    }
+    if settles_by_itself(id) { SETTLES_WITHIN } else { Duration::ZERO }
 }
 
 /// Tells whether a cluster's istiod has to be started again: wrong identities stay wrong for ever, everything else gets its time first.
@@ -149,8 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_way_through_a_new_load_balancer_takes_longer_and_a_rule_does_not_change_by_itself() {
-        assert_eq!(settles_within(WAY_OPEN), Duration::from_mins(2));
+    fn what_istio_does_in_a_moment_is_waited_for_and_a_rule_does_not_change_by_itself() {
         assert_eq!(settles_within(ISTIOD_SYNCED), Duration::from_secs(40));
         assert_eq!(settles_within(CheckId("bundle-fetched")), Duration::from_secs(40));
         assert_eq!(settles_within(MUTUAL_TLS), Duration::ZERO);

@@ -2,19 +2,25 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use futures::future::try_join_all;
+use futures::future::{join, try_join_all};
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::ResourceExt;
-use kube::api::{Api, ListParams};
+use kube::api::{Api, ListParams, Patch, PatchParams};
+use serde_json::json;
 
 use super::examined::{AskingNamespace, SeenBarePod, SeenInjector, SeenSidecars, StuckWorkload};
 use super::proxies::Pods;
-use crate::fleet::{Connection, Member, Need, Read, RequestError, Unread, list_pages};
+use crate::fleet::{Cause, Connection, Member, Need, Read, RequestError, Unread, list_pages};
+use crate::istio::NAMESPACE;
 use crate::istio::injector::{Asks, Labels, Target, Webhook};
+use crate::manifest::{Kind, UncalledWebhook};
 use crate::report::{cut, one_line};
 use crate::workload::{self, Workload, WorkloadKind};
+
+/// Name of the object that is sent as a dry run, and never made.
+const PROBE: &str = "spire-mesh-probe";
 
 /// The longest text of an API server that is repeated, in characters.
 const LONGEST: usize = 400;
@@ -32,7 +38,22 @@ pub(super) async fn injector(member: &Member) -> Read<SeenInjector> {
         let Target::Service { namespace, name } = target else { return None };
         Some(async { Ok::<_, Unread>((target.clone(), ready_behind(member, namespace, name).await?)) })
     }));
-    Ok(SeenInjector { ready: ready.await?.into_iter().collect(), webhooks })
+    let (ready, asked) = join(ready, asked(member)).await;
+    Ok(SeenInjector { ready: ready?.into_iter().collect(), webhooks, asked })
+}
+
+/// Sends a rule as a dry run: the API server asks istiod about it on the way that it asks about new pods, and nothing is made.
+async fn asked(member: &Member) -> Read<Result<(), UncalledWebhook>> {
+    let kind = Kind::PeerAuthentication;
+    let need = Need::new("patch", kind.group(), kind.plural(), Some(NAMESPACE));
+    let probe = json!({"apiVersion": kind.api_version(), "kind": kind.name(), "metadata": {"name": PROBE}});
+    let patch = PatchParams::apply(PROBE).dry_run();
+    let sent = kind.api(member.client(), Some(NAMESPACE)).patch(PROBE, &patch, &Patch::Apply(probe)).await;
+    match sent.map_err(RequestError::from) {
+        Err(error) if error.cause() == Cause::Forbidden => Err(Unread::request(&need, &error)),
+        Err(error) => Ok(UncalledWebhook::of(&error.to_string()).map_or(Ok(()), Err)),
+        Ok(_) => Ok(Ok(())),
+    }
 }
 
 async fn ready_behind(connection: &Connection, namespace: &str, service: &str) -> Read<usize> {
@@ -241,7 +262,7 @@ mod tests {
         let member = server.member("baz");
         assert_eq!(
             injector(&member).await.unwrap(),
-            SeenInjector { webhooks: Vec::new(), ready: BTreeMap::new() }
+            SeenInjector { webhooks: Vec::new(), ready: BTreeMap::new(), asked: Ok(Ok(())) }
         );
         let service = |name: &str| json!({"service": {"namespace": "istio-system", "name": name}});
         let webhook = |name: &str, client: Value| json!({"name": format!("{name}.{WEBHOOK_SUFFIX}"), "admissionReviewVersions": ["v1"], "sideEffects": "None", "clientConfig": client});

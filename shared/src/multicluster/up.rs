@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use futures::future::{join_all, try_join, try_join_all};
 use k8s_openapi::api::apps::v1::Deployment;
 
-use super::gateway::east_west_address;
+use super::gateway::east_west;
 use super::plan::{current, owner, remote_secrets, token_secrets};
 use super::remove::delete;
 use super::settle::{Istiods, settle};
@@ -206,7 +206,7 @@ impl Run<'_> {
     /// Waits for the address of the gateway through which other networks come in.
     async fn gateway(&self, member: &Member) -> Result<(), InstallError> {
         let found = until(self.deadline, "the east-west gateway's address", || async {
-            match east_west_address(member).await {
+            match east_west(member).await.map(|gateway| gateway.address) {
                 Ok(ServiceAddress::Ready(_)) => Poll::Ready(Ok(())),
                 Ok(ServiceAddress::Pending(reason)) => Poll::Pending(reason),
                 Ok(ServiceAddress::Unreachable(reason)) => {

@@ -5,6 +5,7 @@ use super::{Findings, Reached, Repair, fix, kubectl, up};
 use crate::check::{Fault, Finding};
 use crate::federation::examined::{Examined, FailedFetch};
 use crate::federation::observed::ObservedCluster;
+use crate::hint::Plugin;
 use crate::spire::server::RefreshCause;
 
 pub(super) fn fetched(examined: &Examined) -> Findings {
@@ -74,7 +75,15 @@ fn fault(
             format!("{} -n {} logs {}", own.kubectl(), namespace(own.cluster), pod(own.cluster)),
         ),
     };
-    let mut fault = Fault::new(cause, hint).seen(format!(
+    let new = failed.new_load_balancer.filter(|_| failed.cause.may_pass());
+    let fault = match new {
+        Some(new) => {
+            let look_again = Plugin::SpireFederate.command(["verify"]);
+            Fault::new(format!("{cause}; {new}"), new.advice(look_again)).under_way()
+        }
+        None => Fault::new(cause, hint),
+    };
+    let mut fault = fault.seen(format!(
         "tried from pod {} of {}: {}",
         own.cluster.server().map_or("", |server| server.pod.as_str()),
         own.name(),

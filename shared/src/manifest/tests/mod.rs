@@ -391,6 +391,25 @@ async fn an_object_is_not_laid_over_one_that_is_being_deleted() {
     assert_eq!(server.writes().len(), 3, "until the old one is gone");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_namespace_that_is_found_to_be_held_only_after_the_plan_is_not_waited_for() {
+    let server = Server::default();
+    let mut ending = json!({"metadata": {"name": "spire", "deletionTimestamp": "2026-01-01T00:00:00Z"}, "status": {"phase": "Terminating"}});
+    let begins = (http::StatusCode::OK, ending.clone());
+    let message =
+        "Some content in the namespace has finalizers remaining: example.com/hold in 1 resource instances";
+    ending["status"]["conditions"] =
+        json!([{"type": "NamespaceFinalizersRemaining", "status": "True", "message": message}]);
+    server.put(NAMESPACE, ending);
+    server.script("GET", NAMESPACE, vec![begins.clone(), begins]);
+    let (status, mut refused) = self::message(403, "the namespace is being terminated");
+    refused["details"] = json!({"causes": [{"reason": "NamespaceTerminating"}]});
+    server.script("PATCH", CONFIG_MAP, vec![failure(404), (status, refused.clone()), (status, refused)]);
+    let error = apply(&server.client(), &[config_map("a")], soon(), &|_, _| {}).await.unwrap_err();
+    assert!(matches!(error, ApplyError::Plan(PlanError::Ending(_))), "{error:?}");
+    assert_eq!(server.writes().len(), 2, "the second was tried while it could still end");
+}
+
 const DEFINITION: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/things.example.com";
 
 fn definition() -> Object {

@@ -34,6 +34,7 @@ pub(super) fn rights(examined: &Examined) -> Findings {
             seen.peer_authentications.as_ref().err(),
             seen.injection.as_ref().err(),
             seen.injector.as_ref().err(),
+            seen.injector.as_ref().ok().and_then(|injector| injector.asked.as_ref().err()),
             seen.sidecars.as_ref().err(),
             seen.stuck.as_ref().err(),
             seen.ca.as_ref().err(),

@@ -3,7 +3,7 @@
 use super::{Findings, Reached, Repair, fix, of_each, up};
 use crate::check::{Fault, Finding};
 use crate::envoy::ClusterName;
-use crate::hint::{Advice, Command};
+use crate::hint::{Advice, Command, Plugin};
 use crate::istio::remote::remote_secret_key;
 use crate::istio::{EAST_WEST_GATEWAY, NAMESPACE};
 use crate::manifest::ServiceAddress;
@@ -191,17 +191,20 @@ pub(super) fn way_open(examined: &Examined) -> Findings {
                         "the gateway of {} at {address} is not reached from here: {reason}",
                         peer.name
                     );
+                    let tried = format!("tried from the east-west gateway of {}", own.name());
+                    let new = examined.clusters.get(&peer.name).and_then(|seen| seen.new_load_balancer);
+                    if let Some(new) = new {
+                        let look_again = Plugin::MeshInstall.command(["verify"]);
+                        let fault = Fault::new(format!("{cause}; {new}"), new.advice(look_again));
+                        return Finding::fail(scope, fault.seen(tried).under_way());
+                    }
                     let describe =
                         Command::kubectl(["-n", NAMESPACE, "describe", "service", EAST_WEST_GATEWAY]);
                     let hint = Advice::from(
                         "let port 15443 through between the networks (on EKS: route tables and security groups), and see: ",
                     )
                     .then(describe.at(&peer.context));
-                    Finding::fail(
-                        scope,
-                        Fault::new(cause, hint)
-                            .seen(format!("tried from the east-west gateway of {}", own.name())),
-                    )
+                    Finding::fail(scope, Fault::new(cause, hint).seen(tried))
                 }
             }
         };

@@ -10,6 +10,7 @@ use crate::istio::injector::{
     Asks, INJECTION_LABEL, Labels, REVISION_LABEL, Target, WEBHOOK_SUFFIX, Webhook,
 };
 use crate::istio::{ISTIOD, NAMESPACE};
+use crate::manifest::UncalledWebhook;
 use crate::multicluster::examined::{Examined, SeenBarePod, SeenInjector, SeenSidecars, StuckWorkload};
 use crate::workload::{Workload, WorkloadKind};
 
@@ -28,6 +29,11 @@ pub(super) fn webhook(examined: &Examined) -> Findings {
         };
         if let Some(fault) = without_pods(&own, injector) {
             return vec![Finding::fail(own.scope(), fault)];
+        }
+        if let Ok(Err(uncalled)) = &injector.asked
+            && uncalled.is_unanswered()
+        {
+            return vec![Finding::fail(own.scope(), unanswered(&own, uncalled))];
         }
         let ca = match &own.seen.ca {
             Ok(ca) => ca,
@@ -78,6 +84,12 @@ fn without_pods(own: &Reached<'_>, injector: &SeenInjector) -> Option<Fault<Repa
     Some(
         Fault::new(cause, hint).seen(format!("MutatingWebhookConfiguration {}", configuration.configuration)),
     )
+}
+
+fn unanswered(own: &Reached<'_>, uncalled: &UncalledWebhook) -> Fault<Repair> {
+    let cause = "the API server gets no answer from istiod: no pod can be made that asks for a sidecar, and no object of Istio changed";
+    Fault::new(cause, uncalled.advice().at(&own.cluster.context))
+        .seen(format!("a dry run ended at {uncalled}"))
 }
 
 fn distrusted(own: &Reached<'_>, webhook: &Webhook) -> Fault<Repair> {

@@ -17,7 +17,7 @@ use crate::istio::gateway::FoundGateway;
 use crate::istio::injector::tests::labels;
 use crate::istio::injector::{Asks, Labels, Target};
 use crate::istio::remote::AccessProblem;
-use crate::manifest::ServiceAddress;
+use crate::manifest::{NewLoadBalancer, ServiceAddress};
 use crate::multicluster::examined::{
     AskingNamespace, SeenBarePod, SeenInjection, SeenIstiod, SeenPeerAuthentication, SeenProxy,
     SeenRemoteSecret, SeenWorkload, ServerAuthority, StuckWorkload,
@@ -170,6 +170,7 @@ fn every_right_that_is_missing_is_named_and_what_needs_it_is_not_looked_at() {
             istiods: forbidden("istiods"),
             network: forbidden("network"),
             gateway: forbidden("gateway"),
+            new_load_balancer: None,
             gateway_objects: forbidden("gateway-objects"),
             remote_secrets: forbidden("remote-secrets"),
             peer_authentications: forbidden("peer-authentications"),
@@ -469,6 +470,12 @@ fn a_network_needs_its_label_and_a_gateway_with_an_address() {
     };
     insta::assert_snapshot!("way_closed", way(Some(Way::Closed("there is no route to it".to_owned()))));
     insta::assert_snapshot!("way_untried", way(None));
+    let new = told(&verified(|examined| {
+        examined.clusters.get_mut("bar").unwrap().new_load_balancer = Some(NewLoadBalancer::sample());
+        let unknown = Way::Closed("its name does not resolve in this cluster".to_owned());
+        examined.ways.insert(pair("baz", "bar"), Ok(unknown));
+    }));
+    insta::assert_snapshot!("way_through_a_new_load_balancer", new);
     let unknown =
         |seen: &mut Seen| second(seen).networks.as_mut().unwrap().retain(|known| known.network != "bar");
     insta::assert_snapshot!("network_unknown", wrong(unknown));

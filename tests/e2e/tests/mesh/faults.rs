@@ -175,6 +175,14 @@ fn what_gives_pods_their_sidecar_and_pods_without_one_are_named() {
     assert_eq!(check["hint"], "kubectl mesh-install");
     mesh.repairs();
 
+    // As on EKS, where the nodes' security group lets the control plane in at a few ports only.
+    let cluster = second.trim_end_matches("-eks-cluster").to_owned();
+    let closed = Fault::PortClosed { cluster, port: 15017 };
+    let closed = mesh.bench.target.faults().and_then(|faults| faults.during(closed)).expect("it is closed");
+    let check = mesh.finds_one("injection-webhook", "the API server gets no answer from istiod");
+    is_about(&check, &json!({"cluster": second}));
+    closed.clear().expect("it is open again");
+
     let label = |labels: [&str; 2]| {
         let change = ["label", "namespace", "helloworld"].into_iter().chain(labels).collect::<Vec<_>>();
         mesh.bench.kubectl(second, &change)

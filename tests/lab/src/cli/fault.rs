@@ -38,6 +38,8 @@ enum What {
     StopNode { node: String },
     /// Give it back
     StartNode { node: String },
+    /// Drop what the API server of a cluster sends to pods at a port
+    ClosePort { cluster: String, port: u16 },
     /// Kill a container of a pod whenever it runs: the pod shows `CrashLoopBackOff`
     KillContainer {
         cluster: String,
@@ -85,6 +87,7 @@ impl Fault {
             What::StartApi { cluster } => end(&faults, &faults::Fault::ApiStopped { cluster }),
             What::StopNode { node } => inject(&faults, faults::Fault::NodeStopped { node }),
             What::StartNode { node } => end(&faults, &faults::Fault::NodeStopped { node }),
+            What::ClosePort { cluster, port } => inject(&faults, faults::Fault::PortClosed { cluster, port }),
             What::KillContainer { cluster, pod, container } => {
                 let container = ContainerName { namespace: pod.namespace, pod: pod.name, container };
                 inject(&faults, faults::Fault::ContainerKilled { cluster, container })

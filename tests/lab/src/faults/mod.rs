@@ -10,6 +10,7 @@
 mod container;
 mod delay;
 mod node;
+mod port;
 mod record;
 mod traffic;
 mod volume;

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::traffic::{Action, Destination};
-use super::{container, node, traffic};
+use super::{container, node, port, traffic};
 use crate::error::Result;
 use crate::node::holds::ContainerName;
 use crate::state::StateDir;
@@ -26,6 +26,13 @@ pub enum Fault {
     NodeStopped {
         /// Name of the node.
         node: String,
+    },
+    /// The API server of a cluster does not reach pods at a port: packets are dropped.
+    PortClosed {
+        /// Name of the cluster.
+        cluster: String,
+        /// The port.
+        port: u16,
     },
     /// A container of a pod does not live for longer than a tenth of a second.
     ContainerKilled {
@@ -66,6 +73,9 @@ impl fmt::Display for Active {
             }
             Fault::ApiStopped { cluster } => write!(f, "API server of {cluster} stopped"),
             Fault::NodeStopped { node } => write!(f, "node {node} stopped"),
+            Fault::PortClosed { cluster, port } => {
+                write!(f, "port {port} of pods in {cluster} closed to its API server")
+            }
             Fault::ContainerKilled { cluster, container } => {
                 let ContainerName { namespace, pod, container } = container;
                 write!(f, "container {container} of pod {namespace}/{pod} in {cluster} killed for good")
@@ -79,6 +89,7 @@ pub(super) fn apply(state: &StateDir, shape: Shape, active: &Active) -> Result<(
         Fault::Traffic(fault) => traffic::apply(state, shape, active.id, fault),
         Fault::ApiStopped { cluster } => node::stop_api(state, shape.cluster(cluster)?),
         Fault::NodeStopped { node } => node::stop(state, shape.node(node)?),
+        Fault::PortClosed { cluster, port } => port::close(state, shape.cluster(cluster)?, *port),
         Fault::ContainerKilled { cluster, container } => {
             container::kill(state, shape.cluster(cluster)?, container)
         }
@@ -90,6 +101,7 @@ pub(super) fn undo(state: &StateDir, shape: Shape, active: &Active) -> Result<()
         Fault::Traffic(fault) => traffic::undo(state, shape, active.id, fault),
         Fault::ApiStopped { cluster } => node::start_api(state, shape.cluster(cluster)?),
         Fault::NodeStopped { node } => node::start(state, shape.node(node)?),
+        Fault::PortClosed { cluster, port } => port::open(state, shape.cluster(cluster)?, *port),
         Fault::ContainerKilled { cluster, container } => {
             container::release(state, shape.cluster(cluster)?, container)
         }
@@ -115,6 +127,7 @@ mod tests {
             }),
             Fault::ApiStopped { cluster: "foo".to_owned() },
             Fault::NodeStopped { node: "bar-node-1".to_owned() },
+            Fault::PortClosed { cluster: "foo".to_owned(), port: 15017 },
             Fault::ContainerKilled {
                 cluster: "foo".to_owned(),
                 container: ContainerName {

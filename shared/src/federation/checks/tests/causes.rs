@@ -9,6 +9,7 @@ use serde_json::json;
 use super::*;
 use crate::federation::examined::{Clock, FailedFetch};
 use crate::federation::observed::Trouble;
+use crate::manifest::NewLoadBalancer;
 use crate::spire::discovery::DiscoveryError;
 use crate::spire::presented::Presented;
 use crate::spire::server::{LocalAuthority, RefreshCause};
@@ -293,7 +294,7 @@ fn fetches_that_fail_are_told_by_where_they_end() {
     ];
     let told = all.map(|cause| {
         let mut examined = examined();
-        let failed = FailedFetch { cause, message: "the server's words".to_owned() };
+        let failed = FailedFetch { cause, message: "the server's words".to_owned(), new_load_balancer: None };
         let pair = ("bar".to_owned(), "foo".to_owned());
         examined.fetched.insert(pair, Ok(Err(failed)));
         examined.details.get_mut("foo").unwrap().presented = unread();
@@ -301,6 +302,19 @@ fn fetches_that_fail_are_told_by_where_they_end() {
         let results = alone(&examined, "bundle-fetched");
         let told = results.iter().find(|result| result.scope == bar_to_foo()).unwrap().told();
         format!("{cause:?}: {told}")
+    });
+    insta::assert_snapshot!(told.concat());
+}
+
+#[test]
+fn a_load_balancer_that_is_still_being_made_is_waited_for() {
+    let told = [RefreshCause::NameNotFound, RefreshCause::UnknownAuthority].map(|cause| {
+        let mut examined = examined();
+        let new_load_balancer = Some(NewLoadBalancer::sample());
+        let failed = FailedFetch { cause, message: "the server's words".to_owned(), new_load_balancer };
+        examined.fetched.insert(("bar".to_owned(), "foo".to_owned()), Ok(Err(failed)));
+        let results = alone(&examined, "bundle-fetched");
+        results.iter().find(|result| result.scope == bar_to_foo()).unwrap().told()
     });
     insta::assert_snapshot!(told.concat());
 }

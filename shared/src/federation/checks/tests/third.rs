@@ -29,7 +29,11 @@ fn bad(lines: Vec<String>) -> Vec<String> {
 
 #[expect(clippy::unnecessary_wraps, reason = "it stands where what was read does")]
 fn fetch_failed() -> Read<Result<(), FailedFetch>> {
-    Ok(Err(FailedFetch { cause: RefreshCause::Refused, message: "refused".to_owned() }))
+    Ok(Err(FailedFetch {
+        cause: RefreshCause::Refused,
+        message: "refused".to_owned(),
+        new_load_balancer: None,
+    }))
 }
 
 fn at(seconds: i64) -> Timestamp {

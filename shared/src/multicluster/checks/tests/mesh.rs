@@ -304,7 +304,8 @@ fn injector() -> SeenInjector {
     for webhook in &mut webhooks {
         webhook.authorities = vec![root()];
     }
-    SeenInjector { ready: webhooks.iter().map(|webhook| (webhook.target.clone(), 2)).collect(), webhooks }
+    let ready = webhooks.iter().map(|webhook| (webhook.target.clone(), 2)).collect();
+    SeenInjector { ready, webhooks, asked: Ok(Ok(())) }
 }
 
 fn asking(name: &str) -> (String, AskingNamespace) {
@@ -318,6 +319,7 @@ fn of_istio(own: &str) -> Seen {
         istiods: Ok(["istiod-1", "istiod-2"].map(|pod| istiod(own, pod)).into()),
         network: Ok(Some(own.to_owned())),
         gateway: Ok(ServiceAddress::Ready(HostPort::new(&format!("{own}.example"), 15443).unwrap())),
+        new_load_balancer: None,
         gateway_objects: Ok(vec![FoundGateway { name: "cross-network-gateway".to_owned(), problem: None }]),
         remote_secrets: Ok(others(own).map(|peer| remote_secret(peer, &[peer])).collect()),
         peer_authentications: Ok(vec![
