@@ -11,7 +11,7 @@ variable "api_addresses" {
 variable "kubernetes_version" {
   description = "Kubernetes of both clusters, 1.33 or newer."
   type        = string
-  default     = "1.34"
+  default     = "1.35"
 }
 
 variable "foo_vpc_cidr" {

@@ -1,3 +1,10 @@
+# ARNs begin otherwise in China and GovCloud.
+data "aws_partition" "current" {}
+
+locals {
+  policies = "arn:${data.aws_partition.current.partition}:iam::aws:policy"
+}
+
 data "aws_iam_policy_document" "cluster" {
   statement {
     actions = ["sts:AssumeRole"]
@@ -16,7 +23,7 @@ resource "aws_iam_role" "cluster" {
 
 resource "aws_iam_role_policy_attachment" "cluster" {
   role       = aws_iam_role.cluster.name
-  policy_arn = "arn:aws:iam::aws:policy/AmazonEKSClusterPolicy"
+  policy_arn = "${local.policies}/AmazonEKSClusterPolicy"
 }
 
 resource "aws_eks_cluster" "this" {
@@ -67,7 +74,7 @@ data "aws_iam_policy_document" "node" {
 
     principals {
       type        = "Service"
-      identifiers = ["ec2.amazonaws.com"]
+      identifiers = ["ec2.${data.aws_partition.current.dns_suffix}"]
     }
   }
 }
@@ -85,7 +92,7 @@ resource "aws_iam_role_policy_attachment" "node" {
   ])
 
   role       = aws_iam_role.node.name
-  policy_arn = "arn:aws:iam::aws:policy/${each.value}"
+  policy_arn = "${local.policies}/${each.value}"
 }
 
 resource "aws_eks_node_group" "this" {
