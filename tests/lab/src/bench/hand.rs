@@ -21,6 +21,7 @@ const LIMIT: Duration = Duration::from_mins(3);
 const PATIENCE: Duration = Duration::from_mins(1);
 const PAUSE: Duration = Duration::from_secs(1);
 const BINARY: &str = "/opt/spire/bin/spire-server";
+const IDENTITIES: &str = include_str!("../../../../manifests/spire/federation/workload-ids.yaml");
 const AGENT_NAMESPACE: &str = "spire-system";
 
 /// The script, for some clusters.
@@ -62,8 +63,9 @@ impl Hand {
         for member in &self.members {
             let file = rendered.join(format!("{}.yaml", member.context));
             let parts = Parts::of(&fs::read_to_string(&file).map_err(Error::io("read", &file))?);
-            for (part, yaml) in
-                [("server", parts.server), ("nodes", parts.nodes), ("identities", parts.identities)]
+            let peers = self.members.iter().filter(|peer| peer.context != member.context);
+            let identities = identities(peers.map(|peer| peer.trust_domain.as_str()));
+            for (part, yaml) in [("server", parts.server), ("nodes", parts.nodes), ("identities", identities)]
             {
                 let file = self.part(member, part);
                 fs::write(&file, yaml).map_err(Error::io("write", &file))?;
@@ -231,6 +233,14 @@ fn again<T>(mut step: impl FnMut() -> Result<T>) -> Result<T> {
     }
 }
 
+/// Which pods get which identity, with the bundles of these trust domains: SPIRE takes them only when it holds the bundles. They have the labels
+/// by which `down` finds them afterwards.
+fn identities<'p>(peers: impl Iterator<Item = &'p str>) -> String {
+    let labels = "metadata:\n  labels:\n    app.kubernetes.io/managed-by: spire-federate\n    spire-mesh.dev/mesh: spire-mesh\n";
+    let peers = peers.collect::<Vec<_>>().join(", ");
+    IDENTITIES.replace("metadata:\n", labels).replace("[example.com]", &format!("[{peers}]"))
+}
+
 /// What is written when the address of the peer is known. It has the labels by which `down` finds it afterwards.
 fn relationship(peer: &Member, address: &str) -> String {
     let domain = &peer.trust_domain;
@@ -292,6 +302,14 @@ mod tests {
         assert!(!check(&[bundle("bar.com", &["a"])]));
         assert!(!check(&[bundle("foo.com", &["a", "b"])]));
         assert!(!check(&[]));
+    }
+
+    #[test]
+    fn identities_name_every_peer_and_carry_the_labels() {
+        let text = identities(["bar.com", "baz.com"].into_iter());
+        for line in ["  federatesWith: [bar.com, baz.com]", "    spire-mesh.dev/mesh: spire-mesh"] {
+            assert_eq!(text.lines().filter(|known| *known == line).count(), 3, "{text}");
+        }
     }
 
     #[test]

@@ -7,26 +7,17 @@ pub(super) struct Parts {
     pub(super) server: String,
     /// What runs on every node. Its pods mount what the server publishes.
     pub(super) nodes: String,
-    /// Which pods get which identity. SPIRE takes them only when it holds the bundles that they name.
-    pub(super) identities: String,
 }
 
 impl Parts {
-    /// Sorts the documents of a rendered file. Relationships are left out: by hand they are written when the addresses are known.
+    /// Sorts the documents of a rendered file. Comments are left out.
     pub(super) fn of(yaml: &str) -> Self {
-        let mut parts = Self { server: String::new(), nodes: String::new(), identities: String::new() };
+        let mut parts = Self { server: String::new(), nodes: String::new() };
         let documents = yaml.split("\n---\n").map(|text| text.trim_start_matches("---\n").trim_end());
-        for document in documents.filter(|document| !document.is_empty()) {
+        let is_object = |document: &&str| document.lines().any(|line| !line.starts_with('#'));
+        for document in documents.filter(is_object) {
             let is = |kind: &str| document.lines().any(|line| line == format!("kind: {kind}"));
-            let part = if is("ClusterFederatedTrustDomain") {
-                continue;
-            } else if is("DaemonSet") {
-                &mut parts.nodes
-            } else if is("ClusterSPIFFEID") {
-                &mut parts.identities
-            } else {
-                &mut parts.server
-            };
+            let part = if is("DaemonSet") { &mut parts.nodes } else { &mut parts.server };
             part.push_str("---\n");
             part.push_str(document);
             part.push('\n');
@@ -42,19 +33,12 @@ mod tests {
     #[test]
     fn each_document_goes_where_it_is_applied() {
         let document = |kind: &str, name: &str| format!("---\nkind: {kind}\nmetadata:\n  name: {name}\n");
-        let yaml = [
-            document("Namespace", "a"),
-            document("ClusterSPIFFEID", "b"),
-            document("DaemonSet", "c"),
-            document("ClusterFederatedTrustDomain", "d"),
-            // It is about a kind, and is not of it.
-            "---\nkind: CustomResourceDefinition\nspec:\n  names:\n    kind: ClusterSPIFFEID\n".to_owned(),
-        ]
-        .concat();
-        let parts = Parts::of(&yaml);
-        let definition = "---\nkind: CustomResourceDefinition\nspec:\n  names:\n    kind: ClusterSPIFFEID\n";
+        // It is about a kind, and is not of it.
+        let definition = "---\nkind: CustomResourceDefinition\nspec:\n  names:\n    kind: DaemonSet\n";
+        let comment = "# Not in this file:\n# - kind: Secret\n".to_owned();
+        let yaml = [comment, document("Namespace", "a"), document("DaemonSet", "c"), definition.to_owned()];
+        let parts = Parts::of(&yaml.concat());
         assert_eq!(parts.server, document("Namespace", "a") + definition);
         assert_eq!(parts.nodes, document("DaemonSet", "c"));
-        assert_eq!(parts.identities, document("ClusterSPIFFEID", "b"));
     }
 }
