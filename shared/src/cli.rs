@@ -121,6 +121,14 @@ pub struct WatchArgs {
     pub watch: bool,
 }
 
+/// What the exit code of a plan says.
+#[derive(Args, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PlanArgs {
+    /// End with exit code 3 where something would change, as where problems are found; without it a plan ends with 0
+    #[arg(long)]
+    pub exit_code: bool,
+}
+
 /// How long a command may take.
 #[derive(Args, Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WaitArgs {

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueHint};
-use spire_mesh::cli::{ConfirmArgs, GlobalArgs, OutputArgs, VerbosityArgs, WaitArgs, WatchArgs, some_time};
+use spire_mesh::cli::{
+    ConfirmArgs, GlobalArgs, OutputArgs, PlanArgs, VerbosityArgs, WaitArgs, WatchArgs, some_time,
+};
 use spire_mesh::completion::{Source, Takes};
 use spire_mesh::entry::CommandLine;
 use spire_mesh::hint::Given;
@@ -54,9 +56,12 @@ Examples:
   # Install Istio on every cluster of spire-mesh.yaml and connect them; run it again at any time
   kubectl mesh-install
 
-  # See what that would change, or write it out for GitOps
+  # See what that would change
   kubectl mesh-install plan
+
+  # With GitOps: write out what Argo CD or Flux applies, and then connect what they have installed
   kubectl mesh-install render --to manifests/
+  kubectl mesh-install connect
 
   # Replace the CA that istiod signs with, and see that nobody notices
   kubectl mesh-install rotate-ca
@@ -82,9 +87,13 @@ pub(crate) enum Verb {
     #[command(after_long_help = "\
 Examples:
   kubectl mesh-install plan
-  kubectl mesh-install plan -o wide")]
-    Plan,
+  kubectl mesh-install plan -o wide
+
+  # In a pipeline: exit code 0 where nothing would change, 3 where something would
+  kubectl mesh-install plan --exit-code")]
+    Plan(PlanArgs),
     Render(RenderArgs),
+    Connect(ConnectArgs),
     /// Show where the API server of each cluster is for the istiods of the others
     ///
     /// From the mesh file, from AWS (`endpoint.eks`), or from the kubeconfig. For a cluster of EKS also what it takes to reach it from
@@ -120,7 +129,8 @@ pub(crate) struct UpArgs {
 
 /// Write the manifests that `up` would apply, for GitOps
 ///
-/// Needs istioctl, and no cluster. Remote secrets are not part of it: they hold tokens.
+/// Needs istioctl, and no cluster. Remote secrets and the tokens in them are not part of it; each file begins with a comment that names
+/// them. `connect` makes them once the manifests were applied.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
@@ -130,6 +140,24 @@ pub(crate) struct RenderArgs {
     /// Folder to write to, one file for each cluster; standard output without it
     #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
     pub(crate) to: Option<PathBuf>,
+}
+
+/// Connect Istios that Argo CD, Flux or kubectl have applied from what `render` writes
+///
+/// Does what `up` does, without the objects that `render` writes: these have to be there, and are left as they are. Gives every istiod its
+/// tokens and remote secrets, deletes those of clusters that are not in the mesh file, waits until everything is ready, and proves the
+/// result. Run again, it changes nothing where all is well.
+#[derive(Clone, Copy, Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  kubectl mesh-install connect
+  kubectl mesh-install connect --dry-run
+  kubectl mesh-install connect --yes --timeout 10m")]
+pub(crate) struct ConnectArgs {
+    #[command(flatten)]
+    pub(crate) confirm: ConfirmArgs,
+    #[command(flatten)]
+    pub(crate) wait: WaitArgs,
 }
 
 /// Show how the mesh is

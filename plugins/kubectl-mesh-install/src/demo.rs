@@ -1,11 +1,13 @@
 //! `demo`: applications to see a mesh at work with.
 
-use spire_mesh::command::{Asked, Shown, each_cluster, place, refuse_foreign, summary, taking, tell_others};
+use spire_mesh::command::{
+    Asked, Shown, each_cluster, place, refuse_declared, refuse_foreign, summary, taking, tell_others,
+};
 use spire_mesh::entry::{Failure, Outcome};
 use spire_mesh::fleet::Member;
 use spire_mesh::hint::{Advice, Place, Plugin};
 use spire_mesh::istio::demo::Demo;
-use spire_mesh::manifest::Deadline;
+use spire_mesh::manifest::{Deadline, Tool};
 use spire_mesh::mesh::Mesh;
 use spire_mesh::multicluster;
 
@@ -37,6 +39,7 @@ async fn install(
     if args.confirm.dry_run {
         return asked.show(&plan);
     }
+    refuse_declared(members, &plan, Tool::MeshInstall)?;
     asked.printer.note(&summary(&plan));
     if !plan.is_unchanged() && !asked.printer.confirm("Go on?", args.confirm.yes).await? {
         asked.printer.note("nothing was changed");

@@ -2,7 +2,7 @@
 
 use spire_mesh::command::{Asked, write_manifests};
 use spire_mesh::entry::{Failure, Outcome};
-use spire_mesh::manifest::to_yaml;
+use spire_mesh::multicluster::not_rendered;
 
 use crate::cli::RenderArgs;
 use crate::plan::render;
@@ -13,11 +13,12 @@ pub(crate) async fn run(asked: &Asked, args: &RenderArgs) -> Result<Outcome, Fai
         let Some(cluster) = mesh.clusters.iter().find(|cluster| cluster.name == rendered.cluster) else {
             continue;
         };
-        write_manifests(asked, args.to.as_deref(), cluster, &to_yaml(&rendered.objects))?;
+        let later = not_rendered(&mesh, cluster);
+        write_manifests(asked, args.to.as_deref(), cluster, (&rendered.objects, &later))?;
     }
     asked.printer.note(&format!(
-        "remote secrets are not part of the manifests, because they hold tokens; this writes them: {}",
-        asked.plugin.up()
+        "not part of the manifests are tokens and the remote secrets that hold them; once the manifests were applied: {}",
+        asked.plugin.command(["connect"])
     ));
     Ok(Outcome::Done)
 }

@@ -4,7 +4,7 @@ use spire_mesh::command::Asked;
 use spire_mesh::entry::{Context, Failure, Outcome};
 use spire_mesh::hint::Plugin;
 
-use crate::cli::{Cli, UpArgs, Verb};
+use crate::cli::{Cli, ConnectArgs, UpArgs, Verb};
 use crate::status::Seen;
 use crate::{demo, down, endpoints, plan, remote_secret, render, rotate_ca, up, verify};
 
@@ -18,8 +18,9 @@ pub(crate) async fn run(cli: Cli, context: Context) -> Result<Outcome, Failure> 
     match verb {
         None => up::run(&asked, bare).await,
         Some(Verb::Up(args)) => up::run(&asked, args).await,
-        Some(Verb::Plan) => plan::run(&asked).await,
+        Some(Verb::Plan(args)) => plan::run(&asked, args).await,
         Some(Verb::Render(args)) => render::run(&asked, &args).await,
+        Some(Verb::Connect(ConnectArgs { confirm, wait })) => up::connect(&asked, confirm, wait).await,
         Some(Verb::Endpoints) => endpoints::run(&asked).await,
         Some(Verb::Status(args)) => asked.status::<Seen>(args.watch).await,
         Some(Verb::RemoteSecret(args)) => remote_secret::run(&asked, args).await,

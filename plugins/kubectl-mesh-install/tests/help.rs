@@ -14,6 +14,7 @@ const PLUGIN: Plugin = Plugin {
         &["up"],
         &["plan"],
         &["render"],
+        &["connect"],
         &["endpoints"],
         &["status"],
         &["verify"],
@@ -108,6 +109,8 @@ fn manifests_are_rendered_without_a_cluster() {
     let written = written.expect("a file for each cluster");
     let kinds: Vec<&str> = written.lines().filter(|line| line.starts_with("kind: ")).collect();
     assert!(kinds.contains(&"kind: ConfigMap") && !kinds.contains(&"kind: Secret"), "{kinds:?}");
+    let comments: String = written.split_inclusive('\n').take_while(|line| line.starts_with('#')).collect();
+    insta::assert_snapshot!("render_without_a_cluster", format!("{comments}\n{}", run.stderr));
 }
 
 #[test]

@@ -7,7 +7,7 @@ mod bundle;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
-use spire_mesh::cli::{ConfirmArgs, GlobalArgs, OutputArgs, VerbosityArgs, WaitArgs, WatchArgs};
+use spire_mesh::cli::{ConfirmArgs, GlobalArgs, OutputArgs, PlanArgs, VerbosityArgs, WaitArgs, WatchArgs};
 use spire_mesh::completion::{Source, Takes};
 use spire_mesh::entry::CommandLine;
 use spire_mesh::hint::Given;
@@ -60,9 +60,12 @@ Examples:
   # Install SPIRE on both and federate them; run it again at any time
   kubectl spire-federate
 
-  # See what that would change, or write it out for GitOps
+  # See what that would change
   kubectl spire-federate plan
+
+  # With GitOps: write out what Argo CD or Flux applies, and then federate what they have installed
   kubectl spire-federate render --to manifests/
+  kubectl spire-federate connect
 
   # See how it is; find out what is wrong and what to do about it
   kubectl spire-federate status
@@ -87,8 +90,16 @@ pub(crate) enum Verb {
     Init(InitArgs),
     Up(UpArgs),
     /// Show what `up` would change
-    Plan,
+    #[command(after_long_help = "\
+Examples:
+  kubectl spire-federate plan
+  kubectl spire-federate plan -o wide
+
+  # In a pipeline: exit code 0 where nothing would change, 3 where something would
+  kubectl spire-federate plan --exit-code")]
+    Plan(PlanArgs),
     Render(RenderArgs),
+    Connect(ConnectArgs),
     Status(StatusArgs),
     Verify(VerifyArgs),
     Join(JoinArgs),
@@ -132,10 +143,11 @@ pub(crate) struct UpArgs {
     pub(crate) wait: WaitArgs,
 }
 
-/// Write the manifests that `up` would apply, for GitOps
+/// Write the manifests that the mesh file alone decides, for GitOps
 ///
-/// A relationship needs the address of the other cluster's bundle endpoint; it is read from the clusters unless the
-/// mesh file gives a URL. The first bundle is not part of the manifests: `up` carries it.
+/// Asks no cluster: the same mesh file gives the same text. Each file begins with a comment that names what it leaves out, and why:
+/// relationships whose addresses are read from the clusters, and identities, which do harm before the bundles are there. `connect` makes
+/// those once the manifests were applied, and carries the first bundles.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
@@ -148,6 +160,24 @@ pub(crate) struct RenderArgs {
     /// Folder for one file per cluster, instead of standard output
     #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
     pub(crate) to: Option<PathBuf>,
+}
+
+/// Federate SPIREs that Argo CD, Flux or kubectl have applied from what `render` writes
+///
+/// Does what `up` does, without the objects that `render` writes: these have to be there, and are left as they are. Waits until the servers
+/// are ready, carries the first bundles, makes relationships and the identities of workloads, and proves the result. Run again, it
+/// changes nothing where all is well.
+#[derive(Clone, Copy, Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  kubectl spire-federate connect
+  kubectl spire-federate connect --dry-run
+  kubectl spire-federate connect --yes --timeout 10m")]
+pub(crate) struct ConnectArgs {
+    #[command(flatten)]
+    pub(crate) confirm: ConfirmArgs,
+    #[command(flatten)]
+    pub(crate) wait: WaitArgs,
 }
 
 /// Show every cluster's SPIRE and every relationship between them

@@ -1,10 +1,10 @@
 //! `join`: a cluster more in the mesh file, and then what `up` does.
 
 use spire_mesh::cli::ConfirmArgs;
-use spire_mesh::command::{Asked, refuse_unchecked, summary, taking};
+use spire_mesh::command::{Asked, refuse_declared, refuse_unchecked, summary, taking};
 use spire_mesh::entry::{Failure, Outcome};
 use spire_mesh::fleet::Member;
-use spire_mesh::manifest::Deadline;
+use spire_mesh::manifest::{Deadline, Scope, Tool};
 use spire_mesh::mesh::{Cluster, Mesh, MeshText, NewCluster};
 
 use crate::cli::{JoinArgs, UpArgs};
@@ -27,7 +27,7 @@ pub(crate) async fn run(asked: &Asked, args: JoinArgs) -> Result<Outcome, Failur
     let deadline = Deadline::after(wait.timeout);
     let (mesh, members) = asked.reach_those_of(after.mesh()?).await?.all(&asked.printer)?;
     refuse_unchecked(&members)?;
-    check(&mesh, &members).await?;
+    check(&mesh, &members, Scope::Everything).await?;
     let work = add(asked, confirm, (&before, &after), (&mesh, &members), deadline);
     asked.exclusively("join", taking(confirm), &mesh, &members, work).await
 }
@@ -41,7 +41,7 @@ async fn add(
     deadline: Deadline<'_>,
 ) -> Result<Outcome, Failure> {
     let file = before.path().display().to_string();
-    let plan = planned(mesh, members).await?;
+    let plan = planned(mesh, members, Scope::Everything).await?;
     if let Some(Cluster { name, context, trust_domain, .. }) = mesh.clusters.last() {
         let joins =
             format!("{name} (context {context}, trust domain {trust_domain}) joins mesh {}", mesh.name);
@@ -50,6 +50,7 @@ async fn add(
     if confirm.dry_run {
         return asked.show(&plan);
     }
+    refuse_declared(members, &plan, Tool::SpireFederate)?;
     asked.printer.note(&summary(&plan));
     if !asked.printer.confirm(&format!("Write {file} and go on?"), confirm.yes).await? {
         asked.printer.note("nothing was changed");

@@ -4,7 +4,7 @@ use spire_mesh::command::Asked;
 use spire_mesh::entry::{Context, Failure, Outcome};
 use spire_mesh::hint::Plugin;
 
-use crate::cli::{Cli, UpArgs, Verb};
+use crate::cli::{Cli, ConnectArgs, UpArgs, Verb};
 use crate::status::Seen;
 use crate::{bundle, down, init, join, leave, plan, render, rotate, up, verify};
 
@@ -19,8 +19,9 @@ pub(crate) async fn run(cli: Cli, context: Context) -> Result<Outcome, Failure> 
         None => up::run(&asked, bare).await,
         Some(Verb::Up(args)) => up::run(&asked, args).await,
         Some(Verb::Init(args)) => init::run(&asked, &args),
-        Some(Verb::Plan) => plan::run(&asked).await,
-        Some(Verb::Render(args)) => render::run(&asked, &args).await,
+        Some(Verb::Plan(args)) => plan::run(&asked, args).await,
+        Some(Verb::Render(args)) => render::run(&asked, &args),
+        Some(Verb::Connect(ConnectArgs { confirm, wait })) => up::connect(&asked, confirm, wait).await,
         Some(Verb::Status(args)) => asked.status::<Seen>(args.watch).await,
         Some(Verb::Verify(args)) => verify::run(&asked, &args).await,
         Some(Verb::Join(args)) => join::run(&asked, args).await,

@@ -1,42 +1,60 @@
-//! `up`, and the bare command: SPIRE on every cluster, federated and proven.
+//! `up`, and the bare command: SPIRE on every cluster, federated and proven. And `connect`, which does it without what others have applied.
 
-use spire_mesh::command::{Asked, Reasons, Shown, place, refuse_unchecked, summary, taking, tell};
+use spire_mesh::cli::{ConfirmArgs, WaitArgs};
+use spire_mesh::command::{
+    Asked, Reasons, Shown, place, refuse_declared, refuse_unchecked, summary, taking, tell,
+};
 use spire_mesh::entry::{Failure, Outcome};
 use spire_mesh::federation::{self, FederationError};
 use spire_mesh::fleet::Member;
 use spire_mesh::hint::Place;
-use spire_mesh::manifest::{Deadline, MeshPlan};
+use spire_mesh::manifest::{Deadline, MeshPlan, Scope, Tool};
 use spire_mesh::mesh::Mesh;
 
 use crate::cli::UpArgs;
 use crate::plan::{check, planned};
 use crate::status::{StatusReport, problems};
 
-pub(crate) async fn run(asked: &Asked, args: UpArgs) -> Result<Outcome, Failure> {
-    let deadline = Deadline::after(args.wait.timeout);
+pub(crate) async fn run(asked: &Asked, UpArgs { confirm, wait }: UpArgs) -> Result<Outcome, Failure> {
+    bring_up(asked, "up", Scope::Everything, confirm, wait).await
+}
+
+pub(crate) async fn connect(asked: &Asked, confirm: ConfirmArgs, wait: WaitArgs) -> Result<Outcome, Failure> {
+    bring_up(asked, "connect", Scope::Live, confirm, wait).await
+}
+
+async fn bring_up(
+    asked: &Asked,
+    verb: &str,
+    scope: Scope,
+    confirm: ConfirmArgs,
+    wait: WaitArgs,
+) -> Result<Outcome, Failure> {
+    let deadline = Deadline::after(wait.timeout);
     let (mesh, members) = asked.reach_all().await?;
     refuse_unchecked(&members)?;
-    check(&mesh, &members).await?;
-    let work = install(asked, args, &mesh, &members, deadline);
-    asked.exclusively("up", taking(args.confirm), &mesh, &members, work).await
+    check(&mesh, &members, scope).await?;
+    let work = install(asked, scope, confirm, (&mesh, &members), deadline);
+    asked.exclusively(verb, taking(confirm), &mesh, &members, work).await
 }
 
 async fn install(
     asked: &Asked,
-    args: UpArgs,
-    mesh: &Mesh,
-    members: &[Member],
+    scope: Scope,
+    confirm: ConfirmArgs,
+    (mesh, members): (&Mesh, &[Member]),
     deadline: Deadline<'_>,
 ) -> Result<Outcome, Failure> {
-    let plan = planned(mesh, members).await?;
-    if args.confirm.dry_run {
+    let plan = planned(mesh, members, scope).await?;
+    if confirm.dry_run {
         return asked.show(&plan);
     }
+    refuse_declared(members, &plan, Tool::SpireFederate)?;
     if plan.is_unchanged() {
         asked.printer.note("nothing to change; checking that every server still fetches its peers' bundles");
     } else {
         asked.printer.note(&summary(&plan));
-        if !asked.printer.confirm("Go on?", args.confirm.yes).await? {
+        if !asked.printer.confirm("Go on?", confirm.yes).await? {
             asked.printer.note("nothing was changed");
             return Ok(Outcome::Done);
         }

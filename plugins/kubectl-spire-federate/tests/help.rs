@@ -13,6 +13,7 @@ const PLUGIN: Plugin = Plugin {
         &["up"],
         &["plan"],
         &["render"],
+        &["connect"],
         &["status"],
         &["verify"],
         &["bundle"],
@@ -40,6 +41,30 @@ fn help_of_the_plugin_and_of_each_verb() {
     for (name, text) in PLUGIN.helps() {
         insta::assert_snapshot!(name, text);
     }
+}
+
+#[test]
+fn manifests_are_rendered_without_a_cluster_and_name_what_comes_later() {
+    let folder = TempDir::new().expect("a folder");
+    let address = "spire: {bundleEndpoint: {expose: URL, url: 'https://spire.bar.com:8443'}}";
+    let mesh = MESH.replace("trustDomain: bar.com", &format!("trustDomain: bar.com, {address}"));
+    fs::write(folder.path().join("spire-mesh.yaml"), mesh).expect("a mesh file");
+    let run = PLUGIN.run_in(folder.path(), &["render", "--to", "manifests"]);
+    assert_eq!((run.code, run.stdout.as_str()), (Some(0), ""), "{}", run.stderr);
+    let file = |cluster: &str| {
+        let file = folder.path().join("manifests").join(format!("{cluster}.yaml"));
+        fs::read_to_string(file).expect("a file for each cluster")
+    };
+    let (first, second) = (file("foo-eks-cluster"), file("bar-eks-cluster"));
+    let comments = |text: &str| -> String {
+        text.split_inclusive('\n').take_while(|line| line.starts_with('#')).collect()
+    };
+    let told = format!("{}\n{}\n{}", comments(&first), comments(&second), run.stderr);
+    insta::assert_snapshot!("render_without_a_cluster", told);
+    let has = |text: &str, kind: &str| text.lines().any(|line| line == format!("kind: {kind}"));
+    assert!(has(&first, "StatefulSet") && has(&second, "DaemonSet"));
+    assert!(has(&first, "ClusterFederatedTrustDomain") && !has(&second, "ClusterFederatedTrustDomain"));
+    assert!(!has(&first, "ClusterSPIFFEID") && !has(&second, "ClusterSPIFFEID"));
 }
 
 #[test]

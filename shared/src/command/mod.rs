@@ -13,7 +13,7 @@ mod verify;
 pub use connect::{Asked, Reached, named, refuse_unchecked};
 pub use exclusive::taking;
 pub use others::{deletion_question, tell_others};
-pub use plan::{each_cluster, place, refuse_foreign, summary};
+pub use plan::{each_cluster, place, refuse_declared, refuse_foreign, summary};
 pub use render::write_manifests;
 pub use shown::Shown;
 pub use status::{Reasons, Status};

@@ -3,10 +3,11 @@
 use serde::Serialize;
 
 use super::Asked;
+use crate::cli::PlanArgs;
 use crate::entry::{Failure, Outcome};
 use crate::fleet::{ClusterErrors, Member};
 use crate::hint::{Hint, Place};
-use crate::manifest::{MeshPlan, ObjectKey, Verdict};
+use crate::manifest::{ApplyError, MeshPlan, ObjectKey, Owner, Tool, Verdict};
 use crate::report::{Cell, Report, Table};
 
 impl Asked {
@@ -16,6 +17,33 @@ impl Asked {
         self.printer.note(&summary(plan));
         Ok(Outcome::Done)
     }
+
+    /// Prints what would be done, and has the exit code tell it where that was asked for.
+    pub fn show_as_asked(&self, plan: &MeshPlan, args: PlanArgs) -> Result<Outcome, Failure> {
+        let shown = self.show(plan)?;
+        Ok(if args.exit_code && !plan.is_unchanged() { Outcome::Findings } else { shown })
+    }
+}
+
+/// Refuses to do what was planned where somebody else declares other values: the two would take turns.
+///
+/// # Errors
+/// [`Failure`] with every object that this is about.
+pub fn refuse_declared(members: &[Member], plan: &MeshPlan, tool: Tool) -> Result<(), Failure> {
+    let mut refused = Vec::new();
+    for cluster in &plan.clusters {
+        let objects = cluster.declared().into_iter().map(|(key, by)| (key.clone(), by.to_vec()));
+        let objects: Vec<_> = objects.collect();
+        if !objects.is_empty() {
+            let owner = Some(Owner::new(tool, plan.mesh.clone()));
+            let error = ApplyError::Declared { objects, owner };
+            refused.push((place(members, &cluster.cluster), Failure::from(error)));
+        }
+    }
+    if refused.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::clusters(plan.clusters.len(), refused).with_hint("nothing was changed"))
 }
 
 /// Refuses a plan with objects in it that belong to somebody else.
@@ -70,8 +98,11 @@ pub fn summary(plan: &MeshPlan) -> String {
     let unchanged = count(|verdict| matches!(verdict, Verdict::Unchanged | Verdict::Kept));
     let stale: usize = plan.clusters.iter().map(|cluster| cluster.stale.len()).sum();
     let deleted = if stale > 0 { format!(", {stale} to delete") } else { String::new() };
+    let declared: usize = plan.clusters.iter().map(|cluster| cluster.declared().len()).sum();
+    let declared =
+        if declared > 0 { format!(", {declared} declared otherwise by others") } else { String::new() };
     format!(
-        "{} clusters: {created} to create, {changed} to change{deleted}, {unchanged} unchanged",
+        "{} clusters: {created} to create, {changed} to change{deleted}{declared}, {unchanged} unchanged",
         plan.clusters.len()
     )
 }
@@ -100,6 +131,10 @@ impl Report for PlanReport<'_> {
                         (Cell::attention("change"), fields.join(", "))
                     }
                     Verdict::Foreign { owner } => (Cell::bad("refuse"), format!("belongs to {owner}")),
+                    Verdict::Declared { by } => {
+                        let by: Vec<String> = by.iter().map(ToString::to_string).collect();
+                        (Cell::bad("refuse"), by.join("; "))
+                    }
                     Verdict::Unchanged if wide => (Cell::from("unchanged"), String::new()),
                     Verdict::Kept if wide => {
                         (Cell::from("keep"), "made by somebody else, used as it is".to_owned())
@@ -121,7 +156,10 @@ impl Report for PlanReport<'_> {
 
 #[cfg(test)]
 mod tests {
-    use crate::manifest::{ClusterPlan, FieldChange, Kind, Later, Plan, Planned};
+    use crate::cli::GlobalArgs;
+    use crate::entry::Context;
+    use crate::hint::Plugin;
+    use crate::manifest::{ClusterPlan, Declared, FieldChange, Kind, Later, Plan, Planned, Scope};
     use crate::report::{Format, Printer};
 
     use super::*;
@@ -139,6 +177,7 @@ mod tests {
         };
         MeshPlan {
             mesh: "example".to_owned(),
+            scope: Scope::Everything,
             clusters: vec![ClusterPlan {
                 cluster: "foo".to_owned(),
                 plan: Plan {
@@ -203,6 +242,7 @@ mod tests {
         let third = cluster("baz", &[Verdict::Create, change.clone(), change, foreign, Verdict::Unchanged]);
         let plan = MeshPlan {
             mesh: "m".to_owned(),
+            scope: Scope::Everything,
             clusters: vec![
                 cluster("foo", &[Verdict::Create, Verdict::Unchanged]),
                 cluster("bar", &[Verdict::Kept, Verdict::Unchanged]),
@@ -213,10 +253,62 @@ mod tests {
     }
 
     #[test]
+    fn the_exit_code_tells_that_something_would_change_only_where_that_was_asked_for() {
+        let (printer, _) = Printer::captured(Format::Table);
+        let asked = Asked::new(Plugin::SpireFederate, GlobalArgs::default(), Context::new(printer));
+        let of = |clusters| MeshPlan { mesh: "m".to_owned(), scope: Scope::Everything, clusters };
+        let outcome = |plan: &MeshPlan, exit_code| asked.show_as_asked(plan, PlanArgs { exit_code }).unwrap();
+        let unchanged = of(vec![cluster("foo", &[Verdict::Kept]), cluster("bar", &[Verdict::Unchanged])]);
+        assert_eq!(outcome(&unchanged, true), Outcome::Done);
+        let changed = of(vec![cluster("foo", &[Verdict::Unchanged]), cluster("bar", &[Verdict::Create])]);
+        assert_eq!(outcome(&changed, true), Outcome::Findings);
+        assert_eq!(outcome(&changed, false), Outcome::Done);
+        // What is yet to come and what is to go is a change, too.
+        let later = Later { key: ObjectKey::new(Kind::Secret, Some("a"), "b"), reason: String::new() };
+        let later = ClusterPlan { later: vec![later], ..cluster("foo", &[]) };
+        let stale =
+            ClusterPlan { stale: vec![ObjectKey::new(Kind::Secret, None, "b")], ..cluster("foo", &[]) };
+        let declared = cluster("foo", &[Verdict::Declared { by: vec![argo()] }]);
+        for changed in [later, stale, declared] {
+            assert_eq!(outcome(&of(vec![changed]), true), Outcome::Findings);
+        }
+    }
+
+    fn argo() -> Declared {
+        Declared { manager: "argocd-controller".to_owned(), fields: vec!["spec.replicas".to_owned()] }
+    }
+
+    #[test]
+    fn what_others_declare_is_shown_by_a_plan_and_stops_all_where_something_would_be_done() {
+        let plan = |third: &[Verdict]| MeshPlan {
+            mesh: "m".to_owned(),
+            scope: Scope::Everything,
+            clusters: vec![cluster("foo", &[Verdict::Create]), cluster("bar", &[]), cluster("baz", third)],
+        };
+        let free = plan(&[Verdict::Change { fields: Vec::new() }]);
+        assert!(refuse_declared(&[], &free, Tool::MeshInstall).is_ok());
+        let kubectl = Declared {
+            manager: "kubectl".to_owned(),
+            fields: vec!["data.a".to_owned(), "data.b".to_owned()],
+        };
+        let refused = plan(&[Verdict::Unchanged, Verdict::Declared { by: vec![argo(), kubectl] }]);
+        assert_eq!(
+            summary(&refused),
+            "3 clusters: 1 to create, 0 to change, 1 declared otherwise by others, 1 unchanged"
+        );
+        let (printer, captured) = Printer::captured(Format::Table);
+        printer.report(&PlanReport(&refused)).unwrap();
+        refuse_declared(&[], &refused, Tool::MeshInstall).unwrap_err().print(&printer);
+        let json = serde_json::to_string_pretty(&refused.clusters[2].plan.objects[1]).unwrap();
+        insta::assert_snapshot!(format!("{}{}{json}", captured.stdout(), captured.stderr()));
+    }
+
+    #[test]
     fn what_is_in_the_way_in_any_cluster_stops_all_and_is_named_with_its_owner() {
         let foreign = |owner: &str| Verdict::Foreign { owner: owner.to_owned() };
         let plan = |third: &[Verdict]| MeshPlan {
             mesh: "m".to_owned(),
+            scope: Scope::Everything,
             clusters: vec![cluster("foo", &[Verdict::Create]), cluster("bar", &[]), cluster("baz", third)],
         };
         let free = plan(&[Verdict::Kept]);

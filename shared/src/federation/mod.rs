@@ -1,6 +1,7 @@
 //! The order in which several clusters come to trust each other, stay so, and part again.
 //!
 //! 1. [`plan`] holds what there has to be against what there is.
+//!    What [`render`] gives may be applied by others; then a plan of the rest ([`Scope::Live`](crate::manifest::Scope)) is done.
 //! 2. [`up`] brings every cluster's SPIRE up at the same time, then every pair: the first bundle is carried over the
 //!    Kubernetes API, which has proven both sides; then the server is told where the peer's bundle endpoint is, and has to
 //!    fetch the bundle from there itself before the pair counts; only then workloads get the peer's bundle.
@@ -41,7 +42,7 @@ pub use error::FederationError;
 pub use examine::examine;
 pub use leave::{Keeper, Ties, ties, untie};
 pub use observe::observe;
-pub use plan::{Desired, Endpoints, class_name, desired, endpoints, given_endpoints, plan};
+pub use plan::{Rendered, plan, render};
 pub use preflight::{PreflightError, preflight, preflight_down, preflight_removal};
 pub use remove::{CaVolume, Removal, Removed, down, removal};
 pub use repair::{merged, repair};

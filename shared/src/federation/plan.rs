@@ -3,8 +3,8 @@ use std::collections::BTreeMap;
 use super::FederationError;
 use super::locate::meant;
 use crate::fleet::{ClusterErrors, Member, each};
-use crate::manifest::{self, ClusterPlan, Later, MeshPlan, Object, ObjectKey, Owner, Tool};
-use crate::mesh::{Cluster, EndpointUrl, ExistingSpire, Mesh, Spire};
+use crate::manifest::{self, ClusterPlan, Kind, Later, MeshPlan, Object, ObjectKey, Owner, Scope, Tool};
+use crate::mesh::{Cluster, EndpointUrl, ExistingSpire, Exposure, Mesh, Spire};
 use crate::spire::desired::{
     CLASS_NAME, agent_objects, relationship, relationship_name, server_objects, workload_ids,
 };
@@ -13,10 +13,21 @@ use crate::trust::TrustDomain;
 
 /// Everything that there has to be in one cluster.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Desired {
+struct Desired {
+    /// What the mesh file alone says, in the order in which to apply it.
+    rendered: Vec<Object>,
+    /// What depends on what is in the clusters, in the order in which to apply it. It comes after the rest.
+    live: Vec<Object>,
+    /// Of that, what is not known yet.
+    later: Vec<Later>,
+}
+
+/// What the mesh file alone says of one cluster.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rendered {
     /// The objects, in the order in which to apply them.
     pub objects: Vec<Object>,
-    /// Those that cannot be rendered yet.
+    /// The objects that depend on what is in the clusters, and on what.
     pub later: Vec<Later>,
 }
 
@@ -26,29 +37,30 @@ pub(super) fn owner(mesh: &Mesh) -> Owner {
 }
 
 /// Where the bundle endpoint of each trust domain is, or why that is not known yet.
-pub type Endpoints = BTreeMap<TrustDomain, Result<EndpointUrl, String>>;
+type Endpoints = BTreeMap<TrustDomain, Result<EndpointUrl, String>>;
 
-/// Returns the addresses that the mesh file gives; of all others it says that they are not known.
-#[must_use]
-pub fn given_endpoints(mesh: &Mesh) -> Endpoints {
-    let given = |cluster: &Cluster| {
-        let url = match &cluster.spire {
-            Spire::Managed(spire) => match &spire.bundle_endpoint.exposure {
-                crate::mesh::Exposure::Url(url) => Some(url),
-                _ => None,
-            },
-            Spire::Existing(existing) => existing.bundle_endpoint_url.as_ref(),
-        };
-        url.cloned().ok_or_else(|| format!("the bundle endpoint of {} has no address yet", cluster.name))
-    };
-    mesh.clusters.iter().map(|cluster| (cluster.trust_domain.clone(), given(cluster))).collect()
+/// Returns the address of a cluster's bundle endpoint where the mesh file gives it.
+fn given(cluster: &Cluster) -> Option<&EndpointUrl> {
+    match &cluster.spire {
+        Spire::Managed(spire) => match &spire.bundle_endpoint.exposure {
+            Exposure::Url(url) => Some(url),
+            _ => None,
+        },
+        Spire::Existing(existing) => existing.bundle_endpoint_url.as_ref(),
+    }
+}
+
+/// Tells whether the mesh file alone says what a cluster's relationship with a peer is: where the peer's bundle endpoint is, and of which
+/// class the cluster's controller-manager is.
+pub(super) fn is_rendered(own: &Cluster, peer: &Cluster) -> bool {
+    matches!(own.spire, Spire::Managed(_)) && given(peer).is_some()
 }
 
 /// Reads the addresses of all bundle endpoints from the clusters.
 ///
 /// # Errors
 /// Every cluster that cannot be read.
-pub async fn endpoints(members: &[Member]) -> Result<Endpoints, ClusterErrors<FederationError>> {
+async fn endpoints(members: &[Member]) -> Result<Endpoints, ClusterErrors<FederationError>> {
     let found = each(members, |member| async move {
         let endpoint = match &member.cluster.spire {
             Spire::Managed(spire) => bundle_endpoint(member, spire).await?,
@@ -75,47 +87,67 @@ pub async fn endpoints(members: &[Member]) -> Result<Endpoints, ClusterErrors<Fe
 
 /// Returns everything that there has to be in a cluster, with the labels of the mesh. `class_name` is that of the
 /// cluster's controller-manager.
-#[must_use]
-pub fn desired(mesh: &Mesh, cluster: &Cluster, class_name: Option<&str>, endpoints: &Endpoints) -> Desired {
-    let mut objects = Vec::new();
-    let mut later = Vec::new();
+fn desired(mesh: &Mesh, cluster: &Cluster, class_name: Option<&str>, endpoints: &Endpoints) -> Desired {
+    let (mut rendered, mut live, mut later) = (Vec::new(), Vec::new(), Vec::new());
     if let Spire::Managed(spire) = &cluster.spire {
-        objects.extend(server_objects(cluster, spire));
-        objects.extend(agent_objects(cluster, spire));
+        rendered.extend(server_objects(cluster, spire));
+        rendered.extend(agent_objects(cluster, spire));
     }
-    let peers: Vec<TrustDomain> = mesh
-        .clusters
-        .iter()
-        .map(|peer| peer.trust_domain.clone())
-        .filter(|domain| *domain != cluster.trust_domain)
-        .collect();
-    for peer in &peers {
-        match endpoints.get(peer) {
-            Some(Ok(url)) => objects.push(relationship(class_name, peer, url)),
+    let peers = mesh.clusters.iter().filter(|peer| peer.trust_domain != cluster.trust_domain);
+    for peer in peers.clone() {
+        let domain = &peer.trust_domain;
+        match endpoints.get(domain) {
+            Some(Ok(url)) => {
+                let part = if is_rendered(cluster, peer) { &mut rendered } else { &mut live };
+                part.push(relationship(class_name, domain, url));
+            }
             unknown => later.push(Later {
-                key: ObjectKey::new(
-                    manifest::Kind::ClusterFederatedTrustDomain,
-                    None,
-                    &relationship_name(peer),
-                ),
+                key: ObjectKey::new(Kind::ClusterFederatedTrustDomain, None, &relationship_name(domain)),
                 reason: match unknown {
                     Some(Err(reason)) => reason.clone(),
-                    _ => format!("the bundle endpoint of {peer} is not known"),
+                    _ => format!("the bundle endpoint of {domain} is not known"),
                 },
             }),
         }
     }
     if let Spire::Managed(spire) = &cluster.spire {
-        objects.extend(workload_ids(spire, &peers));
+        let peers: Vec<TrustDomain> = peers.map(|peer| peer.trust_domain.clone()).collect();
+        live.extend(workload_ids(spire, &peers));
     }
-    Desired { objects: owner(mesh).stamped(objects), later }
+    let owner = owner(mesh);
+    Desired { rendered: owner.stamped(rendered), live: owner.stamped(live), later }
+}
+
+/// Returns what the mesh file alone says of a cluster, and what is left out of it: nothing is rendered with a value that would have to be
+/// read, or at a time at which it would do harm. Asks no cluster.
+#[must_use]
+pub fn render(mesh: &Mesh, cluster: &Cluster) -> Rendered {
+    let address = |cluster: &Cluster| {
+        given(cluster).cloned().ok_or_else(|| {
+            format!("the address of the bundle endpoint of {} is read from that cluster", cluster.name)
+        })
+    };
+    let given = mesh.clusters.iter().map(|cluster| (cluster.trust_domain.clone(), address(cluster)));
+    let class_name = matches!(cluster.spire, Spire::Managed(_)).then_some(CLASS_NAME);
+    let Desired { rendered, live, mut later } = desired(mesh, cluster, class_name, &given.collect());
+    later.extend(live.iter().map(|object| {
+        let key = object.key().clone();
+        let reason = match key.kind {
+            Kind::ClusterSPIFFEID => {
+                "pods get no identity from it while the server lacks the bundle of a peer, so the bundles come first"
+            }
+            _ => "the class of its spire-controller-manager is read from the cluster",
+        };
+        Later { key, reason: reason.to_owned() }
+    }));
+    Rendered { objects: rendered, later }
 }
 
 /// Returns the class of a cluster's controller-manager: ours, or that of the one that is there.
 ///
 /// # Errors
 /// When SPIRE cannot be looked for.
-pub async fn class_name(member: &Member) -> Result<Option<String>, FederationError> {
+async fn class_name(member: &Member) -> Result<Option<String>, FederationError> {
     match &member.cluster.spire {
         Spire::Managed(_) => Ok(Some(CLASS_NAME.to_owned())),
         Spire::Existing(existing) => match meant(member).await? {
@@ -128,17 +160,29 @@ pub async fn class_name(member: &Member) -> Result<Option<String>, FederationErr
 /// Holds what there has to be against what there is, on all clusters at the same time. Changes nothing.
 ///
 /// # Errors
-/// Every cluster that cannot be read, or would refuse an object.
-pub async fn plan(mesh: &Mesh, members: &[Member]) -> Result<MeshPlan, ClusterErrors<FederationError>> {
+/// Every cluster that cannot be read, or would refuse an object; with [`Scope::Live`] also those in which what [`render`] gives is not there.
+pub async fn plan(
+    mesh: &Mesh,
+    members: &[Member],
+    scope: Scope,
+) -> Result<MeshPlan, ClusterErrors<FederationError>> {
     let endpoints = &endpoints(members).await?;
     let clusters = each(members, |member| async move {
         let class_name = class_name(member).await?;
-        let Desired { objects, later } = desired(mesh, &member.cluster, class_name.as_deref(), endpoints);
+        let Desired { rendered, live, later } =
+            desired(mesh, &member.cluster, class_name.as_deref(), endpoints);
+        let objects = match scope {
+            Scope::Everything => [rendered, live].concat(),
+            Scope::Live => {
+                manifest::expect_applied(member.client(), &rendered).await?;
+                live
+            }
+        };
         let plan = manifest::plan(member.client(), &objects).await?;
         let stale = Vec::new();
         Ok::<_, FederationError>(ClusterPlan { cluster: member.name().to_owned(), plan, later, stale })
     });
-    Ok(MeshPlan { mesh: mesh.name.clone(), clusters: clusters.await.into_all()? })
+    Ok(MeshPlan { mesh: mesh.name.clone(), scope, clusters: clusters.await.into_all()? })
 }
 
 #[cfg(test)]
@@ -151,10 +195,7 @@ mod tests {
 
     fn told(desired: &Desired) -> Vec<String> {
         let of_peers = |object: &&Object| {
-            matches!(
-                object.key().kind,
-                manifest::Kind::ClusterFederatedTrustDomain | manifest::Kind::ClusterSPIFFEID
-            )
+            matches!(object.key().kind, Kind::ClusterFederatedTrustDomain | Kind::ClusterSPIFFEID)
         };
         let object = |object: &Object| {
             let spec = &object.to_value()["spec"];
@@ -167,7 +208,8 @@ mod tests {
             )
         };
         let later = |later: &Later| format!("{} later: {}", later.key, later.reason);
-        desired.objects.iter().filter(of_peers).map(object).chain(desired.later.iter().map(later)).collect()
+        let objects = desired.rendered.iter().chain(&desired.live).filter(of_peers).map(object);
+        objects.chain(desired.later.iter().map(later)).collect()
     }
 
     #[test]
@@ -182,7 +224,7 @@ mod tests {
             let desired = desired(&mesh, &mesh.clusters[index], Some(class), &endpoints);
             let labels =
                 |object: &Object| object.to_value()["metadata"]["labels"]["spire-mesh.dev/mesh"] == "example";
-            assert!(desired.objects.iter().all(labels));
+            assert!(desired.rendered.iter().chain(&desired.live).all(labels));
             told(&desired).join("\n")
         };
         insta::assert_snapshot!(of(0, "spire-mesh"), @r#"
@@ -205,21 +247,72 @@ mod tests {
         "#);
     }
 
-    #[test]
-    fn what_the_mesh_file_gives_is_known_before_anybody_is_asked() {
+    /// The mesh of the sample, in which the file gives the addresses of foo and bar.
+    fn with_addresses() -> Mesh {
         let mut mesh = mesh();
         if let Spire::Managed(spire) = &mut mesh.clusters[0].spire {
-            spire.bundle_endpoint.exposure = crate::mesh::Exposure::Url(url("foo").parse().unwrap());
+            spire.bundle_endpoint.exposure = Exposure::Url(url("foo").parse().unwrap());
         }
         if let Spire::Existing(existing) = &mut mesh.clusters[1].spire {
             existing.bundle_endpoint_url = Some(url("bar").parse().unwrap());
         }
-        let given = given_endpoints(&mesh);
-        let of = |name: &str| given[&domain(name)].clone().map(|url| url.to_string());
-        assert_eq!(of("foo"), Ok(url("foo")));
-        assert_eq!(of("bar"), Ok(url("bar")));
-        assert_eq!(of("baz"), Err("the bundle endpoint of baz has no address yet".to_owned()));
-        assert_eq!(given.len(), 3);
+        mesh
+    }
+
+    #[test]
+    fn what_the_mesh_file_says_is_rendered_and_the_rest_says_what_it_depends_on() {
+        let told = |mesh: &Mesh, index: usize| {
+            let Rendered { objects, later } = render(mesh, &mesh.clusters[index]);
+            let written: Vec<String> = objects
+                .iter()
+                .filter(|object| object.key().kind.group() == "spire.spiffe.io")
+                .map(|object| format!("{}: {}", object.key(), object.to_value()["spec"]["bundleEndpointURL"]))
+                .collect();
+            let later = later.iter().map(|later| format!("{} later: {}", later.key, later.reason));
+            let count = format!("{} objects of {}", objects.len(), mesh.clusters[index].name);
+            std::iter::once(count).chain(written).chain(later).collect::<Vec<_>>().join("\n")
+        };
+        let (plain, given) = (mesh(), with_addresses());
+        let all = [told(&plain, 0), told(&given, 0), told(&given, 1), told(&given, 2)];
+        insta::assert_snapshot!(all.join("\n\n"));
+    }
+
+    #[tokio::test]
+    async fn of_what_is_rendered_nothing_is_planned_where_somebody_else_applies_it_and_all_of_it_is_missed() {
+        let mesh = with_addresses();
+        let servers = [(); 3].map(|()| FakeServer::default());
+        put_foreign(&servers[1]);
+        let members = [0, 1, 2].map(|index: usize| servers[index].member_of(&mesh.clusters[index]));
+        let errors = plan(&mesh, &members, Scope::Live).await.unwrap_err();
+        insta::assert_snapshot!(errors.to_string());
+
+        for (server, cluster) in servers.iter().zip(&mesh.clusters) {
+            for object in render(&mesh, cluster).objects {
+                server.put(&path(object.key()), object.to_value());
+            }
+        }
+        let mut service = servers[2].object(SERVICE).unwrap();
+        service["status"] = json!({"loadBalancer": {"ingress": [{"hostname": "baz.example"}]}});
+        servers[2].put(SERVICE, service);
+        let plan = plan(&mesh, &members, Scope::Live).await.unwrap();
+        let told: Vec<String> = plan
+            .clusters
+            .iter()
+            .flat_map(|cluster| {
+                cluster.plan.objects.iter().map(|planned| format!("{}: {}", cluster.cluster, planned.key))
+            })
+            .collect();
+        insta::assert_snapshot!(told.join("\n"));
+        assert!(plan.clusters.iter().all(|cluster| cluster.later.is_empty()));
+        assert!(servers.iter().all(|server| server.writes().is_empty()), "a plan changes nothing");
+    }
+
+    /// Where the API server has an object.
+    fn path(key: &ObjectKey) -> String {
+        let api = if key.kind.group().is_empty() { "/api" } else { "/apis" };
+        let api = format!("{api}/{}", key.kind.api_version());
+        let namespace = key.namespace.as_ref().map(|name| format!("/namespaces/{name}")).unwrap_or_default();
+        format!("{api}{namespace}/{}/{}", key.kind.plural(), key.name)
     }
 
     const SERVICE: &str = "/api/v1/namespaces/spire-server/services/spire-server-bundle";
@@ -294,7 +387,7 @@ mod tests {
         put_service(&servers[2], "baz.example");
         put_foreign(&servers[1]);
         let members = [0, 1, 2].map(|index: usize| servers[index].member_of(&mesh.clusters[index]));
-        let plan = plan(&mesh, &members).await.unwrap();
+        let plan = plan(&mesh, &members, Scope::Everything).await.unwrap();
         assert_eq!(plan.mesh, "example");
         let told: Vec<String> = plan
             .clusters

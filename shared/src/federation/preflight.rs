@@ -19,7 +19,7 @@ use super::locate::meant;
 use crate::fleet::{ClusterErrors, Member, Need, RequestError, ask_for, each, listed, missing};
 use crate::hint::{Advice, Command, Hint, Plugin};
 use crate::lease;
-use crate::manifest::Kind;
+use crate::manifest::{Kind, Scope};
 use crate::mesh::{Cluster, Exposure, ManagedSpire, Mesh, Spire, UpstreamAuthority};
 use crate::spire::desired::{OLDEST_KUBERNETES, agent_objects, server_objects};
 use crate::spire::discovery::{DiscoveryError, FoundSpire, FoundUpstream, servers};
@@ -268,15 +268,19 @@ impl Hint for PreflightError {
 ///
 /// # Errors
 /// Every cluster that cannot, with the reason.
-pub async fn preflight(mesh: &Mesh, members: &[Member]) -> Result<(), ClusterErrors<PreflightError>> {
-    each(members, |member| check(mesh, member)).await.into_all().map(drop)
+pub async fn preflight(
+    mesh: &Mesh,
+    members: &[Member],
+    scope: Scope,
+) -> Result<(), ClusterErrors<PreflightError>> {
+    each(members, |member| check(mesh, member, scope)).await.into_all().map(drop)
 }
 
-async fn check(mesh: &Mesh, member: &Member) -> Result<(), PreflightError> {
+async fn check(mesh: &Mesh, member: &Member, scope: Scope) -> Result<(), PreflightError> {
     match &member.cluster.spire {
         Spire::Managed(spire) => {
             // First: without rights the rest could only be refused.
-            rights(member, with_lease(mesh, managed_needs(&member.cluster, spire))).await?;
+            rights(member, with_lease(mesh, managed_needs(&member.cluster, spire, scope))).await?;
             let looked =
                 (own_spire(mesh, member, spire), storage(member, spire), upstream::can_sign(member, spire));
             let (own, (), ()) = try_join3(looked.0, looked.1, looked.2).await?;
@@ -317,11 +321,18 @@ fn managed_places(cluster: &Cluster, spire: &ManagedSpire) -> BTreeSet<(Kind, Op
     objects.map(|object| (object.key().kind, object.key().namespace.clone())).collect()
 }
 
-/// What it takes to install SPIRE.
-fn managed_needs(cluster: &Cluster, spire: &ManagedSpire) -> Vec<Need> {
+/// What it takes to install SPIRE, or to federate one that others have applied.
+fn managed_needs(cluster: &Cluster, spire: &ManagedSpire, scope: Scope) -> Vec<Need> {
     let places = managed_places(cluster, spire);
-    let mut needs: Vec<Need> =
-        places.iter().flat_map(|(kind, namespace)| applied(*kind, namespace.as_deref())).collect();
+    let of_rendered = |(kind, namespace): &(Kind, Option<String>)| {
+        let applied = applied(*kind, namespace.as_deref());
+        match scope {
+            Scope::Everything => applied.to_vec(),
+            // Only whether it is there.
+            Scope::Live => applied.into_iter().filter(|need| need.verb == "get").collect(),
+        }
+    };
+    let mut needs: Vec<Need> = places.iter().flat_map(of_rendered).collect();
     needs.extend(applied(Kind::ClusterSPIFFEID, None));
     if matches!(spire.bundle_endpoint.exposure, Exposure::NodePort { .. }) {
         // Peers are given the address of one.

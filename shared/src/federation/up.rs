@@ -6,14 +6,14 @@ use k8s_openapi::api::apps::v1::{DaemonSet, StatefulSet};
 use super::locate::{Located, answering, rootless};
 use super::lost::Lost;
 use super::observe;
-use super::plan::owner;
+use super::plan::{is_rendered, owner};
 use super::repair::restart;
 use super::settle::settle;
 use super::{FederationError, MeshStatus, Repair, Step};
 use crate::check::{Patience, Verification};
 use crate::fleet::Member;
 use crate::manifest::wait::until;
-use crate::manifest::{self, Counts, Deadline, MeshPlan, Object, Owner, Poll};
+use crate::manifest::{self, Counts, Deadline, MeshPlan, Object, Owner, Poll, Scope};
 use crate::mesh::{EndpointUrl, ExistingSpire, ManagedSpire, Mesh, Spire};
 use crate::spire::desired::{
     AGENT_NAME, BUNDLE_SERVICE_NAME, CSI_DRIVER_NAME, SERVER_NAME, agent_objects, relationship,
@@ -43,7 +43,8 @@ struct Ready<'m> {
 
 /// Brings up SPIRE on every cluster at the same time and federates every pair of them, until `deadline`.
 ///
-/// `plan` is what [`super::plan`] has just found out; a cluster in which nothing would change is not planned again.
+/// `plan` is what [`super::plan`] has just found out; a cluster in which nothing would change is not planned again, and with
+/// [`Scope::Live`] what others have applied is waited for and left as it is.
 ///
 /// A cluster that fails does not stop the others: they are federated among each other. Safe to drop at any await and to run
 /// again.
@@ -111,11 +112,11 @@ impl Run<'_> {
         applied: &mut Counts,
     ) -> Result<Ready<'m>, FederationError> {
         if let Spire::Managed(spire) = &member.cluster.spire {
-            if !self.plan.leaves_alone(member.name()) {
+            if self.plan.scope == Scope::Everything && !self.plan.leaves_alone(member.name()) {
                 self.step(member, &Step::Applying);
             }
             let objects = self.owner.stamped(server_objects(&member.cluster, spire));
-            applied.merge(self.apply(member, &objects).await?);
+            applied.merge(self.apply_rendered(member, &objects).await?);
             self.step(member, &Step::WaitingForServer);
             manifest::workload_ready::<StatefulSet>(
                 member.client(),
@@ -132,7 +133,7 @@ impl Run<'_> {
         if let Spire::Managed(spire) = &member.cluster.spire {
             // Their pods mount the bundle that the server has published by now.
             let objects = self.owner.stamped(agent_objects(&member.cluster, spire));
-            applied.merge(self.apply(member, &objects).await?);
+            applied.merge(self.apply_rendered(member, &objects).await?);
         }
         self.step(member, &Step::WaitingForAddress);
         let url = self.endpoint(member, &located).await?;
@@ -213,7 +214,11 @@ impl Run<'_> {
         }
         let objects =
             self.owner.stamped(vec![relationship(own.located.found.class_name(), domain, &peer.url)]);
-        let applied = self.apply(member, &objects).await?;
+        let applied = if is_rendered(&member.cluster, &peer.located.server.member.cluster) {
+            self.apply_rendered(member, &objects).await?
+        } else {
+            self.apply(member, &objects).await?
+        };
         self.step(member, &Step::Refreshing(domain.clone()));
         match self.fetched(own, peer).await {
             Err(FederationError::Refresh(RefreshError::Failed {
@@ -299,6 +304,14 @@ impl Run<'_> {
         };
         let objects = registrations(self.mesh, &member.cluster.trust_domain, spire, stored.as_deref());
         self.apply(member, &objects).await
+    }
+
+    /// Applies what `render` writes, where nobody else does.
+    async fn apply_rendered(&self, member: &Member, objects: &[Object]) -> Result<Counts, FederationError> {
+        match self.plan.scope {
+            Scope::Everything => self.apply(member, objects).await,
+            Scope::Live => Ok(Counts::default()),
+        }
     }
 
     async fn apply(&self, member: &Member, objects: &[Object]) -> Result<Counts, FederationError> {

@@ -5,15 +5,16 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use futures::stream::{self, StreamExt};
+use futures::stream::{self, StreamExt, TryStreamExt};
 use kube::api::Patch;
 use serde::Serialize;
 use tokio::time::Instant;
 
+use super::declared::{Declared, declared_text};
 use super::ending::ending;
 use super::kind::Kind;
 use super::object::{Object, ObjectKey};
-use super::owner::Owner;
+use super::owner::{Owner, stranger};
 use super::plan::{AT_ONCE, Plan, PlanError, Verdict, apply_params, look, new_params, plan, refusal_hint};
 use super::ready::custom_resource_established;
 use super::wait::{self, Deadline, Poll, WaitError};
@@ -26,6 +27,8 @@ const APPEARS_WITHIN: Duration = Duration::from_secs(15);
 
 /// How long a webhook may give no answer. Its pods are ready before objects are applied that need it.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(45);
+/// How many objects an error names where there are more.
+const NAMED: usize = 4;
 
 /// What was done with an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -87,6 +90,22 @@ pub enum ApplyError {
         /// Who wants them.
         owner: Option<Owner>,
     },
+    /// Somebody else declares fields of these objects with other values. None of these was changed.
+    #[error("{}", declared_of(objects))]
+    Declared {
+        /// The objects, and who declares which of their fields.
+        objects: Vec<(ObjectKey, Vec<Declared>)>,
+        /// Who wants them.
+        owner: Option<Owner>,
+    },
+    /// Somebody else is to have applied these objects, and has not.
+    #[error("what `render` writes has not been applied: {} {} there", all_of(objects), if objects.len() == 1 { "is not" } else { "are not" })]
+    Absent {
+        /// The objects.
+        objects: Vec<ObjectKey>,
+        /// Whose they are to be.
+        owner: Option<Owner>,
+    },
     /// The API server refuses an object.
     #[error("the API server refuses {key}")]
     Refused {
@@ -113,6 +132,25 @@ fn foreign_text(objects: &[(ObjectKey, String)]) -> String {
     format!("not ours and in the way: {}", names.join(", "))
 }
 
+fn declared_of(objects: &[(ObjectKey, Vec<Declared>)]) -> String {
+    let texts: Vec<String> =
+        objects.iter().map(|(key, by)| format!("{key} ({})", declared_text(by))).collect();
+    format!("somebody else declares other values: {}", some_of(&texts))
+}
+
+fn all_of(objects: &[ObjectKey]) -> String {
+    some_of(&objects.iter().map(ToString::to_string).collect::<Vec<_>>())
+}
+
+/// Names the first few of many.
+fn some_of(texts: &[String]) -> String {
+    let named = texts[..texts.len().min(NAMED)].join(", ");
+    match texts.len().saturating_sub(NAMED) {
+        0 => named,
+        more => format!("{named} and {more} more"),
+    }
+}
+
 impl Hint for ApplyError {
     fn hint(&self) -> Option<Advice> {
         match self {
@@ -125,6 +163,23 @@ impl Hint for ApplyError {
                     Command::kubectl(["label", "--overwrite"]).and(key.kubectl()).and(labels.split(','));
                 Some(Advice::from(format!("to hand an object over to the mesh {}: ", owner.mesh)).then(label))
             }
+            Self::Declared { owner, .. } => {
+                let manager = owner.as_ref()?.tool.name();
+                let apply = ["apply", "--server-side", "--force-conflicts", "--field-manager", manager, "-f", "FILE"];
+                Some(
+                    Advice::from(
+                        "let whoever declares them apply what `render` writes now; or, where nobody will set them back, take them over with \
+                         the file of this cluster that `render --to` writes: ",
+                    )
+                    .then(Command::kubectl(apply)),
+                )
+            }
+            Self::Absent { owner, .. } => Some(
+                Advice::from(
+                    "wait until the file of this cluster that `render --to` writes has been applied, by kubectl, Argo CD or Flux; without them: ",
+                )
+                .then(owner.as_ref()?.tool.plugin().up()),
+            ),
             Self::Refused { key, source } => refusal_hint(key, source),
             Self::Unanswered { webhook, .. } => Some(webhook.advice()),
             Self::Wait(error) => error.hint(),
@@ -139,8 +194,8 @@ impl Hint for ApplyError {
 /// are still being deleted are tried again until the deadline.
 ///
 /// # Errors
-/// [`ApplyError`]. With [`ApplyError::Plan`] nothing was changed, nor with [`ApplyError::Foreign`] unless an object was made by somebody else
-/// after the plan, which is left as it is.
+/// [`ApplyError`]. With [`ApplyError::Plan`] nothing was changed, nor with [`ApplyError::Foreign`] and [`ApplyError::Declared`] unless an object
+/// was made by somebody else after the plan, which is left as it is.
 pub async fn apply(
     client: &kube::Client,
     objects: &[Object],
@@ -150,9 +205,13 @@ pub async fn apply(
     let plan = plan(client, objects).await?;
     let foreign: Vec<_> =
         plan.foreign().into_iter().map(|(key, owner)| (key.clone(), owner.to_owned())).collect();
+    let owner = objects.iter().find_map(Owner::of);
     if !foreign.is_empty() {
-        let owner = objects.iter().find_map(Owner::of);
         return Err(ApplyError::Foreign { objects: foreign, owner });
+    }
+    let declared: Vec<_> = plan.declared().into_iter().map(|(key, by)| (key.clone(), by.to_vec())).collect();
+    if !declared.is_empty() {
+        return Err(ApplyError::Declared { objects: declared, owner });
     }
     let mut order: Vec<_> = (0..objects.len()).collect();
     order.sort_by_key(|index| objects[*index].key().kind.wave());
@@ -183,6 +242,35 @@ pub async fn apply(
     Ok(Applied { objects: done.collect() })
 }
 
+/// Makes sure that somebody else has applied objects: they are there, not on their way out, and marked as their owner's. With which
+/// values is not asked. Reads only.
+///
+/// # Errors
+/// [`ApplyError::Absent`] and [`ApplyError::Foreign`] with every one that is not as it has to be, and [`ApplyError::Plan`] for the first that
+/// cannot be read.
+pub async fn expect_applied(client: &kube::Client, objects: &[Object]) -> Result<(), ApplyError> {
+    let looks = objects.iter().map(|object| async move {
+        let key = object.key();
+        match key.api(client).get_opt(&key.name).await.map_err(RequestError::from) {
+            Ok(live) => Ok((object, live.filter(|live| live.metadata.deletion_timestamp.is_none()))),
+            Err(error) if error.is_not_found() => Ok((object, None)),
+            Err(source) => Err(PlanError::Read { key: key.clone(), source }),
+        }
+    });
+    let found: Vec<_> = stream::iter(looks).buffered(AT_ONCE).try_collect().await?;
+    let owner = objects.iter().find_map(Owner::of);
+    let absent = found.iter().filter(|(_, live)| live.is_none()).map(|(object, _)| object.key().clone());
+    let absent: Vec<ObjectKey> = absent.collect();
+    if !absent.is_empty() {
+        return Err(ApplyError::Absent { objects: absent, owner });
+    }
+    let foreign = found.iter().filter(|(object, _)| object.key().kind != Kind::Namespace);
+    let foreign =
+        foreign.filter_map(|(object, live)| Some((object.key().clone(), stranger(object, live.as_ref()?)?)));
+    let foreign: Vec<(ObjectKey, String)> = foreign.collect();
+    if foreign.is_empty() { Ok(()) } else { Err(ApplyError::Foreign { objects: foreign, owner }) }
+}
+
 async fn place(
     client: &kube::Client,
     object: &Object,
@@ -194,7 +282,7 @@ async fn place(
         Some(Verdict::Unchanged) => return Ok(Change::Unchanged),
         Some(Verdict::Kept) => return Ok(Change::Kept),
         Some(Verdict::Change { .. }) => Change::Changed,
-        Some(Verdict::Create | Verdict::Foreign { .. }) | None => Change::Created,
+        Some(Verdict::Create | Verdict::Foreign { .. } | Verdict::Declared { .. }) | None => Change::Created,
     };
     let key = object.key();
     let api = key.api(client);
@@ -218,6 +306,10 @@ async fn place(
                 Ok(Verdict::Foreign { owner }) => {
                     let objects = vec![(key.clone(), owner)];
                     return Poll::Ready(Err(ApplyError::Foreign { objects, owner: Owner::of(object) }));
+                }
+                Ok(Verdict::Declared { by }) => {
+                    let objects = vec![(key.clone(), by)];
+                    return Poll::Ready(Err(ApplyError::Declared { objects, owner: Owner::of(object) }));
                 }
                 Ok(Verdict::Change { .. } | Verdict::Unchanged) => {
                     is_there.store(true, Relaxed);

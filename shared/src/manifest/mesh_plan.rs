@@ -2,15 +2,29 @@
 
 use serde::Serialize;
 
+use super::declared::Declared;
 use super::object::ObjectKey;
 use super::plan::{Plan, Verdict};
 
-/// What `up` would do to a mesh.
+/// Which objects of a mesh a run looks after.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// All of them: `up`.
+    Everything,
+    /// Those that depend on what is in other clusters: `connect`. The rest was applied by somebody else from what `render` writes, and is left
+    /// as it is.
+    Live,
+}
+
+/// What `up` or `connect` would do to a mesh.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct MeshPlan {
     /// Name of the mesh.
     pub mesh: String,
+    /// Which objects were looked at. Whoever does what was planned does it to no others.
+    #[serde(skip)]
+    pub scope: Scope,
     /// One for each cluster, in the order of the mesh file.
     pub clusters: Vec<ClusterPlan>,
 }
@@ -67,6 +81,12 @@ impl ClusterPlan {
         self.plan.foreign()
     }
 
+    /// Lists the objects of which somebody else declares fields with other values.
+    #[must_use]
+    pub fn declared(&self) -> Vec<(&ObjectKey, &[Declared])> {
+        self.plan.declared()
+    }
+
     /// Counts the objects with a verdict that `is` accepts.
     #[must_use]
     pub fn count(&self, is: fn(&Verdict) -> bool) -> usize {
@@ -111,7 +131,7 @@ mod tests {
     fn a_mesh_is_unchanged_when_every_cluster_is_and_each_is_asked_by_its_name() {
         let third = planned("baz", vec![Verdict::Unchanged, Verdict::Create, Verdict::Create]);
         assert_eq!(third.count(|verdict| *verdict == Verdict::Create), 2);
-        let mesh = |clusters| MeshPlan { mesh: "shop".to_owned(), clusters };
+        let mesh = |clusters| MeshPlan { mesh: "shop".to_owned(), scope: Scope::Everything, clusters };
         assert!(mesh(vec![unchanged("foo"), unchanged("bar"), unchanged("baz")]).is_unchanged());
         let changed = mesh(vec![unchanged("foo"), unchanged("bar"), third]);
         assert!(!changed.is_unchanged());

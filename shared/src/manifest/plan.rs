@@ -6,6 +6,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use kube::api::{DynamicObject, Patch, PatchParams};
 use serde::Serialize;
 
+use super::declared::{Conflict, Declared};
 use super::diff::{self, FieldChange};
 use super::ending::{Ending, ending};
 use super::kind::Kind;
@@ -33,6 +34,11 @@ pub enum Verdict {
     Unchanged,
     /// A namespace that somebody else made: used as it is, never changed, never deleted.
     Kept,
+    /// It exists, and somebody else declares fields of it with other values. Applying is refused: the two would take turns.
+    Declared {
+        /// Who declares which fields. Not empty.
+        by: Vec<Declared>,
+    },
     /// Somebody else's object has the same name. Applying is refused.
     Foreign {
         /// Whose it seems to be.
@@ -63,6 +69,16 @@ impl Plan {
     #[must_use]
     pub fn is_unchanged(&self) -> bool {
         self.objects.iter().all(|planned| matches!(planned.verdict, Verdict::Unchanged | Verdict::Kept))
+    }
+
+    /// Lists the objects of which somebody else declares fields with other values.
+    #[must_use]
+    pub fn declared(&self) -> Vec<(&ObjectKey, &[Declared])> {
+        let declared = self.objects.iter().filter_map(|planned| match &planned.verdict {
+            Verdict::Declared { by } => Some((&planned.key, by.as_slice())),
+            _ => None,
+        });
+        declared.collect()
     }
 
     /// Lists the objects that belong to somebody else, with who that seems to be.
@@ -128,9 +144,9 @@ pub(super) fn refusal_hint(key: &ObjectKey, error: &RequestError) -> Option<Advi
 
 /// Finds out what applying the objects would do. Changes nothing.
 ///
-/// Reads each object and applies it with `dryRun=All`, 16 objects at a time. What does not exist, or is of a kind that does not
-/// exist yet, is to be created. Where an admission webhook keeps the server from answering, the wanted fields are
-/// compared with the live ones instead.
+/// Reads each object and applies it with `dryRun=All`, 16 objects at a time: first without force, so that the API server names those who have
+/// set the same fields to other values. What does not exist, or is of a kind that does not exist yet, is to be created. Where an admission webhook
+/// keeps the server from answering, the wanted fields are compared with the live ones instead.
 ///
 /// # Errors
 /// [`PlanError`] for the first object that cannot be read or would be refused, and for a namespace that is held while it ends.
@@ -157,9 +173,14 @@ pub async fn plan(client: &kube::Client, objects: &[Object]) -> Result<Plan, Pla
 pub(super) async fn look(client: &kube::Client, object: &Object) -> Result<Verdict, PlanError> {
     let key = object.key();
     let api = key.api(client);
-    let dry_run = apply_params(object).dry_run();
     let patch = Patch::Apply(object.inner());
+    let dry_run = new_params(object).dry_run();
     let (live, applied) = tokio::join!(api.get_opt(&key.name), api.patch(&key.name, &dry_run, &patch));
+    let conflict = applied.as_ref().err().and_then(Conflict::of);
+    let applied = match conflict {
+        Some(_) => api.patch(&key.name, &apply_params(object).dry_run(), &patch).await,
+        None => applied,
+    };
     let live = match live.map_err(RequestError::from) {
         Ok(live) => live,
         Err(error) if error.is_not_found() => None,
@@ -189,10 +210,15 @@ pub(super) async fn look(client: &kube::Client, object: &Object) -> Result<Verdi
         Err(error) if is_webhook(&error) => diff::missing(key.kind, &object.to_value(), &value(&live)),
         Err(source) => return Err(PlanError::Refused { key: key.clone(), source }),
     };
-    Ok(if fields.is_empty() { Verdict::Unchanged } else { Verdict::Change { fields } })
+    Ok(match conflict {
+        _ if fields.is_empty() => Verdict::Unchanged,
+        Some(Conflict { declared }) if !declared.is_empty() => Verdict::Declared { by: declared },
+        _ => Verdict::Change { fields },
+    })
 }
 
-/// Returns how an object is applied that is ours: with its plugin as field manager, which wins over others for the fields that it sets.
+/// Returns how an object is applied that is ours: with its plugin as field manager, which wins over others for the fields that it sets. Nobody
+/// is overruled who would set them back: that is a [`Verdict::Declared`], which is not applied. What was changed by hand is set back.
 pub(super) fn apply_params(object: &Object) -> PatchParams {
     new_params(object).force()
 }

@@ -1,5 +1,7 @@
 //! The plugins that make objects.
 
+use crate::hint::Plugin;
+
 /// A plugin that makes objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tool {
@@ -18,6 +20,15 @@ impl Tool {
         match self {
             Self::SpireFederate => "spire-federate",
             Self::MeshInstall => "mesh-install",
+        }
+    }
+
+    /// Returns the plugin as its users call it.
+    #[must_use]
+    pub fn plugin(self) -> Plugin {
+        match self {
+            Self::SpireFederate => Plugin::SpireFederate,
+            Self::MeshInstall => Plugin::MeshInstall,
         }
     }
 

@@ -9,7 +9,7 @@ use super::remove::Removal;
 use super::{InstallError, Step};
 use crate::fleet::{ClusterErrors, Member, each};
 use crate::istio::demo::{Demo, Role, installed, objects, workloads};
-use crate::manifest::{self, ClusterPlan, Counts, Deadline, Guests, Kind, MeshPlan, workload_ready};
+use crate::manifest::{self, ClusterPlan, Counts, Deadline, Guests, Kind, MeshPlan, Scope, workload_ready};
 use crate::mesh::Mesh;
 use crate::watch::Watch;
 
@@ -28,7 +28,7 @@ pub async fn plan_demo(
         let (later, stale) = (Vec::new(), Vec::new());
         Ok::<_, InstallError>(ClusterPlan { cluster: member.name().to_owned(), plan, later, stale })
     });
-    Ok(MeshPlan { mesh: mesh.name.clone(), clusters: clusters.await.into_all()? })
+    Ok(MeshPlan { mesh: mesh.name.clone(), scope: Scope::Everything, clusters: clusters.await.into_all()? })
 }
 
 /// Refuses a cluster in which pods would get no sidecar.

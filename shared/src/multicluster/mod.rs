@@ -40,7 +40,7 @@ pub use demo::{install_demo, plan_demo, removal_of_demo, remove_demo};
 pub use error::InstallError;
 pub use examine::examine;
 pub use examined::Counted;
-pub use plan::{ApiServers, RenderError, Rendered, plan, render};
+pub use plan::{ApiServers, RenderError, Rendered, not_rendered, plan, render};
 pub use preflight::{PreflightError, preflight};
 pub use probe::Way;
 pub use remove::{ReaderTokens, Removal, Removed, down, removal, removal_of_access};

@@ -14,7 +14,7 @@ use crate::istio::istioctl::{Istioctl, IstioctlError};
 use crate::istio::remote::{ReaderToken, Slot, TokenSecret, reader_tokens, remote_secret, remote_secret_key};
 use crate::istio::version::IstioVersion;
 use crate::istio::{ca, desired};
-use crate::manifest::{self, ClusterPlan, Later, MeshPlan, Object, Owner, Tool};
+use crate::manifest::{self, ClusterPlan, Later, MeshPlan, Object, Owner, Scope, Tool};
 use crate::mesh::{Cluster, EndpointUrl, Mesh};
 
 /// What is read where it is asked which access there is.
@@ -127,20 +127,42 @@ pub(super) fn remote_secrets(
         .collect()
 }
 
+/// Returns what [`render`] leaves out of a cluster, because it depends on what is in the clusters, and on what. Asks no cluster.
+#[must_use]
+pub fn not_rendered(mesh: &Mesh, cluster: &Cluster) -> Vec<Later> {
+    let own = token_secrets(mesh, cluster, &[]).into_iter().map(|secret| Later {
+        key: secret.key(),
+        reason: format!(
+            "it holds the token that {} reads this cluster with, and `remote-secret rotate` replaces it by one of another name",
+            secret.reader
+        ),
+    });
+    let peers = mesh.clusters.iter().filter(|peer| peer.name != cluster.name);
+    let access = peers.map(|peer| Later {
+        key: remote_secret_key(&peer.name),
+        reason: format!("it holds a token of {}", peer.name),
+    });
+    own.chain(access).collect()
+}
+
 /// Holds what there has to be against what there is, on all clusters at the same time. Changes nothing.
 ///
 /// # Errors
-/// Every cluster that cannot be read, or would refuse an object.
+/// Every cluster that cannot be read, or would refuse an object; with [`Scope::Live`] also those in which what was rendered is not there.
 pub async fn plan(
     mesh: &Mesh,
     members: &[Member],
-    rendered: &[Rendered],
-    servers: &ApiServers,
+    (rendered, servers): (&[Rendered], &ApiServers),
+    scope: Scope,
 ) -> Result<MeshPlan, ClusterErrors<InstallError>> {
     let tokens = &tokens(members).await?;
     let clusters = each(members, |member| async move {
         let own = rendered.iter().filter(|rendered| rendered.cluster == member.name());
         let mut objects: Vec<Object> = own.flat_map(|rendered| rendered.objects.clone()).collect();
+        if scope == Scope::Live {
+            manifest::expect_applied(member.client(), &objects).await?;
+            objects.clear();
+        }
         let own = tokens.get(member.name()).map(Vec::as_slice).unwrap_or_default();
         let mut later = Vec::new();
         let mut access: Vec<Object> =
@@ -153,10 +175,10 @@ pub async fn plan(
         }
         objects.extend(owner(mesh).stamped(access));
         let plan = manifest::plan(member.client(), &objects).await?;
-        let stale = stale(mesh, member, &objects).await?;
+        let stale = stale(mesh, member, &objects, scope).await?;
         Ok::<_, InstallError>(ClusterPlan { cluster: member.name().to_owned(), plan, later, stale })
     });
-    Ok(MeshPlan { mesh: mesh.name.clone(), clusters: clusters.await.into_all()? })
+    Ok(MeshPlan { mesh: mesh.name.clone(), scope, clusters: clusters.await.into_all()? })
 }
 
 /// Reads the readers' tokens of all clusters.
@@ -257,6 +279,7 @@ mod tests {
             let path = format!("/api/v1/namespaces/istio-system/secrets/istio-remote-secret-{cluster}");
             servers[2].1.put(&path, json!({"metadata": {"labels": labels}}));
         }
+        let in_memory = servers.each_ref().map(|(_, server)| server.clone());
         let members = servers.map(|(name, server)| server.member(name));
         let object = |cluster: &str| {
             let value = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": format!("of-{cluster}"), "namespace": "istio-system"}});
@@ -270,18 +293,44 @@ mod tests {
         let rendered = ["foo", "bar", "baz"].map(object);
         let server = |name: &str| (name.to_owned(), format!("https://{name}.example:6443").parse().unwrap());
         let servers: ApiServers = ["foo", "bar", "baz"].map(server).into();
-        let plan = plan(&mesh(), &members, &rendered, &servers).await.unwrap();
-        let told = plan.clusters.iter().map(|planned| {
-            let objects = planned.plan.objects.iter().map(|object| object.key.to_string());
-            let later = planned.later.iter().map(|later| format!("later {}", later.key));
-            let stale = planned.stale.iter().map(|key| format!("stale {key}"));
-            let all: Vec<_> = objects.chain(later).chain(stale).collect();
-            format!("{}: {}", planned.cluster, all.join(", "))
-        });
-        insta::assert_snapshot!(told.collect::<Vec<_>>().join("\n"), @r"
+        let told = |plan: &MeshPlan| {
+            let told = plan.clusters.iter().map(|planned| {
+                let objects = planned.plan.objects.iter().map(|object| object.key.to_string());
+                let later = planned.later.iter().map(|later| format!("later {}", later.key));
+                let stale = planned.stale.iter().map(|key| format!("stale {key}"));
+                let all: Vec<_> = objects.chain(later).chain(stale).collect();
+                format!("{}: {}", planned.cluster, all.join(", "))
+            });
+            told.collect::<Vec<_>>().join("\n")
+        };
+        let of = async |scope| plan(&mesh(), &members, (&rendered, &servers), scope).await;
+        let everything = of(Scope::Everything).await.unwrap();
+        insta::assert_snapshot!(told(&everything), @r"
         foo: ConfigMap/of-foo in namespace istio-system, Secret/spire-mesh-remote-reader-bar-b in namespace istio-system, Secret/spire-mesh-remote-reader-baz-b in namespace istio-system, Secret/istio-remote-secret-baz in namespace istio-system, later Secret/istio-remote-secret-bar in namespace istio-system
         bar: ConfigMap/of-bar in namespace istio-system, Secret/spire-mesh-remote-reader-foo-a in namespace istio-system, Secret/spire-mesh-remote-reader-baz-a in namespace istio-system, Secret/istio-remote-secret-foo in namespace istio-system, Secret/istio-remote-secret-baz in namespace istio-system
         baz: ConfigMap/of-baz in namespace istio-system, Secret/spire-mesh-remote-reader-foo-b in namespace istio-system, Secret/spire-mesh-remote-reader-bar-b in namespace istio-system, Secret/istio-remote-secret-foo in namespace istio-system, later Secret/istio-remote-secret-bar in namespace istio-system, stale Secret/istio-remote-secret-gone in namespace istio-system, stale Secret/spire-mesh-remote-reader-gone-b in namespace istio-system
         ");
+
+        // Where somebody else applies what is rendered, it has to be there, and nothing else that is made of it is looked at.
+        let errors = of(Scope::Live).await.unwrap_err();
+        insta::assert_snapshot!(errors.to_string());
+        for (server, rendered) in in_memory.iter().zip(&rendered) {
+            let path = format!("/api/v1/namespaces/istio-system/configmaps/of-{}", rendered.cluster);
+            server.put(&path, rendered.objects[0].to_value());
+        }
+        let leftover = "/api/v1/namespaces/istio-system/services/istio-ingressgateway";
+        in_memory[2].put(leftover, json!({"metadata": {"labels": labels}}));
+        assert_eq!(of(Scope::Everything).await.unwrap().clusters[2].stale.len(), 3);
+        insta::assert_snapshot!(told(&of(Scope::Live).await.unwrap()));
+        assert!(in_memory.iter().all(|server| server.writes().is_empty()), "a plan changes nothing");
+    }
+
+    #[test]
+    fn what_depends_on_tokens_is_not_rendered_and_says_so() {
+        let mesh = mesh();
+        let later = not_rendered(&mesh, &mesh.clusters[1]);
+        let told: Vec<String> =
+            later.iter().map(|later| format!("{}: {}", later.key, later.reason)).collect();
+        insta::assert_snapshot!(told.join("\n"));
     }
 }

@@ -19,7 +19,7 @@ use crate::istio::istiod::image_version;
 use crate::istio::version::{IstioVersion, OLDEST};
 use crate::istio::{ISTIOD, NAMESPACE, NETWORK_LABEL};
 use crate::lease;
-use crate::manifest::{Kind, MANAGED_BY_LABEL, MESH_LABEL, NewLoadBalancer, Tool};
+use crate::manifest::{Kind, MANAGED_BY_LABEL, MESH_LABEL, NewLoadBalancer, Scope, Tool};
 use crate::mesh::Mesh;
 
 /// Why a cluster cannot take part as the mesh file has it. Nothing has been changed.
@@ -169,11 +169,11 @@ impl Hint for PreflightError {
 pub async fn preflight(
     mesh: &Mesh,
     members: &[Member],
-    rendered: &[Rendered],
-    servers: &ApiServers,
+    (rendered, servers): (&[Rendered], &ApiServers),
+    scope: Scope,
 ) -> Result<(), ClusterErrors<PreflightError>> {
     // First: without rights the rest could only be refused.
-    each(members, |member| rights(mesh, member, rendered)).await.into_all()?;
+    each(members, |member| rights(mesh, member, rendered, scope)).await.into_all()?;
     let status = &MeshStatus::of(&federation::observe(mesh, members, &BTreeMap::new()).await);
     each(members, |member| async move {
         spire(status, member.name())?;
@@ -191,21 +191,38 @@ pub async fn preflight(
     .map(drop)
 }
 
-async fn rights(mesh: &Mesh, member: &Member, rendered: &[Rendered]) -> Result<(), PreflightError> {
+/// What applying objects takes: server-side apply of a new one is a patch and a create.
+const APPLIED: [&str; 3] = ["get", "create", "patch"];
+
+async fn rights(
+    mesh: &Mesh,
+    member: &Member,
+    rendered: &[Rendered],
+    scope: Scope,
+) -> Result<(), PreflightError> {
     let objects = rendered.iter().filter(|rendered| rendered.cluster == member.name());
     let places: BTreeSet<(Kind, Option<String>)> = objects
         .flat_map(|rendered| &rendered.objects)
         .map(|object| (object.key().kind, object.key().namespace.clone()))
-        .chain([(Kind::Secret, Some(NAMESPACE.to_owned()))])
         .collect();
-    let applied = places.iter().flat_map(|(kind, namespace)| {
-        ["get", "create", "patch"]
-            .map(|verb| Need::new(verb, kind.group(), kind.plural(), namespace.as_deref()))
-    });
-    let mut needs: Vec<Need> = applied.collect();
-    // What is no longer wanted is found by listing everything that there may be.
-    needs.extend(stale::kinds().map(|kind| Need::new("list", kind.group(), kind.plural(), None)));
+    let needed = |verbs: &[&str], kind: Kind, namespace: Option<&str>| -> Vec<Need> {
+        verbs.iter().map(|verb| Need::new(verb, kind.group(), kind.plural(), namespace)).collect()
+    };
+    let (of_rendered, listed): (&[&str], Vec<Kind>) = match scope {
+        // What is no longer wanted is found by listing everything that there may be.
+        Scope::Everything => (&APPLIED, stale::kinds().collect()),
+        Scope::Live => (&["get"], Vec::new()),
+    };
+    // An istiod that expects the wrong identities is started again.
+    let restarted = Need::new("patch", "apps", "deployments", Some(NAMESPACE));
+    let mut needs: Vec<Need> = places
+        .iter()
+        .flat_map(|(kind, namespace)| needed(of_rendered, *kind, namespace.as_deref()))
+        .collect();
+    needs.extend(needed(&APPLIED, Kind::Secret, Some(NAMESPACE)));
+    needs.extend(listed.into_iter().flat_map(|kind| needed(&["list"], kind, None)));
     needs.extend([
+        restarted,
         Need::new("list", "", "pods", None),
         Need::new("list", "", "secrets", Some(NAMESPACE)),
         // The way is tried by a command in the east-west gateway; istiod and proxies are asked at their own ports.
@@ -611,7 +628,7 @@ mod tests {
 
     #[tokio::test]
     async fn every_right_that_an_installation_takes_is_asked_for() {
-        let refused = |right: &'static str| async move {
+        let refused_of = |right: &'static str, scope: Scope| async move {
             let server = FakeServer::default();
             server.forbid(right);
             let object = |cluster: &str, kind: &str| {
@@ -621,8 +638,9 @@ mod tests {
                 Rendered { objects, ..rendered(cluster, "1.31.0") }
             };
             let all = [object("foo", "ConfigMap"), object("baz", "ServiceAccount")];
-            told(rights(&mesh(), &server.member("baz"), &all).await)
+            told(rights(&mesh(), &server.member("baz"), &all, scope).await)
         };
+        let refused = |right: &'static str| refused_of(right, Scope::Everything);
         assert_eq!(refused("x").await, "fine");
         for right in [
             "create secrets",
@@ -639,5 +657,19 @@ mod tests {
             assert_ne!(refused(right).await, "fine", "{right}");
         }
         assert_eq!(refused("patch configmaps").await, "fine", "it is of another cluster");
+        // What others have applied is looked at only.
+        for right in ["patch serviceaccounts", "list configmaps"] {
+            assert_eq!(refused_of(right, Scope::Live).await, "fine", "{right}");
+        }
+        for right in [
+            "create secrets",
+            "patch secrets",
+            "patch deployments",
+            "get serviceaccounts",
+            "list secrets",
+            "create leases",
+        ] {
+            assert_ne!(refused_of(right, Scope::Live).await, "fine", "{right}");
+        }
     }
 }

@@ -10,7 +10,7 @@ use super::preflight::have;
 use crate::fleet::{Member, Need};
 use crate::istio::demo::DEMO_LABEL;
 use crate::istio::remote::{owned_remote_secrets, owned_tokens, remote_secret_key};
-use crate::manifest::{self, Kind, Object, ObjectKey, Tool};
+use crate::manifest::{self, Kind, Object, ObjectKey, Scope, Tool};
 use crate::mesh::Mesh;
 
 /// Of these nothing goes by itself: with a namespace goes what somebody else has in it, with a definition everybody's objects, with the
@@ -31,6 +31,7 @@ pub(super) async fn stale(
     mesh: &Mesh,
     member: &Member,
     wanted: &[Object],
+    scope: Scope,
 ) -> Result<Vec<ObjectKey>, InstallError> {
     let owner = owner(mesh);
     let access = async {
@@ -38,7 +39,15 @@ pub(super) async fn stale(
             .await
             .map_err(|source| InstallError::Request { what: REMOTE_SECRETS.to_owned(), source })
     };
-    let made = async { Ok(manifest::owned_without(member.client(), &owner, kinds(), DEMO_LABEL).await?) };
+    let made = async {
+        match scope {
+            Scope::Everything => {
+                Ok(manifest::owned_without(member.client(), &owner, kinds(), DEMO_LABEL).await?)
+            }
+            // Whoever applies the rest deletes of it what is no longer rendered.
+            Scope::Live => Ok(Vec::new()),
+        }
+    };
     let tokens = async {
         owned_tokens(member, &owner)
             .await
@@ -117,7 +126,7 @@ mod tests {
         let wanted = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "istiod", "namespace": "istio-system"}});
         let wanted = [Object::from_value(wanted).unwrap()];
         let member = server.member("baz");
-        let found = stale(&mesh(), &member, &wanted).await.unwrap();
+        let found = stale(&mesh(), &member, &wanted, Scope::Everything).await.unwrap();
         let names: Vec<_> = found.iter().map(ToString::to_string).collect();
         assert_eq!(
             names,
@@ -130,7 +139,7 @@ mod tests {
             ]
         );
         server.forbid("delete services");
-        assert!(stale(&mesh(), &member, &wanted).await.is_err());
+        assert!(stale(&mesh(), &member, &wanted, Scope::Everything).await.is_err());
     }
 
     #[tokio::test]
@@ -139,6 +148,6 @@ mod tests {
         for right in ["delete services", "delete secrets"] {
             server.forbid(right);
         }
-        assert_eq!(stale(&mesh(), &server.member("baz"), &[]).await.unwrap(), []);
+        assert_eq!(stale(&mesh(), &server.member("baz"), &[], Scope::Everything).await.unwrap(), []);
     }
 }

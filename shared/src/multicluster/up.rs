@@ -17,7 +17,7 @@ use crate::istio::remote::{ReaderToken, TokenSecret, is_shared_token, reader_tok
 use crate::istio::{EAST_WEST_GATEWAY, INGRESS_GATEWAY, ISTIOD, NAMESPACE};
 use crate::manifest::wait::until;
 use crate::manifest::{
-    self, Counts, Deadline, Kind, MeshPlan, Object, ObjectKey, Poll, ServiceAddress, workload_ready,
+    self, Counts, Deadline, Kind, MeshPlan, Object, ObjectKey, Poll, Scope, ServiceAddress, workload_ready,
 };
 use crate::mesh::Mesh;
 use crate::watch::Watch;
@@ -45,7 +45,8 @@ pub(super) struct Run<'r> {
 
 /// Brings up Istio on every cluster at the same time, connects every pair of them, and proves it, until `deadline`.
 ///
-/// `plan` is what [`super::plan`] has just found out. A cluster that fails does not stop the others. Safe to drop at any await and to run
+/// `plan` is what [`super::plan`] has just found out; with [`Scope::Live`] what others have applied is waited for and left as it is. A cluster
+/// that fails does not stop the others. Safe to drop at any await and to run
 /// again.
 pub async fn up(
     mesh: &Mesh,
@@ -112,7 +113,7 @@ pub async fn up(
 impl Run<'_> {
     /// Applies what needs no other cluster and no istiod, and returns the tokens that the others read this one with.
     async fn base(&self, member: &Member) -> Result<(Counts, Vec<ReaderToken>), InstallError> {
-        if !self.plan.leaves_alone(member.name()) {
+        if self.plan.scope == Scope::Everything && !self.plan.leaves_alone(member.name()) {
             self.step(member, &Step::Applying);
         }
         let has_ca = self.objects(member).any(|object| object.key().kind == Kind::Certificate);
@@ -120,13 +121,13 @@ impl Run<'_> {
             |object: &Object| has_ca && matches!(object.key().kind, Kind::Namespace | Kind::Certificate);
         let objects = self.objects(member).filter(|object| !needs_istiod(object)).cloned();
         let (first, objects): (Vec<Object>, Vec<Object>) = objects.partition(is_first);
-        let mut applied = self.apply(member, &first).await?;
+        let mut applied = self.apply_rendered(member, &first).await?;
         if has_ca {
             // istiod reads it when it starts, and one that starts without it signs with a CA of its own until its next start.
             self.step(member, &Step::WaitingForCa);
             ca::issued(member, self.deadline).await?;
         }
-        applied.merge(self.apply(member, &objects).await?);
+        applied.merge(self.apply_rendered(member, &objects).await?);
         let tokens = reader_tokens(member).await.map_err(|source| InstallError::Request {
             what: "the tokens of its readers".to_owned(),
             source,
@@ -180,7 +181,7 @@ impl Run<'_> {
             self.step(member, &Step::WaitingForAddress);
             self.gateway(member).await
         };
-        let (counts, ()) = try_join(self.apply(member, &rules), gateways).await?;
+        let (counts, ()) = try_join(self.apply_rendered(member, &rules), gateways).await?;
         applied.merge(counts);
         self.step(member, &Step::WaitingForPeers);
         Ok(applied)
@@ -217,6 +218,14 @@ impl Run<'_> {
             }
         });
         found.await?
+    }
+
+    /// Applies what `render` writes, where nobody else does.
+    async fn apply_rendered(&self, member: &Member, objects: &[Object]) -> Result<Counts, InstallError> {
+        match self.plan.scope {
+            Scope::Everything => self.apply(member, objects).await,
+            Scope::Live => Ok(Counts::default()),
+        }
     }
 
     async fn apply(&self, member: &Member, objects: &[Object]) -> Result<Counts, InstallError> {
@@ -304,6 +313,10 @@ mod tests {
     }
 
     fn plan_of(verdict: &Verdict, stale: Vec<ObjectKey>) -> MeshPlan {
+        plan_in(Scope::Everything, verdict, stale)
+    }
+
+    fn plan_in(scope: Scope, verdict: &Verdict, stale: Vec<ObjectKey>) -> MeshPlan {
         let planned = of_baz()
             .iter()
             .map(|object| Planned { key: object.key().clone(), verdict: verdict.clone() })
@@ -311,6 +324,7 @@ mod tests {
         let plan = Plan { objects: planned };
         MeshPlan {
             mesh: "devup".to_owned(),
+            scope,
             clusters: vec![ClusterPlan { cluster: "baz".to_owned(), plan, later: Vec::new(), stale }],
         }
     }
@@ -374,7 +388,28 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn of_what_others_have_applied_only_the_tokens_of_readers_are_made() {
+        let plan = plan_in(Scope::Live, &Verdict::Create, Vec::new());
+        let told = with_run(&with_ca(), &plan, async |run, member| {
+            let (counts, tokens) = run.base(member).await.unwrap();
+            assert_eq!((counts.created, counts.unchanged, tokens.len()), (2, 0, 2));
+        })
+        .await;
+        insta::assert_snapshot!(told);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn access_comes_before_istiod_and_what_nobody_needs_goes_after_it() {
+        insta::assert_snapshot!(connected(Scope::Everything, 2).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn rules_that_others_have_applied_are_left_as_they_are() {
+        insta::assert_snapshot!(connected(Scope::Live, 1).await);
+    }
+
+    /// Gives baz access to foo, and returns what was written and told. So many objects are made.
+    async fn connected(scope: Scope, created: usize) -> String {
         let server = FakeServer::default();
         let ready = json!({"spec": {"replicas": 1, "selector": {}, "template": {}},
             "status": {"replicas": 1, "updatedReplicas": 1, "availableReplicas": 1, "readyReplicas": 1}});
@@ -396,14 +431,13 @@ mod tests {
         let shared = ObjectKey::new(Kind::Secret, Some(NAMESPACE), "spire-mesh-remote-reader-a");
         server.put(&format!("{SYSTEM}/secrets/{}", shared.name), json!({}));
         let stale = vec![ObjectKey::new(Kind::ConfigMap, Some(NAMESPACE), "old"), shared];
-        let told = with_run(&server, &plan_of(&Verdict::Create, stale), async |run, member| {
+        with_run(&server, &plan_in(scope, &Verdict::Create, stale), async |run, member| {
             let counts = run.connect(member, &[("foo".to_owned(), tokens)].into()).await.unwrap();
-            assert_eq!((counts.created, counts.deleted), (2, 1));
+            assert_eq!((counts.created, counts.deleted), (created, 1));
             // The token that all readers shared goes last, when each of them has its own.
             assert_eq!(run.unshare(member).await.unwrap(), 1);
         })
-        .await;
-        insta::assert_snapshot!(told);
+        .await
     }
 
     #[tokio::test(start_paused = true)]

@@ -87,7 +87,7 @@ fn nodes_are_listed_only_where_peers_are_given_the_address_of_one() {
     let lists_nodes = |index: usize| {
         let cluster = &mesh.clusters[index];
         let Spire::Managed(spire) = &cluster.spire else { panic!("cluster {index} is managed") };
-        managed_needs(cluster, spire).contains(&Need::new("list", "", "nodes", None))
+        managed_needs(cluster, spire, Scope::Everything).contains(&Need::new("list", "", "nodes", None))
     };
     assert!(lists_nodes(0));
     assert!(!lists_nodes(2));
@@ -180,7 +180,7 @@ fn with_storage() -> FakeServer {
 /// What stands in the way in foo, bar or baz.
 async fn refusals(server: &FakeServer, index: usize) -> String {
     let mesh = mesh();
-    match preflight(&mesh, &[server.member_of(&mesh.clusters[index])]).await {
+    match preflight(&mesh, &[server.member_of(&mesh.clusters[index])], Scope::Everything).await {
         Ok(()) => "nothing".to_owned(),
         Err(errors) => errors.to_string(),
     }
@@ -269,7 +269,7 @@ async fn a_spire_of_another_mesh_or_of_somebody_else_is_refused_where_ours_is_wa
 fn what_it_takes_to_federate_is_asked_for_all_at_once() {
     let mesh = mesh();
     let Spire::Managed(spire) = &mesh.clusters[2].spire else { panic!("baz is managed") };
-    let needs = managed_needs(&mesh.clusters[2], spire);
+    let needs = managed_needs(&mesh.clusters[2], spire, Scope::Everything);
     insta::assert_snapshot!(listed(&existing_needs()).replace(", ", "\n"), @r"
     list statefulsets.apps
     list deployments.apps
@@ -287,6 +287,14 @@ fn what_it_takes_to_federate_is_asked_for_all_at_once() {
         };
         assert!(["get", "create", "patch"].iter().all(is_asked_for), "{kind:?}");
     }
+    // What others have applied is looked at only.
+    let live = managed_needs(&mesh.clusters[2], spire, Scope::Live);
+    assert!(live.iter().all(|need| needs.contains(need)));
+    let changed = live.iter().filter(|need| ["create", "patch"].contains(&need.verb.as_str()));
+    let mut changed: Vec<&str> = changed.map(|need| need.resource.as_str()).collect();
+    changed.dedup();
+    assert_eq!(changed, ["clusterspiffeids", "clusterfederatedtrustdomains"]);
+    assert!(live.contains(&Need::new("get", "apps", "statefulsets", Some("spire-server"))));
 }
 
 #[tokio::test]

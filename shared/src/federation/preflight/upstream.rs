@@ -58,6 +58,7 @@ mod tests {
     use crate::fleet::fake::FakeServer;
     use crate::fleet::listed;
     use crate::hint::Hint;
+    use crate::manifest::Scope;
     use crate::mesh::{CertManagerIssuer, IssuerKind, Mesh, Spire};
 
     fn issuer(kind: IssuerKind) -> CertManagerIssuer {
@@ -125,8 +126,10 @@ mod tests {
         let more = |kind| {
             let upstream_authority = UpstreamAuthority::CertManager(issuer(kind));
             let with = ManagedSpire { upstream_authority, ..spire.as_ref().clone() };
-            let without = managed_needs(cluster, spire);
-            let needs = managed_needs(cluster, &with).into_iter().filter(|need| !without.contains(need));
+            let without = managed_needs(cluster, spire, Scope::Everything);
+            let needs = managed_needs(cluster, &with, Scope::Everything)
+                .into_iter()
+                .filter(|need| !without.contains(need));
             listed(&needs.collect::<Vec<Need>>())
         };
         insta::assert_snapshot!(more(IssuerKind::Issuer), @"get/create/patch roles.rbac.authorization.k8s.io in namespace pki, get/create/patch rolebindings.rbac.authorization.k8s.io in namespace pki, get issuers.cert-manager.io in namespace pki");

@@ -66,6 +66,96 @@ async fn what_is_as_wanted_is_unchanged_whatever_the_server_adds() {
     assert_eq!(verdict(&server, config_map("a")).await, Verdict::Unchanged);
 }
 
+/// A config map that this field manager has made, in this way.
+fn made_by(manager: &str, operation: &str, text: &str) -> Value {
+    let mut live = config_map(text).to_value();
+    let fields = json!({"f:data": {"f:server.conf": {}}});
+    live["metadata"]["managedFields"] =
+        json!([{"manager": manager, "operation": operation, "fieldsV1": fields}]);
+    live
+}
+
+const DECLARING: [(&str, &str); 5] = [
+    ("argocd-controller", "Update"),
+    ("argocd-controller", "Apply"),
+    ("kustomize-controller", "Apply"),
+    ("kubectl-client-side-apply", "Update"),
+    ("kubectl", "Apply"),
+];
+
+#[tokio::test]
+async fn what_others_have_applied_as_it_is_wanted_is_left_to_them() {
+    for (manager, operation) in DECLARING {
+        let server = Server::default();
+        server.put(CONFIG_MAP, made_by(manager, operation, "a"));
+        let applied = apply(&server.client(), &[config_map("a")], soon(), &|_, _| {}).await.unwrap();
+        assert!(applied.is_unchanged(), "{manager}");
+        assert_eq!(server.writes(), [""; 0], "{manager}");
+        expect_applied(&server.client(), &[config_map("b")]).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_others_declare_with_another_value_is_refused_with_manager_and_field() {
+    for (manager, operation) in DECLARING {
+        let server = Server::default();
+        server.put(CONFIG_MAP, made_by(manager, operation, "a"));
+        let Verdict::Declared { by } = verdict(&server, config_map("b")).await else { panic!("{manager}") };
+        let fields = vec!["data.server.conf".to_owned()];
+        assert_eq!(by, [Declared { manager: manager.to_owned(), fields }]);
+        // Nothing else is applied either.
+        let objects = [namespace(), config_map("b")];
+        let error = apply(&server.client(), &objects, soon(), &|_, _| {}).await.unwrap_err();
+        assert!(error.to_string().contains(manager), "{error}");
+        assert_eq!(server.writes(), [""; 0], "{manager}");
+    }
+    let server = Server::default();
+    server.put(CONFIG_MAP, made_by("argocd-controller", "Update", "a"));
+    let error = apply(&server.client(), &[config_map("b")], soon(), &|_, _| {}).await.unwrap_err();
+    insta::assert_snapshot!(format!("{error}\nhint: {}", error.hint().unwrap()));
+}
+
+#[tokio::test]
+async fn what_was_changed_by_hand_is_set_back() {
+    for manager in ["kubectl-edit", "kubectl-patch", "spire-federate-by-update"] {
+        let server = Server::default();
+        server.put(CONFIG_MAP, made_by(manager, "Update", "a"));
+        let Verdict::Change { fields } = verdict(&server, config_map("b")).await else { panic!("{manager}") };
+        assert_eq!(fields.len(), 1);
+        let applied = apply(&server.client(), &[config_map("b")], soon(), &|_, _| {}).await.unwrap();
+        assert_eq!(applied.count(Change::Changed), 1);
+        assert_eq!(server.writes(), [format!("PATCH {CONFIG_MAP}")]);
+    }
+}
+
+#[tokio::test]
+async fn what_others_are_to_have_applied_has_to_be_there_and_to_be_marked_as_ours() {
+    let server = Server::default();
+    let objects = [namespace(), config_map("a"), secret("a"), definition()];
+    let told = async || {
+        let error = expect_applied(&server.client(), &objects).await.unwrap_err();
+        format!("{error}\nhint: {}\n", error.hint().unwrap())
+    };
+    let nothing = told().await;
+    // A namespace of somebody else's will do.
+    server.put(NAMESPACE, json!({"metadata": {"name": "spire"}}));
+    server.put(SECRET, secret("b").to_value());
+    server.put(DEFINITION, definition().to_value());
+    let mut ending = config_map("a").to_value();
+    ending["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    server.put(CONFIG_MAP, ending);
+    let on_its_way_out = told().await;
+    server.put(CONFIG_MAP, json!({"metadata": {"labels": {"app.kubernetes.io/managed-by": "Helm"}}}));
+    let foreign = told().await;
+    insta::assert_snapshot!([nothing, on_its_way_out, foreign].join("\n"));
+    server.put(CONFIG_MAP, config_map("b").to_value());
+    expect_applied(&server.client(), &objects).await.unwrap();
+    server.script("GET", SECRET, vec![message(403, "no")]);
+    let error = expect_applied(&server.client(), &objects).await.unwrap_err();
+    assert_eq!(error.to_string(), "cannot read Secret/key in namespace spire");
+    assert_eq!(server.writes(), [""; 0]);
+}
+
 #[tokio::test]
 async fn what_differs_names_the_fields() {
     let server = Server::default();
@@ -357,6 +447,13 @@ async fn what_somebody_has_made_since_the_plan_is_not_overwritten() {
     let server = meanwhile(json!({"app.kubernetes.io/managed-by": "Helm"}));
     let error = apply(&server.client(), &[config_map("a")], soon(), &|_, _| {}).await.unwrap_err();
     assert!(matches!(&error, ApplyError::Foreign { objects, .. } if objects.len() == 1), "{error:?}");
+    assert_eq!(server.writes().len(), 1, "{:?}", server.writes());
+
+    // Somebody who comes back to it has made it for us.
+    let server = meanwhile(json!({}));
+    server.put(CONFIG_MAP, made_by("kustomize-controller", "Apply", "b"));
+    let error = apply(&server.client(), &[config_map("a")], soon(), &|_, _| {}).await.unwrap_err();
+    assert!(matches!(&error, ApplyError::Declared { objects, .. } if objects.len() == 1), "{error:?}");
     assert_eq!(server.writes().len(), 1, "{:?}", server.writes());
 
     // Another run of ours was faster.

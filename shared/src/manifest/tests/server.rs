@@ -72,6 +72,11 @@ impl Server {
             Method::PATCH => {
                 let wanted: Value = serde_json::from_slice(&body).unwrap();
                 let mut live = state.objects.get(&path).cloned().unwrap_or_else(|| json!({}));
+                if !query.contains("force=true")
+                    && let Some(conflict) = conflict(&live, &wanted)
+                {
+                    return conflict;
+                }
                 merge(&mut live, &wanted);
                 live["metadata"]["managedFields"] = json!([{"manager": "spire-federate"}]);
                 if !dry_run {
@@ -122,6 +127,40 @@ pub(super) fn message(code: u16, text: &str) -> Answer {
     let body =
         json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "message": text});
     (StatusCode::from_u16(code).unwrap(), body)
+}
+
+/// Refuses what is wanted where another field manager has set one of its fields to another value, in the words of an API server.
+fn conflict(live: &Value, wanted: &Value) -> Option<Answer> {
+    let entries = live["metadata"]["managedFields"].as_array()?;
+    let others = entries.iter().filter(|entry| entry["manager"] != "spire-federate");
+    let causes = others.flat_map(|entry| {
+        let mut fields = Vec::new();
+        differing(&entry["fieldsV1"], (live, wanted), "", &mut fields);
+        let using = if entry["operation"] == "Update" { " using v1 at 2026-11-25T10:00:00Z" } else { "" };
+        let message = format!("conflict with {}{using}", entry["manager"]);
+        fields
+            .into_iter()
+            .map(move |field| json!({"reason": "FieldManagerConflict", "message": message, "field": field}))
+            .collect::<Vec<_>>()
+    });
+    let causes: Vec<Value> = causes.collect();
+    let text = format!("Apply failed with {} conflicts", causes.len());
+    let (code, mut body) = message(409, &text);
+    body["details"] = json!({"causes": causes});
+    (!causes.is_empty()).then_some((code, body))
+}
+
+/// Lists the fields of a manager (`{"f:data": {"f:a": {}}}`) that are wanted with another value than they have.
+fn differing(managed: &Value, (live, wanted): (&Value, &Value), path: &str, found: &mut Vec<String>) {
+    let fields = managed.as_object().into_iter().flatten();
+    let fields: Vec<(&str, &Value)> =
+        fields.filter_map(|(name, below)| Some((name.strip_prefix("f:")?, below))).collect();
+    if fields.is_empty() && !wanted.is_null() && live != wanted {
+        found.push(path.to_owned());
+    }
+    for (name, below) in fields {
+        differing(below, (&live[name], &wanted[name]), &format!("{path}.{name}"), found);
+    }
 }
 
 fn merge(live: &mut Value, wanted: &Value) {
