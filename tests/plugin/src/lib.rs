@@ -24,10 +24,11 @@ spec:
 ";
 
 /// Texts with commands to copy, besides the help texts.
-const DOCS: [&str; 12] = [
+const DOCS: [&str; 13] = [
     "README.md",
     "docs/eks.md",
     "docs/troubleshooting.md",
+    "docs/gitops.md",
     "docs/json.md",
     "docs/spire-federate.md",
     "docs/mesh-install.md",
