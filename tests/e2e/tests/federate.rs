@@ -73,6 +73,54 @@ fn up_federates_and_a_second_run_changes_nothing() {
     }
 }
 
+#[test]
+fn what_others_apply_of_the_rendered_files_is_connected_and_left_to_them() {
+    let bench = Bench::new();
+    bench.clean();
+    let of_others = |yaml: &str, context: &str| {
+        // As Flux does.
+        let apply = [
+            "apply",
+            "--server-side",
+            "--force-conflicts",
+            "--field-manager=kustomize-controller",
+            "-f",
+            "-",
+        ];
+        bench.target.kubectl(context).run_with(apply, yaml).unwrap_or_else(|error| panic!("{error}"));
+    };
+    bench.plugin(&["render", "--to", "rendered"]).succeeded();
+    let rendered = |context: &str| {
+        let file = bench.folder().join("rendered").join(format!("{context}.yaml"));
+        fs::read_to_string(&file).expect("a rendered file")
+    };
+    // All but the last cluster: nothing is changed in any of them.
+    let (last, others) = bench.members.split_last().expect("two clusters");
+    for member in others {
+        of_others(&rendered(&member.context), &member.context);
+    }
+    bench.plugin(&["connect", "--yes"]).ended_with(1).said("has not been applied: Namespace/spire-server");
+    of_others(&rendered(&last.context), &last.context);
+    bench.plugin(&["plan", "--exit-code"]).ended_with(3);
+    bench.plugin(&["connect", "--yes"]).succeeded();
+    bench.prove();
+    bench.plugin(&["connect", "--yes"]).succeeded().said("nothing to change");
+
+    // `up` has nothing to add, and takes nothing from them.
+    bench.plugin(&["plan", "--exit-code"]).succeeded();
+    bench.up().said("nothing to change");
+    let managers = ["-n", "spire-server", "get", "statefulset", "spire-server", "--show-managed-fields"];
+    let path = "jsonpath={.metadata.managedFields[?(@.operation==\"Apply\")].manager}";
+    let managers: Vec<&str> = managers.into_iter().chain(["-o", path]).collect();
+    assert_eq!(bench.kubectl(&last.context, &managers), "kustomize-controller");
+
+    // What they declare otherwise is not overruled.
+    of_others(&rendered(&last.context).replace("timeoutSeconds: 5", "timeoutSeconds: 6"), &last.context);
+    bench.plugin(&["plan", "--exit-code"]).ended_with(3).said("1 declared otherwise by others");
+    bench.plugin(&["up", "--yes"]).ended_with(1).said("kustomize-controller declares webhooks");
+    bench.plugin(&["connect", "--yes"]).succeeded().said("nothing to change");
+}
+
 /// The Lease of somebody else on the mesh that `init` writes, renewed so many seconds ago.
 fn lease_of_somebody_else(seconds_ago: i64) -> String {
     let renewed = jiff::Timestamp::now() - jiff::SignedDuration::from_secs(seconds_ago);
