@@ -1,10 +1,12 @@
 //! The configuration that `istioctl` is given for one cluster.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::{EAST_WEST_GATEWAY, INGRESS_GATEWAY, MULTIROOT, NAMESPACE, WORKLOAD_SOCKET};
-use crate::mesh::{Cluster, GatewayService, IstioCa, Mesh, lay};
+use super::{EAST_WEST_GATEWAY, INGRESS_GATEWAY, ISTIOD, MULTIROOT, NAMESPACE, WORKLOAD_SOCKET};
+use crate::mesh::{Cluster, Gateway, IstioCa, Mesh, Pods, Replicated, lay};
 use crate::spire::desired::CSI_DRIVER;
 use crate::trust::TrustDomain;
 
@@ -45,12 +47,23 @@ pub fn configuration(mesh: &Mesh, cluster: &Cluster) -> Value {
     mesh_config.insert("caCertificates".to_owned(), json!([{ "trustDomains": peers }]));
     mesh_config.entry("tcpKeepalive").or_insert_with(|| json!(KEEPALIVE));
 
+    let gateways = [Some(&istio.east_west_gateway), istio.ingress_gateway.as_ref()];
+    let fewest = gateways.into_iter().flatten().map(|gateway| gateway.pods.replicas).max();
     let mut values = map(json!({
         "global": {
             "meshID": mesh.name,
             "multiCluster": {"clusterName": cluster.name},
             "network": cluster.network,
+            // Not every version asks how many pods there are: a budget for one pod keeps its node from being drained.
+            "defaultPodDisruptionBudget": {"enabled": false},
         },
+        // Without a metrics server, which EKS does not bring, an autoscaler does nothing. Its minimum counts where the mesh file asks for one.
+        "pilot": {
+            "autoscaleEnabled": false,
+            "autoscaleMin": istio.istiod.replicas,
+            "replicaCount": istio.istiod.replicas,
+        },
+        "gateways": {INGRESS_GATEWAY: {"autoscaleEnabled": false, "autoscaleMin": fewest}},
         "sidecarInjectorWebhook": {
             "defaultTemplates": ["sidecar", "spire"],
             "templates": {"spire": SIDECAR_TEMPLATE},
@@ -58,16 +71,20 @@ pub fn configuration(mesh: &Mesh, cluster: &Cluster) -> Value {
     }));
     if let IstioCa::CertManager(_) = istio.ca {
         // Or its root could not be changed while it runs.
-        values.insert("pilot".to_owned(), json!({ "env": { MULTIROOT: "true" } }));
+        lay(&mut values, &map(json!({"pilot": { "env": { MULTIROOT: "true" } }})));
     }
     lay(&mut values, &istio.values);
+    let is_scaled = |values: &Value| values["autoscaleEnabled"] == json!(true);
+    let count = |values: &Value| if is_scaled(values) { Count::ByLoad } else { Count::Fixed };
+    let of_gateways = values["gateways"].get(INGRESS_GATEWAY).map_or(Count::Fixed, count);
 
     let mut spec = map(json!({
         "profile": istio.profile,
         "meshConfig": mesh_config,
         "values": values,
         "components": {
-            "ingressGateways": gateways(cluster),
+            "pilot": {"k8s": of_pods(ISTIOD, &json!({"app": ISTIOD}), &istio.istiod)},
+            "ingressGateways": gateways_of(cluster, of_gateways),
         },
     }));
     for (key, value) in [("hub", &istio.hub), ("tag", &istio.tag)] {
@@ -83,14 +100,23 @@ pub fn configuration(mesh: &Mesh, cluster: &Cluster) -> Value {
     })
 }
 
-fn gateways(cluster: &Cluster) -> Vec<Value> {
+/// Who says how many pods there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Count {
+    /// The mesh file.
+    Fixed,
+    /// An autoscaler: whoever else wrote the number would take turns with it.
+    ByLoad,
+}
+
+fn gateways_of(cluster: &Cluster, count: Count) -> Vec<Value> {
     let istio = &cluster.istio;
     let ingress = match &istio.ingress_gateway {
-        Some(service) => gateway(INGRESS_GATEWAY, service),
+        Some(wanted) => gateway(INGRESS_GATEWAY, wanted, count),
         // The profile would make one.
         None => json!({"name": INGRESS_GATEWAY, "enabled": false}),
     };
-    let mut east_west = gateway(EAST_WEST_GATEWAY, &istio.east_west_gateway);
+    let mut east_west = gateway(EAST_WEST_GATEWAY, &istio.east_west_gateway, count);
     east_west["label"] = json!({
         "app": EAST_WEST_GATEWAY,
         "istio": "eastwestgateway",
@@ -108,39 +134,84 @@ fn gateways(cluster: &Cluster) -> Vec<Value> {
 }
 
 /// A gateway with SPIRE's socket. Gateways of `istioctl` are whole deployments, not injected ones, so the template is not for them.
-fn gateway(name: &str, service: &GatewayService) -> Value {
+fn gateway(name: &str, wanted: &Gateway, count: Count) -> Value {
     let volume = json!({"name": "workload-socket", "csi": {"driver": CSI_DRIVER, "readOnly": true}});
     let mount = json!({"name": "workload-socket", "mountPath": SOCKET_FOLDER, "readOnly": true});
     let mount_path = "spec.template.spec.containers.[name:istio-proxy].volumeMounts.[name:workload-socket]";
-    let mut value = json!({
+    let mut k8s = of_pods(name, &json!({"app": name}), &wanted.pods);
+    k8s["env"] = json!([{"name": "WORKLOAD_IDENTITY_SOCKET_FILE", "value": WORKLOAD_SOCKET}]);
+    k8s["serviceAnnotations"] = json!(wanted.service.annotations);
+    k8s["service"] = json!({"type": "LoadBalancer"});
+    if count == Count::Fixed {
+        k8s["replicaCount"] = json!(wanted.pods.replicas);
+    }
+    let mut overlays = vec![json!({
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
         "name": name,
-        "enabled": true,
-        "k8s": {
-            "env": [{"name": "WORKLOAD_IDENTITY_SOCKET_FILE", "value": WORKLOAD_SOCKET}],
-            "serviceAnnotations": service.annotations,
-            "service": {"type": "LoadBalancer"},
-            "overlays": [{
-                "apiVersion": "apps/v1",
-                "kind": "Deployment",
-                "name": name,
-                "patches": [
-                    {"path": "spec.template.spec.volumes.[name:workload-socket]", "value": volume},
-                    {"path": mount_path, "value": mount},
-                ],
-            }],
-        },
-    });
-    if let Some(class) = &service.class {
-        let patch = json!({
+        "patches": [
+            {"path": "spec.template.spec.volumes.[name:workload-socket]", "value": volume},
+            {"path": mount_path, "value": mount},
+        ],
+    })];
+    if let Some(class) = &wanted.service.class {
+        overlays.push(json!({
             "kind": "Service",
             "name": name,
             "patches": [{"path": "spec.loadBalancerClass", "value": class}],
-        });
-        if let Some(overlays) = value["k8s"]["overlays"].as_array_mut() {
-            overlays.push(patch);
-        }
+        }));
     }
-    value
+    overlays.extend(k8s["overlays"].as_array().into_iter().flatten().cloned());
+    k8s["overlays"] = json!(overlays);
+    json!({"name": name, "enabled": true, "k8s": k8s})
+}
+
+/// How the pods of a `Deployment` are made and spread. `labels` are those by which they are counted.
+fn of_pods(name: &str, labels: &Value, wanted: &Replicated) -> Value {
+    let Replicated { replicas, pods: Pods { placement, resources, annotations } } = wanted;
+    let mut k8s = map(json!({
+        "nodeSelector": placement.node_selector,
+        "tolerations": placement.tolerations,
+        "affinity": placement.affinity,
+        "priorityClassName": placement.priority_class,
+        "podAnnotations": annotations,
+    }));
+    let is_said = |value: &Value| match value {
+        Value::Null => false,
+        Value::Object(map) => !map.is_empty(),
+        _ => true,
+    };
+    k8s.retain(|_, value| is_said(value));
+    let parts = [("requests", &resources.requests), ("limits", &resources.limits)];
+    let parts = parts.map(|(part, amounts)| (part, amounts.given().collect::<BTreeMap<_, _>>()));
+    let parts: BTreeMap<_, _> = parts.into_iter().filter(|(_, amounts)| !amounts.is_empty()).collect();
+    if !parts.is_empty() {
+        k8s.insert("resources".to_owned(), json!(parts));
+    }
+    if replicas.get() > 1 {
+        let spread = json!({
+            "kind": "Deployment",
+            "name": name,
+            "patches": [{"path": "spec.template.spec.topologySpreadConstraints", "value": spread(labels)}],
+        });
+        k8s.insert("overlays".to_owned(), json!([spread]));
+    }
+    Value::Object(k8s)
+}
+
+/// Spreads pods over zones, and over nodes, where that can be had: a cluster of one node runs them all.
+fn spread(labels: &Value) -> Value {
+    let over = |key: &str| {
+        json!({
+            "maxSkew": 1,
+            "topologyKey": key,
+            "whenUnsatisfiable": "ScheduleAnyway",
+            "labelSelector": {"matchLabels": labels},
+            // Those of the version before do not count while they are replaced.
+            "matchLabelKeys": ["pod-template-hash"],
+        })
+    };
+    json!([over("topology.kubernetes.io/zone"), over("kubernetes.io/hostname")])
 }
 
 fn map(value: Value) -> Map<String, Value> {
@@ -179,6 +250,43 @@ mod tests {
              eastWestGateway: {loadBalancerClass: a/nlb, annotations: {}}, values: {global: {proxy: {logLevel: debug}}, pilot: {env: {A: 'b'}}}}",
         );
         insta::assert_yaml_snapshot!(written);
+    }
+
+    #[test]
+    fn pods_are_placed_counted_and_spread_as_the_mesh_file_says() {
+        let placement = "{nodeSelector: {pool: system}, tolerations: [{key: system, operator: Exists}], priorityClassName: mesh, \
+             affinity: {nodeAffinity: {preferredDuringSchedulingIgnoredDuringExecution: [{weight: 1, preference: {matchExpressions: \
+             [{key: a, operator: Exists}]}}]}}}";
+        let pods = format!(
+            "placement: {placement}, resources: {{requests: {{cpu: 100m}}, limits: {{memory: 1Gi}}}}, podAnnotations: {{a: b}}"
+        );
+        let written = written(&format!(
+            "{{istiod: {{replicas: 3, {pods}}}, eastWestGateway: {{replicas: 1, {pods}}}, ingressGateway: {{loadBalancerClass: a/nlb}}}}"
+        ));
+        insta::assert_yaml_snapshot!(written["spec"]["components"]);
+        insta::assert_yaml_snapshot!(written["spec"]["values"]["pilot"], @r"
+        autoscaleEnabled: false
+        autoscaleMin: 3
+        replicaCount: 3
+        ");
+    }
+
+    #[test]
+    fn pods_are_scaled_by_load_where_the_mesh_files_values_say_so() {
+        let values = "values: {pilot: {autoscaleEnabled: true}, gateways: {istio-ingressgateway: {autoscaleEnabled: true, autoscaleMax: 9}}}";
+        let written = written(&format!(
+            "{{{values}, eastWestGateway: {{replicas: 3}}, ingressGateway: {{replicas: 1}}}}"
+        ));
+        let spec = &written["spec"];
+        assert_eq!(
+            spec["values"]["pilot"],
+            json!({"autoscaleEnabled": true, "autoscaleMin": 2, "replicaCount": 2})
+        );
+        let gateways = json!({"autoscaleEnabled": true, "autoscaleMin": 3, "autoscaleMax": 9});
+        assert_eq!(spec["values"]["gateways"][INGRESS_GATEWAY], gateways);
+        for gateway in spec["components"]["ingressGateways"].as_array().unwrap() {
+            assert_eq!(gateway["k8s"].get("replicaCount"), None, "the autoscaler counts");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What holds where a mesh file says nothing. They work on EKS without a line of configuration.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU8;
 
 /// The mesh file that is read when none is named.
 pub const DEFAULT_FILE: &str = "spire-mesh.yaml";
@@ -26,6 +27,16 @@ pub(super) const AGENT_SYNC_INTERVAL: &str = "1s";
 pub(super) const REFRESH_HINT: &str = "5m";
 pub(super) const STORAGE_SIZE: &str = "1Gi";
 pub(super) const ISSUER_GROUP: &str = "cert-manager.io";
+
+/// What the server's container takes: requests and limits of processors and memory, as in `manifests/spire/server.yaml`.
+pub(super) const SERVER_RESOURCES: [[Option<&str>; 2]; 2] =
+    [[Some("50m"), Some("128Mi")], [None, Some("1Gi")]];
+/// The same of an agent's, as in `manifests/spire/agent.yaml`.
+pub(super) const AGENT_RESOURCES: [[Option<&str>; 2]; 2] =
+    [[Some("25m"), Some("64Mi")], [None, Some("512Mi")]];
+
+/// Pods of istiod and of each gateway: one can go with its node, and the other is still there.
+pub(super) const REPLICAS: NonZeroU8 = NonZeroU8::new(2).unwrap();
 
 pub(super) const ISTIOCTL: &str = "istioctl";
 pub(super) const ISTIO_PROFILE: &str = "default";

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::demo::DemoFile;
 use super::endpoint::EndpointFile;
 use super::istio::IstioFile;
+use super::pods::{NodePodsFile, PodsFile};
 use super::shape::{self, Findings};
 use super::tree::Node;
 use super::{KeyType, defaults};
@@ -128,6 +129,10 @@ pub(super) struct SpireFile {
     pub(super) storage: Option<StorageFile>,
     /// Who signs the server's CA certificate. Default: the server itself.
     pub(super) upstream_authority: Option<UpstreamAuthorityFile>,
+    /// The pod of the server and its controller-manager.
+    pub(super) server: Option<PodsFile>,
+    /// The pods of agents and CSI driver, on every node that can have them.
+    pub(super) agent: Option<NodePodsFile>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]

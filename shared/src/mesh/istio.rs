@@ -1,6 +1,7 @@
 //! The `istio` keys of a cluster over those of the whole mesh over the defaults.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU8;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
@@ -8,13 +9,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::istio_ca::{self, IstioCaFile};
+use super::pods::{self, Pods, PodsFile};
 use super::shape::{Findings, Where, checked};
 use super::tree::{Path, Step};
 use super::{IstioCa, defaults, values};
 
 /// Keys of `values` and `meshConfig` that say who trusts whom and which cluster is which: they follow from the rest of the
 /// file, and another value breaks the mesh.
-const RESERVED: [&[&str]; 8] = [
+const RESERVED: [&[&str]; 10] = [
     &["meshConfig", "trustDomain"],
     &["meshConfig", "trustDomainAliases"],
     &["meshConfig", "caCertificates"],
@@ -23,6 +25,8 @@ const RESERVED: [&[&str]; 8] = [
     &["values", "global", "network"],
     &["values", "global", "multiCluster"],
     &["values", "sidecarInjectorWebhook", "templates", "spire"],
+    &["values", "pilot", "replicaCount"],
+    &["values", "gateways", "istio-ingressgateway", "replicaCount"],
 ];
 
 /// Istio as it is installed in a cluster.
@@ -36,16 +40,36 @@ pub struct Istio {
     pub tag: Option<String>,
     /// Configuration profile of `istioctl` that everything is laid over.
     pub profile: String,
+    /// istiod's pods.
+    pub istiod: Replicated,
     /// The gateway through which other networks come in.
-    pub east_west_gateway: GatewayService,
+    pub east_west_gateway: Gateway,
     /// The gateway through which requests from outside the mesh come in; none where it is switched off.
-    pub ingress_gateway: Option<GatewayService>,
+    pub ingress_gateway: Option<Gateway>,
     /// Who signs for istiod.
     pub ca: IstioCa,
     /// More of `meshConfig`.
     pub mesh_config: Map<String, Value>,
     /// More Helm values.
     pub values: Map<String, Value>,
+}
+
+/// A gateway.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Gateway {
+    /// Its load balancer.
+    pub service: GatewayService,
+    /// Its pods.
+    pub pods: Replicated,
+}
+
+/// Pods of which each can take the place of another.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Replicated {
+    /// How many there are; where they are scaled by load, the fewest.
+    pub replicas: NonZeroU8,
+    /// How each is made.
+    pub pods: Pods,
 }
 
 /// The load balancer of a gateway.
@@ -70,6 +94,8 @@ pub(super) struct IstioFile {
     /// Configuration profile of `istioctl`.
     #[schemars(extend("default" = defaults::ISTIO_PROFILE))]
     pub(super) profile: Option<String>,
+    /// istiod's pods.
+    pub(super) istiod: Option<ReplicatedFile>,
     /// The gateway through which other networks come in.
     pub(super) east_west_gateway: Option<GatewayFile>,
     /// The gateway through which requests from outside the mesh come in.
@@ -84,26 +110,38 @@ pub(super) struct IstioFile {
 }
 
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("additionalProperties" = false))]
+pub(super) struct ReplicatedFile {
+    /// How many pods there are. From two on they are spread over zones and nodes, and only one at a time may be evicted.
+    #[schemars(extend("default" = defaults::REPLICAS.get()))]
+    pub(super) replicas: Option<NonZeroU8>,
+    #[serde(flatten)]
+    pub(super) pods: PodsFile,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("additionalProperties" = false))]
 pub(super) struct GatewayFile {
     /// The service's `loadBalancerClass`.
     pub(super) load_balancer_class: Option<String>,
     /// The service's annotations. Default: those for an internal AWS network load balancer; what is given here replaces them
     /// all.
     pub(super) annotations: Option<BTreeMap<String, String>>,
+    #[serde(flatten)]
+    pub(super) replicated: ReplicatedFile,
 }
 
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("additionalProperties" = false))]
 pub(super) struct IngressFile {
     /// Whether there is one.
     #[schemars(extend("default" = true))]
     pub(super) enabled: Option<bool>,
-    /// The service's `loadBalancerClass`.
-    pub(super) load_balancer_class: Option<String>,
-    /// The service's annotations. Default: those for an internal AWS network load balancer; what is given here replaces them
-    /// all.
-    pub(super) annotations: Option<BTreeMap<String, String>>,
+    #[serde(flatten)]
+    pub(super) gateway: GatewayFile,
 }
 
 /// An `istio` map and where it stands.
@@ -131,6 +169,15 @@ impl Layer<'_> {
             if found.flatten().is_some() {
                 let message = match keys {
                     ["values", "meshConfig"] => "`values.meshConfig` is written as `meshConfig`".to_owned(),
+                    ["values", "pilot", "replicaCount"] => {
+                        "`values.pilot.replicaCount` is written as `istiod.replicas`".to_owned()
+                    }
+                    ["values", "gateways", ..] => {
+                        format!(
+                            "`{}` is written as `replicas` of `eastWestGateway` and `ingressGateway`",
+                            keys.join(".")
+                        )
+                    }
                     keys => format!("`{}` follows from the rest of this file", keys.join(".")),
                 };
                 findings.add_with(message, Where::Key(self.at(keys)), None);
@@ -150,13 +197,16 @@ pub(super) fn resolve(own: &Layer<'_>, defaults: &Layer<'_>, findings: &mut Find
     let hub = text("hub", |file| file.hub.as_ref(), values::image);
     let tag = text("tag", |file| file.tag.as_ref(), image_tag);
     let profile = text("profile", |file| file.profile.as_ref(), profile);
-    let gateways = |file: &IstioFile| file.east_west_gateway.clone().unwrap_or_default();
-    let east_west = gateway(own, defaults, "eastWestGateway", gateways, findings);
-    let ingress = |file: &IstioFile| {
-        let file = file.ingress_gateway.clone().unwrap_or_default();
-        GatewayFile { load_balancer_class: file.load_balancer_class, annotations: file.annotations }
-    };
-    let ingress = gateway(own, defaults, "ingressGateway", ingress, findings);
+    let istiod = replicated(own, defaults, "istiod", |file| file.istiod.as_ref(), findings);
+    let east_west =
+        gateway(own, defaults, "eastWestGateway", |file| file.east_west_gateway.as_ref(), findings);
+    let ingress = gateway(
+        own,
+        defaults,
+        "ingressGateway",
+        |file| file.ingress_gateway.as_ref().map(|ingress| &ingress.gateway),
+        findings,
+    );
     let ca = istio_ca::resolve(own, defaults, findings);
     let enabled = |file: &IstioFile| file.ingress_gateway.as_ref().and_then(|gateway| gateway.enabled);
     let has_ingress = enabled(own.file).or_else(|| enabled(defaults.file)).unwrap_or(true);
@@ -165,6 +215,7 @@ pub(super) fn resolve(own: &Layer<'_>, defaults: &Layer<'_>, findings: &mut Find
         hub: given(hub)?,
         tag: given(tag)?,
         profile: profile.unwrap_or_else(|| Some(defaults::ISTIO_PROFILE.to_owned()))?,
+        istiod: istiod?,
         east_west_gateway: east_west?,
         ingress_gateway: if has_ingress { Some(ingress?) } else { None },
         ca: ca?,
@@ -179,16 +230,38 @@ fn gateway(
     own: &Layer<'_>,
     defaults: &Layer<'_>,
     key: &str,
-    get: impl Fn(&IstioFile) -> GatewayFile,
+    get: fn(&IstioFile) -> Option<&GatewayFile>,
     findings: &mut Findings,
-) -> Option<GatewayService> {
+) -> Option<Gateway> {
     let (mine, theirs) = (get(own.file), get(defaults.file));
-    let from = if mine.load_balancer_class.is_some() { own } else { defaults };
-    let class = mine.load_balancer_class.or(theirs.load_balancer_class);
+    let class = |file: Option<&GatewayFile>| file.and_then(|file| file.load_balancer_class.clone());
+    let from = if class(mine).is_some() { own } else { defaults };
+    let class = class(mine).or_else(|| class(theirs));
     let class = class
         .map(|class| checked(values::qualified_name(&class), from.at(&[key, "loadBalancerClass"]), findings));
-    let annotations = mine.annotations.or(theirs.annotations).unwrap_or_else(defaults::gateway_annotations);
-    Some(GatewayService { class: given(class)?, annotations })
+    let annotations = |file: Option<&GatewayFile>| file.and_then(|file| file.annotations.clone());
+    let annotations =
+        annotations(mine).or_else(|| annotations(theirs)).unwrap_or_else(defaults::gateway_annotations);
+    let pods = replicated(own, defaults, key, |file| get(file).map(|file| &file.replicated), findings);
+    Some(Gateway { service: GatewayService { class: given(class)?, annotations }, pods: pods? })
+}
+
+fn replicated(
+    own: &Layer<'_>,
+    defaults: &Layer<'_>,
+    key: &str,
+    get: impl Fn(&IstioFile) -> Option<&ReplicatedFile>,
+    findings: &mut Findings,
+) -> Option<Replicated> {
+    let (mine, theirs) = (get(own.file), get(defaults.file));
+    let replicas = mine.and_then(|file| file.replicas).or_else(|| theirs.and_then(|file| file.replicas));
+    let layers = pods::Layers::new(
+        (mine.map(|file| &file.pods), own.at(&[key])),
+        (theirs.map(|file| &file.pods), defaults.at(&[key])),
+    );
+    // What a container takes by default is for Istio's charts to say.
+    let pods = pods::resolve(&layers, &pods::Resources::default(), findings);
+    Some(Replicated { replicas: replicas.unwrap_or(defaults::REPLICAS), pods: pods? })
 }
 
 /// Turns "given, and wrong" into `None`, and keeps "not given" apart from it.

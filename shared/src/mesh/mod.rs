@@ -15,6 +15,7 @@ mod issuer;
 mod istio;
 mod istio_ca;
 mod model;
+mod pods;
 mod resolve;
 mod shape;
 mod spire;
@@ -33,12 +34,13 @@ pub use file::schema;
 pub use init::{NewCluster, NewClusterError, NewFileError, new_file};
 pub use issuer::IssuerKind;
 pub(crate) use istio::lay;
-pub use istio::{GatewayService, Istio};
+pub use istio::{Gateway, GatewayService, Istio, Replicated};
 pub use istio_ca::{CaCertificate, IstioCa};
 pub use model::{
     BundleEndpoint, CertManagerIssuer, Cluster, ExistingSpire, Exposure, KeyType, ManagedSpire, Mesh, Spire,
     SpireImages, Storage, UpstreamAuthority,
 };
+pub use pods::{Amounts, NodePods, Placement, Pods, Resources};
 pub use text::{MeshText, ReplaceError};
 pub(crate) use values::short as duration_text;
 pub use values::{EndpointUrl, EndpointUrlError};

@@ -11,6 +11,7 @@ use super::DemoImages;
 use super::EndpointUrl;
 use super::IssuerKind;
 use super::Istio;
+use super::{NodePods, Pods};
 use crate::hint::Place;
 use crate::trust::TrustDomain;
 
@@ -76,6 +77,10 @@ pub struct ManagedSpire {
     pub storage: Storage,
     /// Who signs the server's CA certificate.
     pub upstream_authority: UpstreamAuthority,
+    /// How the server's pod is made.
+    pub server: Pods,
+    /// How the pods of agents and CSI driver are made.
+    pub agent: NodePods,
 }
 
 /// SPIRE that somebody else installed.

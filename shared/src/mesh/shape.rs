@@ -48,6 +48,11 @@ impl Findings {
         self.0.is_empty()
     }
 
+    /// Adds all that others found.
+    pub(super) fn extend(&mut self, others: Self) {
+        self.0.extend(others.0);
+    }
+
     /// Returns the first `most` findings in the order of the text, with their places in it, and the number of the others.
     pub(super) fn into_problems(self, root: &Node, text: &str, most: usize) -> (Vec<Problem>, usize) {
         let position = |place: &Where| match place {

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use super::file::{BundleEndpointFile, CertManagerFile, Expose, ImagesFile, SpireFile, StorageFile};
+use super::pods::{self, Layers};
 use super::shape::{Findings, Where, checked, parse_url, transposed};
 use super::tree::{Path, Step};
 use super::{
-    BundleEndpoint, CertManagerIssuer, ExistingSpire, Exposure, IssuerKind, ManagedSpire, Spire, SpireImages,
-    Storage, UpstreamAuthority, defaults, issuer, values,
+    BundleEndpoint, CertManagerIssuer, ExistingSpire, Exposure, IssuerKind, ManagedSpire, Resources, Spire,
+    SpireImages, Storage, UpstreamAuthority, defaults, issuer, values,
 };
 
 const HOUR: Duration = Duration::from_hours(1);
@@ -141,6 +142,22 @@ fn resolve_managed(own: &Layer<'_>, defaults: &Layer<'_>, findings: &mut Finding
     let exposure = resolve_exposure(own, defaults, pick.findings);
     let storage = resolve_storage(&mut pick);
     let upstream_authority = resolve_upstream_authority(&mut pick, server_namespace.as_deref());
+    let server = pods::resolve(
+        &Layers::new(
+            (own.file.server.as_ref(), own.at(&["server"])),
+            (defaults.file.server.as_ref(), defaults.at(&["server"])),
+        ),
+        &Resources::from(defaults::SERVER_RESOURCES),
+        findings,
+    );
+    let agent = pods::resolve_on_nodes(
+        &Layers::new(
+            (own.file.agent.as_ref(), own.at(&["agent"])),
+            (defaults.file.agent.as_ref(), defaults.at(&["agent"])),
+        ),
+        &Resources::from(defaults::AGENT_RESOURCES),
+        findings,
+    );
     Some(ManagedSpire {
         server_namespace: server_namespace?,
         agent_namespace: agent_namespace?,
@@ -152,6 +169,8 @@ fn resolve_managed(own: &Layer<'_>, defaults: &Layer<'_>, findings: &mut Finding
         bundle_endpoint: BundleEndpoint { exposure: exposure?, refresh_hint: refresh_hint? },
         storage: storage?,
         upstream_authority: upstream_authority?,
+        server: server?,
+        agent: agent?,
     })
 }
 

@@ -3,6 +3,7 @@
 mod accepted;
 mod endpoint;
 mod files;
+mod pods;
 mod shapes;
 mod values;
 

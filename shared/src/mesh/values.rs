@@ -49,6 +49,20 @@ pub(super) fn label_value(trust_domain: &str) -> Result<(), String> {
     ))
 }
 
+/// Checks the value of a label, which may be empty.
+pub(super) fn label_text(text: &str) -> Result<String, String> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    let ends = |c: char| c.is_ascii_alphanumeric();
+    let has_ends = text.is_empty() || text.starts_with(ends) && text.ends_with(ends);
+    if text.len() <= 63 && text.bytes().all(allowed) && has_ends {
+        return Ok(text.to_owned());
+    }
+    Err(format!(
+        "`{}` is not the value of a label: at most 63 letters, digits, `-`, `_` and `.`, with a letter or digit at both ends",
+        escape(text)
+    ))
+}
+
 /// Checks the name of a kubeconfig context, which may hold nearly anything.
 pub(super) fn context(text: &str) -> Result<String, String> {
     if text.trim().is_empty() {
@@ -123,6 +137,38 @@ pub(super) fn bytes(text: &str) -> Result<String, String> {
         return Ok(text.to_owned());
     }
     Err(format!("`{}` is not a size such as 1Gi", escape(text)))
+}
+
+/// Checks a Kubernetes quantity of processors, such as `500m`.
+pub(super) fn processors(text: &str) -> Result<String, String> {
+    let digits = |text: &str| (1..=9).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
+    let is_number = match (text.strip_suffix('m'), text.split_once('.')) {
+        (Some(thousandths), _) => digits(thousandths),
+        (None, Some((whole, fraction))) => digits(whole) && digits(fraction) && fraction.len() <= 3,
+        (None, None) => digits(text),
+    };
+    if is_number && amount(text) > 0.0 {
+        return Ok(text.to_owned());
+    }
+    Err(format!("`{}` is not a number of processors such as 500m or 2", escape(text)))
+}
+
+/// Returns the size of a quantity that was checked, to hold it against another one.
+pub(super) fn amount(text: &str) -> f64 {
+    let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match &text[number.len()..] {
+        "m" => 1e-3,
+        "k" => 1e3,
+        "M" => 1e6,
+        "G" => 1e9,
+        "T" => 1e12,
+        "Ki" => 1024.0,
+        "Mi" => 1_048_576.0,
+        "Gi" => 1_073_741_824.0,
+        "Ti" => 1_099_511_627_776.0,
+        _ => 1.0,
+    };
+    number.parse::<f64>().unwrap_or_default() * unit
 }
 
 /// An `https://host:port` address without user, query and fragment.
@@ -304,6 +350,35 @@ mod tests {
             assert_eq!(bytes(&size), Ok(size.clone()));
         }
         assert!(bytes("1Pi").is_err() && bytes("0.0Gi").is_err() && bytes("0.5Gi").is_ok());
+    }
+
+    #[test]
+    fn processors_are_counted_in_thousandths_and_amounts_compared_by_their_size() {
+        for fine in ["1", "0.5", "500m", "2.125", "100000000m"] {
+            assert_eq!(processors(fine).as_deref(), Ok(fine));
+        }
+        for wrong in ["", "0", "0m", "m", "1.", ".5", "0.0005", "1M", "-1", "1.5m", "1 "] {
+            assert!(processors(wrong).is_err(), "{wrong}");
+        }
+        for units in [
+            ["999m", "1"],
+            ["1023Mi", "1Gi"],
+            ["1G", "1Gi"],
+            ["1k", "1Ki"],
+            ["1M", "1Mi"],
+            ["1T", "1Ti"],
+            ["0.5Gi", "513Mi"],
+        ] {
+            let [less, more] = units.map(amount);
+            assert!(less < more && less > 0.0, "{units:?}");
+        }
+    }
+
+    #[test]
+    fn values_of_labels_may_be_empty() {
+        assert!(["", "a", "a.b_C-1"].iter().all(|text| label_text(text).is_ok()));
+        assert!(label_text(&"a".repeat(63)).is_ok() && label_text(&"a".repeat(64)).is_err());
+        assert!(["-a", "a.", "a/b", "a b"].iter().all(|text| label_text(text).is_err()));
     }
 
     #[test]

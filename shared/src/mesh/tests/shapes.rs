@@ -62,7 +62,7 @@ fn unknown_keys_name_the_nearest_known_key() {
         |               ^
     ");
     insta::assert_snapshot!(refused(&with_cluster("{\"a\\e[2J\": 1}")), @r#"
-    spire-mesh.yaml:8:15: unknown key `a\u{1b}[2J` in `spec.clusters[0].spire`; known keys are managed, serverNamespace, agentNamespace, images, caTTL, svidTTL, agentSyncInterval, keyType, bundleEndpoint, storage, upstreamAuthority
+    spire-mesh.yaml:8:15: unknown key `a\u{1b}[2J` in `spec.clusters[0].spire`; known keys are managed, serverNamespace, agentNamespace, images, caTTL, svidTTL, agentSyncInterval, keyType, bundleEndpoint, storage, upstreamAuthority, server, agent
       8 |       spire: {"a\e[2J": 1}
         |               ^
     "#);

@@ -1,6 +1,10 @@
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 use k8s_openapi::api::apps::v1::{DaemonSet, StatefulSet};
-use k8s_openapi::api::core::v1::{ConfigMap, Container, Namespace, PodTemplateSpec, Service, ServiceSpec};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Container, Namespace, PodSpec, PodTemplateSpec, Service, ServiceSpec,
+};
 use k8s_openapi::api::rbac::v1::{ClusterRoleBinding, RoleBinding, Subject};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::ResourceExt;
@@ -10,12 +14,16 @@ use serde_json::Value;
 
 use super::config;
 use crate::manifest::{Kind, Object};
-use crate::mesh::{Cluster, Exposure, ManagedSpire, UpstreamAuthority};
+use crate::mesh::{Amounts, Cluster, Exposure, ManagedSpire, NodePods, Pods, Resources, UpstreamAuthority};
 
 /// Namespace of the server in the plain manifests.
 const SERVER_NAMESPACE: &str = "spire-server";
 /// Namespace of the agents in the plain manifests.
 const AGENT_NAMESPACE: &str = "spire-system";
+/// The server's container, beside that of the controller-manager.
+const SERVER_CONTAINER: &str = "spire-server";
+/// The agent's container.
+const AGENT_CONTAINER: &str = "spire-agent";
 const DIGEST_ANNOTATION: &str = "spire-mesh.dev/config-sha256";
 
 /// The values of one cluster, to be laid over the plain manifests.
@@ -136,6 +144,17 @@ impl<'a> Overlay<'a> {
         let Some(spec) = set.spec.as_mut() else { return set };
         self.images(&mut spec.template);
         stamp(&mut spec.template, &[&self.server_conf, &self.manager_conf]);
+        let Pods { placement, resources, annotations } = &self.spire.server;
+        annotate(&mut spec.template, annotations);
+        take(&mut spec.template, SERVER_CONTAINER, resources);
+        if let Some(pod) = spec.template.spec.as_mut() {
+            select(pod, &placement.node_selector);
+            pod.tolerations.clone_from(&placement.tolerations);
+            pod.affinity.clone_from(&placement.affinity);
+            if let Some(class) = &placement.priority_class {
+                pod.priority_class_name = Some(class.clone());
+            }
+        }
         for claim in spec.volume_claim_templates.iter_mut().flatten() {
             let Some(claim) = claim.spec.as_mut() else { continue };
             claim.storage_class_name.clone_from(&self.spire.storage.class);
@@ -154,6 +173,15 @@ impl<'a> Overlay<'a> {
         if is_agent {
             stamp(&mut spec.template, &[&self.agent_conf]);
         }
+        let NodePods { node_selector, tolerations, resources, annotations } = &self.spire.agent;
+        annotate(&mut spec.template, annotations);
+        take(&mut spec.template, AGENT_CONTAINER, resources);
+        if let Some(pod) = spec.template.spec.as_mut() {
+            select(pod, node_selector);
+            if tolerations.is_some() {
+                pod.tolerations.clone_from(tolerations);
+            }
+        }
         set
     }
 
@@ -161,9 +189,9 @@ impl<'a> Overlay<'a> {
         for container in containers(template) {
             let images = &self.spire.images;
             let image = match container.name.as_str() {
-                "spire-server" => &images.server,
+                SERVER_CONTAINER => &images.server,
                 "spire-controller-manager" => &images.controller_manager,
-                "spire-agent" => &images.agent,
+                AGENT_CONTAINER => &images.agent,
                 "spiffe-csi-driver" => &images.csi_driver,
                 "node-driver-registrar" => &images.node_driver_registrar,
                 _ => continue,
@@ -200,6 +228,31 @@ fn stamp(template: &mut PodTemplateSpec, files: &[&str]) {
         .annotations
         .get_or_insert_default()
         .insert(DIGEST_ANNOTATION.to_owned(), config::digest(files));
+}
+
+/// Adds annotations to the pods of a template.
+fn annotate(template: &mut PodTemplateSpec, annotations: &BTreeMap<String, String>) {
+    if !annotations.is_empty() {
+        let all = template.metadata.get_or_insert_default().annotations.get_or_insert_default();
+        all.extend(annotations.clone());
+    }
+}
+
+/// Sets what a container takes.
+fn take(template: &mut PodTemplateSpec, container: &str, resources: &Resources) {
+    let amounts = |amounts: &Amounts| {
+        Some(amounts.given().map(|(name, amount)| (name.to_owned(), Quantity(amount.to_owned()))).collect())
+    };
+    if let Some(container) = containers(template).find(|found| found.name == container) {
+        let all = container.resources.get_or_insert_default();
+        all.requests = amounts(&resources.requests);
+        all.limits = amounts(&resources.limits);
+    }
+}
+
+/// Adds labels that a node has to have.
+fn select(pod: &mut PodSpec, labels: &BTreeMap<String, String>) {
+    pod.node_selector.get_or_insert_default().extend(labels.clone());
 }
 
 /// Reads an embedded object as its type.

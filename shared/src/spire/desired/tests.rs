@@ -1,12 +1,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::Toleration;
 use serde_json::Value;
 
 use super::*;
 use crate::manifest::Kind;
 use crate::mesh::{
-    BundleEndpoint, CertManagerIssuer, Exposure, IssuerKind, KeyType, Spire, SpireImages, Storage,
+    BundleEndpoint, CertManagerIssuer, Exposure, IssuerKind, KeyType, NodePods, Placement, Pods, Resources,
+    Spire, SpireImages, Storage,
 };
 
 /// The cluster of the plain manifests.
@@ -31,7 +33,13 @@ fn example() -> ManagedSpire {
         },
         storage: Storage { class: None, size: "1Gi".into() },
         upstream_authority: UpstreamAuthority::SelfSigned,
+        server: Pods { resources: amounts(["50m", "128Mi", "1Gi"]), ..Pods::default() },
+        agent: NodePods { resources: amounts(["25m", "64Mi", "512Mi"]), ..NodePods::default() },
     }
+}
+
+fn amounts([cpu, memory, limit]: [&str; 3]) -> Resources {
+    Resources::from([[Some(cpu), Some(memory)], [None, Some(limit)]])
 }
 
 fn all_options() -> ManagedSpire {
@@ -61,7 +69,32 @@ fn all_options() -> ManagedSpire {
         },
         storage: Storage { class: Some("gp3".into()), size: "20Gi".into() },
         upstream_authority: UpstreamAuthority::SelfSigned,
+        server: Pods {
+            placement: Placement {
+                node_selector: BTreeMap::from([("pool".into(), "system".into())]),
+                tolerations: Some(vec![toleration("system")]),
+                affinity: Some(
+                    serde_json::from_value(serde_json::json!({"nodeAffinity": {
+                        "preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 1, "preference": {"matchExpressions": [
+                            {"key": "topology.kubernetes.io/zone", "operator": "In", "values": ["eu-west-1a"]}]}}]}}))
+                    .unwrap(),
+                ),
+                priority_class: Some("mine".into()),
+            },
+            resources: Resources::from([[Some("1"), Some("2Gi")], [Some("2"), Some("4Gi")]]),
+            annotations: BTreeMap::from([("karpenter.sh/do-not-disrupt".into(), "true".into())]),
+        },
+        agent: NodePods {
+            node_selector: BTreeMap::from([("kubernetes.io/arch".into(), "arm64".into())]),
+            tolerations: Some(vec![toleration("gpu")]),
+            resources: amounts(["100m", "128Mi", "1Gi"]),
+            annotations: BTreeMap::from([("example.com/team".into(), "mesh".into())]),
+        },
     }
+}
+
+fn toleration(key: &str) -> Toleration {
+    Toleration { key: Some(key.into()), operator: Some("Exists".into()), ..Toleration::default() }
 }
 
 fn with_upstream(spire: ManagedSpire, kind: IssuerKind, namespace: &str) -> ManagedSpire {
@@ -233,6 +266,20 @@ fn nothing_of_spire_can_take_all_of_a_nodes_memory_or_disk() {
         assert!(container["resources"]["limits"]["memory"].is_string(), "{}", container["name"]);
     }
     assert!(temporary.iter().all(|volume| volume["sizeLimit"].is_string()));
+}
+
+#[test]
+fn agents_and_driver_are_never_on_a_node_of_fargate() {
+    for spire in [example(), all_options()] {
+        let objects = values(&everything("foo", "foo.com", &spire));
+        for name in [AGENT_NAME, CSI_DRIVER_NAME] {
+            let affinity = &find(&objects, "DaemonSet", name)["spec"]["template"]["spec"]["affinity"];
+            let terms = &affinity["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"];
+            let wanted = serde_json::json!([{"matchExpressions": [
+                {"key": "eks.amazonaws.com/compute-type", "operator": "NotIn", "values": ["fargate"]}]}]);
+            assert_eq!(*terms, wanted, "{name}");
+        }
+    }
 }
 
 #[test]
