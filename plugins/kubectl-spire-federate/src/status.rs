@@ -4,6 +4,7 @@ use serde::Serialize;
 use spire_mesh::command::{Reached, Reasons, Status};
 use spire_mesh::federation::{self, ClusterStatus, MeshStatus, RefreshState, RelationshipState, SpireStatus};
 use spire_mesh::hint::Plugin;
+use spire_mesh::manifest::NodeState;
 use spire_mesh::report::{Cell, OutputError, Printer, Report, Table};
 
 /// How the mesh was at one time.
@@ -35,6 +36,14 @@ pub(crate) fn problems(printer: &Printer, status: &MeshStatus, unreachable: &Rea
     for cluster in status.clusters.iter().filter(|cluster| !unreachable.contains_key(&cluster.cluster)) {
         for problem in &cluster.problems {
             printer.warn(&format!("{}: {problem}", cluster.cluster));
+        }
+    }
+    for cluster in &status.clusters {
+        let nodes = cluster.spire.iter().flat_map(|spire| &spire.nodes);
+        for node in nodes.filter(|node| matches!(node.state, NodeState::NotReady { .. })) {
+            let why = node.trouble.as_deref().unwrap_or_default();
+            printer
+                .warn(&format!("{}: node {}: {why}; its agent is not counted", cluster.cluster, node.node));
         }
     }
     let reached =
@@ -175,10 +184,14 @@ impl Report for StatusReport<'_> {
         let mut nodes = Table::new(["CLUSTER", "NODE", "AGENT", "STATE", "SVID EXPIRES"]);
         for cluster in &self.0.clusters {
             for node in cluster.spire.iter().flat_map(|spire| &spire.nodes) {
-                let state = match (&node.agent, &node.trouble) {
-                    (None, _) => Cell::attention("no agent"),
-                    (Some(_), Some(trouble)) => Cell::bad(trouble),
-                    (Some(_), None) => Cell::good("ready"),
+                let state = match (&node.state, &node.agent, &node.trouble) {
+                    (NodeState::Fargate, ..) => Cell::from("AWS Fargate, which runs no agent"),
+                    (NodeState::NotReady { .. }, _, trouble) => {
+                        Cell::attention(trouble.as_deref().unwrap_or("the node is not ready"))
+                    }
+                    (NodeState::Ready, None, _) => Cell::attention("no agent"),
+                    (NodeState::Ready, Some(_), Some(trouble)) => Cell::bad(trouble),
+                    (NodeState::Ready, Some(_), None) => Cell::good("ready"),
                 };
                 let (cluster, name) = (cluster.cluster.as_str(), node.node.as_str());
                 nodes.row([
@@ -212,10 +225,17 @@ mod tests {
                 NodeStatus {
                     node: "node-1".to_owned(),
                     agent: Some("spire-agent-x7k2p".to_owned()),
+                    state: NodeState::Ready,
                     trouble: None,
                     svid_expires: Some("2026-11-25T03:47:17Z".to_owned()),
                 },
-                NodeStatus { node: "node-2".to_owned(), agent: None, trouble: None, svid_expires: None },
+                NodeStatus {
+                    node: "node-2".to_owned(),
+                    agent: None,
+                    state: NodeState::Ready,
+                    trouble: None,
+                    svid_expires: None,
+                },
             ],
             entries: 12,
             ca: Some(CaStatus {
@@ -293,6 +313,26 @@ mod tests {
     #[test]
     fn the_json_of_a_status_is_a_promise() {
         insta::assert_snapshot!(printed(Format::Json));
+    }
+
+    #[test]
+    fn nodes_without_an_agent_are_named_as_what_they_are() {
+        let mut mesh = mesh();
+        let nodes = &mut mesh.clusters[0].spire.as_mut().unwrap().nodes;
+        let said = "Ready is Unknown: NodeStatusUnknown".to_owned();
+        nodes[0].trouble = Some(format!("the node is not ready: {said}"));
+        nodes[0].state = NodeState::NotReady { said };
+        nodes[1].state = NodeState::Fargate;
+        let (printer, captured) = Printer::captured(Format::Wide);
+        printer.report(&StatusReport(&mesh)).unwrap();
+        let last = captured.stdout();
+        let (_, nodes) = last.rsplit_once("\n\n").unwrap();
+        insta::assert_snapshot!(nodes);
+        mesh.clusters.truncate(1);
+        mesh.relationships.clear();
+        let (printer, captured) = Printer::captured(Format::Table);
+        problems(&printer, &mesh, &Reasons::new());
+        insta::assert_snapshot!(captured.stderr());
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::observed::{
     Observed, ObservedCluster, Seen, SeenAgentPod, SeenAgents, SeenNode, SeenServer, Trouble, server_unread,
 };
 use crate::fleet::{Member, Need, Read, RequestError, Unread, list_pages};
-use crate::manifest;
+use crate::manifest::{self, NodeState};
 use crate::mesh::{ExistingSpire, Mesh, Spire};
 use crate::spire::crd::ClusterFederatedTrustDomain;
 use crate::spire::discovery::{DiscoveryError, FoundSpire};
@@ -191,7 +191,7 @@ pub(super) async fn agents(member: &Member) -> Read<Option<SeenAgents>> {
 fn agent_pod(pod: &Pod) -> SeenAgentPod {
     SeenAgentPod {
         name: pod.name_any(),
-        node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
+        node: manifest::node_of(pod).map(str::to_owned),
         created: pod.meta().creation_timestamp.as_ref().map(|time| time.0),
         trouble: manifest::pod_trouble(pod),
     }
@@ -205,14 +205,11 @@ pub(super) async fn nodes(member: &Member) -> Read<Vec<SeenNode>> {
 }
 
 fn node(node: Node) -> SeenNode {
-    let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    let ready =
-        conditions.filter(|condition| condition.type_ == "Ready").any(|condition| condition.status == "True");
     SeenNode {
         name: node.name_any(),
         uid: node.uid().unwrap_or_default(),
         created: node.metadata.creation_timestamp.as_ref().map(|time| time.0),
-        ready,
+        state: NodeState::of(&node),
         taints: node.spec.and_then(|spec| spec.taints).unwrap_or_default(),
     }
 }

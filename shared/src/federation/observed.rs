@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Taint;
 
 use crate::fleet::{Cause, ExecProblem, Need, Read, Unread};
+use crate::manifest::NodeState;
 use crate::mesh::{Cluster, Mesh};
 use crate::spire::crd::ClusterFederatedTrustDomain;
 use crate::spire::discovery::{FoundAgents, FoundSpire};
@@ -112,7 +113,7 @@ pub struct SeenAgents {
 pub struct SeenAgentPod {
     /// Its name.
     pub name: String,
-    /// The node that it is on.
+    /// The node that it is on, or waits for.
     pub node: Option<String>,
     /// When it was made.
     pub created: Option<Timestamp>,
@@ -129,8 +130,8 @@ pub struct SeenNode {
     pub uid: String,
     /// When its object was made.
     pub created: Option<Timestamp>,
-    /// Whether it is ready.
-    pub ready: bool,
+    /// Whether it can have an agent.
+    pub state: NodeState,
     /// What keeps pods away that do not tolerate it.
     pub taints: Vec<Taint>,
 }
@@ -140,6 +141,14 @@ impl SeenAgents {
     #[must_use]
     pub fn wanted(&self) -> usize {
         self.found.desired.max(self.pods.len())
+    }
+}
+
+impl SeenNode {
+    /// Tells whether nobody waits for a pod to be ready there.
+    #[must_use]
+    pub fn is_passed_over(&self) -> bool {
+        self.state != NodeState::Ready
     }
 }
 

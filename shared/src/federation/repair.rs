@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use futures::future::{join_all, try_join, try_join_all};
-use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
@@ -13,7 +12,7 @@ use super::locate::{agents, locate};
 use super::{FederationError, Repair, Step};
 use crate::fleet::{Member, RequestError, list_pages};
 use crate::manifest::wait::until;
-use crate::manifest::{Deadline, Poll, workload_ready};
+use crate::manifest::{Deadline, Poll, ready_on_nodes};
 use crate::spire::crd::ClusterFederatedTrustDomain;
 use crate::trust::TrustDomain;
 use crate::watch::Watch;
@@ -125,7 +124,7 @@ pub(super) async fn restart(
     })
     .await?;
     if let Some(found) = agents(member).await? {
-        workload_ready::<DaemonSet>(member.client(), &found.namespace, &found.name, deadline).await?;
+        ready_on_nodes(member.client(), &found.namespace, &found.name, deadline).await?;
     }
     Ok(())
 }

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use super::examined::{Clock, Details, Examined, Parts, SeenServers, SeenWorkload};
 use super::observed::{Observed, ObservedCluster, Seen, SeenAgentPod, SeenAgents, SeenNode, SeenServer};
 use crate::fleet::{Read, Unread};
+use crate::manifest::NodeState;
 use crate::mesh::Mesh;
 use crate::spire::crd::{ClusterFederatedTrustDomain, ClusterSPIFFEID};
 use crate::spire::discovery::sample::foreign;
@@ -212,7 +213,8 @@ fn server(name: &str, cas: &BTreeMap<&str, Ca>) -> SeenServer {
 const NODES: [(&str, &str); 2] = [("node-1", "u1"), ("node-2", "u2")];
 
 fn node((name, uid): (&str, &str)) -> SeenNode {
-    SeenNode { name: name.to_owned(), uid: uid.to_owned(), created: None, ready: true, taints: Vec::new() }
+    let (name, uid) = (name.to_owned(), uid.to_owned());
+    SeenNode { name, uid, created: None, state: NodeState::Ready, taints: Vec::new() }
 }
 
 /// The agent of the node with this UID, as the server knows it.

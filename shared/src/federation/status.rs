@@ -6,6 +6,7 @@ use serde::Serialize;
 
 pub(super) use derive::{digests, is_on, text};
 
+use crate::manifest::NodeState;
 use crate::trust::{AuthorityDigest, TrustDomain};
 
 /// How a mesh is. The shape of its JSON is a promise.
@@ -119,7 +120,9 @@ pub struct NodeStatus {
     pub node: String,
     /// Name of the agent's pod; absent where the node has none.
     pub agent: Option<String>,
-    /// Why the pod is not ready; absent where it is, or where there is none.
+    /// Whether the node can have an agent: `ready`, `not-ready` or `fargate`.
+    pub state: NodeState,
+    /// Why the node is not ready, or, where it is, the agent's pod; absent where both are, or where there is no pod.
     pub trouble: Option<String>,
     /// End of the agent's SVID, RFC 3339, UTC; absent where the server does not know the agent.
     pub svid_expires: Option<String>,

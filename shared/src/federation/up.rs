@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use futures::future::{join, join_all};
-use k8s_openapi::api::apps::v1::{DaemonSet, StatefulSet};
+use k8s_openapi::api::apps::v1::StatefulSet;
 
 use super::locate::{Located, answering, rootless};
 use super::lost::Lost;
@@ -347,12 +347,8 @@ impl Run<'_> {
             self.step(member, &Step::WaitingForAgents);
         }
         for name in [AGENT_NAME, CSI_DRIVER_NAME] {
-            let ready = manifest::workload_ready::<DaemonSet>(
-                member.client(),
-                &spire.agent_namespace,
-                name,
-                self.deadline,
-            );
+            let ready =
+                manifest::ready_on_nodes(member.client(), &spire.agent_namespace, name, self.deadline);
             Box::pin(ready).await?;
         }
         Ok(())

@@ -9,6 +9,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::api::{Api, ListParams};
 use kube::{Resource, ResourceExt};
 
+use super::NodeState;
 use crate::fleet::{Member, Need, ReadError, list_pages};
 use crate::hint::{Advice, Command};
 use crate::mesh::EndpointUrl;
@@ -186,19 +187,14 @@ fn load_balancer(service: &Service) -> Option<String> {
         .find_map(|entry| entry.hostname.clone().or_else(|| entry.ip.clone()).filter(|host| !host.is_empty()))
 }
 
-/// Takes the oldest ready node, because it is the one whose address peers have been given before.
+/// Takes the oldest ready node, because it is the one whose address peers have been given before. One of AWS Fargate serves no node ports.
 fn node_address(nodes: &[Node]) -> Option<String> {
-    let mut ready: Vec<&Node> = nodes.iter().filter(|node| is_ready(node)).collect();
+    let mut ready: Vec<&Node> = nodes.iter().filter(|node| NodeState::of(node) == NodeState::Ready).collect();
     ready.sort_by_key(|node| (node.meta().creation_timestamp.as_ref().map(|time| time.0), node.name_any()));
     ready.into_iter().find_map(|node| {
         let addresses = node.status.as_ref()?.addresses.as_ref()?;
         addresses.iter().find(|address| address.type_ == "InternalIP").map(|address| address.address.clone())
     })
-}
-
-fn is_ready(node: &Node) -> bool {
-    let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    conditions.filter(|condition| condition.type_ == "Ready").any(|condition| condition.status == "True")
 }
 
 fn at(name: &str, host: &str, port: i32) -> ServiceAddress {
@@ -268,6 +264,10 @@ mod tests {
             node("b", "2026-01-02T00:00:00Z", "True", "10.0.0.2"),
         ];
         assert_eq!(text(&address(&service, None, &nodes)), "10.0.0.2:30010");
+        let mut fargate = nodes.clone();
+        fargate[2].metadata.labels =
+            Some([("eks.amazonaws.com/compute-type".to_owned(), "fargate".to_owned())].into());
+        assert_eq!(text(&address(&service, None, &fargate)), "10.0.0.3:30010");
         assert!(matches!(address(&service, None, &nodes[1..2]), ServiceAddress::Pending(_)));
     }
 

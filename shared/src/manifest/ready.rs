@@ -10,6 +10,7 @@ use kube::Resource;
 use kube::api::Api;
 use serde::de::DeserializeOwned;
 
+use super::nodes::Stranded;
 use super::pods;
 use super::wait::{self, Deadline, Poll, WaitError};
 use crate::fleet::RequestError;
@@ -30,6 +31,14 @@ pub struct Rollout {
 impl Rollout {
     fn is_done(&self) -> bool {
         self.observed && self.updated >= self.wanted && self.ready >= self.wanted && self.outdated <= 0
+    }
+
+    /// Tells whether all is done but what cannot be: on nodes that are not ready.
+    fn is_done_without(&self, stranded: &Stranded) -> bool {
+        self.observed
+            && self.ready > 0
+            && self.updated + stranded.ending >= self.wanted
+            && self.ready + stranded.unready >= self.wanted
     }
 
     fn text(&self) -> String {
@@ -121,7 +130,7 @@ impl Workload for DaemonSet {
     }
 }
 
-/// Waits until all pods of a workload are of its newest version and ready; those of a `DaemonSet` have to be on at least one node.
+/// Waits until all pods of a workload are of its newest version and ready.
 ///
 /// # Errors
 /// [`WaitError`], whose last state holds the reason from the pods.
@@ -139,6 +148,42 @@ pub async fn workload_ready<W: Workload>(
             Ok(Ok(rollout)) => rollout.poll(client, namespace, (&kind, name)).await,
             Ok(Err(reason)) => Poll::Pending(reason.to_owned()),
             Err(poll) => poll,
+        }
+    })
+    .await
+}
+
+/// Waits until the pods of a `DaemonSet` are of its newest version and ready: on one node at least, and on all that are ready themselves. A node
+/// that is not would be waited for until somebody mends it.
+///
+/// # Errors
+/// [`WaitError`], whose last state holds the reason from the pods, and names the nodes that are not ready.
+pub async fn ready_on_nodes(
+    client: &kube::Client,
+    namespace: &str,
+    name: &str,
+    deadline: Deadline<'_>,
+) -> Result<(), WaitError> {
+    let api = Api::<DaemonSet>::namespaced(client.clone(), namespace);
+    let kind = DaemonSet::kind(&());
+    let what = format!("{kind}/{name} in namespace {namespace} to be ready");
+    wait::until(deadline, &what, || async {
+        let rollout = match look(&api, name).await.map(Workload::rollout) {
+            Ok(Ok(rollout)) => rollout,
+            Ok(Err(reason)) => return Poll::Pending(reason.to_owned()),
+            Err(poll) => return poll,
+        };
+        if rollout.is_done() {
+            return Poll::Ready(());
+        }
+        // Where nodes cannot be listed, all of them are waited for.
+        let stranded = Stranded::find(client, namespace, &rollout.selector).await.unwrap_or_default();
+        if rollout.is_done_without(&stranded) {
+            return Poll::Ready(());
+        }
+        match rollout.poll(client, namespace, (&kind, name)).await {
+            Poll::Pending(state) => Poll::Pending(format!("{state}{}", stranded.told())),
+            other => other,
         }
     })
     .await
@@ -194,6 +239,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::fleet::fake::FakeServer;
 
     fn rollout<W: Workload>(spec: &Value, status: &Value) -> Result<Rollout, &'static str> {
         let mut object = json!({"metadata": {"name": "w", "generation": 3}, "status": status});
@@ -215,6 +261,56 @@ mod tests {
             Ok(rollout) => rollout.text(),
             Err(reason) => reason.to_owned(),
         }
+    }
+
+    /// How a wait for the agents of three nodes ends, of which the third is in a state. `status` is how many pods are up to date and ready, `third`
+    /// the pod there.
+    async fn agents(labels: Value, conditions: Value, [updated, ready]: [i32; 2], third: Value) -> String {
+        let server = FakeServer::default();
+        let set = json!({
+            "metadata": {"generation": 1}, "spec": {"selector": {"matchLabels": {"app": "agent"}}, "template": {}},
+            "status": {"observedGeneration": 1, "desiredNumberScheduled": 3, "currentNumberScheduled": 3, "numberMisscheduled": 0,
+                "updatedNumberScheduled": updated, "numberReady": ready},
+        });
+        server.put("/apis/apps/v1/namespaces/spire/daemonsets/agent", set);
+        let is_ready = json!([{"type": "Ready", "status": "True"}]);
+        for node in ["n1", "n2"] {
+            server.put(&format!("/api/v1/nodes/{node}"), json!({"status": {"conditions": is_ready}}));
+        }
+        server.put(
+            "/api/v1/nodes/n3",
+            json!({"metadata": {"labels": labels}, "status": {"conditions": conditions}}),
+        );
+        for (name, mut pod) in [("a1", json!({})), ("a2", json!({})), ("a3", third)] {
+            pod["metadata"]["labels"] = json!({"app": "agent"});
+            let node = name.replace('a', "n");
+            pod["spec"] = json!({"nodeName": node, "containers": []});
+            server.put(&format!("/api/v1/namespaces/spire/pods/{name}"), pod);
+        }
+        let deadline = Deadline::after(std::time::Duration::from_secs(2));
+        let ended = ready_on_nodes(&server.member("foo").client().clone(), "spire", "agent", deadline).await;
+        ended.map_or_else(|error| error.to_string(), |()| "done".to_owned())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_third_node_that_is_not_ready_or_of_fargate_is_not_waited_for() {
+        let (ready, down) =
+            (json!([{"type": "Ready", "status": "True"}]), json!([{"type": "Ready", "status": "Unknown"}]));
+        let fargate = json!({"eks.amazonaws.com/compute-type": "fargate"});
+        let unready = json!({"status": {"conditions": [{"type": "Ready", "status": "False"}]}});
+        let mut ending = unready.clone();
+        ending["metadata"] = json!({"deletionTimestamp": "2026-01-01T00:00:00Z"});
+        let none = || json!({});
+        assert_eq!(agents(none(), down.clone(), [3, 2], unready.clone()).await, "done");
+        assert_eq!(agents(fargate, ready.clone(), [3, 2], unready.clone()).await, "done");
+        assert_eq!(agents(none(), down.clone(), [2, 2], ending.clone()).await, "done");
+        let waits =
+            "timed out after 2s waiting for DaemonSet/agent in namespace spire to be ready; last seen: ";
+        // Its pod is up to date, so that it is another one that is not.
+        let not_updated = agents(none(), down.clone(), [2, 2], unready.clone()).await;
+        let not_ready = agents(none(), ready, [3, 2], unready.clone()).await;
+        let nowhere = agents(none(), down, [3, 0], unready).await;
+        insta::assert_snapshot!([not_updated, not_ready, nowhere].join("\n").replace(waits, ""));
     }
 
     #[test]

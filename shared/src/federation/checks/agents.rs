@@ -7,12 +7,13 @@ use k8s_openapi::api::core::v1::{Taint, Toleration};
 
 use super::server::unfound;
 use super::{Findings, Reached, Repair, of_each, up};
-use crate::check::{Fault, Finding};
+use crate::check::{Fault, Finding, Scope};
 use crate::federation::examined::{Examined, Parts, SeenWorkload};
 use crate::federation::lost::Lost;
 use crate::federation::observed::{SeenAgentPod, SeenAgents, SeenNode, SeenServer};
 use crate::federation::status::{is_on, text};
 use crate::hint::{Advice, Command};
+use crate::manifest::NodeState;
 use crate::mesh::Spire;
 use crate::spire::server::Agent;
 use crate::trust::AuthorityDigest;
@@ -116,8 +117,16 @@ struct OfNode<'e> {
 impl OfNode<'_> {
     fn check(&self) -> Finding<Repair> {
         let scope = self.reached.object(format!("Node {}", self.node.name));
-        if !self.node.ready {
-            return Finding::skip(scope, "the node is not ready");
+        match &self.node.state {
+            NodeState::Ready => {}
+            NodeState::NotReady { said } => {
+                let describe = Advice::from(Command::kubectl(["describe", "node", &self.node.name]));
+                let cause =
+                    "the node is not ready: nobody waits for its agent, and nothing on it was checked";
+                let fault = Fault::new(cause, describe.at(&self.reached.cluster.cluster.context));
+                return Finding::warn(scope, fault.seen(said.as_str()));
+            }
+            NodeState::Fargate => return self.of_fargate(scope),
         }
         let pod = self.agents.pods.iter().find(|pod| pod.node.as_ref() == Some(&self.node.name));
         let Some(pod) = pod else {
@@ -227,10 +236,30 @@ impl OfNode<'_> {
         Fault::new("its agent is banned from the server", hint).seen(format!("pod {}: {state}", pod.name))
     }
 
+    /// Judges a node of AWS Fargate, on which no pod can have an identity.
+    fn of_fargate(&self, scope: Scope) -> Finding<Repair> {
+        let waiting = self.waiting();
+        if waiting.is_empty() {
+            return Finding::pass(
+                scope,
+                "a node of AWS Fargate, which can have no agent, and no pod that needs one",
+            );
+        }
+        let cause = "AWS Fargate runs no DaemonSet, so that the pods on its nodes get no identity from SPIRE";
+        let hint = "change the Fargate profile that selects them, and delete them: they are made anew on other nodes";
+        let fault = Fault::new(cause, hint);
+        Finding::fail(scope, fault.seen(format!("waiting for an identity: {}", waiting.join(", "))))
+    }
+
+    /// Names the pods on the node that need an identity.
+    fn waiting(&self) -> Vec<String> {
+        let here = |workload: &&SeenWorkload| workload.node.as_ref() == Some(&self.node.name);
+        self.workloads.iter().filter(here).map(SeenWorkload::object).collect()
+    }
+
     /// Says why a node has no agent; `None` where no pod on it needs one.
     fn without_agent(&self) -> Option<Fault<Repair>> {
-        let here = |workload: &&SeenWorkload| workload.node.as_ref() == Some(&self.node.name);
-        let waiting: Vec<String> = self.workloads.iter().filter(here).map(SeenWorkload::object).collect();
+        let waiting = self.waiting();
         if waiting.is_empty() {
             return None;
         }
@@ -364,7 +393,12 @@ pub(super) fn csi_driver(examined: &Examined) -> Findings {
         let with_agents =
             agents.into_iter().flat_map(|agents| &agents.pods).filter_map(|pod| pod.node.as_deref());
         let with_workloads = workloads.iter().filter_map(|workload| workload.node.as_deref());
-        let nodes: BTreeSet<&str> = with_agents.chain(with_workloads).collect();
+        let passed_over = |name: &str| {
+            let mut nodes = reached.seen.nodes.iter().flatten();
+            nodes.any(|node| node.name == name && node.is_passed_over())
+        };
+        let nodes: BTreeSet<&str> =
+            with_agents.chain(with_workloads).filter(|node| !passed_over(node)).collect();
         let of_node = |node: &str| {
             let scope = reached.object(format!("Node {node}"));
             if known.contains(node) {

@@ -8,15 +8,21 @@ use super::*;
 use crate::check::{CheckResult, Status};
 use crate::federation::BegunRotation;
 use crate::federation::examined::{Parts, SeenWorkload};
-use crate::federation::observed::{SeenAgents, SeenServer};
+use crate::federation::observed::{SeenAgentPod, SeenAgents, SeenNode, SeenServer};
 use crate::federation::sample::{
     self, CLASS, attested, bundle, domain, examined, identity_object, relationship_object, unread, url,
 };
 use crate::fleet::{Read, Unread};
+use crate::manifest::NodeState;
 use crate::spire::discovery::{FoundSpire, SdsNames};
 use crate::spire::endpoint::Endpoint;
 use crate::spire::server::{Entry, Profile, Relationship};
 use crate::trust::TrustBundle;
+
+/// A node that says nothing any more.
+fn not_ready() -> NodeState {
+    NodeState::NotReady { said: "Ready is Unknown: Kubelet stopped posting node status.".to_owned() }
+}
 
 /// The last of the pods of a cluster, with these parts.
 fn pod(parts: Parts) -> SeenWorkload {

@@ -86,10 +86,10 @@ fn a_node_is_ready_when_it_says_so_itself() {
     let node = |conditions: Value| node(serde_json::from_value(node_object("n", &conditions)).unwrap());
     let pressure = |status: &str| json!({"type": "MemoryPressure", "status": status});
     let seen = node(json!([pressure("False"), {"type": "Ready", "status": "True"}]));
-    assert!(seen.ready);
+    assert_eq!(seen.state, NodeState::Ready);
     assert_eq!((seen.name.as_str(), seen.uid.as_str(), seen.taints.len()), ("n", "uid-of-n", 1));
-    assert!(!node(json!([pressure("True"), {"type": "Ready", "status": "Unknown"}])).ready);
-    assert!(!node(json!([])).ready);
+    assert!(node(json!([pressure("True"), {"type": "Ready", "status": "Unknown"}])).is_passed_over());
+    assert!(node(json!([])).is_passed_over());
 }
 
 #[tokio::test]

@@ -439,6 +439,7 @@ impl Rotation<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::manifest::NodeState;
 
     fn agent(id: &str, expires_at: i64, banned: bool) -> Agent {
         Agent {
@@ -480,7 +481,7 @@ mod tests {
             name: "a".into(),
             uid: "uid-a".into(),
             created: None,
-            ready: true,
+            state: NodeState::Ready,
             taints: Vec::new(),
         }];
         let now = Timestamp::from_second(100).unwrap();

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::federation::examined::Examined;
 use crate::federation::observed::{Observed, ObservedCluster, Seen, SeenAgents, SeenNode, SeenServer};
+use crate::manifest::NodeState;
 use crate::mesh::Spire;
 use crate::spire::endpoint::Endpoint;
 use crate::spire::polls::{Polled, Polls};
@@ -70,7 +71,7 @@ fn spire(seen: &Seen, server: &SeenServer) -> SpireStatus {
     SpireStatus {
         server_version: server.version.clone(),
         server_pod: server.pod.clone(),
-        agents: agents.map(counted),
+        agents: agents.map(|agents| counted(agents, nodes)),
         nodes: agents
             .map(|agents| nodes.iter().map(|node| of_node(node, agents, server)).collect())
             .unwrap_or_default(),
@@ -88,9 +89,14 @@ fn spire(seen: &Seen, server: &SeenServer) -> SpireStatus {
     }
 }
 
-fn counted(agents: &SeenAgents) -> Counted {
+/// Counts agents. One that is not ready does not count on a node that is not, or that can have none; but one is wanted in any case.
+fn counted(agents: &SeenAgents, nodes: &[SeenNode]) -> Counted {
     let ready = agents.pods.iter().filter(|pod| pod.trouble.is_none()).count();
-    Counted { ready, desired: agents.wanted() }
+    let is_passed_over = |name: &String| nodes.iter().any(|node| node.name == *name && node.is_passed_over());
+    let unready = agents.pods.iter().filter(|pod| pod.trouble.is_some());
+    let left_out = unready.filter(|pod| pod.node.as_ref().is_some_and(is_passed_over)).count();
+    let wanted = agents.wanted();
+    Counted { ready, desired: wanted.saturating_sub(left_out).max(wanted.min(1)) }
 }
 
 fn of_node(node: &SeenNode, agents: &SeenAgents, server: &SeenServer) -> NodeStatus {
@@ -100,7 +106,11 @@ fn of_node(node: &SeenNode, agents: &SeenAgents, server: &SeenServer) -> NodeSta
     NodeStatus {
         node: node.name.clone(),
         agent: pod.map(|pod| pod.name.clone()),
-        trouble: pod.and_then(|pod| pod.trouble.clone()),
+        state: node.state.clone(),
+        trouble: match &node.state {
+            NodeState::NotReady { said } => Some(format!("the node is not ready: {said}")),
+            NodeState::Ready | NodeState::Fargate => pod.and_then(|pod| pod.trouble.clone()),
+        },
         svid_expires: attested.and_then(|agent| Timestamp::from_second(agent.expires_at).ok()).map(text),
     }
 }

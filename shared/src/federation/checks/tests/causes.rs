@@ -179,8 +179,10 @@ fn a_node_without_a_working_agent_is_told_why() {
     };
     let bar = |change: &dyn Fn(&mut Seen, &mut Details)| with("bar", change);
     assert!(bar(&|_, _| ()).starts_with("pass"));
-    let not_ready = bar(&|seen, _| seen.nodes.as_mut().unwrap()[1].ready = false);
-    insta::assert_snapshot!(not_ready, @"skip: the node is not ready");
+    let not_ready = bar(&|seen, _| seen.nodes.as_mut().unwrap()[1].state = not_ready());
+    insta::assert_snapshot!("agent_on_node_not_ready", not_ready);
+    let fargate = bar(&|seen, _| seen.nodes.as_mut().unwrap()[1].state = NodeState::Fargate);
+    insta::assert_snapshot!("agent_on_fargate", fargate);
     let ends = |seen: &mut Seen| agents(seen).pods[1].trouble = Some("CrashLoopBackOff".to_owned());
     insta::assert_snapshot!("agent_not_ready", bar(&|seen, _| ends(seen)));
     let unknown = bar(&|seen, _| drop(asked(seen).agents.pop()));

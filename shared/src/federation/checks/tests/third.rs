@@ -285,8 +285,42 @@ fn a_node_needs_an_agent_only_for_pods_that_wait_on_it() {
     insta::assert_snapshot!(tainted.cause.unwrap(), @"the node has pods that need an identity, and no agent: DaemonSet spire-system/spire-agent does not tolerate gpu:NoSchedule");
     let preferred = with(&|seen, _| seen.nodes.as_mut().unwrap()[1].taints = vec![taint("PreferNoSchedule")]);
     assert_eq!(preferred.cause.unwrap(), "the node has pods that need an identity, and no agent");
-    let not_ready = with(&|seen, _| seen.nodes.as_mut().unwrap()[1].ready = false);
-    assert_eq!(not_ready.status, Status::Skip);
+    let not_ready = with(&|seen, _| seen.nodes.as_mut().unwrap()[1].state = not_ready());
+    assert_eq!(not_ready.status, Status::Warn);
+}
+
+#[test]
+fn a_third_node_that_can_have_no_agent_is_told_as_what_it_is_and_fails_nothing() {
+    let with = |state: NodeState| {
+        let mut examined = examined();
+        change_in(&mut examined, "baz", |seen, _| {
+            let nodes = seen.nodes.as_mut().unwrap();
+            let third =
+                SeenNode { name: "node-3".to_owned(), uid: "u3".to_owned(), state, ..nodes[1].clone() };
+            nodes.push(third);
+            // As with somebody else's SPIRE, whose agents wait for every node.
+            let waits = Some("unschedulable".to_owned());
+            let pod = SeenAgentPod {
+                name: "spire-agent-3".to_owned(),
+                node: Some("node-3".to_owned()),
+                created: None,
+                trouble: waits,
+            };
+            agents(seen).pods.push(pod);
+        });
+        let verification = verify(&examined);
+        let of_node = |id: &str| {
+            let all = verification.results().iter().filter(|result| result.id.0 == id);
+            all.filter(|result| result.scope.to_string().contains("node-3"))
+                .map(CheckResult::told)
+                .collect::<String>()
+        };
+        let failed: Vec<String> = verification.failed_in("baz").iter().map(|result| result.told()).collect();
+        assert_eq!(failed, [""; 0]);
+        assert_eq!(of_node("csi-driver"), "", "it is not asked for the driver");
+        of_node("agents")
+    };
+    insta::assert_snapshot!("third_node", with(NodeState::Fargate) + &with(not_ready()));
 }
 
 #[test]

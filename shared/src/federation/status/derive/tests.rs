@@ -1,5 +1,5 @@
 use super::*;
-use crate::federation::observed::Trouble;
+use crate::federation::observed::{SeenAgentPod, Trouble};
 use crate::federation::sample::{Ca, WEEK, attested, bundle, bundle_of, domain, observed, unread, url};
 use crate::fleet::Unread;
 use crate::spire::discovery::FoundUpstream;
@@ -173,6 +173,7 @@ fn each_node_shows_its_own_agent_with_its_newest_svid() {
     let node = |name: &str, agent: &str, trouble: Option<&str>| NodeStatus {
         node: name.to_owned(),
         agent: Some(agent.to_owned()),
+        state: NodeState::Ready,
         trouble: trouble.map(str::to_owned),
         svid_expires: Some("1970-01-01T01:00:00Z".to_owned()),
     };
@@ -192,12 +193,59 @@ fn each_node_shows_its_own_agent_with_its_newest_svid() {
 }
 
 #[test]
+fn a_third_node_that_can_have_no_agent_is_named_and_counts_for_nothing() {
+    let status = |state: NodeState, trouble: Option<&str>| {
+        with("baz", |seen| {
+            let nodes = seen.nodes.as_mut().unwrap();
+            nodes.push(SeenNode {
+                name: "node-3".to_owned(),
+                uid: "u3".to_owned(),
+                state,
+                ..nodes[1].clone()
+            });
+            let agents = seen.agents.as_mut().unwrap().as_mut().unwrap();
+            agents.found.desired = 3;
+            let node = Some("node-3".to_owned());
+            let trouble = trouble.map(str::to_owned);
+            agents.pods.push(SeenAgentPod { name: "a".to_owned(), node, created: None, trouble });
+        })
+        .clusters
+        .remove(2)
+    };
+    let said = "Ready is Unknown: Kubelet stopped posting node status.".to_owned();
+    for state in [NodeState::Fargate, NodeState::NotReady { said }] {
+        let cluster = status(state.clone(), Some("it waits"));
+        assert!(cluster.is_healthy(), "{:?}", cluster.problems);
+        let spire = cluster.spire.unwrap();
+        assert_eq!(spire.agents, Some(Counted { ready: 2, desired: 2 }));
+        assert_eq!((spire.nodes[2].node.as_str(), &spire.nodes[2].state), ("node-3", &state));
+        let not_ready = "the node is not ready: Ready is Unknown: Kubelet stopped posting node status.";
+        let trouble = if state == NodeState::Fargate { "it waits" } else { not_ready };
+        assert_eq!(spire.nodes[2].trouble.as_deref(), Some(trouble));
+        // One that still runs counts.
+        assert_eq!(status(state, None).spire.unwrap().agents, Some(Counted { ready: 3, desired: 3 }));
+    }
+    let waits = status(NodeState::Ready, Some("it waits"));
+    assert_eq!(waits.problems, ["2 of 3 agents are ready"]);
+    let none = with("baz", |seen| {
+        let said = String::new();
+        for node in seen.nodes.as_mut().unwrap() {
+            node.state = NodeState::NotReady { said: said.clone() };
+        }
+        for pod in &mut seen.agents.as_mut().unwrap().as_mut().unwrap().pods {
+            pod.trouble = Some("it waits".to_owned());
+        }
+    });
+    assert_eq!(none.clusters[2].problems, ["0 of 1 agents are ready"], "one is wanted in any case");
+}
+
+#[test]
 fn an_agent_is_on_the_node_with_which_its_id_ends() {
     let node = |uid: &str| SeenNode {
         created: None,
         name: "node".to_owned(),
         uid: uid.to_owned(),
-        ready: true,
+        state: NodeState::Ready,
         taints: Vec::new(),
     };
     let agent = attested("baz", "u2");
