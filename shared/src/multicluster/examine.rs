@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use futures::future::{join, join_all};
+use futures::future::{join, join_all, try_join_all};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node};
 use kube::ResourceExt;
@@ -111,7 +111,7 @@ async fn see(member: &Member, members: &[Member]) -> Seen {
 pub(super) async fn look(member: &Member) -> Looked {
     let (workloads, istiod, gateway, remote_secrets, pods) = futures::join!(
         workloads(member),
-        first_istiod(member),
+        known_to_istiods(member),
         gateway(member),
         secrets(member),
         meshed_pods(member),
@@ -128,12 +128,13 @@ pub(super) async fn look(member: &Member) -> Looked {
     Looked { workloads, version, known, gateway, remote_secrets, proxies }
 }
 
-async fn first_istiod(member: &Member) -> Read<(Option<String>, Vec<KnownCluster>)> {
+/// Asks every pod of istiod for the clusters that it knows, and the first one for its version.
+async fn known_to_istiods(member: &Member) -> Read<(Option<String>, Vec<Vec<KnownCluster>>)> {
     let found = Istiod::find(member).await.map_err(|error| Unread::error(&error))?;
     let first = found.first().ok_or_else(|| Unread::because(NO_ISTIOD))?;
-    let (clusters, version) = join(first.clusters(), first.version()).await;
-    let clusters = clusters.map_err(|error| Unread::error(&error))?;
-    Ok((version.ok().flatten().map(|version| version.to_string()), clusters))
+    let (known, version) = join(try_join_all(found.iter().map(Istiod::clusters)), first.version()).await;
+    let known = known.map_err(|error| Unread::error(&error))?;
+    Ok((version.ok().flatten().map(|version| version.to_string()), known))
 }
 
 async fn secrets(member: &Member) -> Read<Vec<FoundRemoteSecret>> {

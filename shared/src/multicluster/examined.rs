@@ -267,7 +267,8 @@ impl std::fmt::Display for Counted {
 pub(super) struct Looked {
     pub(super) workloads: Read<Vec<SeenWorkload>>,
     pub(super) version: Option<String>,
-    pub(super) known: Read<Vec<KnownCluster>>,
+    /// The clusters that each pod of istiod knows.
+    pub(super) known: Read<Vec<Vec<KnownCluster>>>,
     pub(super) gateway: Read<ServiceAddress>,
     pub(super) remote_secrets: Read<Vec<FoundRemoteSecret>>,
     pub(super) proxies: Read<Counted>,
@@ -279,13 +280,13 @@ pub(super) const NO_ISTIOD: &str = "no pod of istiod is ready";
 impl Looked {
     /// Takes from what was read for checks what a status shows.
     pub(super) fn of(seen: &Seen) -> Self {
-        let first = match &seen.istiods {
-            Ok(istiods) => istiods.first().ok_or_else(|| Unread::because(NO_ISTIOD)),
-            Err(unread) => Err(unread.clone()),
-        };
-        let (version, known) = match first {
-            Ok(istiod) => (istiod.version, istiod.clusters.clone()),
-            Err(unread) => (None, Err(unread)),
+        let (version, known) = match &seen.istiods {
+            Ok(istiods) if istiods.is_empty() => (None, Err(Unread::because(NO_ISTIOD))),
+            Ok(istiods) => (
+                istiods.iter().find_map(|istiod| istiod.version),
+                istiods.iter().map(|istiod| istiod.clusters.clone()).collect(),
+            ),
+            Err(unread) => (None, Err(unread.clone())),
         };
         let found =
             |secrets: &Vec<SeenRemoteSecret>| secrets.iter().map(|secret| secret.found.clone()).collect();

@@ -9,6 +9,7 @@ use super::examine;
 use super::examined::{Counted, Examined, Looked, SeenWorkload};
 use crate::fleet::Member;
 use crate::istio::ISTIOD;
+use crate::istio::istiod::KnownCluster;
 use crate::manifest::ServiceAddress;
 use crate::mesh::{Cluster, Mesh};
 use crate::trust::TrustDomain;
@@ -73,8 +74,8 @@ pub struct PairStatus {
     pub remote_secret_made: Option<String>,
 }
 
-/// How far istiod is with reading another cluster.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+/// How far istiod is with reading another cluster: of several pods the one that is the least far. Worse is greater.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum PairState {
     /// It has read it and goes on watching it.
@@ -216,11 +217,10 @@ fn pair_status(from: &Cluster, to: &Cluster, looked: Option<&Looked>) -> PairSta
     let known = looked.and_then(|looked| looked.known.as_ref().ok());
     let state = match (known, secrets, secret) {
         (_, Some(_), None) => PairState::NoRemoteSecret,
-        (Some(known), _, _) => match known.iter().find(|known| known.id == to.name) {
-            Some(known) if known.is_synced() => PairState::Synced,
-            Some(known) if known.sync_status == "syncing" => PairState::Syncing,
-            _ => PairState::Failed,
-        },
+        // A proxy has what one of the pods knows: the one that is the least far counts.
+        (Some(istiods), _, _) => {
+            istiods.iter().map(|known| reading(known, to)).max().unwrap_or(PairState::Unknown)
+        }
         _ => PairState::Unknown,
     };
     PairStatus {
@@ -231,11 +231,19 @@ fn pair_status(from: &Cluster, to: &Cluster, looked: Option<&Looked>) -> PairSta
     }
 }
 
+/// Tells how far an istiod that knows these clusters is with one of them.
+fn reading(known: &[KnownCluster], to: &Cluster) -> PairState {
+    match known.iter().find(|known| known.id == to.name) {
+        Some(known) if known.is_synced() => PairState::Synced,
+        Some(known) if known.sync_status == "syncing" => PairState::Syncing,
+        _ => PairState::Failed,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::fleet::{Read, Unread};
-    use crate::istio::istiod::KnownCluster;
     use crate::istio::remote::AccessProblem;
     use crate::istio::remote::FoundRemoteSecret;
     use crate::manifest::HostPort;
@@ -271,7 +279,7 @@ mod tests {
                 workload("istiod", 1, 1, None),
             ]),
             version: Some("1.31.0".to_owned()),
-            known: Ok(vec![known("foo", "synced"), known("bar", "synced"), known("baz", "synced")]),
+            known: Ok(vec![vec![known("foo", "synced"), known("bar", "synced"), known("baz", "synced")]; 2]),
             gateway: Ok(ServiceAddress::Ready(HostPort::new("baz.example", 15443).unwrap())),
             remote_secrets: Ok(vec![
                 secret(&["foo"], None),
@@ -345,7 +353,7 @@ mod tests {
             pair_status(&baz, &bar, Some(&looked))
         };
         let is = |status: &'static str| {
-            pair(&|looked| looked.known.as_mut().unwrap()[1] = known("bar", status)).state
+            pair(&|looked| looked.known.as_mut().unwrap()[1][1] = known("bar", status)).state
         };
         let synced = pair(&|_| ());
         assert_eq!(
@@ -355,7 +363,14 @@ mod tests {
         assert_eq!(synced.remote_secret_made.as_deref(), Some("2026-11-25T10:00:00Z"));
         assert_eq!(is("syncing"), PairState::Syncing);
         assert_eq!((is("timeout"), is("closed")), (PairState::Failed, PairState::Failed));
-        let unknown = pair(&|looked| drop(looked.known.as_mut().unwrap().remove(1)));
+        let first = pair(&|looked| looked.known.as_mut().unwrap()[0][1] = known("bar", "syncing"));
+        assert_eq!(first.state, PairState::Syncing, "one of two is not both");
+        let both = pair(&|looked| {
+            looked.known.as_mut().unwrap()[0][1] = known("bar", "timeout");
+            looked.known.as_mut().unwrap()[1][1] = known("bar", "syncing");
+        });
+        assert_eq!(both.state, PairState::Failed);
+        let unknown = pair(&|looked| drop(looked.known.as_mut().unwrap()[1].remove(1)));
         assert_eq!(unknown.state, PairState::Failed);
         let without = pair(&|looked| drop(looked.remote_secrets.as_mut().unwrap().pop()));
         assert_eq!((without.state, without.remote_secret_made), (PairState::NoRemoteSecret, None));

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use futures::future::{join, join_all};
+use futures::future::{join, join_all, try_join_all};
 use k8s_openapi::api::core::v1::{Namespace, Pod, Service};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt;
@@ -146,9 +146,14 @@ async fn istiod(member: &Member) -> (Read<serde_json::Value>, Read<BTreeMap<Stri
         let none = || Unread::because("no pod of istiod is ready");
         return (Err(none()), Err(none()));
     };
-    let (config, clusters) = join(first.mesh_config(), first.clusters()).await;
-    let synced = clusters
-        .map(|clusters| clusters.into_iter().map(|known| (known.id.clone(), known.is_synced())).collect());
+    let (config, known) = join(first.mesh_config(), try_join_all(found.iter().map(Istiod::clusters))).await;
+    // The proxy has what one of them knows, and which one is not asked: a cluster has to be read by all.
+    let synced = known.map(|known| {
+        let is_synced = |id: &String| {
+            known.iter().all(|known| known.iter().any(|known| known.id == *id && known.is_synced()))
+        };
+        known.iter().flatten().map(|known| (known.id.clone(), is_synced(&known.id))).collect()
+    });
     (config.map_err(|error| Unread::error(&error)), synced.map_err(|error| Unread::error(&error)))
 }
 

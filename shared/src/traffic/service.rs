@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use futures::future::join_all;
+use futures::future::{join_all, try_join_all};
 use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::ResourceExt;
 use kube::api::{Api, ListParams};
@@ -89,13 +89,13 @@ pub(super) fn workload(pod: &Pod) -> String {
     }
 }
 
-/// Asks the client's istiod for the gateways of all networks. Clusters of one network are behind the same gateways.
+/// Asks the client's istiods for the gateways of all networks. Clusters of one network are behind the same gateways.
 pub async fn gateways(client: &Member, members: &[Member]) -> Result<Gateways, String> {
     let istiods = Istiod::find(client).await.map_err(|error| error.to_string())?;
-    let istiod = istiods.first().ok_or_else(|| "there is no istiod".to_owned())?;
-    let networks = istiod.networks().await.map_err(|error| error.to_string())?;
+    let networks = try_join_all(istiods.iter().map(Istiod::networks)).await;
+    let networks = networks.map_err(|error| error.to_string())?;
     let mut gateways = Gateways::default();
-    for gateway in networks {
+    for gateway in networks.into_iter().flatten() {
         let behind = members.iter().filter(|member| member.cluster.network == gateway.network);
         for member in behind {
             gateways.add(&gateway.addr, gateway.port, member.name());

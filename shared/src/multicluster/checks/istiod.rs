@@ -284,26 +284,33 @@ pub(super) fn gateways(examined: &Examined) -> Findings {
             Err(unread) => return vec![Finding::skip(own.scope(), &unread.why)],
         };
         let ingress = own.cluster.istio.ingress_gateway.as_ref().map(|_| INGRESS_GATEWAY);
+        let mut incomplete = None;
         for name in ingress.into_iter().chain([EAST_WEST_GATEWAY]) {
             let Some(gateway) = workloads.iter().find(|workload| workload.name == name) else {
                 return vec![missing(&own, name)];
             };
+            let fault = |cause: String, hint: String| {
+                let counted = format!("{} of {} pods ready", gateway.ready, gateway.wanted);
+                let fault = Fault::new(cause, hint).seen(counted);
+                gateway.trouble.iter().fold(fault, |fault, trouble| fault.seen(trouble.as_str()))
+            };
+            let describe = format!("{} -n {NAMESPACE} describe deployment {name}", own.kubectl());
             if gateway.ready == 0 {
-                let cause = format!("no pod of {name} is ready");
-                let hint = if gateway.wanted == 0 {
-                    format!("{} -n {NAMESPACE} scale deployment {name} --replicas=1", own.kubectl())
-                } else {
-                    format!("{} -n {NAMESPACE} describe deployment {name}", own.kubectl())
-                };
-                let fault = Fault::new(cause, hint).seen(format!("0 of {} pods ready", gateway.wanted));
-                let fault = gateway.trouble.iter().fold(fault, |fault, trouble| fault.seen(trouble.as_str()));
-                return vec![Finding::fail(own.scope(), fault)];
+                let scale = format!("{} -n {NAMESPACE} scale deployment {name} --replicas=1", own.kubectl());
+                let hint = if gateway.wanted == 0 { scale } else { describe };
+                return vec![Finding::fail(own.scope(), fault(format!("no pod of {name} is ready"), hint))];
+            }
+            if gateway.ready < gateway.wanted && incomplete.is_none() {
+                incomplete = Some(fault(format!("not every pod of {name} is ready"), describe));
             }
         }
         let describe = format!("{} -n {NAMESPACE} describe service {EAST_WEST_GATEWAY}", own.kubectl());
         vec![match &own.seen.gateway {
             Err(unread) => Finding::skip(own.scope(), &unread.why),
-            Ok(ServiceAddress::Ready(address)) => Finding::pass(own.scope(), address.to_string()),
+            Ok(ServiceAddress::Ready(address)) => match incomplete {
+                Some(fault) => Finding::warn(own.scope(), fault),
+                None => Finding::pass(own.scope(), address.to_string()),
+            },
             Ok(ServiceAddress::Pending(reason) | ServiceAddress::Unreachable(reason)) => {
                 let cause = "other networks have no address at which they could come in";
                 Finding::fail(own.scope(), Fault::new(cause, describe).seen(reason.as_str()))

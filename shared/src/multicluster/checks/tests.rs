@@ -443,7 +443,7 @@ fn a_network_needs_its_label_and_a_gateway_with_an_address() {
     };
     insta::assert_snapshot!("gateway_scaled_to_none", scaled(0, 0, None));
     insta::assert_snapshot!("gateway_not_ready", scaled(2, 0, Some("ImagePullBackOff")));
-    assert_eq!(scaled(2, 1, None), "", "one is enough");
+    insta::assert_snapshot!("gateway_with_one_of_two", scaled(2, 1, Some("ImagePullBackOff")));
     let pending = "Service istio-system/istio-eastwestgateway waits for its load balancer";
     let pending = wrong(|seen| seen.gateway = Ok(ServiceAddress::Pending(pending.to_owned())));
     insta::assert_snapshot!("gateway_without_address", pending);
