@@ -407,9 +407,10 @@ fn resources<T>(
 ) -> Option<Resources> {
     type Part = fn(&ResourcesFile) -> Option<&AmountsFile>;
     type Amount = fn(&AmountsFile) -> Option<&String>;
+    type Check = fn(&str) -> Result<String, String>;
     let parts: [(&str, Part); 2] =
         [("requests", |file| file.requests.as_ref()), ("limits", |file| file.limits.as_ref())];
-    let amounts: [(&str, Amount, fn(&str) -> Result<String, String>); 2] = [
+    let amounts: [(&str, Amount, Check); 2] = [
         ("cpu", |file| file.cpu.as_ref(), values::processors),
         ("memory", |file| file.memory.as_ref(), values::bytes),
     ];
