@@ -24,20 +24,15 @@ pub(super) async fn east_west(member: &Member) -> Result<EastWest, ReadError> {
         let need = Need::new("get", "", "services", Some(NAMESPACE));
         ReadError::new(member.name(), format!("Service {NAMESPACE}/{EAST_WEST_GATEWAY}"), need, &error)
     })?;
-    match service {
-        Some(service) => {
-            let address = match service_address(member, &service, Some(EAST_WEST_PORT)).await? {
-                ServiceAddress::Pending(reason) => {
-                    let why = why_pending(member.client(), NAMESPACE, EAST_WEST_GATEWAY, &reason).await;
-                    ServiceAddress::Pending(why)
-                }
-                address => address,
-            };
-            Ok(EastWest { address, new: NewLoadBalancer::of(&service, Timestamp::now()) })
+    let Some(service) = service else {
+        let pending = format!("Service {NAMESPACE}/{EAST_WEST_GATEWAY} does not exist yet");
+        return Ok(EastWest { address: ServiceAddress::Pending(pending), new: None });
+    };
+    let address = match service_address(member, &service, Some(EAST_WEST_PORT)).await? {
+        ServiceAddress::Pending(reason) => {
+            ServiceAddress::Pending(why_pending(member.client(), NAMESPACE, EAST_WEST_GATEWAY, &reason).await)
         }
-        None => {
-            let pending = format!("Service {NAMESPACE}/{EAST_WEST_GATEWAY} does not exist yet");
-            Ok(EastWest { address: ServiceAddress::Pending(pending), new: None })
-        }
-    }
+        address => address,
+    };
+    Ok(EastWest { address, new: NewLoadBalancer::of(&service, Timestamp::now()) })
 }
