@@ -158,7 +158,9 @@ impl Kind {
         self.row().wave
     }
 
-    fn api_resource(self) -> ApiResource {
+    /// Returns it as the client of an API server takes it.
+    #[must_use]
+    pub fn api_resource(self) -> ApiResource {
         let version = self.api_version().rsplit('/').next().unwrap_or_default();
         ApiResource::from_gvk_with_plural(
             &GroupVersionKind::gvk(self.group(), version, self.name()),

@@ -7,14 +7,13 @@ use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::ResourceExt;
-use kube::api::{Api, ListParams, Patch, PatchParams};
-use serde_json::json;
+use kube::api::{Api, DynamicObject, ListParams, PostParams};
 
 use super::examined::{AskingNamespace, SeenBarePod, SeenInjector, SeenSidecars, StuckWorkload};
 use super::proxies::Pods;
 use crate::fleet::{Cause, Connection, Member, Need, Read, RequestError, Unread, list_pages};
 use crate::istio::NAMESPACE;
-use crate::istio::injector::{Asks, Labels, Target, Webhook};
+use crate::istio::injector::{Asks, Labels, REVISION_LABEL, Target, Webhook};
 use crate::manifest::{Kind, UncalledWebhook};
 use crate::report::{cut, one_line};
 use crate::workload::{self, Workload, WorkloadKind};
@@ -42,13 +41,16 @@ pub(super) async fn injector(member: &Member) -> Read<SeenInjector> {
     Ok(SeenInjector { ready: ready?.into_iter().collect(), webhooks, asked })
 }
 
-/// Sends a rule as a dry run: the API server asks istiod about it on the way that it asks about new pods, and nothing is made.
+/// Sends a rule as a dry run: the API server asks istiod about it on the way that it asks about new pods, and nothing is made. istiod's own
+/// configuration is for objects with the label of its revision.
 async fn asked(member: &Member) -> Read<Result<(), UncalledWebhook>> {
     let kind = Kind::PeerAuthentication;
-    let need = Need::new("patch", kind.group(), kind.plural(), Some(NAMESPACE));
-    let probe = json!({"apiVersion": kind.api_version(), "kind": kind.name(), "metadata": {"name": PROBE}});
-    let patch = PatchParams::apply(PROBE).dry_run();
-    let sent = kind.api(member.client(), Some(NAMESPACE)).patch(PROBE, &patch, &Patch::Apply(probe)).await;
+    let need = Need::new("create", kind.group(), kind.plural(), Some(NAMESPACE));
+    let mut probe = DynamicObject::new(PROBE, &kind.api_resource());
+    probe.labels_mut().insert(REVISION_LABEL.to_owned(), "default".to_owned());
+    let dry = PostParams { dry_run: true, ..PostParams::default() };
+    // Not server-side apply, which is sent again where a server fails: a webhook that gives no answer takes ten seconds each time.
+    let sent = kind.api(member.client(), Some(NAMESPACE)).create(&dry, &probe).await;
     match sent.map_err(RequestError::from) {
         Err(error) if error.cause() == Cause::Forbidden => Err(Unread::request(&need, &error)),
         Err(error) => Ok(UncalledWebhook::of(&error.to_string()).map_or(Ok(()), Err)),
