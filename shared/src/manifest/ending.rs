@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use futures::future::join_all;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::ResourceExt;
@@ -84,9 +85,13 @@ pub(super) async fn ending(client: &kube::Client, name: &str) -> Option<Ending> 
     if !finalizers(remaining).any(is_foreign) {
         return None;
     }
-    let mut held_by = Vec::new();
-    for resource in resources(said("NamespaceContentRemaining").unwrap_or_default()) {
-        held_by.extend(held(client, name, &resource).await.unwrap_or_default());
+    let resources = resources(said("NamespaceContentRemaining").unwrap_or_default());
+    let listed = join_all(resources.iter().map(|resource| held(client, name, resource))).await;
+    let is_known = !listed.is_empty() && listed.iter().all(Option::is_some);
+    let mut held_by: Vec<Held> = listed.into_iter().flatten().flatten().collect();
+    if held_by.is_empty() && is_known {
+        // The finalizer has been taken off since the API server looked last.
+        return None;
     }
     held_by.truncate(MOST_NAMED);
     Some(Ending { namespace: name.to_owned(), since, held_by, words: cut(one_line(remaining), LONGEST) })
@@ -147,6 +152,10 @@ mod tests {
     use crate::fleet::fake::FakeServer;
 
     fn ending_for(finalizer: &str) -> FakeServer {
+        with_content(finalizer, "configmaps.")
+    }
+
+    fn with_content(finalizer: &str, resource: &str) -> FakeServer {
         let server = FakeServer::default();
         let condition = |kind: &str, message: String| json!({"type": kind, "status": "True", "reason": "x", "message": message});
         server.put(
@@ -154,7 +163,7 @@ mod tests {
             json!({
                 "metadata": {"deletionTimestamp": "2026-11-25T10:00:00Z"},
                 "status": {"phase": "Terminating", "conditions": [
-                    condition("NamespaceContentRemaining", "Some resources are remaining: configmaps. has 1 resource instances".to_owned()),
+                    condition("NamespaceContentRemaining", format!("Some resources are remaining: {resource} has 1 resource instances")),
                     condition("NamespaceFinalizersRemaining", format!("Some content in the namespace has finalizers remaining: {finalizer} in 1 resource instances")),
                 ]},
             }),
@@ -170,11 +179,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_namespace_that_does_not_end_is_told_with_what_holds_it() {
-        let server = ending_for("example.com/hold");
-        insta::assert_snapshot!(told(&server).await, @"
+        let unknown = with_content("example.com/hold", "widgets.example.com");
+        insta::assert_snapshot!(told(&unknown).await, @"
         namespace spire-server is ending since 2026-11-25T10:00:00Z, and does not end: Some content in the namespace has finalizers remaining: example.com/hold in 1 resource instances
         kubectl --context CONTEXT get namespace spire-server -o yaml
         ");
+        let server = ending_for("example.com/hold");
+        assert_eq!(told(&server).await, "", "the finalizer has just been taken off");
         let map = |name: &str, finalizer: &str| {
             server.put(
                 &format!("/api/v1/namespaces/spire-server/configmaps/{name}"),
