@@ -155,8 +155,8 @@ fn what_the_mesh_file_asks_for_no_more_goes() {
     let mesh = Mesh::healthy();
     let ingress = ["-n", "istio-system", "get", "deploy,service,serviceaccount,hpa", "-l"];
     let ingress = [&ingress[..], &["istio=ingressgateway", "-o", "name"]].concat();
-    let off = "    ingressGateway: {enabled: false}\n";
-    mesh.bench.edit("  istio:\n", &format!("  istio:\n{off}"));
+    let (on, off) = ("    ingressGateway: {replicas: 1}\n", "    ingressGateway: {enabled: false}\n");
+    mesh.bench.edit(on, off);
     let plan = mesh.bench.mesh_install(&["plan", "-o", "json"]).succeeded().json();
     for cluster in each(&plan["clusters"]) {
         let stale = cluster["stale"].as_array().expect("what goes");
@@ -178,6 +178,6 @@ fn what_the_mesh_file_asks_for_no_more_goes() {
     mesh.up().said("nothing to change");
     assert!(mesh.has_demos());
     mesh.is_healthy();
-    mesh.bench.edit(off, "");
+    mesh.bench.edit(off, on);
     mesh.repairs();
 }
