@@ -5,10 +5,14 @@ use std::fmt;
 use kube::core::Status;
 use serde::Serialize;
 
+use crate::report::{cut, one_line};
+
 /// Field managers that set fields by updates and not by server-side apply, and have files to which they come back.
 const DECLARES_BY_UPDATES: [&str; 2] = ["argocd-controller", "kubectl-client-side-apply"];
 /// How many fields are named where there are more.
 const NAMED: usize = 3;
+/// The longest name of a manager or a field that is repeated, in characters.
+const LONGEST: usize = 200;
 
 /// Who declares fields of an object with other values than those that are wanted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -51,10 +55,11 @@ impl Conflict {
         let mut declared: Vec<Declared> = Vec::new();
         for (who, field) in fields {
             let Some(manager) = who.declares() else { continue };
-            let field = field.trim_start_matches('.').to_owned();
+            let manager = cut(one_line(manager), LONGEST);
+            let field = cut(one_line(field.trim_start_matches('.')), LONGEST);
             match declared.iter_mut().find(|known| known.manager == manager) {
                 Some(known) => known.fields.push(field),
-                None => declared.push(Declared { manager: manager.to_owned(), fields: vec![field] }),
+                None => declared.push(Declared { manager, fields: vec![field] }),
             }
         }
         Some(Self { declared })
@@ -117,10 +122,11 @@ mod tests {
                 ".spec.template.spec.containers[name=\"discovery\"].image",
             ),
             ("conflict with \"kubectl-client-side-apply\" using apps/v1", ".spec.selector"),
+            ("conflict with \"kubectl-client-side-apply\" using apps/v1", ".data.\u{1b}[2Jx"),
             ("conflict with \"mesh-install\" using apps/v1", ".spec.strategy"),
             ("conflict with \"kube-controller-manager\" with subresource \"scale\" using apps/v1", ".spec.x"),
         ]);
-        insta::assert_snapshot!(declared_text(&conflict.unwrap().declared), @r#"kustomize-controller declares spec.replicas, spec.template.spec.containers[name="discovery"].image; argocd-controller declares metadata.labels.a; kubectl-client-side-apply declares spec.selector"#);
+        insta::assert_snapshot!(declared_text(&conflict.unwrap().declared), @r#"kustomize-controller declares spec.replicas, spec.template.spec.containers[name="discovery"].image; argocd-controller declares metadata.labels.a; kubectl-client-side-apply declares spec.selector, data.\u{1b}[2Jx"#);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::ResourceExt;
 use kube::core::{Selector, SelectorExt};
@@ -19,7 +19,7 @@ use crate::spire::crd::ClusterSPIFFEID;
 use crate::spire::server::Entry;
 use crate::trust::TrustDomain;
 
-/// How long a new pod may be without an entry: the controller-manager looks every ten seconds (`gcInterval`).
+/// How long a new pod may be without an entry, and a new identity object without a status: the controller-manager looks every ten seconds (`gcInterval`).
 const SETTLING: SignedDuration = SignedDuration::from_secs(15);
 
 pub(super) fn identity_objects(examined: &Examined) -> Findings {
@@ -88,7 +88,18 @@ fn identity_object(reached: &Reached<'_>, server: &SeenServer, object: &ClusterS
             Fault::new(cause, format!("{} get clusterspiffeids", reached.kubectl())).seen(figures),
         );
     }
+    if is_fresh(object, reached.all.at) {
+        let cause = "the controller-manager has not acted on it yet: its pods have no identity from it";
+        let fault = Fault::new(cause, manager_log(reached, server)).seen("it has no status");
+        return Finding::fail(scope, fault.under_way());
+    }
     Finding::pass(scope, figures)
+}
+
+/// Tells whether an object was made a moment ago and nobody has written its status. One that selects nothing never gets one.
+fn is_fresh(object: &ClusterSPIFFEID, now: Timestamp) -> bool {
+    let made = object.metadata.creation_timestamp.as_ref().map(|time| time.0);
+    object.status.is_none() && made.is_some_and(|made| now.duration_since(made) < SETTLING)
 }
 
 fn manager_log(reached: &Reached<'_>, server: &SeenServer) -> String {

@@ -322,6 +322,20 @@ fn a_load_balancer_that_is_still_being_made_is_waited_for() {
 }
 
 #[test]
+fn an_identity_object_that_was_just_made_is_waited_for() {
+    let made = |before: i64| {
+        let scope = Scope::object("bar", "ClusterSPIFFEID web");
+        let mut object = identity_object("web", &json!({}), &json!({}));
+        object.status = None;
+        let made = examined().observed.at - jiff::SignedDuration::from_secs(before);
+        object.metadata.creation_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(made));
+        of("bar", "identity-objects", &scope, |_, details| details.identity_objects = Ok(vec![object]))
+    };
+    insta::assert_snapshot!("object_not_acted_on", made(14));
+    assert!(made(15).starts_with("pass"), "one that selects nothing may have no status");
+}
+
+#[test]
 fn identity_objects_that_do_not_do_what_they_say() {
     let with = |spec: serde_json::Value, stats: serde_json::Value| {
         let scope = Scope::object("bar", "ClusterSPIFFEID web");
